@@ -1,0 +1,61 @@
+/**
+ * Every code that a client can meet in `extensions.code` of a GraphQL error or in `error.code` of a JSON body,
+ * with the HTTP status that goes with it, what it means, and what a client should do.
+ */
+export const errorCodes = {
+  BAD_REQUEST: [400, "The request itself is malformed, for instance a broken multipart body.", "Correct the request."],
+  BAD_USER_INPUT: [400, "An argument has a value that is not allowed.", "Show the message and ask for another value."],
+  UNAUTHENTICATED: [401, "No valid user id and token were presented.", "Ask for credentials; do not retry as is."],
+  FORBIDDEN: [403, "The token is valid but may not do this.", "Use a token with the needed scope."],
+  NOT_FOUND: [404, "There is no such thing, or it belongs to somebody else.", "Forget the id."],
+  METHOD_NOT_ALLOWED: [405, "The address does not know this HTTP method.", "Use a method from the Allow header."],
+  UPLOAD_STALLED: [408, "No byte of the upload arrived for too long.", "Send the file again."],
+  CONFLICT: [409, "The request contradicts what is stored already.", "Read the message; do not retry as is."],
+  GONE: [410, "The link has expired.", "Ask the owner for a new link."],
+  UPLOAD_TOO_LARGE: [413, "The file has more bytes than allowed (`maxBytes`).", "Send a smaller file."],
+  UPLOAD_TOO_LONG: [413, "The recording lasts longer than allowed (`maxSeconds`).", "Send a shorter recording."],
+  UNSUPPORTED_MEDIA: [415, "The file is not a WAV that can be converted.", "Send a WAV file."],
+  RANGE_NOT_SATISFIABLE: [416, "The range lies outside the file.", "Ask for a range inside the file."],
+  UPLOAD_INCOMPLETE: [422, "The file ended before its sound began.", "Send the whole file."],
+  RATE_LIMITED: [429, "Too many requests (`retryAfterSeconds`).", "Wait, then retry."],
+  QUOTA_EXCEEDED: [403, "The user's quota is used up (`limit`).", "Delete recordings or ask the operator."],
+  CLIENT_CLOSED_REQUEST: [499, "The client went away.", "Nothing: nobody reads this answer."],
+  INTERNAL_SERVER_ERROR: [
+    500,
+    "A fault of the service, logged under `requestId`.",
+    "Retry later; report the requestId.",
+  ],
+  CONVERSION_FAILED: [500, "The encoder failed, logged under `requestId`.", "Retry; report the requestId."],
+  BUSY: [503, "All encoders are taken (`retryAfterSeconds`).", "Wait, then retry."],
+  CONVERSION_TIMEOUT: [
+    503,
+    "The conversion took longer than allowed (`maxSeconds`).",
+    "Retry when the service is less busy.",
+  ],
+  SHUTTING_DOWN: [503, "The service is stopping.", "Retry in a few seconds."],
+  DATABASE_UNAVAILABLE: [503, "The database cannot be reached (`retryAfterSeconds`).", "Wait, then retry."],
+} as const satisfies Record<string, readonly [status: number, meaning: string, advice: string]>;
+
+/** A stable error code; see {@link errorCodes}. */
+export type ErrorCode = keyof typeof errorCodes;
+
+/** Facts beside the code that a client can use, such as `maxBytes` or `retryAfterSeconds`. */
+export type ErrorDetails = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+
+/** A failure that the caller can act on. Its message is shown to the caller: a sentence, no internals. */
+export class ServiceError extends Error {
+  override readonly name = "ServiceError";
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.details = details;
+  }
+
+  /** The HTTP status that goes with the code. */
+  get status(): number {
+    return errorCodes[this.code][0];
+  }
+}
