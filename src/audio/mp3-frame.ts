@@ -1,0 +1,71 @@
+/** What the four header bytes of an MPEG audio Layer III frame say (ISO 11172-3 section 2.4.1.3, ISO 13818-3). */
+export interface Mp3FrameHeader {
+  readonly mpegVersion: 1 | 2 | 2.5;
+  readonly bitrateKbps: number;
+  readonly sampleRateHz: number;
+  readonly channels: 1 | 2;
+  /** Sound that one frame holds: 1152 samples in MPEG-1, 576 below. */
+  readonly samplesPerFrame: 1152 | 576;
+  /** The whole frame with its header. */
+  readonly byteLength: number;
+  /** The side information behind the header (and the CRC, if `hasCrc`). */
+  readonly sideInfoBytes: number;
+  readonly hasCrc: boolean;
+}
+
+/** Bit rates of Layer III in kbit/s by bitrate index, 1 to 14. */
+const bitratesKbps = {
+  mpeg1: [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+  mpeg2: [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+} as const;
+
+const mpeg1RatesHz = [44_100, 48_000, 32_000] as const;
+
+/** The MPEG version whose frames carry this sample rate, or undefined if MP3 has no such rate. */
+export function mpegVersionOf(sampleRateHz: number): 1 | 2 | 2.5 | undefined {
+  for (const version of [1, 2, 2.5] as const) {
+    if (mpeg1RatesHz.some((rate) => rate / rateDivisor(version) === sampleRateHz)) return version;
+  }
+  return undefined;
+}
+
+/** The bit rates, in kbit/s and ascending, that Layer III offers at a version; LAME stops at 64 for MPEG-2.5. */
+export function bitratesOf(mpegVersion: 1 | 2 | 2.5): readonly number[] {
+  const all = (mpegVersion === 1 ? bitratesKbps.mpeg1 : bitratesKbps.mpeg2).slice(1);
+  return mpegVersion === 2.5 ? all.filter((kbps) => kbps <= 64) : all;
+}
+
+/** Sound that one frame of this version holds, in samples of each channel. */
+export function samplesPerFrameOf(mpegVersion: 1 | 2 | 2.5): 1152 | 576 {
+  return mpegVersion === 1 ? 1152 : 576;
+}
+
+/** Reads the frame header at `offset`; undefined if these four bytes are none of Layer III. */
+export function readFrameHeader(bytes: Uint8Array, offset = 0): Mp3FrameHeader | undefined {
+  const [b0, b1, b2, b3] = bytes.subarray(offset, offset + 4);
+  if (b0 === undefined || b1 === undefined || b2 === undefined || b3 === undefined) return undefined;
+  if (b0 !== 0xff || (b1 & 0xe0) !== 0xe0 || (b1 & 0x06) !== 0x02) return undefined;
+  const mpegVersion = ([2.5, undefined, 2, 1] as const)[(b1 >> 3) & 3];
+  if (mpegVersion === undefined) return undefined;
+  const bitrateKbps = (mpegVersion === 1 ? bitratesKbps.mpeg1 : bitratesKbps.mpeg2)[b2 >> 4];
+  const baseRateHz = mpeg1RatesHz[(b2 >> 2) & 3];
+  if (!bitrateKbps || baseRateHz === undefined) return undefined;
+  const sampleRateHz = baseRateHz / rateDivisor(mpegVersion);
+  const channels = b3 >> 6 === 3 ? 1 : 2;
+  const samplesPerFrame = samplesPerFrameOf(mpegVersion);
+  const padding = (b2 >> 1) & 1;
+  return {
+    mpegVersion,
+    bitrateKbps,
+    sampleRateHz,
+    channels,
+    samplesPerFrame,
+    byteLength: Math.floor((samplesPerFrame * bitrateKbps * 125) / sampleRateHz) + padding,
+    sideInfoBytes: mpegVersion === 1 ? (channels === 1 ? 17 : 32) : channels === 1 ? 9 : 17,
+    hasCrc: (b1 & 1) === 0,
+  };
+}
+
+function rateDivisor(mpegVersion: 1 | 2 | 2.5): number {
+  return mpegVersion === 1 ? 1 : mpegVersion === 2 ? 2 : 4;
+}
