@@ -1,0 +1,201 @@
+/** Loudness of a digital full-scale reference in ReplayGain 2.0, in LUFS. */
+const replayGainReferenceLufs = -18;
+
+/** Blocks at or below this loudness, in LUFS, never count (ITU-R BS.1770-4 annex 1). */
+const absoluteGateLufs = -70;
+/** A block counts if its power is above this share, -10 LU, of the mean power of those above the absolute gate. */
+const relativeGate = 0.1;
+
+/** One gating block of 400 ms is four steps; blocks overlap by 75 %, so each step ends one. */
+const stepsPerBlock = 4;
+
+/** Resolution of the histogram of blocks, and its reach: from -70 to +30 LUFS, louder ones fall into the last bin. */
+const binsPerLu = 100;
+const binCount = 100 * binsPerLu;
+
+/** Filter state below this is rounded to zero: after sound ends it would decay into denormals, which are slow. */
+const tiniestState = 1e-20;
+
+/**
+ * The two K-weighting filters in series, each with its first numerator coefficient taken out as 1:
+ * (1 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2), then (1 - z^-1)^2 / (1 + c1 z^-1 + c2 z^-2).
+ */
+interface KWeighting {
+  readonly b1: number;
+  readonly b2: number;
+  readonly a1: number;
+  readonly a2: number;
+  readonly c1: number;
+  readonly c2: number;
+  /** What was taken out, as a factor of the power. */
+  readonly powerGain: number;
+}
+
+/**
+ * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) while the samples stream by.
+ * Memory is constant: blocks go into a histogram that holds their exact power, so only which side of the relative gate
+ * a block falls on is rounded, to 0.01 LU. Mono counts as one channel: 3 LU below the same sound on two channels.
+ */
+export class LoudnessMeter {
+  readonly #channels: 1 | 2;
+  readonly #weighting: KWeighting;
+  readonly #framesPerStep: number;
+  /** Turns a sum of squares over a block into its mean square at full scale 1. */
+  readonly #powerOfSum: number;
+  /** For each channel: two delays of either filter and the sum of squares of the present step. */
+  readonly #states: readonly Float64Array[];
+  readonly #steps = new Float64Array(stepsPerBlock);
+  readonly #binPower = new Float64Array(binCount);
+  readonly #binBlocks = new Uint32Array(binCount);
+  #framesLeftInStep: number;
+  #stepsDone = 0;
+
+  /** Samples of magnitude `fullScale` are 0 dBFS. */
+  constructor(sampleRateHz: number, channels: 1 | 2, fullScale: number) {
+    this.#channels = channels;
+    this.#weighting = kWeighting(sampleRateHz);
+    this.#framesPerStep = Math.round(sampleRateHz / 10);
+    this.#framesLeftInStep = this.#framesPerStep;
+    this.#powerOfSum = this.#weighting.powerGain / (stepsPerBlock * this.#framesPerStep * fullScale ** 2);
+    this.#states = Array.from({ length: channels }, () => new Float64Array(5));
+  }
+
+  /**
+   * Takes the interleaved samples from index `start` up to `end`, whole sample frames, and widens `extremes`, a minimum
+   * and a maximum, by them: the filters wait for their own results, so these comparisons cost next to nothing here.
+   */
+  add(samples: Float64Array, start: number, end: number, extremes: Float64Array): void {
+    let from = start;
+    while (from < end) {
+      const to = Math.min(end, from + this.#framesLeftInStep * this.#channels);
+      for (let channel = 0; channel < this.#channels; channel++) {
+        weigh(samples, from + channel, to, this.#channels, this.#weighting, this.#states[channel]!, extremes);
+      }
+      this.#framesLeftInStep -= (to - from) / this.#channels;
+      if (this.#framesLeftInStep === 0) this.#endStep();
+      from = to;
+    }
+  }
+
+  /** The loudness of everything so far, in LUFS; null if it is shorter than 400 ms or nowhere louder than -70 LUFS. */
+  integratedLufs(): number | null {
+    const ungated = this.#meanPowerOfBinsAbove(0);
+    if (ungated === 0) return null;
+    return lufsOfPower(this.#meanPowerOfBinsAbove(ungated * relativeGate));
+  }
+
+  /** Steps end at fixed frames however the input is cut, and so does the rounding to zero: any split gives the same. */
+  #endStep(): void {
+    let sum = 0;
+    for (const state of this.#states) {
+      sum += state[4]!;
+      state[4] = 0;
+      for (let i = 0; i < 4; i++) if (Math.abs(state[i]!) < tiniestState) state[i] = 0;
+    }
+    this.#steps[this.#stepsDone % stepsPerBlock] = sum;
+    this.#stepsDone++;
+    this.#framesLeftInStep = this.#framesPerStep;
+    if (this.#stepsDone >= stepsPerBlock) this.#countBlock();
+  }
+
+  #countBlock(): void {
+    const power = this.#steps.reduce((total, step) => total + step, 0) * this.#powerOfSum;
+    const lufs = lufsOfPower(power);
+    if (!(lufs > absoluteGateLufs)) return;
+    const bin = Math.min(binCount - 1, Math.floor((lufs - absoluteGateLufs) * binsPerLu));
+    this.#binPower[bin]! += power;
+    this.#binBlocks[bin]! += 1;
+  }
+
+  /** Zero if there is no such bin. */
+  #meanPowerOfBinsAbove(gate: number): number {
+    let power = 0;
+    let blocks = 0;
+    for (let bin = 0; bin < binCount; bin++) {
+      if (this.#binPower[bin]! > gate * this.#binBlocks[bin]!) {
+        power += this.#binPower[bin]!;
+        blocks += this.#binBlocks[bin]!;
+      }
+    }
+    return blocks === 0 ? 0 : power / blocks;
+  }
+}
+
+/** The gain in dB that brings a recording of this loudness to the level of ReplayGain 2.0, -18 LUFS. */
+export function replayGainDb(integratedLufs: number): number {
+  return replayGainReferenceLufs - integratedLufs;
+}
+
+/** ITU-R BS.1770-4 annex 1, formula (2), for channels of weight 1. */
+function lufsOfPower(power: number): number {
+  return -0.691 + 10 * Math.log10(power);
+}
+
+/**
+ * BS.1770-4 tabulates both filters at 48 kHz only. These are the analogue prototypes behind the tables, brought to any
+ * rate by the bilinear transform; at 48 kHz they give the tabulated coefficients.
+ */
+function kWeighting(sampleRateHz: number): KWeighting {
+  // Below 3.4 kHz the shelf begins above half the sample rate: held just under it, the filter passes all unchanged.
+  const shelf = Math.tan(Math.PI * Math.min(1681.974450955533 / sampleRateHz, 0.4999));
+  const shelfOverQ = shelf / 0.7071752369554196;
+  const high = 10 ** (3.999843853973347 / 20);
+  const middle = high ** 0.4996667741545416;
+  const shelfFirst = high + middle * shelfOverQ + shelf ** 2;
+  const shelfNorm = 1 + shelfOverQ + shelf ** 2;
+  const pass = Math.tan((Math.PI * 38.13547087602444) / sampleRateHz);
+  const passOverQ = pass / 0.5003270373238773;
+  const passNorm = 1 + passOverQ + pass ** 2;
+  return {
+    b1: (2 * (shelf ** 2 - high)) / shelfFirst,
+    b2: (high - middle * shelfOverQ + shelf ** 2) / shelfFirst,
+    a1: (2 * (shelf ** 2 - 1)) / shelfNorm,
+    a2: (1 - shelfOverQ + shelf ** 2) / shelfNorm,
+    c1: (2 * (pass ** 2 - 1)) / passNorm,
+    c2: (1 - passOverQ + pass ** 2) / passNorm,
+    powerGain: (shelfFirst / shelfNorm) ** 2,
+  };
+}
+
+/**
+ * Filters one channel, adds the squares to `state[4]` and widens `extremes` by the samples. This loop is nearly the
+ * whole cost of the meter: direct form II has the fewest multiplications.
+ */
+function weigh(
+  samples: Float64Array,
+  from: number,
+  to: number,
+  stride: number,
+  { a1, a2, b1, b2, c1, c2 }: KWeighting,
+  state: Float64Array,
+  extremes: Float64Array,
+): void {
+  let w1 = state[0]!;
+  let w2 = state[1]!;
+  let v1 = state[2]!;
+  let v2 = state[3]!;
+  let sum = state[4]!;
+  let minimum = extremes[0]!;
+  let maximum = extremes[1]!;
+  for (let i = from; i < to; i += stride) {
+    const sample = samples[i]!;
+    if (sample < minimum) minimum = sample;
+    if (sample > maximum) maximum = sample;
+    const w = sample - a2 * w2 - a1 * w1;
+    const shelved = w + b1 * w1 + b2 * w2;
+    w2 = w1;
+    w1 = w;
+    const v = shelved - c2 * v2 - c1 * v1;
+    const weighted = v - v1 - v1 + v2;
+    v2 = v1;
+    v1 = v;
+    sum += weighted * weighted;
+  }
+  state[0] = w1;
+  state[1] = w2;
+  state[2] = v1;
+  state[3] = v2;
+  state[4] = sum;
+  extremes[0] = minimum;
+  extremes[1] = maximum;
+}
