@@ -1,0 +1,118 @@
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmod, lchown, mkdir, realpath, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { fileURLToPath } from "node:url";
+import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
+import { choosePostgresUser, mayEnter, type PostgresUser } from "./postgres-user.ts";
+
+/** The folder that holds everything of the embedded PostgreSQL, taken for this service alone until it is disposed. */
+export interface DataFolder extends Disposable {
+  /** Absolute, without symbolic links. */
+  readonly path: string;
+  /** A short name for this folder, different from any other folder's. */
+  readonly id: string;
+  /** Set when the service runs as root: whom PostgreSQL runs as, and who therefore owns its files. */
+  readonly user: PostgresUser | undefined;
+}
+
+/**
+ * Finds or makes the data folder and locks it.
+ *
+ * @param dataDir the DATA_DIR setting; without it the folder is `data` in the project folder, or one below
+ *   /var/lib/web-user-music when root started the service and PostgreSQL's user may not enter the project folder
+ * @throws {EmbeddedPostgresError} when another service uses the folder, or when PostgreSQL could not
+ */
+export async function openDataFolder(dataDir: string | undefined): Promise<DataFolder> {
+  let path = resolve(dataDir ?? join(projectFolder(), "data"));
+  const dataOwnerUid = await ownerOfData(path);
+  const user = await choosePostgresUser(dataOwnerUid);
+  if (user && !(await mayEnter(nearestExistingFolder(path), user))) {
+    if (dataDir !== undefined) {
+      throw new EmbeddedPostgresError(
+        `PostgreSQL does not run as root but as user ${user.name}, who may not enter ${path}: ` +
+          "choose a DATA_DIR outside of private folders, start the service as an ordinary user, or set DATABASE_URL.",
+      );
+    }
+    path = join("/var/lib/web-user-music", `${basename(projectFolder())}-${shortHash(projectFolder())}`);
+  }
+  if (!user && dataOwnerUid !== undefined && dataOwnerUid !== process.getuid?.()) {
+    throw new EmbeddedPostgresError(
+      `The database in ${path} belongs to another user (uid ${dataOwnerUid}): start the service as that user or ` +
+        "as root, or choose another DATA_DIR.",
+    );
+  }
+  try {
+    await makeFolder(path, user);
+  } catch (error) {
+    throw new EmbeddedPostgresError(`The data folder ${path} cannot be made: choose another DATA_DIR.`, {
+      cause: error,
+    });
+  }
+  path = await realpath(path);
+  const lock = lockFolder(path);
+  if (user) await lchown(join(path, lockFile), user.uid, user.gid);
+  return { path, id: shortHash(path), user, [Symbol.dispose]: lock[Symbol.dispose] };
+}
+
+/** Where the PostgreSQL data itself lies in the data folder. */
+export function clusterFolder(dataFolder: string): string {
+  return join(dataFolder, "postgres");
+}
+
+const lockFile = "service.lock";
+const lockOwnerFile = "service.pid";
+
+/**
+ * Two services on one folder would destroy it, so the folder is locked by the kernel, which lets go of the lock
+ * whatever ends the service. Node offers such a lock through SQLite only: an open transaction on an empty database.
+ */
+function lockFolder(path: string): Disposable {
+  const ownerFile = join(path, lockOwnerFile);
+  const lock = new DatabaseSync(join(path, lockFile), { timeout: 0 });
+  try {
+    lock.exec("PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE");
+  } catch (error) {
+    lock.close();
+    const pid = existsSync(ownerFile) ? ` (process ${readFileSync(ownerFile, "utf8").trim()})` : "";
+    throw new EmbeddedPostgresError(
+      `Another service${pid} uses the data folder ${path}: stop it, or give this one its own DATA_DIR.`,
+      { cause: error },
+    );
+  }
+  rmSync(ownerFile, { force: true });
+  writeFileSync(ownerFile, `${process.pid}\n`);
+  return {
+    [Symbol.dispose]: () => {
+      rmSync(ownerFile, { force: true });
+      lock.close();
+    },
+  };
+}
+
+async function makeFolder(path: string, user: PostgresUser | undefined): Promise<void> {
+  const first = await mkdir(path, { recursive: true });
+  if (!user || first === undefined) return;
+  // Root's umask may forbid others to enter what root makes.
+  for (let folder = path; folder.startsWith(first); folder = dirname(folder)) await chmod(folder, 0o711);
+}
+
+async function ownerOfData(path: string): Promise<number | undefined> {
+  const found = await stat(clusterFolder(path)).catch(() => undefined);
+  return found?.uid;
+}
+
+function projectFolder(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "package.json"))) folder = dirname(folder);
+  return folder;
+}
+
+function nearestExistingFolder(path: string): string {
+  return existsSync(path) ? path : nearestExistingFolder(dirname(path));
+}
+
+function shortHash(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 10);
+}

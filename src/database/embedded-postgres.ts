@@ -1,0 +1,271 @@
+import { existsSync } from "node:fs";
+import { lchown, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { clusterFolder, openDataFolder, type DataFolder } from "./data-folder.ts";
+import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
+import { clearStalePidFile, endLeftoverServer } from "./postgres-processes.ts";
+import {
+  findPostgresPrograms,
+  runProgram,
+  spawnServer,
+  type PostgresPrograms,
+  type ServerProcess,
+} from "./postgres-programs.ts";
+import type { PostgresUser } from "./postgres-user.ts";
+
+/** Where the server's own remarks go; a pino logger fits. */
+export interface EmbeddedPostgresLog {
+  debug(message: string): void;
+  info(message: string): void;
+  warn(message: string): void;
+  error(message: string): void;
+}
+
+/** A running PostgreSQL server of the service's own. Disposing stops it in order and waits until it is gone. */
+export interface EmbeddedPostgres extends AsyncDisposable {
+  /** What DATABASE_URL would be; stays the same across restarts of the server. */
+  readonly url: string;
+  /** For instance `18.4`. */
+  readonly version: string;
+  /** The folder that holds the data. */
+  readonly dataDir: string;
+  /** Resolves when the server ended by itself and could not be brought back. Never rejects. */
+  readonly exited: Promise<Error>;
+}
+
+/** What {@link startEmbeddedPostgres} needs to know. */
+export interface EmbeddedPostgresOptions {
+  /** The DATA_DIR setting; `undefined` means `data` in the project folder. */
+  readonly dataDir: string | undefined;
+  readonly log: EmbeddedPostgresLog;
+}
+
+const databaseName = "web_user_music";
+const socketPort = 5432;
+const maxRestartsPerMinute = 5;
+/** An orderly shutdown writes everything to the data files, which takes a while on a slow disk. */
+const stopGraceMs = 20_000;
+
+/** Small machine, rows of up to 256 KiB, everything committed is on disk. Sizes in PostgreSQL's own notation. */
+const serverSettings = {
+  listen_addresses: "",
+  unix_socket_permissions: "0700",
+  max_connections: "50",
+  shared_buffers: "64MB",
+  wal_buffers: "16MB",
+  max_wal_size: "1GB",
+  io_method: "sync",
+  jit: "off",
+  max_parallel_workers_per_gather: "0",
+  max_logical_replication_workers: "0",
+  timezone: "UTC",
+  log_timezone: "UTC",
+  log_destination: "stderr",
+  logging_collector: "off",
+  log_checkpoints: "off",
+  log_line_prefix: "%b|",
+  // Statements carry what users sent.
+  log_min_error_statement: "panic",
+  log_parameter_max_length_on_error: "0",
+};
+
+/**
+ * Starts the service's own PostgreSQL server on its data folder, which is made on the first start, and keeps it
+ * running: a server that ends by itself is started again. It listens on a Unix socket in a private folder only.
+ *
+ * @throws {EmbeddedPostgresError} when another service uses the folder, or when PostgreSQL cannot run
+ */
+export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+  const { log } = options;
+  await using undo = new AsyncDisposableStack();
+  const folder = undo.use(await openDataFolder(options.dataDir));
+  const programs = await findPostgresPrograms(folder);
+  const clusterName = `web-user-music-${folder.id}`;
+  const leftovers = await endLeftoverServer(clusterName);
+  if (leftovers > 0) log.warn("The last service was killed and left its PostgreSQL running; it has been ended");
+  const cluster = clusterFolder(folder.path);
+  if (!existsSync(cluster)) {
+    log.info(`Making a new database in ${cluster}`);
+    await createCluster(programs, folder);
+  }
+  await checkMajorVersion(cluster, programs.version);
+  const socketFolder = await makeSocketFolder(folder);
+  undo.defer(async () => await rm(socketFolder, { recursive: true, force: true }));
+  const args = ["-D", cluster].concat(
+    Object.entries({
+      ...serverSettings,
+      cluster_name: clusterName,
+      unix_socket_directories: `"${socketFolder.replaceAll('"', '""')}"`,
+    }).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+  );
+  const server = undo.use(
+    await superviseServer(log, async () => {
+      await endLeftoverServer(clusterName);
+      await clearStalePidFile(cluster);
+      return spawnServer(programs.postgres, args, folder.user);
+    }),
+  );
+  const release = undo.move();
+  return {
+    url: `postgresql://${databaseName}@${encodeURIComponent(socketFolder)}:${socketPort}/${databaseName}`,
+    version: programs.version,
+    dataDir: folder.path,
+    exited: server.exited,
+    [Symbol.asyncDispose]: async () => await release.disposeAsync(),
+  };
+}
+
+/** Makes the cluster aside and moves it into place when it is complete, so that a kill leaves nothing half-made. */
+async function createCluster(programs: PostgresPrograms, { path, user }: DataFolder): Promise<void> {
+  const unfinished = (await readdir(path)).filter((entry) => entry.startsWith("postgres.new-"));
+  // A killed service's initdb may still be writing there; the next start removes what is left then.
+  for (const entry of unfinished) await rm(join(path, entry), { recursive: true, force: true }).catch(() => {});
+  const aside = join(path, `postgres.new-${process.pid}`);
+  await makePrivateFolder(aside, user);
+  await runProgram(
+    programs.initdb,
+    ["-D", aside, "-U", databaseName, "-A", "trust", "-E", "UTF8", "--no-locale"].concat([
+      "--locale-provider=builtin",
+      "--builtin-locale=C.UTF-8",
+      "--no-instructions",
+    ]),
+    { user },
+  );
+  await runProgram(programs.postgres, ["--single", "-D", aside, "postgres"], {
+    user,
+    input: `CREATE DATABASE ${databaseName};\n`,
+  });
+  await rename(aside, clusterFolder(path));
+  await using parent = await open(path);
+  await parent.sync();
+}
+
+async function checkMajorVersion(cluster: string, version: string): Promise<void> {
+  const found = (await readFile(join(cluster, "PG_VERSION"), "utf8").catch(() => "")).trim();
+  const major = version.split(".")[0];
+  if (found === major) return;
+  throw new EmbeddedPostgresError(
+    found === ""
+      ? `${cluster} holds no PostgreSQL database: choose another DATA_DIR, or move that folder away.`
+      : `The database in ${cluster} was made by PostgreSQL ${found}, and this is PostgreSQL ${major}: ` +
+          `choose another DATA_DIR, or move the data with pg_dump and pg_restore.`,
+  );
+}
+
+/** In the data folder, or in a folder for temporary files when the path would be too long for a socket's address. */
+async function makeSocketFolder({ path, id, user }: DataFolder): Promise<string> {
+  const name = `web-user-music-${id}`;
+  const folder = [join(path, "socket"), join(tmpdir(), name)].find(fitsSocketAddress) ?? join("/tmp", name);
+  await makePrivateFolder(folder, user);
+  return folder;
+}
+
+/** A socket's address has room for 103 bytes on macOS and for 107 on Linux. */
+function fitsSocketAddress(folder: string): boolean {
+  return Buffer.byteLength(join(folder, `.s.PGSQL.${socketPort}`)) <= 103;
+}
+
+/** An empty folder that nobody but PostgreSQL's user (and root) can enter. */
+async function makePrivateFolder(folder: string, user: PostgresUser | undefined): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { mode: 0o700 });
+  if (user) await lchown(folder, user.uid, user.gid);
+}
+
+interface RunningServer {
+  readonly child: ServerProcess;
+  /** Resolves when it has ended, to the reason. */
+  readonly ended: Promise<string>;
+}
+
+interface SupervisedServer extends AsyncDisposable {
+  readonly exited: Promise<Error>;
+}
+
+/** Keeps one server running until disposed. The first start's failure is thrown, later ones are tried again. */
+async function superviseServer(
+  log: EmbeddedPostgresLog,
+  launch: () => Promise<ServerProcess>,
+): Promise<SupervisedServer> {
+  const gaveUp = Promise.withResolvers<Error>();
+  const stopping = new AbortController();
+  let current: RunningServer | undefined;
+  const stopAtExit = () => current?.child.kill("SIGINT");
+
+  const start = async () => {
+    const child = await launch();
+    const ready = Promise.withResolvers<void>();
+    current = { child, ended: watch(child, log, ready.resolve) };
+    if (stopping.signal.aborted) child.kill("SIGINT");
+    const failure = await Promise.race([ready.promise, current.ended]);
+    if (failure !== undefined) throw new EmbeddedPostgresError(`PostgreSQL did not start: ${failure}`);
+    return current;
+  };
+  const keepRunning = async (first: RunningServer) => {
+    const restarts: number[] = [];
+    let reason = await first.ended;
+    while (!stopping.signal.aborted) {
+      const now = Date.now();
+      restarts.push(now);
+      if (restarts.filter((time) => now - time < 60_000).length > maxRestartsPerMinute) {
+        gaveUp.resolve(new EmbeddedPostgresError(`PostgreSQL ends by itself again and again: ${reason}`));
+        return;
+      }
+      log.error(`PostgreSQL ended by itself and is started again: ${reason}`);
+      try {
+        const server = await start();
+        log.info("PostgreSQL runs again");
+        reason = await server.ended;
+      } catch (error) {
+        reason = error instanceof Error ? error.message : String(error);
+      }
+    }
+  };
+  const stop = async (kept: Promise<void>) => {
+    stopping.abort();
+    for (const signal of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
+      current?.child.kill(signal);
+      const timer = new AbortController();
+      const timeout = delay(stopGraceMs, "timeout", { signal: timer.signal }).catch(() => {});
+      const outcome = await Promise.race([kept, timeout]);
+      timer.abort();
+      if (outcome !== "timeout") break;
+      log.warn(`PostgreSQL has not stopped ${stopGraceMs / 1000} s after ${signal}`);
+    }
+    process.off("exit", stopAtExit);
+  };
+
+  const kept = keepRunning(await start());
+  // Last resort for a service that ends without disposing, for instance by an error that nobody caught.
+  process.on("exit", stopAtExit);
+  return { exited: gaveUp.promise, [Symbol.asyncDispose]: async () => await stop(kept) };
+}
+
+/** Reads the server's log until it ends, tells when it takes connections, and resolves to the reason why it ended. */
+async function watch(child: ServerProcess, log: EmbeddedPostgresLog, onReady: () => void): Promise<string> {
+  const lastLines: string[] = [];
+  createInterface({ input: child.stderr }).on("line", (line) => {
+    lastLines.push(line.replace(/^[^|]*\|/, ""));
+    if (lastLines.length > 10) lastLines.shift();
+    if (line.includes("database system is ready to accept connections")) onReady();
+    forwardLogLine(line, log);
+  });
+  return await new Promise((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(`${signal ?? `exit code ${code}`}; ${lastLines.join("; ")}`));
+  });
+}
+
+/** What a client's statement met is told to that client; the log gets what concerns the server itself. */
+function forwardLogLine(line: string, log: EmbeddedPostgresLog): void {
+  const [, process = "", severity = "", message = ""] = /^([^|]*)\|([A-Z]+): +(.*)$/.exec(line) ?? [];
+  const crashed = severity === "PANIC" || /terminated by signal|terminated by exception/.test(message);
+  if (crashed || (["WARNING", "ERROR", "FATAL"].includes(severity) && process !== "client backend")) {
+    log.warn(`PostgreSQL: ${message}`);
+  } else {
+    log.debug(`PostgreSQL: ${line}`);
+  }
+}

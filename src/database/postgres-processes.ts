@@ -1,0 +1,113 @@
+import { execFile } from "node:child_process";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
+
+interface PostgresProcess {
+  readonly pid: number;
+  /** The server itself rather than one of its workers. */
+  readonly isPostmaster: boolean;
+}
+
+/**
+ * Ends what is left of a server whose service was killed: first asking it to shut down in order, then to quit, then
+ * by force. Nothing committed is lost by any of them. The caller holds the lock of the data folder.
+ *
+ * @param clusterName the server's `cluster_name`, which is part of each of its processes' command lines
+ * @returns how many processes there were
+ */
+export async function endLeftoverServer(clusterName: string): Promise<number> {
+  const found = await findProcesses(clusterName);
+  let left = found;
+  for (const [sent, waitMs] of [
+    ["SIGINT", 15_000],
+    ["SIGQUIT", 5_000],
+    ["SIGKILL", 5_000],
+  ] as const) {
+    // Workers without their postmaster have nobody to obey; they take SIGINT for "cancel the query".
+    const receivers = sent === "SIGINT" ? left.filter(({ isPostmaster }) => isPostmaster) : left;
+    if (receivers.length === 0) continue;
+    for (const { pid } of receivers) {
+      signal(pid, sent);
+      signal(pid, "SIGCONT");
+    }
+    const deadline = Date.now() + waitMs;
+    do {
+      await delay(20);
+      left = await findProcesses(clusterName);
+    } while (left.length > 0 && Date.now() < deadline);
+    if (left.length === 0) return found.length;
+  }
+  if (left.length === 0) return found.length;
+  throw new EmbeddedPostgresError(
+    `An older PostgreSQL (process ${left.map(({ pid }) => pid).join(", ")}) uses the data folder and cannot be ended.`,
+  );
+}
+
+/**
+ * Puts aside a `postmaster.pid` that would keep PostgreSQL from starting although its server is gone: when another
+ * program has got the process id since (PostgreSQL itself copes when nobody has), or when it was never fully written.
+ *
+ * @throws {EmbeddedPostgresError} when a server runs there that somebody started by hand
+ */
+export async function clearStalePidFile(cluster: string): Promise<void> {
+  const file = join(cluster, "postmaster.pid");
+  const content = await readFile(file, "utf8").catch(() => undefined);
+  if (content === undefined) return;
+  const pid = /^(\d+)\n/.exec(content)?.[1];
+  if (pid === undefined) {
+    await rm(file);
+    return;
+  }
+  const commandLine = (await commandLines()).get(Number(pid));
+  if (commandLine === undefined) return;
+  if (commandLine.includes("postgres") && commandLine.includes(cluster)) {
+    throw new EmbeddedPostgresError(
+      `A PostgreSQL server (process ${pid}) that this service did not start uses ${cluster}: stop it first.`,
+    );
+  }
+  // PostgreSQL ignores its parent's id and then still checks that nobody uses the shared memory named in the file,
+  // a second line of defence that would be lost if the file were removed.
+  await writeFile(file, content.replace(pid, String(process.pid)));
+}
+
+async function findProcesses(clusterName: string): Promise<PostgresProcess[]> {
+  return [...(await commandLines())]
+    .filter(([, commandLine]) => commandLine.includes(clusterName))
+    .map(([pid, commandLine]) => ({ pid, isPostmaster: !commandLine.startsWith("postgres: ") }));
+}
+
+async function commandLines(): Promise<Map<number, string>> {
+  const lines = process.platform === "linux" ? await readProc() : await askPs();
+  return new Map(lines.filter(([pid, commandLine]) => pid !== process.pid && commandLine !== ""));
+}
+
+async function readProc(): Promise<[number, string][]> {
+  const pids = (await readdir("/proc")).filter((entry) => /^\d+$/.test(entry));
+  return await Promise.all(
+    pids.map(async (pid): Promise<[number, string]> => {
+      // A process may end between the listing and the reading.
+      const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+      return [Number(pid), commandLine.replaceAll("\0", " ").trim()];
+    }),
+  );
+}
+
+async function askPs(): Promise<[number, string][]> {
+  const { stdout } = await promisify(execFile)("ps", ["-A", "-ww", "-o", "pid=,command="], { maxBuffer: 64 << 20 });
+  return stdout
+    .split("\n")
+    .map((line) => /^\s*(\d+)\s+(.*)$/.exec(line))
+    .filter((match) => match !== null)
+    .map(([, pid, commandLine = ""]) => [Number(pid), commandLine]);
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has just ended.
+  }
+}

