@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { chmod, lchown, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -29,7 +29,7 @@ export async function openDataFolder(dataDir: string | undefined): Promise<DataF
   const dataOwnerUid = await ownerOfData(path);
   const user = await choosePostgresUser(dataOwnerUid);
   if (user && !(await mayEnter(nearestExistingFolder(path), user))) {
-    if (dataDir !== undefined) {
+    if (dataDir !== undefined || dataOwnerUid !== undefined) {
       throw new EmbeddedPostgresError(
         `PostgreSQL does not run as root but as user ${user.name}, who may not enter ${path}: ` +
           "choose a DATA_DIR outside of private folders, start the service as an ordinary user, or set DATABASE_URL.",
@@ -43,13 +43,9 @@ export async function openDataFolder(dataDir: string | undefined): Promise<DataF
         "as root, or choose another DATA_DIR.",
     );
   }
-  try {
-    await makeFolder(path, user);
-  } catch (error) {
-    throw new EmbeddedPostgresError(`The data folder ${path} cannot be made: choose another DATA_DIR.`, {
-      cause: error,
-    });
-  }
+  await makeFolder(path, user).catch((error: unknown) => {
+    throw unusable(path, error);
+  });
   path = await realpath(path);
   const lock = lockFolder(path);
   if (user) await lchown(join(path, lockFile), user.uid, user.gid);
@@ -70,25 +66,39 @@ const lockOwnerFile = "service.pid";
  */
 function lockFolder(path: string): Disposable {
   const ownerFile = join(path, lockOwnerFile);
-  const lock = new DatabaseSync(join(path, lockFile), { timeout: 0 });
+  let lock: DatabaseSync | undefined;
   try {
-    lock.exec("PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE");
+    lock = new DatabaseSync(join(path, lockFile), { timeout: 0 });
+    lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    rmSync(ownerFile, { force: true });
+    writeFileSync(ownerFile, `${process.pid}\n`);
   } catch (error) {
-    lock.close();
+    lock?.close();
+    if (!isLockedBySomebodyElse(error)) throw unusable(path, error);
     const pid = existsSync(ownerFile) ? ` (process ${readFileSync(ownerFile, "utf8").trim()})` : "";
     throw new EmbeddedPostgresError(
       `Another service${pid} uses the data folder ${path}: stop it, or give this one its own DATA_DIR.`,
       { cause: error },
     );
   }
-  rmSync(ownerFile, { force: true });
-  writeFileSync(ownerFile, `${process.pid}\n`);
   return {
     [Symbol.dispose]: () => {
       rmSync(ownerFile, { force: true });
       lock.close();
     },
   };
+}
+
+/** SQLITE_BUSY, the primary result code 5. */
+function isLockedBySomebodyElse(error: unknown): boolean {
+  return typeof error === "object" && error !== null && "errcode" in error && error.errcode === 5;
+}
+
+function unusable(path: string, cause: unknown): EmbeddedPostgresError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new EmbeddedPostgresError(`The data folder ${path} cannot be used, choose another DATA_DIR: ${reason}`, {
+    cause,
+  });
 }
 
 async function makeFolder(path: string, user: PostgresUser | undefined): Promise<void> {
@@ -110,7 +120,7 @@ function projectFolder(): string {
 }
 
 function nearestExistingFolder(path: string): string {
-  return existsSync(path) ? path : nearestExistingFolder(dirname(path));
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? path : nearestExistingFolder(dirname(path));
 }
 
 function shortHash(text: string): string {

@@ -61,8 +61,8 @@ export async function clearStalePidFile(cluster: string): Promise<void> {
     await rm(file);
     return;
   }
-  const commandLine = (await commandLines()).get(Number(pid));
-  if (commandLine === undefined) return;
+  if (!signal(Number(pid), 0)) return;
+  const commandLine = (await commandLines()).get(Number(pid)) ?? "";
   if (commandLine.includes("postgres") && commandLine.includes(cluster)) {
     throw new EmbeddedPostgresError(
       `A PostgreSQL server (process ${pid}) that this service did not start uses ${cluster}: stop it first.`,
@@ -104,10 +104,11 @@ async function askPs(): Promise<[number, string][]> {
     .map(([, pid, commandLine = ""]) => [Number(pid), commandLine]);
 }
 
-function signal(pid: number, name: NodeJS.Signals): void {
+/** Whether there was such a process; one that has ended but whose parent has not noticed counts. */
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(pid, name);
+    return process.kill(pid, name);
   } catch {
-    // It has just ended.
+    return false;
   }
 }

@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcessByStdio } from "node:child_process";
 import { chmod, cp, lchown, readdir, readFile, rename, rm } from "node:fs/promises";
-import { dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import type { DataFolder } from "./data-folder.ts";
@@ -50,7 +50,7 @@ export async function runProgram(program: string, args: readonly string[], optio
   } catch (error) {
     const reason = error instanceof Error ? error.message.trim().slice(-2048) : String(error);
     throw new EmbeddedPostgresError(
-      `The embedded PostgreSQL does not run on this machine; try npm ci again, or set DATABASE_URL. ${reason}`,
+      `PostgreSQL's ${basename(program)} failed; try npm ci again, or set DATABASE_URL. ${reason}`,
       { cause: error },
     );
   }
@@ -89,8 +89,9 @@ async function installedBinFolder(): Promise<string> {
 async function copyPrograms(native: string, dataFolder: string, user: PostgresUser): Promise<string> {
   const manifest: { version: string } = JSON.parse(await readFile(join(native, "..", "package.json"), "utf8"));
   const name = `programs-${manifest.version}`;
-  const present = (await readdir(dataFolder)).filter((entry) => entry.startsWith("programs-"));
   const target = join(dataFolder, name);
+  const present = (await readdir(dataFolder)).filter((entry) => entry.startsWith("programs-"));
+  for (const entry of present) if (entry !== name) await rm(join(dataFolder, entry), { recursive: true });
   if (!present.includes(name)) {
     await cp(native, `${target}.new`, {
       recursive: true,
@@ -100,7 +101,6 @@ async function copyPrograms(native: string, dataFolder: string, user: PostgresUs
     await chownTree(`${target}.new`, user);
     await rename(`${target}.new`, target);
   }
-  for (const entry of present) if (entry !== name) await rm(join(dataFolder, entry), { recursive: true, force: true });
   return join(target, "bin");
 }
 
