@@ -26,10 +26,10 @@ export interface DataFolder extends Disposable {
  */
 export async function openDataFolder(dataDir: string | undefined): Promise<DataFolder> {
   let path = resolve(dataDir ?? join(projectFolder(), "data"));
-  const dataOwnerUid = await ownerOfData(path);
-  const user = await choosePostgresUser(dataOwnerUid);
+  const dataOwner = await stat(clusterFolder(path)).catch(() => undefined);
+  const user = await choosePostgresUser(dataOwner);
   if (user && !(await mayEnter(nearestExistingFolder(path), user))) {
-    if (dataDir !== undefined || dataOwnerUid !== undefined) {
+    if (dataDir !== undefined || dataOwner) {
       throw new EmbeddedPostgresError(
         `PostgreSQL does not run as root but as user ${user.name}, who may not enter ${path}: ` +
           "choose a DATA_DIR outside of private folders, start the service as an ordinary user, or set DATABASE_URL.",
@@ -37,9 +37,9 @@ export async function openDataFolder(dataDir: string | undefined): Promise<DataF
     }
     path = join("/var/lib/web-user-music", `${basename(projectFolder())}-${shortHash(projectFolder())}`);
   }
-  if (!user && dataOwnerUid !== undefined && dataOwnerUid !== process.getuid?.()) {
+  if (!user && dataOwner && dataOwner.uid !== process.getuid?.()) {
     throw new EmbeddedPostgresError(
-      `The database in ${path} belongs to another user (uid ${dataOwnerUid}): start the service as that user or ` +
+      `The database in ${path} belongs to another user (uid ${dataOwner.uid}): start the service as that user or ` +
         "as root, or choose another DATA_DIR.",
     );
   }
@@ -106,11 +106,6 @@ async function makeFolder(path: string, user: PostgresUser | undefined): Promise
   if (!user || first === undefined) return;
   // Root's umask may forbid others to enter what root makes.
   for (let folder = path; folder.startsWith(first); folder = dirname(folder)) await chmod(folder, 0o711);
-}
-
-async function ownerOfData(path: string): Promise<number | undefined> {
-  const found = await stat(clusterFolder(path)).catch(() => undefined);
-  return found?.uid;
 }
 
 function projectFolder(): string {

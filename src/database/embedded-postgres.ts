@@ -45,6 +45,7 @@ export interface EmbeddedPostgresOptions {
 
 const databaseName = "web_user_music";
 const socketPort = 5432;
+const unfinishedPrefix = "postgres.new-";
 const maxRestartsPerMinute = 5;
 /** An orderly shutdown writes everything to the data files, which takes a while on a slow disk. */
 const stopGraceMs = 20_000;
@@ -67,9 +68,9 @@ const serverSettings = {
   logging_collector: "off",
   log_checkpoints: "off",
   log_line_prefix: "%b|",
-  // Statements carry what users sent.
+  // Statements and details carry what users sent.
   log_min_error_statement: "panic",
-  log_parameter_max_length_on_error: "0",
+  log_error_verbosity: "terse",
 };
 
 /**
@@ -86,6 +87,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const clusterName = `web-user-music-${folder.id}`;
   const leftovers = await endLeftoverServer(clusterName);
   if (leftovers > 0) log.warn("The last service was killed and left its PostgreSQL running; it has been ended");
+  await removeUnfinishedClusters(folder.path);
   const cluster = clusterFolder(folder.path);
   if (!existsSync(cluster)) {
     log.info(`Making a new database in ${cluster}`);
@@ -120,10 +122,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 
 /** Makes the cluster aside and moves it into place when it is complete, so that a kill leaves nothing half-made. */
 async function createCluster(programs: PostgresPrograms, { path, user }: DataFolder): Promise<void> {
-  const unfinished = (await readdir(path)).filter((entry) => entry.startsWith("postgres.new-"));
-  // A killed service's initdb may still be writing there; the next start removes what is left then.
-  for (const entry of unfinished) await rm(join(path, entry), { recursive: true, force: true }).catch(() => {});
-  const aside = join(path, `postgres.new-${process.pid}`);
+  const aside = join(path, `${unfinishedPrefix}${process.pid}`);
   await makePrivateFolder(aside, user);
   await runProgram(
     programs.initdb,
@@ -141,6 +140,14 @@ async function createCluster(programs: PostgresPrograms, { path, user }: DataFol
   await rename(aside, clusterFolder(path));
   await using parent = await open(path);
   await parent.sync();
+}
+
+async function removeUnfinishedClusters(path: string): Promise<void> {
+  for (const entry of await readdir(path)) {
+    if (!entry.startsWith(unfinishedPrefix)) continue;
+    // A killed service's initdb may still be writing there for a second; what remains waits for the next start.
+    await rm(join(path, entry), { recursive: true, force: true }).catch(() => {});
+  }
 }
 
 async function checkMajorVersion(cluster: string, version: string): Promise<void> {
@@ -205,17 +212,19 @@ async function superviseServer(
     return current;
   };
   const keepRunning = async (first: RunningServer) => {
-    const restarts: number[] = [];
+    let restarts: number[] = [];
     let reason = await first.ended;
     while (!stopping.signal.aborted) {
       const now = Date.now();
-      restarts.push(now);
-      if (restarts.filter((time) => now - time < 60_000).length > maxRestartsPerMinute) {
+      restarts = restarts.filter((time) => now - time < 60_000).concat(now);
+      if (restarts.length > maxRestartsPerMinute) {
         gaveUp.resolve(new EmbeddedPostgresError(`PostgreSQL ends by itself again and again: ${reason}`));
         return;
       }
       log.error(`PostgreSQL ended by itself and is started again: ${reason}`);
       try {
+        // At once the first time, then after 0.2, 0.6, 1.4 and 3 s: what keeps it from running may pass.
+        await delay((2 ** restarts.length - 2) * 100, undefined, { signal: stopping.signal });
         const server = await start();
         log.info("PostgreSQL runs again");
         reason = await server.ended;
@@ -248,24 +257,18 @@ async function superviseServer(
 async function watch(child: ServerProcess, log: EmbeddedPostgresLog, onReady: () => void): Promise<string> {
   const lastLines: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => {
-    lastLines.push(line.replace(/^[^|]*\|/, ""));
-    if (lastLines.length > 10) lastLines.shift();
-    if (line.includes("database system is ready to accept connections")) onReady();
-    forwardLogLine(line, log);
+    const [, process = "", severity = "", message = line] = /^([^|]*)\|([A-Z]+): +(.*)$/.exec(line) ?? [];
+    const crashed = severity === "PANIC" || message.includes("terminated by signal");
+    // What a client's statement met is told to that client, and may repeat what a user sent.
+    if (process === "client backend" && !crashed) return;
+    lastLines.push(message);
+    if (lastLines.length > 5) lastLines.shift();
+    if (message === "database system is ready to accept connections") onReady();
+    if (crashed || ["WARNING", "ERROR", "FATAL"].includes(severity)) log.warn(`PostgreSQL: ${message}`);
+    else log.debug(`PostgreSQL: ${message}`);
   });
   return await new Promise((resolve) => {
     child.once("error", (error) => resolve(error.message));
     child.once("exit", (code, signal) => resolve(`${signal ?? `exit code ${code}`}; ${lastLines.join("; ")}`));
   });
-}
-
-/** What a client's statement met is told to that client; the log gets what concerns the server itself. */
-function forwardLogLine(line: string, log: EmbeddedPostgresLog): void {
-  const [, process = "", severity = "", message = ""] = /^([^|]*)\|([A-Z]+): +(.*)$/.exec(line) ?? [];
-  const crashed = severity === "PANIC" || /terminated by signal|terminated by exception/.test(message);
-  if (crashed || (["WARNING", "ERROR", "FATAL"].includes(severity) && process !== "client backend")) {
-    log.warn(`PostgreSQL: ${message}`);
-  } else {
-    log.debug(`PostgreSQL: ${line}`);
-  }
 }

@@ -86,13 +86,14 @@ async function commandLines(): Promise<Map<number, string>> {
 
 async function readProc(): Promise<[number, string][]> {
   const pids = (await readdir("/proc")).filter((entry) => /^\d+$/.test(entry));
-  return await Promise.all(
-    pids.map(async (pid): Promise<[number, string]> => {
-      // A process may end between the listing and the reading.
-      const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-      return [Number(pid), commandLine.replaceAll("\0", " ").trim()];
-    }),
-  );
+  const lines: [number, string][] = [];
+  // One at a time: the machine may have more processes than this one may have open files.
+  for (const pid of pids) {
+    // A process may end between the listing and the reading.
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    lines.push([Number(pid), commandLine.replaceAll("\0", " ").trim()]);
+  }
+  return lines;
 }
 
 async function askPs(): Promise<[number, string][]> {

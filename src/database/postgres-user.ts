@@ -14,10 +14,12 @@ export interface PostgresUser {
  * Chooses the user to run PostgreSQL as: `undefined`, meaning the service's own, unless the service runs as root.
  * Then it is whoever owns the data already, so that the service can be started as root once and as that user later.
  *
- * @param dataOwnerUid owner of the data that exists already
+ * @param dataOwner owner of the data that exists already
  * @throws {EmbeddedPostgresError} when the machine has no user that could take it
  */
-export async function choosePostgresUser(dataOwnerUid: number | undefined): Promise<PostgresUser | undefined> {
+export async function choosePostgresUser(
+  dataOwner: Omit<PostgresUser, "name"> | undefined,
+): Promise<PostgresUser | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const users = (await readFile("/etc/passwd", "utf8").catch(() => ""))
     .split("\n")
@@ -25,10 +27,11 @@ export async function choosePostgresUser(dataOwnerUid: number | undefined): Prom
     .map((line) => line.split(":"))
     .map(([name = "", , uid, gid]) => ({ name, uid: Number(uid) >>> 0, gid: Number(gid) >>> 0 }))
     .filter(({ uid }) => uid !== 0);
-  const user =
-    users.find(({ uid }) => uid === dataOwnerUid) ??
-    users.find(({ name }) => name === "postgres") ??
-    users.find(({ name }) => name === "nobody");
+  if (dataOwner && dataOwner.uid !== 0) {
+    const { uid, gid } = dataOwner;
+    return { name: users.find((user) => user.uid === uid)?.name ?? String(uid), uid, gid };
+  }
+  const user = users.find(({ name }) => name === "postgres") ?? users.find(({ name }) => name === "nobody");
   if (user) return user;
   throw new EmbeddedPostgresError(
     "PostgreSQL does not run as root, and this machine has neither a user postgres nor a user nobody: " +
