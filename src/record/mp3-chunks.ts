@@ -1,0 +1,200 @@
+import type { Pool, PoolClient } from "pg";
+import { ServiceError } from "../errors.ts";
+import { CopyQuery } from "./copy-query.ts";
+
+/** What the bytes of a stored MP3 are found by. */
+export interface StoredMp3 {
+  /** The record's UUID. */
+  readonly id: string;
+  /** Size of the row at position 0, which stands in front of the frames; 0 if there is none. */
+  readonly headBytes: number;
+  /** Size of every following row but the last. */
+  readonly chunkBytes: number;
+  /** Size of the whole MP3. */
+  readonly sizeBytes: number;
+}
+
+/** Bytes `start` to `end` of a file, both included, counted from 0 (as in RFC 9110 section 14). */
+export interface ByteInterval {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** How much `writeMp3` stored. */
+export interface WrittenMp3 {
+  readonly bytes: number;
+  readonly chunks: number;
+}
+
+/** A part of one row. */
+interface RowPart {
+  readonly position: number;
+  /** Where the part begins inside the row. */
+  readonly offset: number;
+  readonly byteLength: number;
+}
+
+const headPosition = 0;
+const foreignKeyViolation = "23503";
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/**
+ * Stores MP3 frames as rows of `chunkBytes` from position 1, each in a statement of its own, while the next ones come.
+ * Holds no connection in between and at most two rows in memory. Returns when the last row is stored.
+ * @throws {ServiceError} CONFLICT when the record is no longer being received
+ */
+export async function writeMp3(
+  pool: Pool,
+  recordId: string,
+  frames: AsyncIterable<Buffer>,
+  chunkBytes: number,
+): Promise<WrittenMp3> {
+  let chunk = Buffer.allocUnsafe(chunkBytes);
+  let filled = 0;
+  let bytes = 0;
+  let chunks = 0;
+  let insert = Promise.resolve();
+  let failure: unknown;
+
+  async function storeChunk(): Promise<void> {
+    await insert;
+    chunks += 1;
+    insert = insertRow(pool, recordId, chunks, chunk.subarray(0, filled));
+    insert.catch((error: unknown) => (failure = error));
+    chunk = Buffer.allocUnsafe(chunkBytes);
+    filled = 0;
+  }
+
+  try {
+    for await (const piece of frames) {
+      // A record that is gone ends a slow upload now, not when the next row is full.
+      if (failure !== undefined) break;
+      for (let offset = 0; offset < piece.length;) {
+        const copied = piece.copy(chunk, filled, offset);
+        offset += copied;
+        filled += copied;
+        if (filled === chunkBytes) await storeChunk();
+      }
+      bytes += piece.length;
+    }
+    if (filled > 0) await storeChunk();
+  } finally {
+    await Promise.allSettled([insert]);
+  }
+  await insert;
+  return { bytes, chunks };
+}
+
+/**
+ * Stores what stands in front of the frames; the last write of an upload, in the transaction that makes the record ready.
+ * @throws {ServiceError} CONFLICT when the record is no longer being received
+ */
+export async function writeMp3Head(client: Pool | PoolClient, recordId: string, head: Buffer): Promise<void> {
+  await insertRow(client, recordId, headPosition, head);
+}
+
+async function insertRow(client: Pool | PoolClient, recordId: string, position: number, bytes: Buffer): Promise<void> {
+  try {
+    const { rowCount } = await client.query(
+      `insert into mp3_chunk (record_id, position, bytes)
+       select id, $2, $3 from audio_record where id = $1 and state = 'receiving'`,
+      [recordId, position, bytes],
+    );
+    if (rowCount === 1) return;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === foreignKeyViolation)) throw error;
+  }
+  throw new ServiceError("CONFLICT", "The recording was removed while it was being uploaded.");
+}
+
+/**
+ * Reads a part of a ready MP3, in the pieces in which they come from the database. Each row is read by a statement of
+ * its own, and the next one while the consumer has this one: two rows in memory, and no connection held while the
+ * consumer is slow. Rows outside the range are not touched, and of a row only what lies in the range.
+ * @throws {ServiceError} NOT_FOUND when the record is removed in the middle
+ * @throws the signal's reason, as soon as it is aborted
+ */
+export async function* readMp3(
+  pool: Pool,
+  record: StoredMp3,
+  range: ByteInterval,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(ignore);
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    const parts = rowParts(record, range);
+    let part = parts.next().value;
+    let reading = part && readAhead(pool, record.id, part, signal);
+    while (reading !== undefined) {
+      const pieces = await Promise.race([reading, aborted.promise]);
+      part = parts.next().value;
+      reading = part && readAhead(pool, record.id, part, signal);
+      for (let piece = pieces.shift(); piece !== undefined; piece = pieces.shift()) {
+        yield piece;
+        signal.throwIfAborted();
+      }
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Starts to read a part of a row; a failure is kept until somebody awaits it. */
+function readAhead(pool: Pool, recordId: string, part: RowPart, signal: AbortSignal): Promise<Buffer[]> {
+  const reading = readRow(pool, recordId, part, signal);
+  reading.catch(ignore);
+  return reading;
+}
+
+async function readRow(pool: Pool, recordId: string, part: RowPart, signal: AbortSignal): Promise<Buffer[]> {
+  const query = new CopyQuery(copyStatement(recordId, part), part.byteLength);
+  const client = await pool.connect();
+  if (signal.aborted) {
+    client.release();
+    throw signal.reason;
+  }
+  // A connection lost while it is out of the pool is told to the query, too; without a listener it ends the process.
+  client.on("error", ignore);
+  let failed = true;
+  try {
+    const bytes = await client.query(query).bytes;
+    failed = false;
+    if (bytes !== undefined) return bytes;
+  } finally {
+    client.release(failed);
+    client.off("error", ignore);
+  }
+  throw new ServiceError("NOT_FOUND", "The recording was removed while it was being read.");
+}
+
+function ignore(): void {
+  // So that neither the event nor the rejection counts as unhandled.
+}
+
+/** COPY takes no parameters, so the values are checked and written into the statement. */
+function copyStatement(recordId: string, { position, offset, byteLength }: RowPart): string {
+  if (!uuid.test(recordId)) throw new TypeError("A record id is a UUID");
+  if (![position, offset, byteLength].every((value) => Number.isSafeInteger(value) && value >= 0)) {
+    throw new RangeError("A part of a row lies at whole numbers of bytes");
+  }
+  return `copy (select substring(bytes from ${offset + 1} for ${byteLength}) from mp3_chunk
+    where record_id = '${recordId}' and position = ${position}) to stdout (format binary)`;
+}
+
+/** The parts of rows that make up a range, in order. */
+function* rowParts({ headBytes, chunkBytes }: StoredMp3, { start, end }: ByteInterval): Generator<RowPart, undefined> {
+  for (let next = start; next <= end;) {
+    const inHead = next < headBytes;
+    const index = inHead ? 0 : Math.floor((next - headBytes) / chunkBytes);
+    const rowStart = inHead ? 0 : headBytes + index * chunkBytes;
+    const rowEnd = inHead ? headBytes : rowStart + chunkBytes;
+    const byteLength = Math.min(rowEnd, end + 1) - next;
+    yield { position: inHead ? headPosition : index + 1, offset: next - rowStart, byteLength };
+    next += byteLength;
+  }
+  return undefined;
+}

@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { randomBytes, randomUUID } from "node:crypto";
+import type { StoredMp3 } from "../src/record/mp3-chunks.ts";
+import { readMp3, writeMp3, writeMp3Head } from "../src/record/mp3-chunks.ts";
+import type { ScratchPostgres } from "./support/scratch-postgres.ts";
+import { startScratchPostgres } from "./support/scratch-postgres.ts";
+
+const chunkBytes = 10_000;
+const neverAborted = new AbortController().signal;
+let postgres: ScratchPostgres;
+
+beforeAll(async () => {
+  postgres = await startScratchPostgres();
+  await postgres.pool.query(`
+    create table audio_record (id uuid primary key, state text not null);
+    create table mp3_chunk (record_id uuid references audio_record on delete cascade, position int, bytes bytea not null,
+      primary key (record_id, position));
+    alter table mp3_chunk alter bytes set storage external`);
+});
+
+afterAll(async () => {
+  await postgres[Symbol.asyncDispose]();
+});
+
+async function beginRecord(): Promise<string> {
+  const id = randomUUID();
+  await postgres.pool.query("insert into audio_record values ($1, 'receiving')", [id]);
+  return id;
+}
+
+async function removeRecord(id: string): Promise<void> {
+  await postgres.pool.query("delete from audio_record where id = $1", [id]);
+}
+
+async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buffer> {
+  for (let start = 0; start < bytes.length; start += pieceBytes) yield bytes.subarray(start, start + pieceBytes);
+}
+
+async function storeRecord(head: Buffer, frames: Buffer): Promise<StoredMp3> {
+  const id = await beginRecord();
+  await writeMp3(postgres.pool, id, inPieces(frames, 3_333), chunkBytes);
+  if (head.length > 0) await writeMp3Head(postgres.pool, id, head);
+  await postgres.pool.query("update audio_record set state = 'ready' where id = $1", [id]);
+  return { id, headBytes: head.length, chunkBytes, sizeBytes: head.length + frames.length };
+}
+
+async function readRange(record: StoredMp3, start: number, end: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of readMp3(postgres.pool, record, { start, end }, neverAborted)) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+it.each([
+  ["no byte", 0, 0],
+  ["one byte", 1, 1],
+  ["a byte less than a row", chunkBytes - 1, 1],
+  ["exactly one row", chunkBytes, 1],
+  ["a byte more than a row", chunkBytes + 1, 2],
+  ["exactly three rows", 3 * chunkBytes, 3],
+])("stores %s in rows of the chunk size", async (_what, byteLength, chunks) => {
+  const id = await beginRecord();
+  const frames = randomBytes(byteLength);
+  expect(await writeMp3(postgres.pool, id, inPieces(frames, 7_001), chunkBytes)).toEqual({ bytes: byteLength, chunks });
+  const { rows } = await postgres.pool.query<{ position: number; bytes: Buffer }>(
+    "select position, bytes from mp3_chunk where record_id = $1 order by position",
+    [id],
+  );
+  expect(rows.map((row) => row.position)).toEqual(Array.from({ length: chunks }, (_, index) => index + 1));
+  expect(rows.slice(0, -1).every((row) => row.bytes.length === chunkBytes)).toBe(true);
+  expect(Buffer.concat(rows.map((row) => row.bytes)).equals(frames)).toBe(true);
+});
+
+it("reads any range back as it was stored, with and without a head", async () => {
+  const frames = randomBytes(3 * chunkBytes + 17);
+  for (const head of [randomBytes(500), Buffer.alloc(0)]) {
+    const record = await storeRecord(head, frames);
+    const whole = Buffer.concat([head, frames]);
+    const edges = [0, 1, head.length - 1, head.length, head.length + chunkBytes - 1, head.length + chunkBytes];
+    const offsets = [...edges, whole.length - 1].filter((offset) => offset >= 0);
+    for (const start of offsets) {
+      for (const end of offsets.filter((offset) => offset >= start)) {
+        expect((await readRange(record, start, end)).equals(whole.subarray(start, end + 1))).toBe(true);
+      }
+    }
+  }
+});
+
+it("reads a row that arrives in many pieces", async () => {
+  const frames = randomBytes(1_500_000);
+  const id = await beginRecord();
+  await writeMp3(postgres.pool, id, inPieces(frames, 65_536), 700_000);
+  const record = { id, headBytes: 0, chunkBytes: 700_000, sizeBytes: frames.length };
+  expect((await readRange(record, 0, frames.length - 1)).equals(frames)).toBe(true);
+});
+
+it("ends an upload whose record is removed, without reading on", async () => {
+  const id = await beginRecord();
+  let pieces = 0;
+  async function* endless(): AsyncGenerator<Buffer> {
+    for (;;) {
+      pieces += 1;
+      if (pieces === 5) await removeRecord(id);
+      yield Buffer.alloc(chunkBytes);
+    }
+  }
+  await expect(writeMp3(postgres.pool, id, endless(), chunkBytes)).rejects.toMatchObject({ code: "CONFLICT" });
+  expect(pieces).toBeLessThan(10);
+});
+
+it("stores nothing for a record that is ready", async () => {
+  const record = await storeRecord(randomBytes(10), randomBytes(100));
+  const more = writeMp3(postgres.pool, record.id, inPieces(randomBytes(10), 10), chunkBytes);
+  await expect(more).rejects.toMatchObject({ code: "CONFLICT" });
+});
+
+it("passes the failure of its source on after the last insert", async () => {
+  const id = await beginRecord();
+  async function* failing(): AsyncGenerator<Buffer> {
+    yield Buffer.alloc(chunkBytes);
+    throw new Error("the encoder died");
+  }
+  await expect(writeMp3(postgres.pool, id, failing(), chunkBytes)).rejects.toThrow("the encoder died");
+  expect(postgres.pool.idleCount).toBe(postgres.pool.totalCount);
+});
+
+it("ends with an error, not with wrong bytes, when the record is removed in the middle", async () => {
+  const frames = randomBytes(5 * chunkBytes);
+  const record = await storeRecord(Buffer.alloc(0), frames);
+  const reader = readMp3(postgres.pool, record, { start: 0, end: frames.length - 1 }, neverAborted);
+  const received = [(await reader.next()).value ?? Buffer.alloc(0)];
+  await removeRecord(record.id);
+  await expect(
+    (async () => {
+      for await (const piece of reader) received.push(piece);
+    })(),
+  ).rejects.toMatchObject({ code: "NOT_FOUND" });
+  const bytes = Buffer.concat(received);
+  expect(bytes.length).toBeLessThanOrEqual(2 * chunkBytes);
+  expect(bytes.equals(frames.subarray(0, bytes.length))).toBe(true);
+});
+
+it("refuses a row of another size than the record says", async () => {
+  const record = await storeRecord(Buffer.alloc(0), randomBytes(chunkBytes));
+  await expect(readRange(record, 0, chunkBytes)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(readRange({ ...record, chunkBytes: chunkBytes + 1 }, 0, chunkBytes)).rejects.toThrow(/bytes came in/);
+});
+
+it("stops at once when it is aborted, even while it waits for a connection", async () => {
+  const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
+  const abort = new AbortController();
+  const clients = await Promise.all(Array.from({ length: 10 }, () => postgres.pool.connect()));
+  const reader = readMp3(postgres.pool, record, { start: 0, end: 100 }, abort.signal);
+  const first = reader.next();
+  abort.abort(new Error("the client went away"));
+  await expect(first).rejects.toThrow("the client went away");
+  for (const client of clients) client.release();
+  expect((await readRange(record, 0, 9)).length).toBe(10);
+  expect(postgres.pool.waitingCount).toBe(0);
+});
+
+it("holds no connection while its consumer is slow, and reads at most one row ahead", async () => {
+  const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
+  const readers = Array.from({ length: 30 }, () =>
+    readMp3(postgres.pool, record, { start: 0, end: 5 * chunkBytes - 1 }, neverAborted),
+  );
+  for (const reader of readers) await reader.next();
+  expect((await postgres.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  await removeRecord(record.id);
+  for (const reader of readers) await reader.return();
+  expect(postgres.pool.waitingCount).toBe(0);
+});
+
+it("fails, and the pool recovers, when the server ends the connection", async () => {
+  const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
+  const locker = await postgres.pool.connect();
+  await locker.query("begin; lock table mp3_chunk in access exclusive mode");
+  const reading = readRange(record, 0, 99);
+  reading.catch(() => {});
+  let ended = 0;
+  while (ended === 0) {
+    const { rows } = await locker.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where query like 'copy (%' and wait_event_type = 'Lock'",
+    );
+    ended = rows.length;
+  }
+  await expect(reading).rejects.toThrow(/terminat/);
+  await locker.query("rollback");
+  locker.release();
+  expect((await readRange(record, 0, 99)).length).toBe(100);
+});
+
+it("refuses an id that is no UUID before it reaches SQL", async () => {
+  const record = { id: "x' or true --", headBytes: 0, chunkBytes, sizeBytes: 1 };
+  await expect(readRange(record, 0, 0)).rejects.toThrow(TypeError);
+});
