@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from "pg";
 import { ServiceError } from "../errors.ts";
+import type { ByteInterval } from "../http/byte-range.ts";
 import { CopyQuery } from "./copy-query.ts";
 
 /** What the bytes of a stored MP3 are found by. */
@@ -12,12 +13,6 @@ export interface StoredMp3 {
   readonly chunkBytes: number;
   /** Size of the whole MP3. */
   readonly sizeBytes: number;
-}
-
-/** Bytes `start` to `end` of a file, both included, counted from 0 (as in RFC 9110 section 14). */
-export interface ByteInterval {
-  readonly start: number;
-  readonly end: number;
 }
 
 /** How much `writeMp3` stored. */
