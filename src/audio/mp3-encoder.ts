@@ -1,0 +1,403 @@
+import { ServiceError } from "../errors.ts";
+import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
+import type { Mp3Format } from "./encoder-lane.ts";
+import { EncoderLane } from "./encoder-lane.ts";
+import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
+import { bitratesOf, mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";
+import type { PcmFormat } from "./pcm-format.ts";
+import { bytesPerPcmFrame } from "./pcm-format.ts";
+
+/** What the MP3 shall be; its sample rate is {@link mp3RateFor} the source's, its channels are the source's. */
+export interface Mp3Settings {
+  /** One of the bit rates that {@link mp3BitrateFor} names. */
+  readonly bitrateKbps: number;
+}
+
+/** What was encoded: all that the Xing and LAME head in front of the frames must say. */
+export interface EncodedSound {
+  readonly sampleRateHz: number;
+  readonly channels: 1 | 2;
+  readonly samplesPerFrame: 1152 | 576;
+  /** MP3 frames, and their bytes. */
+  readonly frames: number;
+  readonly bytes: number;
+  /** Samples of each channel that came from the source, at the MP3's rate. */
+  readonly samples: number;
+  /** Samples that the encoder put in front, as the LAME tag counts them; a decoder adds 529 of its own. */
+  readonly encoderDelay: number;
+  /** Samples that the encoder put behind, as the LAME tag counts them. */
+  readonly padding: number;
+}
+
+/** LAME's own delay in samples, at every rate. */
+export const encoderDelay = 576;
+
+/** What a decoder needs behind the last sample: its own delay of 528 samples and one. */
+const leastPadding = 576;
+
+/** Sound that goes to one lane before another takes over, in samples: 300 frames of MPEG-1. */
+const segmentSamples = 300 * 1152;
+
+/** Sound that a lane encodes before its first and after its last own frame, so that both come out as in one pass. */
+const leadInSamples = 6 * 1152;
+const leadOutSamples = 4 * 1152;
+
+/** A lane with less than this to encode is fed at once. */
+const hungryBytes = 256 * 1024;
+
+/** PCM that one upload may hold in memory on its way to the lanes. */
+const maxBufferedBytes = 20 * 1024 * 1024;
+
+/** Silence behind resampled sound, in samples at the MP3's rate, so that the resampler's rounding loses none. */
+const resamplerSilence = 64;
+
+/** The MP3's sample rate for a source's: the same where MP3 has it, else the next one that keeps the sound. */
+export function mp3RateFor(sourceRateHz: number): number {
+  if (mpegVersionOf(sourceRateHz)) return sourceRateHz;
+  if (sourceRateHz > 48_000) return sourceRateHz % 44_100 === 0 ? 44_100 : 48_000;
+  const ratesHz = [8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100];
+  return ratesHz.find((rateHz) => rateHz > sourceRateHz) ?? 48_000;
+}
+
+/** The highest bit rate that an MP3 of this sample rate can have up to the wanted one, in kbit/s, or its lowest. */
+export function mp3BitrateFor(mp3RateHz: number, wantedKbps: number): number {
+  const bitrates = bitratesOf(mpegVersionAt(mp3RateHz));
+  return bitrates.findLast((kbps) => kbps <= wantedKbps) ?? bitrates[0]!;
+}
+
+/** Frames that LAME makes of so many samples, flushed. */
+export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): number {
+  return Math.ceil((encoderDelay + samples + leastPadding) / samplesPerFrame);
+}
+
+/**
+ * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames.
+ * It runs one ffmpeg in its place and, for as long as the source is faster than that and the pool has places to lend,
+ * further ones. All are gone when the generator has ended, however it ended.
+ * @throws what the source throws; the signal's reason when it aborts
+ * @throws {ServiceError} `CONVERSION_FAILED` when an encoder fails; `UPLOAD_INCOMPLETE` when there is no sound
+ */
+export async function* encodeMp3(
+  place: EncoderPlace,
+  pcm: AsyncIterable<Buffer>,
+  format: PcmFormat,
+  settings: Mp3Settings,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, EncodedSound, undefined> {
+  signal.throwIfAborted();
+  await using encoding = new Encoding(place, pcm, format, settings, signal);
+  return yield* encoding.run();
+}
+
+/** A stretch of the MP3 and the lane that encodes it. */
+interface Span {
+  readonly lane: EncoderLane;
+  /** Its first frame in the MP3, and the number that this frame has in its lane. */
+  readonly firstFrame: number;
+  readonly firstLaneFrame: number;
+  /** Its last frame and one; absent while its lane is still being fed. */
+  endFrame?: number;
+}
+
+/** One upload on its way through one lane or several. */
+class Encoding implements AsyncDisposable, Borrower {
+  readonly #place: EncoderPlace;
+  readonly #source: AsyncIterator<Buffer>;
+  readonly #signal: AbortSignal;
+  readonly #format: PcmFormat;
+  readonly #mp3: Mp3Format;
+  readonly #samplesPerFrame: 1152 | 576;
+  readonly #maxLanes: number;
+  /** PCM of one MP3 frame, where the rates are equal. */
+  readonly #frameBytes: number;
+  readonly #segmentBytes: number;
+  readonly #borrowed: EncoderPlace[] = [];
+  readonly #children: FfmpegProcess[] = [];
+  readonly #lanes: EncoderLane[] = [];
+  /** The lane that the source flows to. */
+  #current: EncoderLane;
+  #spans: Span[] = [];
+  /** PCM that no lane has yet. */
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
+  /** The last PCM that was sent: the next lane's lead-in and, before that, this lane's lead-out. */
+  #tail: Buffer[] = [];
+  #sentBytes = 0;
+  #sourceEnded = false;
+  #reading = false;
+  #mp3Frames = 0;
+  #mp3Bytes = 0;
+  #failure: { readonly reason: unknown } | undefined;
+  #change = Promise.withResolvers<void>();
+
+  constructor(
+    place: EncoderPlace,
+    pcm: AsyncIterable<Buffer>,
+    format: PcmFormat,
+    settings: Mp3Settings,
+    signal: AbortSignal,
+  ) {
+    const sampleRateHz = mp3RateFor(format.sampleRateHz);
+    this.#place = place;
+    this.#format = format;
+    this.#mp3 = { sampleRateHz, channels: format.channels, bitrateKbps: settings.bitrateKbps };
+    this.#samplesPerFrame = samplesPerFrameOf(mpegVersionAt(sampleRateHz));
+    this.#frameBytes = this.#samplesPerFrame * bytesPerPcmFrame(format);
+    this.#segmentBytes = segmentSamples * bytesPerPcmFrame(format);
+    const resampled = sampleRateHz !== format.sampleRateHz;
+    this.#maxLanes = resampled ? 1 : Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
+    this.#current = this.#startLane();
+    this.#spans.push({ lane: this.#current, firstFrame: 0, firstLaneFrame: 0 });
+    this.#source = pcm[Symbol.asyncIterator]();
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#onAbort);
+  }
+
+  async *run(): AsyncGenerator<Buffer, EncodedSound, undefined> {
+    void this.#feed().catch((error: unknown) => this.#fail(error));
+    while (!this.#failure) {
+      const frames = this.#takeFrames();
+      for (const bytes of frames) {
+        this.#mp3Bytes += bytes.length;
+        yield bytes;
+      }
+      if (frames.length > 0) continue;
+      const sound = this.#finished();
+      if (sound) return sound;
+      await this.#change.promise;
+    }
+    throw this.#failure.reason;
+  }
+
+  giveBackOne(): void {
+    const spare = this.#lanes.filter((lane) => lane !== this.#current && !lane.ending);
+    spare.toSorted((a, b) => a.backlogBytes - b.backlogBytes)[0]?.end();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#failure ??= { reason: undefined };
+    this.#notify();
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    await Promise.all(this.#children.map((child) => child[Symbol.asyncDispose]()));
+    for (const place of this.#borrowed) place[Symbol.dispose]();
+    // A source that is still asked for its next bytes ends after giving them: nobody can wait for that.
+    const returned = Promise.resolve(this.#source.return?.()).catch(() => {});
+    if (!this.#reading) await returned;
+  }
+
+  readonly #onAbort = () => this.#fail(this.#signal.reason);
+
+  #fail(reason: unknown): void {
+    this.#failure ??= { reason };
+    this.#notify();
+    // At once: whoever takes the MP3 may not ask for more for a while.
+    for (const child of this.#children) void child[Symbol.asyncDispose]();
+  }
+
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  async #feed(): Promise<void> {
+    for (;;) {
+      this.#reading = true;
+      const next = await this.#source.next();
+      this.#reading = false;
+      if (next.done) break;
+      for (let at = 0; at < next.value.length; at += hungryBytes) {
+        const pcm = next.value.subarray(at, at + hungryBytes);
+        this.#pending.push(pcm);
+        this.#pendingBytes += pcm.length;
+        await this.#deal();
+      }
+      if (this.#failure) return;
+    }
+    this.#endFeed();
+  }
+
+  /** Sends what is pending where it is wanted; waits while no lane wants a whole segment. */
+  async #deal(): Promise<void> {
+    while (!this.#failure) {
+      if (this.#current.backlogBytes < hungryBytes) return this.#send(this.#pendingBytes);
+      if (this.#pendingBytes < this.#segmentBytes) return;
+      const lane = this.#hungryLane() ?? this.#borrowLane();
+      if (lane) {
+        this.#switchTo(lane);
+        return this.#send(this.#pendingBytes);
+      }
+      await this.#change.promise;
+    }
+  }
+
+  #endFeed(): void {
+    const pcmFrameBytes = bytesPerPcmFrame(this.#format);
+    const sourceBytes = this.#sentBytes + this.#pendingBytes;
+    if (sourceBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
+    if (sourceBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
+    const lane = this.#hungryLane();
+    if (lane && this.#pendingBytes > this.#frameBytes && this.#current.backlogBytes >= hungryBytes)
+      this.#switchTo(lane);
+    this.#send(this.#pendingBytes);
+    this.#sourceEnded = true;
+    if (this.#mp3.sampleRateHz !== this.#format.sampleRateHz) {
+      const silentSamples = Math.ceil((resamplerSilence * this.#format.sampleRateHz) / this.#mp3.sampleRateHz);
+      this.#current.feed(Buffer.alloc(silentSamples * pcmFrameBytes));
+    }
+    this.#spans.at(-1)!.endFrame = mp3FramesFor(this.#samples(), this.#samplesPerFrame);
+    for (const each of this.#lanes) each.end();
+    this.#notify();
+  }
+
+  /** Samples of each channel that were sent, at the MP3's rate. */
+  #samples(): number {
+    const samples = this.#sentBytes / bytesPerPcmFrame(this.#format);
+    return Math.round((samples * this.#mp3.sampleRateHz) / this.#format.sampleRateHz);
+  }
+
+  #hungryLane(): EncoderLane | undefined {
+    return this.#lanes.find((lane) => !lane.ending && lane !== this.#current && lane.backlogBytes < hungryBytes);
+  }
+
+  #borrowLane(): EncoderLane | undefined {
+    if (this.#borrowed.length + 1 >= this.#maxLanes) return undefined;
+    const place = this.#place.pool.borrow(this);
+    if (!place) return undefined;
+    this.#borrowed.push(place);
+    return this.#startLane();
+  }
+
+  #startLane(): EncoderLane {
+    const child = this.#place.pool.start(encoderArguments(this.#format, this.#mp3));
+    this.#children.push(child);
+    const lane = new EncoderLane(child, this.#mp3, (end) => {
+      if (end) this.#onLaneEnd(lane, end);
+      this.#notify();
+    });
+    this.#lanes.push(lane);
+    return lane;
+  }
+
+  #onLaneEnd(lane: EncoderLane, end: FfmpegEnd): void {
+    if (!lane.ending || end.code !== 0 || end.stderr !== "") {
+      this.#fail(conversionFailed(`ffmpeg ended with ${end.code ?? end.signal ?? "no code"}: ${end.stderr}`));
+    }
+    // Places are alike: whichever lane ends, one of those that were lent is free.
+    this.#borrowed.pop()?.[Symbol.dispose]();
+  }
+
+  /**
+   * Makes another lane the one that the source flows to. The border lies a lead-out before what the old lane has
+   * already got, so that a source that stalls here leaves no lane waiting for its last samples.
+   */
+  #switchTo(lane: EncoderLane): void {
+    this.#send((this.#frameBytes - (this.#sentBytes % this.#frameBytes)) % this.#frameBytes);
+    const leadIn = leadInSamples / this.#samplesPerFrame;
+    const border = this.#sentBytes / this.#frameBytes - leadOutSamples / this.#samplesPerFrame;
+    this.#spans.at(-1)!.endFrame = border;
+    this.#spans.push({ lane, firstFrame: border, firstLaneFrame: lane.fedBytes / this.#frameBytes + leadIn });
+    for (const pcm of this.#tail) lane.feed(pcm);
+    this.#current = lane;
+  }
+
+  /** Moves bytes from the pending ones to the current lane and remembers the last of them. */
+  #send(byteCount: number): void {
+    const tailBytes = (leadInSamples + leadOutSamples) * bytesPerPcmFrame(this.#format);
+    let left = byteCount;
+    while (left > 0) {
+      const first = this.#pending.shift()!;
+      const pcm = first.subarray(0, left);
+      if (pcm.length < first.length) this.#pending.unshift(first.subarray(left));
+      this.#current.feed(pcm);
+      this.#tail.push(pcm);
+      left -= pcm.length;
+    }
+    this.#pendingBytes -= byteCount;
+    this.#sentBytes += byteCount;
+    let surplus = this.#tail.reduce((sum, pcm) => sum + pcm.length, 0) - tailBytes;
+    while (surplus > 0) {
+      const first = this.#tail.shift()!;
+      if (first.length > surplus) this.#tail.unshift(first.subarray(surplus));
+      surplus -= first.length;
+    }
+  }
+
+  /** The next frames of the MP3, in order, as far as they are there. */
+  #takeFrames(): Buffer[] {
+    const span = this.#spans[0];
+    if (!span) return [];
+    const { lane } = span;
+    const offset = span.firstLaneFrame - span.firstFrame;
+    const endFrame = span.endFrame ?? this.#decidedFrames();
+    let taken: Buffer[];
+    try {
+      taken = lane.take(span.firstLaneFrame, endFrame + offset);
+    } catch (error) {
+      throw conversionFailed(error);
+    }
+    this.#mp3Frames = Math.max(this.#mp3Frames, lane.frames - offset);
+    if (this.#mp3Frames === span.endFrame) this.#spans.shift();
+    else if (lane.ended && taken.length === 0) throw conversionFailed(`only ${lane.frames} frames`);
+    return taken;
+  }
+
+  /** Frames of the MP3 of which it is certain that the current lane gives them. */
+  #decidedFrames(): number {
+    if (this.#maxLanes === 1) return Infinity;
+    return Math.floor(this.#sentBytes / this.#frameBytes) - leadOutSamples / this.#samplesPerFrame;
+  }
+
+  /** The sum of it all, once every frame was taken and every lane has ended and proved right. */
+  #finished(): EncodedSound | undefined {
+    if (!this.#sourceEnded || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return undefined;
+    const resampled = this.#mp3.sampleRateHz !== this.#format.sampleRateHz;
+    for (const lane of this.#lanes) {
+      const due = mp3FramesFor(lane.fedBytes / bytesPerPcmFrame(this.#format), this.#samplesPerFrame);
+      if (!lane.finish() || (!resampled && lane.frames !== due)) {
+        throw conversionFailed(`${lane.frames} frames instead of ${due}`);
+      }
+    }
+    const samples = this.#samples();
+    return {
+      sampleRateHz: this.#mp3.sampleRateHz,
+      channels: this.#mp3.channels,
+      samplesPerFrame: this.#samplesPerFrame,
+      frames: this.#mp3Frames,
+      bytes: this.#mp3Bytes,
+      samples,
+      encoderDelay,
+      padding: this.#mp3Frames * this.#samplesPerFrame - encoderDelay - samples,
+    };
+  }
+}
+
+function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
+  return [
+    ["-hide_banner", "-nostdin", "-loglevel", "error", "-protocol_whitelist", "pipe"],
+    [
+      "-probesize",
+      "32",
+      "-f",
+      pcm.sampleFormat,
+      "-ar",
+      `${pcm.sampleRateHz}`,
+      "-ac",
+      `${pcm.channels}`,
+      "-i",
+      "pipe:0",
+    ],
+    ["-map", "0:a:0", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", `${mp3.bitrateKbps}k`, "-reservoir", "0"],
+    ["-ar", `${mp3.sampleRateHz}`, "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "pipe:1"],
+  ].flat();
+}
+
+function mpegVersionAt(mp3RateHz: number): 1 | 2 | 2.5 {
+  const version = mpegVersionOf(mp3RateHz);
+  if (!version) throw new RangeError(`MP3 has no sample rate of ${mp3RateHz} Hz.`);
+  return version;
+}
+
+function conversionFailed(reason: unknown): ServiceError {
+  const cause = reason instanceof Error ? reason : new Error(String(reason));
+  return new ServiceError("CONVERSION_FAILED", "The sound could not be encoded.", {}, { cause });
+}
