@@ -56,8 +56,8 @@ const serverSettings = {
   unix_socket_permissions: "0700",
   max_connections: "50",
   shared_buffers: "64MB",
-  wal_buffers: "16MB",
   max_wal_size: "1GB",
+  checkpoint_warning: "0",
   io_method: "sync",
   jit: "off",
   max_parallel_workers_per_gather: "0",
@@ -263,12 +263,17 @@ async function watch(child: ServerProcess, log: EmbeddedPostgresLog, onReady: ()
     if (process === "client backend" && !crashed) return;
     lastLines.push(message);
     if (lastLines.length > 5) lastLines.shift();
-    if (message === "database system is ready to accept connections") onReady();
+    if (message === "database system is ready to accept connections") {
+      lastLines.length = 0;
+      onReady();
+    }
     if (crashed || ["WARNING", "ERROR", "FATAL"].includes(severity)) log.warn(`PostgreSQL: ${message}`);
     else log.debug(`PostgreSQL: ${message}`);
   });
   return await new Promise((resolve) => {
     child.once("error", (error) => resolve(error.message));
-    child.once("exit", (code, signal) => resolve(`${signal ?? `exit code ${code}`}; ${lastLines.join("; ")}`));
+    // Its workers may survive a kill and keep the log open; otherwise the reason is in the last lines.
+    child.once("exit", (_, signal) => signal && resolve(signal));
+    child.once("close", (code) => resolve([`exit code ${code}`, ...lastLines].join("; ")));
   });
 }
