@@ -1,0 +1,295 @@
+import { describe, expect, it } from "@jest/globals";
+import { openWav } from "../src/audio/wav-reader.ts";
+import type { WavFile } from "../src/audio/wav-reader.ts";
+import { ServiceError } from "../src/errors.ts";
+import {
+  chunk,
+  formatChunk,
+  id3Tag,
+  infoChunk,
+  inPieces,
+  seededRandom,
+  sineWav,
+  sineWavStream,
+  wavFile,
+} from "./support/wav-maker.ts";
+
+/** 100 frames of 16-bit stereo, every byte different from its neighbours. */
+const sound = Buffer.from(Array.from({ length: 400 }, (_, i) => (i * 37) % 251));
+
+describe("openWav", () => {
+  it("gives the format, the promised length and exactly the sound", async () => {
+    const { wav, read } = await readWav(wavFile({ data: sound }));
+    expect(wav.format).toEqual({
+      container: "RIFF",
+      codec: "pcm",
+      bitsPerSample: 16,
+      containerBits: 16,
+      sampleRateHz: 44_100,
+      channels: 2,
+      channelMask: 0,
+      blockAlign: 4,
+      framesPerBlock: 1,
+      bigEndian: false,
+      floatFullScale: 1,
+    });
+    expect(wav.announcedFrames).toBe(100);
+    expect(read).toEqual(sound);
+    expect([...wav.remarks]).toEqual([]);
+  });
+
+  it.each([1, 2, 3, 7, 64, 401])("gives the same when %i bytes arrive at a time", async (pieceBytes) => {
+    const bytes = wavFile({
+      data: sound,
+      before: [infoChunk({ INAM: "Title" }), chunk("JUNK", Buffer.alloc(3))],
+      after: [infoChunk({ IART: "Artist" })],
+    });
+    const { wav, read } = await readWav(bytes, pieceBytes);
+    expect(read).toEqual(sound);
+    expect(wav.tags.list).toEqual([
+      { name: "title", value: "Title" },
+      { name: "artist", value: "Artist" },
+    ]);
+  });
+
+  it("hands on the source's own memory where blocks lie in it whole", async () => {
+    const bytes = wavFile({ data: sound });
+    await using wav = await openWav(inPieces(bytes));
+    const first = await wav.blocks().next();
+    expect(first.value?.buffer).toBe(bytes.buffer);
+  });
+
+  it.each([
+    ["zero", 0, undefined, []],
+    ["0xFFFFFFFF", 0xffff_ffff, undefined, []],
+    ["what SoX leaves", 0x7fff_f000, undefined, []],
+    ["too large", 4000, 1000, ["CUT_SHORT"]],
+  ] as const)("reads to the end when the data size is %s", async (_, dataSize, announcedFrames, remarks) => {
+    const { wav, read } = await readWav(wavFile({ data: sound, dataSize }));
+    expect(read).toEqual(sound);
+    expect(wav.announcedFrames).toBe(announcedFrames);
+    expect([...wav.remarks]).toEqual(remarks);
+  });
+
+  it("stops at the data size when that is too small, and says that something follows", async () => {
+    const { wav, read } = await readWav(wavFile({ data: sound, dataSize: 200 }));
+    expect(read).toEqual(sound.subarray(0, 200));
+    expect([...wav.remarks]).toEqual(["TRAILING_JUNK"]);
+  });
+
+  it("joins several data chunks", async () => {
+    const after = [chunk("JUNK", Buffer.alloc(5)), chunk("data", sound), infoChunk({ INAM: "At last" })];
+    const { wav, read } = await readWav(wavFile({ data: sound, after }));
+    expect(read).toEqual(Buffer.concat([sound, sound]));
+    expect(wav.tags.get("title")).toBe("At last");
+  });
+
+  it("leaves out a last frame that is cut", async () => {
+    const { wav, read } = await readWav(wavFile({ data: sound.subarray(0, 399) }));
+    expect(read).toEqual(sound.subarray(0, 396));
+    expect(wav.announcedFrames).toBe(99);
+  });
+
+  it("notices pad bytes that are missing, before and behind the sound", async () => {
+    const odd = chunk("JUNK", Buffer.alloc(7, 1), { padded: false });
+    const mono = { channels: 1, bits: 8 } as const;
+    const wav8 = wavFile({ format: mono, data: Buffer.alloc(0) });
+    const bytes = Buffer.concat([
+      wav8.subarray(0, 12),
+      odd,
+      wav8.subarray(12, 36),
+      chunk("data", sound.subarray(0, 399), { padded: false }),
+      infoChunk({ INAM: "Found" }),
+    ]);
+    const { wav, read } = await readWav(bytes);
+    expect(read).toEqual(sound.subarray(0, 399));
+    expect(wav.tags.get("title")).toBe("Found");
+    expect([...wav.remarks]).toEqual([]);
+  });
+
+  it("takes the size from ds64 in RF64 and BW64, and reads what stands behind the sound", async () => {
+    for (const container of ["RF64", "BW64"] as const) {
+      const after = [chunk("mine", Buffer.alloc(6)), infoChunk({ INAM: "Big" })];
+      const { wav, read } = await readWav(wavFile({ container, data: sound, after }));
+      expect(read).toEqual(sound);
+      expect(wav.format.container).toBe(container);
+      expect(wav.announcedFrames).toBe(100);
+      expect(wav.tags.get("title")).toBe("Big");
+      expect([...wav.remarks]).toEqual([]);
+    }
+  });
+
+  it("reads RIFX, whose figures begin with their highest byte", async () => {
+    const after = [infoChunk({ INAM: "Turned" }, true)];
+    const { wav, read } = await readWav(wavFile({ container: "RIFX", data: sound, after }));
+    expect(wav.format).toMatchObject({ bigEndian: true, sampleRateHz: 44_100, channels: 2, bitsPerSample: 16 });
+    expect(read).toEqual(sound);
+    expect(wav.tags.get("title")).toBe("Turned");
+    const extensible = { bits: 24, extensible: { channelMask: 3 } } as const;
+    const turned = await readWav(wavFile({ container: "RIFX", format: extensible, data: sound }));
+    expect(turned.wav.format).toMatchObject({ codec: "pcm", containerBits: 24, channelMask: 3 });
+  });
+
+  it("passes over an ID3 tag in front of the file", async () => {
+    const tag = id3Tag(3, [["TIT2", Buffer.from("\0In front")]]);
+    const { wav, read } = await readWav(Buffer.concat([tag, wavFile({ data: sound })]), 5);
+    expect(read).toEqual(sound);
+    expect(wav.tags.get("title")).toBe("In front");
+  });
+
+  it("reports bytes behind the end that belong to no chunk", async () => {
+    const { wav, read } = await readWav(wavFile({ data: sound, junk: Buffer.from("\x01\x02\x03 rubbish, more") }));
+    expect(read).toEqual(sound);
+    expect([...wav.remarks]).toEqual(["TRAILING_JUNK"]);
+  });
+
+  it.each([
+    ["14 bytes", formatChunk({ bits: 16 }).subarray(0, 14), { containerBits: 16, blockAlign: 4 }],
+    ["14 bytes for 8 bits", formatChunk({ bits: 8 }).subarray(0, 14), { containerBits: 8, blockAlign: 2 }],
+    ["18 bytes", formatChunk({ extra: Buffer.alloc(2) }), { containerBits: 16 }],
+    ["18 bytes and a wrong cbSize", formatChunk({ extra: Buffer.from([255, 255]) }), { containerBits: 16 }],
+    ["100 bytes", formatChunk({ extra: Buffer.alloc(84) }), { containerBits: 16 }],
+    ["no block size", formatChunk({ blockAlign: 0 }), { blockAlign: 4 }],
+    ["a wrong block size", formatChunk({ blockAlign: 9 }), { blockAlign: 4 }],
+    ["a wrong byte rate", formatChunk({ bytesPerSecond: 1 }), { blockAlign: 4 }],
+    ["12 bits in 16", formatChunk({ bits: 12 }), { bitsPerSample: 12, containerBits: 16 }],
+    ["20 bits in 24", formatChunk({ bits: 20 }), { bitsPerSample: 20, containerBits: 24 }],
+    ["20 bits in 32", formatChunk({ bits: 20, blockAlign: 8 }), { bitsPerSample: 20, containerBits: 32 }],
+    ["24 bits in 32", formatChunk({ bits: 24, blockAlign: 8 }), { bitsPerSample: 24, containerBits: 32 }],
+    [
+      "24 bits in 32, extensible",
+      formatChunk({ bits: 32, extensible: { validBits: 24 } }),
+      { bitsPerSample: 24, containerBits: 32, blockAlign: 8 },
+    ],
+    ["extensible floats", formatChunk({ tag: 3, bits: 32, extensible: {} }), { codec: "float", containerBits: 32 }],
+    ["extensible A-law", formatChunk({ tag: 6, bits: 8, extensible: {} }), { codec: "alaw", blockAlign: 2 }],
+    ["extensible without cbSize", formatChunk({ extensible: { cbSize: 0 } }), { codec: "pcm", containerBits: 16 }],
+    ["MS ADPCM", formatChunk({ tag: 2, bits: 4, blockAlign: 256 }), { codec: "ms-adpcm", framesPerBlock: 244 }],
+    ["IMA ADPCM", formatChunk({ tag: 0x11, bits: 4, blockAlign: 256 }), { codec: "ima-adpcm", framesPerBlock: 249 }],
+  ])("understands a format chunk of %s", async (_, fmt, expected) => {
+    const { wav } = await readWav(wavFile({ formatChunk: fmt, data: sound }));
+    expect(wav.format).toMatchObject(expected);
+  });
+
+  it.each([
+    ["UPLOAD_INCOMPLETE", "an empty file", Buffer.alloc(0), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "a file cut in its first bytes", Buffer.from("RIFF\0\0"), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "a file cut in its format", wavFile().subarray(0, 30), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "a file that ends before its data chunk", wavFile().subarray(0, 36), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "an empty data chunk", wavFile(), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "only tags behind an empty data chunk", wavFile({ after: [infoChunk({ INAM: "x" })] }), ""],
+    ["UPLOAD_INCOMPLETE", "less than one frame", wavFile({ data: Buffer.alloc(3) }), "before its sound"],
+    ["UNSUPPORTED_MEDIA", "an MP3", Buffer.from("\xff\xfb\x90\x64rest", "latin1"), "MP3"],
+    ["UNSUPPORTED_MEDIA", "an MP3 with a tag", Buffer.concat([id3Tag(3, []), Buffer.from("\xff\xfb\x90\x64")]), "MP3"],
+    ["UNSUPPORTED_MEDIA", "a FLAC", Buffer.from("fLaC\0\0\0\x22"), "FLAC"],
+    ["UNSUPPORTED_MEDIA", "an AVI", Buffer.from("RIFF\0\0\0\0AVI LIST"), '"AVI "'],
+    ["UNSUPPORTED_MEDIA", "text", Buffer.from("Hello"), "not a WAV"],
+    ["UNSUPPORTED_MEDIA", "sound before its format", Buffer.from("RIFF\0\0\0\0WAVEdata\0\0\0\0"), "format"],
+    ["UNSUPPORTED_MEDIA", "RF64 without sizes", Buffer.from("RF64\0\0\0\0WAVEfmt \0\0\0\0"), "ds64"],
+    ["UNSUPPORTED_MEDIA", "endless chunks", wavFile({ before: [Buffer.alloc(100_000)], data: sound }), "10000 chunks"],
+    ["UNSUPPORTED_MEDIA", "a short format", wavFile({ formatChunk: Buffer.alloc(12) }), "12 bytes"],
+    ["UNSUPPORTED_MEDIA", "no channel", wavFile({ format: { channels: 0 } }), "0 channels"],
+    ["UNSUPPORTED_MEDIA", "9 channels", wavFile({ format: { channels: 9 } }), "9 channels"],
+    ["UNSUPPORTED_MEDIA", "1 Hz", wavFile({ format: { sampleRateHz: 1 } }), "1 Hz"],
+    ["UNSUPPORTED_MEDIA", "4 GHz", wavFile({ format: { sampleRateHz: 4e9, bytesPerSecond: 0 } }), "4000000000 Hz"],
+    ["UNSUPPORTED_MEDIA", "MP3 in a WAV", wavFile({ format: { tag: 0x55 } }), "MP3 (format tag 0x0055)"],
+    ["UNSUPPORTED_MEDIA", "an unknown codec", wavFile({ format: { tag: 0x1234 } }), "0x1234"],
+    ["UNSUPPORTED_MEDIA", "40-bit samples", wavFile({ format: { bits: 40 } }), "40 bits"],
+    ["UNSUPPORTED_MEDIA", "16-bit floats", wavFile({ format: { tag: 3, bits: 16 } }), "16 bits"],
+    ["UNSUPPORTED_MEDIA", "ADPCM without blocks", wavFile({ format: { tag: 2, bits: 4, blockAlign: 8 } }), "8 bytes"],
+    ["UNSUPPORTED_MEDIA", "ADPCM of 6 channels", wavFile({ format: { tag: 17, channels: 6, bits: 4 } }), "6 channels"],
+  ])("answers %s to %s", async (code, _, bytes, words) => {
+    await expect(openWav(inPieces(bytes))).rejects.toMatchObject({
+      name: "ServiceError",
+      code,
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it("refuses as soon as it can, and closes the source", async () => {
+    let closed = false;
+    async function* endless(): AsyncGenerator<Buffer, void> {
+      try {
+        yield Buffer.from("fLaC");
+        throw new Error("read too far");
+      } finally {
+        closed = true;
+      }
+    }
+    await expect(openWav(endless())).rejects.toMatchObject({ code: "UNSUPPORTED_MEDIA" });
+    expect(closed).toBe(true);
+  });
+
+  it("passes on a failure of the source as it is", async () => {
+    const gone = new Error("client gone");
+    async function* failing(): AsyncGenerator<Buffer, void> {
+      yield wavFile({ data: sound, dataSize: 4000 });
+      throw gone;
+    }
+    const wav = await openWav(failing());
+    await expect(readAll(wav)).rejects.toBe(gone);
+  });
+
+  it("closes the source when the reading is given up", async () => {
+    let closed = 0;
+    async function* counted(): AsyncGenerator<Buffer, void> {
+      try {
+        yield* sineWavStream({ seconds: 10 });
+      } finally {
+        closed += 1;
+      }
+    }
+    for await (const block of (await openWav(counted())).blocks()) {
+      expect(block.length % 4).toBe(0);
+      break;
+    }
+    expect(closed).toBe(1);
+    {
+      await using wav = await openWav(counted());
+      expect(wav.announcedFrames).toBe(441_000);
+    }
+    expect(closed).toBe(2);
+  });
+
+  it("cuts a source of large pieces into small ones", async () => {
+    const wav = await openWav(inPieces(sineWav({ seconds: 3 })));
+    for await (const block of wav.blocks()) expect(block.length).toBeLessThanOrEqual(128 * 1024);
+  });
+
+  it("meets mutated headers with sound or a ServiceError, and nothing else", async () => {
+    const random = seededRandom(42);
+    const upTo = (limit: number): number => Math.floor(random() * limit);
+    const tag = chunk("id3 ", id3Tag(4, [["TIT2", Buffer.from("\x03Title")]]));
+    const wholes = [
+      wavFile({ data: sound, before: [infoChunk({ INAM: "Title" }), tag], after: [infoChunk({ IART: "Artist" })] }),
+      wavFile({ container: "RF64", format: { bits: 24, extensible: { channelMask: 3 } }, data: sound, after: [tag] }),
+      wavFile({ container: "RIFX", format: { tag: 2, bits: 4, blockAlign: 64 }, data: sound, before: [tag] }),
+    ];
+    const seen = new Set<string>();
+    for (let round = 0; round < 3000; round++) {
+      const bytes = Buffer.from(wholes[round % wholes.length]!);
+      for (let i = 0; i <= upTo(4); i++) bytes[upTo(bytes.length)] = [0, 1, 0x7f, 0xff, upTo(256)][upTo(5)]!;
+      const cut = random() < 0.2 ? bytes.subarray(0, upTo(bytes.length)) : bytes;
+      try {
+        const { read } = await readWav(cut, 1 + upTo(200));
+        expect(read.length).toBeLessThanOrEqual(cut.length);
+        seen.add("sound");
+      } catch (error) {
+        if (!(error instanceof ServiceError)) throw error;
+        seen.add(error.code);
+      }
+    }
+    expect([...seen].toSorted()).toEqual(["UNSUPPORTED_MEDIA", "UPLOAD_INCOMPLETE", "sound"]);
+  });
+});
+
+async function readWav(bytes: Buffer, pieceBytes?: number): Promise<{ wav: WavFile; read: Buffer }> {
+  const wav = await openWav(inPieces(bytes, pieceBytes));
+  return { wav, read: await readAll(wav) };
+}
+
+async function readAll(wav: WavFile): Promise<Buffer> {
+  const blocks: Buffer[] = [];
+  for await (const block of wav.blocks()) blocks.push(block);
+  return Buffer.concat(blocks);
+}
