@@ -1,0 +1,214 @@
+import { decodeImaBlock, decodeMsBlock } from "./adpcm.ts";
+import type { PcmFormat } from "./pcm-format.ts";
+import type { WavFormat } from "./wav-reader.ts";
+
+type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
+
+/** Floats beyond this, 24 dB over full scale, are no sound but damage or a wrong scale: they are held at full scale. */
+const maxFloat = 16;
+
+/** The plain samples that {@link wavToPcm} makes: 16 bits where that loses nothing, else floats; more than two channels become two. */
+export function pcmFormatOf(format: WavFormat): PcmFormat {
+  const is16Bit = format.codec === "pcm" ? format.containerBits <= 16 : format.codec !== "float";
+  return {
+    sampleFormat: is16Bit && format.channels <= 2 ? "s16le" : "f32le",
+    sampleRateHz: format.sampleRateHz,
+    channels: format.channels === 1 ? 1 : 2,
+  };
+}
+
+/**
+ * A converter of whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound passes as it
+ * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed by speaker position.
+ */
+export function wavToPcm(format: WavFormat): (blocks: Buffer) => Buffer {
+  if (format.channels > 2) {
+    const decode = decoderOf(format);
+    const mix = stereoMixOf(format);
+    return (blocks) => bytesOf(mix(decode(blocks)));
+  }
+  if (format.codec === "pcm" && format.containerBits === 16) {
+    return format.bigEndian ? (blocks) => Buffer.from(blocks).swap16() : (blocks) => blocks;
+  }
+  const decode = decoderOf(format);
+  return (blocks) => bytesOf(decode(blocks));
+}
+
+function bytesOf(samples: Samples): Buffer {
+  return Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
+}
+
+/** Samples as numbers, channels still as they are in the file. */
+function decoderOf(format: WavFormat): (blocks: Buffer) => Samples {
+  switch (format.codec) {
+    case "alaw":
+      return (blocks) => lookUp(alawSamples, blocks);
+    case "mulaw":
+      return (blocks) => lookUp(mulawSamples, blocks);
+    case "ms-adpcm":
+      return (blocks) => decodeBlocks(blocks, format, (block) => decodeMsBlock(block, format.channels));
+    case "ima-adpcm":
+      return (blocks) =>
+        decodeBlocks(blocks, format, (block) => decodeImaBlock(block, format.channels, format.bitsPerSample));
+    case "float":
+      return format.containerBits === 32
+        ? (blocks) => limited(new Float32Array(aligned(blocks, 4, format.bigEndian)), 1 / format.floatFullScale)
+        : (blocks) => limited(new Float64Array(aligned(blocks, 8, format.bigEndian)), 1);
+    default:
+      return integerDecoderOf(format);
+  }
+}
+
+function integerDecoderOf({ containerBits, bigEndian }: WavFormat): (blocks: Buffer) => Samples {
+  switch (containerBits) {
+    case 8:
+      return (blocks) => lookUp(unsigned8Samples, blocks);
+    case 16:
+      return (blocks) => new Int16Array(aligned(blocks, 2, bigEndian));
+    case 24:
+      return bigEndian ? (blocks) => decode24(blocks, 2, 0) : (blocks) => decode24(blocks, 0, 2);
+    case 32:
+      return (blocks) => scaled(new Int32Array(aligned(blocks, 4, bigEndian)), 1);
+    default:
+      // The upper half of 64 bits is more than a float can hold.
+      return (blocks) => scaled(new Int32Array(aligned(blocks, 8, bigEndian)), 2);
+  }
+}
+
+/** A copy of the bytes in memory of their own, where typed arrays can stand on them, lowest byte first. */
+function aligned(blocks: Buffer, sampleBytes: 2 | 4 | 8, bigEndian: boolean): ArrayBuffer {
+  const copy = new ArrayBuffer(blocks.length);
+  const bytes = Buffer.from(copy);
+  bytes.set(blocks);
+  if (bigEndian && sampleBytes === 2) bytes.swap16();
+  if (bigEndian && sampleBytes === 4) bytes.swap32();
+  if (bigEndian && sampleBytes === 8) bytes.swap64();
+  return copy;
+}
+
+function lookUp(table: Int16Array, bytes: Buffer): Int16Array<ArrayBuffer> {
+  const samples = new Int16Array(bytes.length);
+  for (let i = 0; i < samples.length; i++) samples[i] = table[bytes[i]!]!;
+  return samples;
+}
+
+function decode24(bytes: Buffer, lowest: number, highest: number): Float32Array<ArrayBuffer> {
+  const samples = new Float32Array(bytes.length / 3);
+  for (let i = 0, at = 0; i < samples.length; i++, at += 3) {
+    samples[i] =
+      ((bytes[at + highest]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + lowest]! << 8)) * (1 / 2_147_483_648);
+  }
+  return samples;
+}
+
+/** Every `stride`-th number, the last of each group, from the range of 32 bits to 1. */
+function scaled(integers: Int32Array, stride: number): Float32Array<ArrayBuffer> {
+  const samples = new Float32Array(integers.length / stride);
+  for (let i = 0, at = stride - 1; i < samples.length; i++, at += stride) {
+    samples[i] = integers[at]! * (1 / 2_147_483_648);
+  }
+  return samples;
+}
+
+/** Floats without what is no number: encoders fail on it. 32-bit floats are corrected in place. */
+function limited(numbers: Float32Array<ArrayBuffer> | Float64Array, gain: number): Float32Array<ArrayBuffer> {
+  const samples = numbers instanceof Float32Array ? numbers : new Float32Array(numbers.length);
+  for (let i = 0; i < samples.length; i++) {
+    const number = numbers[i]! * gain;
+    samples[i] = number >= -maxFloat && number <= maxFloat ? number : Number.isNaN(number) ? 0 : Math.sign(number);
+  }
+  return samples;
+}
+
+function decodeBlocks(
+  blocks: Buffer,
+  format: WavFormat,
+  decodeBlock: (block: Buffer) => Int16Array,
+): Int16Array<ArrayBuffer> {
+  const { blockAlign, framesPerBlock, channels } = format;
+  const samples = new Int16Array(Math.ceil(blocks.length / blockAlign) * framesPerBlock * channels);
+  let length = 0;
+  for (let start = 0; start < blocks.length; start += blockAlign) {
+    const decoded = decodeBlock(blocks.subarray(start, start + blockAlign));
+    samples.set(decoded, length);
+    length += decoded.length;
+  }
+  return samples.subarray(0, length);
+}
+
+const unsigned8Samples = Int16Array.from({ length: 256 }, (_, byte) => (byte - 128) << 8);
+
+/** ITU-T G.711, A-law, scaled to 16 bits. */
+const alawSamples = Int16Array.from({ length: 256 }, (_, byte) => {
+  const code = byte ^ 0x55;
+  const exponent = (code >> 4) & 7;
+  const mantissa = ((code & 15) << 4) | 8;
+  const magnitude = exponent === 0 ? mantissa : (mantissa | 0x100) << (exponent - 1);
+  return code & 0x80 ? magnitude : -magnitude;
+});
+
+/** ITU-T G.711, µ-law, scaled to 16 bits. */
+const mulawSamples = Int16Array.from({ length: 256 }, (_, byte) => {
+  const code = ~byte;
+  const magnitude = ((((code & 15) << 3) | 0x84) << ((code >> 4) & 7)) - 0x84;
+  return code & 0x80 ? -magnitude : magnitude;
+});
+
+const half = Math.SQRT1_2;
+/**
+ * What each speaker adds to left and right, by its bit in the channel mask (WAVEFORMATEXTENSIBLE): centre and surround
+ * 3 dB down (ITU-R BS.775), the low-frequency channel left out.
+ */
+const speakers: readonly (readonly [left: number, right: number])[] = [
+  [1, 0], // front left
+  [0, 1], // front right
+  [half, half], // front centre
+  [0, 0], // low frequency
+  [half, 0], // back left
+  [0, half], // back right
+  [1, 0], // front left of centre
+  [0, 1], // front right of centre
+  [0.5, 0.5], // back centre
+  [half, 0], // side left
+  [0, half], // side right
+  [0.5, 0.5], // top centre
+  [half, 0], // top front left
+  [0.5, 0.5], // top front centre
+  [0, half], // top front right
+  [half, 0], // top back left
+  [0.5, 0.5], // top back centre
+  [0, half], // top back right
+];
+
+/** The speakers of files that name none, by number of channels from 3 to 8: 3.0, quad, 5.0, 5.1, 6.1, 7.1. */
+const usualMasks: readonly number[] = [0x07, 0x33, 0x37, 0x3f, 0x70f, 0x63f];
+
+/** A mixer of interleaved channels to stereo, scaled so that full scale on every channel stays full scale. */
+function stereoMixOf({ channels, channelMask }: WavFormat): (samples: Samples) => Float32Array<ArrayBuffer> {
+  const named = speakersOf(channelMask).slice(0, channels);
+  const isUsable = named.length === channels && [0, 1].every((side) => named.some((gains) => gains[side] !== 0));
+  const gains = isUsable ? named : speakersOf(usualMasks[channels - 3]!);
+  const loudest = Math.max(...[0, 1].map((side) => gains.reduce((sum, gain) => sum + gain[side]!, 0)), 1);
+  const left = Float64Array.from(gains, ([gain]) => gain / loudest);
+  const right = Float64Array.from(gains, ([, gain]) => gain / loudest);
+  return (samples) => {
+    const fullScale = samples instanceof Int16Array ? 1 / 32_768 : 1;
+    const stereo = new Float32Array((samples.length / channels) * 2);
+    for (let out = 0, at = 0; out < stereo.length; out += 2) {
+      let l = 0;
+      let r = 0;
+      for (let channel = 0; channel < channels; channel++) {
+        const sample = samples[at++]!;
+        l += sample * left[channel]!;
+        r += sample * right[channel]!;
+      }
+      stereo[out] = l * fullScale;
+      stereo[out + 1] = r * fullScale;
+    }
+    return stereo;
+  };
+}
+
+function speakersOf(mask: number): (readonly [left: number, right: number])[] {
+  return speakers.filter((_, bit) => (mask & (1 << bit)) !== 0);
+}
