@@ -12,6 +12,7 @@ export const errorCodes = {
   UPLOAD_STALLED: [408, "No byte of the upload arrived for too long.", "Send the file again."],
   CONFLICT: [409, "The request contradicts what is stored already.", "Read the message; do not retry as is."],
   GONE: [410, "The link has expired.", "Ask the owner for a new link."],
+  PRECONDITION_FAILED: [412, "A condition in the request's headers does not hold.", "Fetch the file anew."],
   UPLOAD_TOO_LARGE: [413, "The file has more bytes than allowed (`maxBytes`).", "Send a smaller file."],
   UPLOAD_TOO_LONG: [413, "The recording lasts longer than allowed (`maxSeconds`).", "Send a shorter recording."],
   UNSUPPORTED_MEDIA: [415, "The file is not a WAV that can be converted.", "Send a WAV file."],

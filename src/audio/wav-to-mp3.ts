@@ -1,0 +1,187 @@
+import { createHash } from "node:crypto";
+import { ServiceError } from "../errors.ts";
+import type { EncoderPool } from "./encoder-pool.ts";
+import { id3Tag } from "./id3-tag.ts";
+import { replayGainDb } from "./loudness.ts";
+import { encodeMp3, mp3BitrateFor, mp3RateFor, type EncodedSound } from "./mp3-encoder.ts";
+import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3-header.ts";
+import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
+import { SoundMeter, type SoundFacts } from "./sound-meter.ts";
+import { openWav, type WavFormat } from "./wav-reader.ts";
+import type { WavTags } from "./wav-tags.ts";
+import { pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
+
+/** How much sound to keep: a constant bit rate for mono and for stereo, in kbit/s. */
+export const qualities = {
+  LOW: { monoKbps: 48, stereoKbps: 96 },
+  STANDARD: { monoKbps: 96, stereoKbps: 192 },
+  HIGH: { monoKbps: 160, stereoKbps: 320 },
+} as const;
+
+/** A name in {@link qualities}. */
+export type Quality = keyof typeof qualities;
+
+export const qualityNames: readonly Quality[] = ["LOW", "STANDARD", "HIGH"];
+
+/** What a client may be told about an upload that was converted all the same. */
+export type ConversionWarning = "CUT_SHORT" | "CLIPPED" | "SILENT" | "MIXED_DOWN" | "RESAMPLED" | "TRAILING_JUNK";
+
+/** How to convert. */
+export interface ConversionOptions {
+  readonly encoders: EncoderPool;
+  readonly quality: Quality;
+  /** Longest sound that is taken, in seconds. */
+  readonly maxDurationSeconds: number;
+  /** Its reason is thrown when it is aborted. */
+  readonly signal: AbortSignal;
+}
+
+/** What is known when all of the WAV has been converted. */
+export interface ConversionFacts {
+  readonly source: {
+    readonly format: WavFormat;
+    /** Samples of each channel. */
+    readonly samples: number;
+    readonly bytes: number;
+    /** In hexadecimal digits. */
+    readonly sha256: string;
+    readonly tags: WavTags;
+  };
+  readonly mp3: { readonly bitrateKbps: number; readonly sampleRateHz: number; readonly channels: 1 | 2 };
+  readonly sound: SoundFacts;
+  readonly warnings: readonly ConversionWarning[];
+}
+
+/** A conversion whose WAV header has been read. */
+export interface Conversion {
+  /** The MP3's frames while the WAV arrives; to be read once, to the end. */
+  frames(): AsyncGenerator<Buffer, void, undefined>;
+  /** What is known once {@link frames} has ended. */
+  facts(): ConversionFacts;
+  /** The bytes that belong in front of the frames, known once {@link frames} has ended. */
+  head(title: string): Buffer;
+}
+
+/**
+ * Reads a WAV's header and prepares its conversion to MP3.
+ * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it can be known
+ */
+export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
+  const { encoders, quality, maxDurationSeconds, signal } = options;
+  const hash = createHash("sha256");
+  let sourceBytes = 0;
+  async function* hashed(): AsyncGenerator<Buffer, void, undefined> {
+    for await (const bytes of source) {
+      hash.update(bytes);
+      sourceBytes += bytes.length;
+      yield bytes;
+    }
+  }
+
+  const wav = await openWav(hashed());
+  const pcm = pcmFormatOf(wav.format);
+  const maxSamples = maxDurationSeconds * pcm.sampleRateHz;
+  if ((wav.announcedFrames ?? 0) > maxSamples) throw tooLong(maxDurationSeconds);
+
+  const mp3 = { ...mp3FormatOf(pcm, quality), channels: pcm.channels };
+  const meter = new SoundMeter(pcm);
+  const index = new Mp3Index();
+  let samples = 0;
+  let around = { before: 0, after: 0 };
+  let encoded: EncodedSound | undefined;
+
+  async function* sound(): AsyncGenerator<Buffer, void, undefined> {
+    const toPcm = wavToPcm(wav.format);
+    for await (const block of wav.blocks()) {
+      const bytes = toPcm(block);
+      samples += bytes.length / bytesPerPcmFrame(pcm);
+      if (samples > maxSamples) throw tooLong(maxDurationSeconds);
+      meter.add(bytes);
+      yield bytes;
+    }
+  }
+
+  /** The sound, with silence around it if it is too short for decoders to recognise the MP3. */
+  async function* recognisableSound(): AsyncGenerator<Buffer, void, undefined> {
+    const silence = (mp3Samples: number) =>
+      Buffer.alloc(Math.round((mp3Samples * pcm.sampleRateHz) / mp3.sampleRateHz) * bytesPerPcmFrame(pcm));
+    const enough = silence(shortSoundSamples).length;
+    let held: Buffer[] | undefined = [];
+    let heldBytes = 0;
+    for await (const bytes of sound()) {
+      if (!held) {
+        yield bytes;
+        continue;
+      }
+      held.push(bytes);
+      heldBytes += bytes.length;
+      if (heldBytes < enough) continue;
+      yield* held;
+      held = undefined;
+    }
+    if (!held || heldBytes === 0) return;
+    around = silenceAround(shortSoundSamples - 1);
+    yield* [silence(around.before), ...held, silence(around.after)];
+  }
+
+  async function* encode(): AsyncGenerator<Buffer, void, undefined> {
+    using place = await encoders.acquire(signal);
+    encoded = yield* encodeMp3(place, recognisableSound(), pcm, mp3, signal);
+  }
+
+  async function* frames(): AsyncGenerator<Buffer, void, undefined> {
+    for await (const bytes of encode()) {
+      index.add(bytes);
+      yield bytes;
+    }
+  }
+
+  let soundFacts: SoundFacts | undefined;
+  let sha256: string | undefined;
+  const facts = (): ConversionFacts => {
+    soundFacts ??= meter.finish();
+    sha256 ??= hash.digest("hex");
+    const conditions: [ConversionWarning, boolean][] = [
+      ["CUT_SHORT", wav.remarks.has("CUT_SHORT")],
+      ["TRAILING_JUNK", wav.remarks.has("TRAILING_JUNK")],
+      ["CLIPPED", soundFacts.clippedSamples > 0],
+      ["SILENT", soundFacts.silent],
+      ["MIXED_DOWN", wav.format.channels > 2],
+      ["RESAMPLED", mp3.sampleRateHz !== wav.format.sampleRateHz],
+    ];
+    return {
+      source: { format: wav.format, samples, bytes: sourceBytes, sha256, tags: wav.tags },
+      mp3,
+      sound: soundFacts,
+      warnings: conditions.filter(([, applies]) => applies).map(([warning]) => warning),
+    };
+  };
+
+  const head = (title: string): Buffer => {
+    const { source, sound: measured } = facts();
+    const texts = Object.fromEntries(source.tags.list.map(({ name, value }) => [name, value]));
+    const level = {
+      replayGainDb: measured.integratedLufs === null ? undefined : replayGainDb(measured.integratedLufs),
+      peak: measured.samplePeak,
+    };
+    const tag = id3Tag({ ...texts, title, durationSeconds: samples / pcm.sampleRateHz, ...level });
+    const mp3Samples = encoded!.samples - around.before - around.after;
+    return Buffer.concat([tag, infoFrame(index, { samples: mp3Samples, silenceBefore: around.before, ...level })]);
+  };
+
+  return { frames, facts, head };
+}
+
+/** The MP3's sample rate and bit rate for this sound. */
+function mp3FormatOf(
+  { sampleRateHz, channels }: PcmFormat,
+  quality: Quality,
+): { sampleRateHz: number; bitrateKbps: number } {
+  const mp3RateHz = mp3RateFor(sampleRateHz);
+  const wanted = channels === 1 ? qualities[quality].monoKbps : qualities[quality].stereoKbps;
+  return { sampleRateHz: mp3RateHz, bitrateKbps: mp3BitrateFor(mp3RateHz, wanted) };
+}
+
+function tooLong(maxSeconds: number): ServiceError {
+  return new ServiceError("UPLOAD_TOO_LONG", `The recording must last at most ${maxSeconds} seconds.`, { maxSeconds });
+}

@@ -1,0 +1,151 @@
+import { availableParallelism } from "node:os";
+import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
+
+/** All settings of the service, read from environment variables by {@link readConfig}. */
+export interface Config {
+  readonly production: boolean;
+  readonly host: string;
+  readonly port: number;
+  /** Origin in the links, without a slash at the end; undefined: taken from each request. */
+  readonly publicUrl: string | undefined;
+  /** Fastify's `trustProxy`: whose `X-Forwarded-*` headers are believed. */
+  readonly trustProxy: boolean | number | string;
+  /** Origins that browsers may call the API from, besides the service's own. */
+  readonly corsOrigins: readonly string[];
+  readonly logLevel: LogLevel;
+  readonly introspection: boolean;
+  readonly sandbox: boolean;
+
+  /** The PostgreSQL to use; undefined: an embedded one. */
+  readonly databaseUrl: string | undefined;
+  readonly databasePoolSize: number;
+  /** Where the embedded PostgreSQL keeps its data; undefined: `data` in the project's folder. */
+  readonly dataDir: string | undefined;
+
+  readonly ffmpegPath: string | undefined;
+  /** Encoder processes that may work at the same time. */
+  readonly encoders: number;
+  readonly quality: Quality;
+
+  readonly maxUploadBytes: number;
+  readonly maxDurationSeconds: number;
+  /** Uploads that may be under way at the same time. */
+  readonly maxUploads: number;
+  readonly maxUploadsPerUser: number;
+  /** How long an upload waits for its turn before it is refused. */
+  readonly queueTimeoutSeconds: number;
+  /** How long an upload may go without a byte. */
+  readonly stallTimeoutSeconds: number;
+  /** How long a whole upload may take. */
+  readonly uploadTimeoutSeconds: number;
+  readonly shutdownGraceSeconds: number;
+
+  /** New users for each client address within an hour; 0: no limit. */
+  readonly maxNewUsersPerHour: number;
+  /** Uploads for each user within an hour; 0: no limit. */
+  readonly maxUploadsPerHour: number;
+
+  /** `Cache-Control` of an MP3. */
+  readonly recordCacheControl: string;
+}
+
+export type LogLevel = "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
+
+/** One or more settings have values that cannot be used; the message names them all. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads the settings from environment variables; unset or empty ones take their defaults.
+ * @throws {ConfigError} naming every variable whose value cannot be used
+ */
+export function readConfig(env: Env): Config {
+  const faults: string[] = [];
+  const text = (name: string): string | undefined => env[name]?.trim() || undefined;
+
+  const integer = (name: string, fallback: number, min: number, max: number): number => {
+    const given = text(name);
+    if (given === undefined) return fallback;
+    const value = /^\d+$/.test(given) ? Number(given) : NaN;
+    if (value >= min && value <= max) return value;
+    faults.push(`${name} must be an integer from ${min} to ${max}`);
+    return fallback;
+  };
+
+  const oneOf = <T extends string>(name: string, fallback: T, values: readonly T[]): T => {
+    const given = text(name);
+    if (given === undefined) return fallback;
+    const value = values.find((candidate) => candidate === given);
+    if (value === undefined) faults.push(`${name} must be one of ${values.join(", ")}`);
+    return value ?? fallback;
+  };
+
+  const flag = (name: string, fallback: boolean): boolean =>
+    oneOf(name, fallback ? "true" : "false", ["true", "false"]) === "true";
+
+  const url = (name: string, protocols: readonly string[]): URL | undefined => {
+    const given = text(name);
+    if (given === undefined) return undefined;
+    const value = URL.canParse(given) ? new URL(given) : undefined;
+    if (value && protocols.includes(value.protocol)) return value;
+    faults.push(`${name} must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(" or ")}`);
+    return undefined;
+  };
+
+  const origin = (name: string, given: string): string => {
+    const value = URL.canParse(given) ? new URL(given) : undefined;
+    if (value && /^https?:$/.test(value.protocol) && value.origin === given) return given;
+    faults.push(`${name} must list origins such as https://app.example.com, separated by commas`);
+    return given;
+  };
+
+  const production = oneOf("NODE_ENV", "development", ["development", "production", "test"]) === "production";
+  const publicUrl = url("PUBLIC_URL", ["http:", "https:"]);
+  if (publicUrl && (publicUrl.search || publicUrl.hash)) faults.push("PUBLIC_URL must not have a query or a fragment");
+  const databaseUrl = url("DATABASE_URL", ["postgres:", "postgresql:"]) && text("DATABASE_URL");
+
+  const config: Config = {
+    production,
+    host: text("HOST") ?? "0.0.0.0",
+    port: integer("PORT", 8000, 0, 65_535),
+    publicUrl: publicUrl?.href.replace(/\/+$/, ""),
+    trustProxy: readTrustProxy(text("TRUST_PROXY"), faults),
+    corsOrigins: (text("CORS_ORIGINS")?.split(",") ?? []).map((given) => origin("CORS_ORIGINS", given.trim())),
+    logLevel: oneOf("LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
+    introspection: flag("INTROSPECTION", !production),
+    sandbox: flag("SANDBOX", !production),
+    databaseUrl,
+    databasePoolSize: integer("DATABASE_POOL_SIZE", 10, 2, 200),
+    dataDir: text("DATA_DIR"),
+    ffmpegPath: text("FFMPEG_PATH"),
+    encoders: integer("ENCODERS", availableParallelism(), 1, 256),
+    quality: oneOf("QUALITY", "STANDARD", qualityNames),
+    maxUploadBytes: integer("MAX_UPLOAD_BYTES", 2 * 1024 ** 3, 1024, 2 ** 46),
+    maxDurationSeconds: integer("MAX_DURATION_SECONDS", 12 * 3600, 1, 100 * 3600),
+    maxUploads: integer("MAX_UPLOADS", 128, 1, 10_000),
+    maxUploadsPerUser: integer("MAX_UPLOADS_PER_USER", 32, 1, 10_000),
+    queueTimeoutSeconds: integer("QUEUE_TIMEOUT_SECONDS", 30, 0, 3600),
+    stallTimeoutSeconds: integer("STALL_TIMEOUT_SECONDS", 30, 1, 3600),
+    uploadTimeoutSeconds: integer("UPLOAD_TIMEOUT_SECONDS", 6 * 3600, 1, 7 * 86_400),
+    shutdownGraceSeconds: integer("SHUTDOWN_GRACE_SECONDS", 30, 0, 3600),
+    maxNewUsersPerHour: integer("MAX_NEW_USERS_PER_HOUR", production ? 60 : 0, 0, 1_000_000),
+    maxUploadsPerHour: integer("MAX_UPLOADS_PER_HOUR", production ? 600 : 0, 0, 1_000_000),
+    recordCacheControl: text("RECORD_CACHE_CONTROL") ?? "private, max-age=31536000, immutable",
+  };
+  if (/[^\t\x20-\x7e]/.test(config.recordCacheControl)) faults.push("RECORD_CACHE_CONTROL must be plain ASCII text");
+  if (faults.length > 0) throw new ConfigError(faults.join("; "));
+  return config;
+}
+
+/** `false`, `true`, the number of proxies in front, or their addresses (as Fastify's `trustProxy`). */
+function readTrustProxy(given: string | undefined, faults: string[]): boolean | number | string {
+  if (given === undefined || given === "false") return false;
+  if (given === "true") return true;
+  if (/^\d+$/.test(given)) return Number(given);
+  if (/^[\da-fA-F.:/, a-z]+$/.test(given)) return given;
+  faults.push("TRUST_PROXY must be true, false, a number of proxies, or a list of addresses");
+  return false;
+}

@@ -1,0 +1,98 @@
+import { MikroORM, type SqlEntityManager } from "@mikro-orm/postgresql";
+import { Client, type Pool } from "pg";
+import type { Logger } from "../logger.ts";
+import { ormOptions } from "./orm-options.ts";
+
+/** The open database. */
+export interface Database extends AsyncDisposable {
+  /** The global EntityManager, to be forked for each request. */
+  readonly em: SqlEntityManager;
+  /** MikroORM's own connection pool, for statements where bytes or round trips count. */
+  readonly pool: Pool;
+  /** The server's version, such as `17.2`. */
+  readonly version: string;
+  /** Whether every migration that this build knows has been applied. */
+  isMigrated(): Promise<boolean>;
+}
+
+/** Seconds after which an unreachable or silent server counts as unavailable. */
+const connectSeconds = 5;
+const statementSeconds = 30;
+
+/** Any number, the same in every replica: who holds this advisory lock applies the migrations. */
+const migrationLock = 7_263_501;
+
+/**
+ * Connects, and applies the migrations that are missing; replicas that start together do this one after another.
+ * @throws {Error} when the server cannot be reached, is older than PostgreSQL 14, or a migration fails
+ */
+export async function openDatabase(url: string, poolSize: number, logger: Logger): Promise<Database> {
+  const version = await migrate(url, logger);
+  const orm = await MikroORM.init({
+    ...ormOptions(url, poolSize),
+    driverOptions: {
+      connectionTimeoutMillis: connectSeconds * 1000,
+      query_timeout: statementSeconds * 1000,
+      keepAlive: true,
+    },
+    logger: (message) => logger.warn(message),
+    debug: false,
+  });
+  const pool = await orm.em.getConnection().getNativeClient();
+  return {
+    em: orm.em,
+    pool,
+    version,
+    isMigrated: async () => (await orm.migrator.getPending()).length === 0,
+    [Symbol.asyncDispose]: async () => await orm.close(true),
+  };
+}
+
+/** Applies what is missing under an advisory lock, and returns the server's version. */
+async function migrate(url: string, logger: Logger): Promise<string> {
+  const lock = new Client({ connectionString: url, connectionTimeoutMillis: connectSeconds * 1000 });
+  lock.on("error", (error) => logger.warn({ err: error }, "lost the connection that holds the migration lock"));
+  await lock.connect();
+  try {
+    const { rows } = await lock.query<{ server_version: string }>("show server_version");
+    const version = rows[0]?.server_version.split(" ", 1)[0] ?? "unknown";
+    if (Number.parseInt(version, 10) < 14) throw new Error(`PostgreSQL 14 or newer is needed; this one is ${version}`);
+    // Released with the transaction, so that it also works through a transaction-pooling proxy.
+    await lock.query("begin");
+    await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]);
+    const orm = await MikroORM.init(ormOptions(url, 2));
+    try {
+      for (const { name } of await orm.migrator.up()) logger.info({ migration: name }, "applied a migration");
+    } finally {
+      await orm.close(true);
+    }
+    await lock.query("commit");
+    return version;
+  } finally {
+    await lock.end();
+  }
+}
+
+/** SQLSTATE classes and codes of a server that is away, stopping, starting or full: a later try may work. */
+const unavailableStates = /^(08|57P0|53|25006)/;
+const unavailableErrors = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ENOTFOUND",
+  "ENOENT",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EAI_AGAIN",
+]);
+
+/** Whether this failure means that the database cannot be used now, rather than that a statement is wrong. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
+    const code = "code" in cause && cause.code;
+    if (typeof code === "string" && (unavailableStates.test(code) || unavailableErrors.has(code))) return true;
+    if (/^(Connection terminated|timeout exceeded when trying to connect|Query read timeout)/.test(cause.message)) {
+      return true;
+    }
+  }
+  return false;
+}

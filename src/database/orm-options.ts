@@ -1,0 +1,25 @@
+import { Migrator } from "@mikro-orm/migrations";
+import { defineConfig } from "@mikro-orm/postgresql";
+import { AudioRecord, Mp3Chunk } from "../record/record.entity.ts";
+import { AccessToken, User } from "../user/user.entity.ts";
+import { migrations } from "./migrations/index.ts";
+
+/** MikroORM's options, the same for the service and for the ORM's command line. */
+export function ormOptions(databaseUrl: string, poolSize: number) {
+  return defineConfig({
+    clientUrl: databaseUrl,
+    entities: [User, AccessToken, AudioRecord, Mp3Chunk],
+    extensions: [Migrator],
+    forceUtcTimezone: true,
+    pool: { min: 0, max: poolSize },
+    migrations: {
+      tableName: "schema_migration",
+      pathTs: "src/database/migrations",
+      path: "src/database/migrations",
+      snapshotName: ".snapshot",
+      migrationsList: migrations,
+      dropTables: false,
+      silent: true,
+    },
+  });
+}

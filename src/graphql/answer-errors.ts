@@ -1,0 +1,83 @@
+import type { ApolloServerPlugin } from "@apollo/server";
+import { unwrapResolverError } from "@apollo/server/errors";
+import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError } from "graphql";
+import { isDatabaseUnavailable } from "../database/database.ts";
+import { ServiceError } from "../errors.ts";
+import type { RequestContext } from "../request-context.ts";
+
+/** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
+const requestErrorCodes = new Set<unknown>([
+  "BAD_REQUEST",
+  "BAD_USER_INPUT",
+  "GRAPHQL_PARSE_FAILED",
+  "GRAPHQL_VALIDATION_FAILED",
+  "OPERATION_RESOLUTION_FAILURE",
+  "PERSISTED_QUERY_NOT_FOUND",
+  "PERSISTED_QUERY_NOT_SUPPORTED",
+]);
+
+/**
+ * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, and
+ * anything else as INTERNAL_SERVER_ERROR, which says no more than the id under which it was logged.
+ */
+export function toServiceError(error: unknown, requestId: string): ServiceError {
+  if (error instanceof ServiceError) return error;
+  if (isDatabaseUnavailable(error)) {
+    const retryAfterSeconds = 5;
+    return new ServiceError(
+      "DATABASE_UNAVAILABLE",
+      `The database cannot be reached; try again in ${retryAfterSeconds} seconds.`,
+      { retryAfterSeconds },
+      { cause: error },
+    );
+  }
+  return new ServiceError("INTERNAL_SERVER_ERROR", "Internal server error.", { requestId }, { cause: error });
+}
+
+/** A failure in the form of a GraphQL error. */
+export function toFormattedError(error: ServiceError): GraphQLFormattedError {
+  return { message: error.message, extensions: { code: error.code, ...error.details } };
+}
+
+/** Translates what resolvers throw, gives the answer the matching HTTP status, and logs faults. */
+export const answerErrors: ApolloServerPlugin<RequestContext> = {
+  requestDidStart: async () => ({
+    willSendResponse: async ({ errors, response, contextValue: { logger, requestId } }) => {
+      if (!errors || response.body.kind !== "single") return;
+      const result: FormattedExecutionResult = response.body.singleResult;
+      const answers = errors.map((error) => answerOf(error, requestId));
+      for (const { failure } of answers) {
+        if (failure && failure.status >= 500)
+          logger.error({ err: failure.cause ?? failure, code: failure.code }, "request failed");
+      }
+      result.errors = answers.map(({ formatted }) => formatted);
+      const failure = answers.find((answer) => answer.failure)?.failure;
+      // With some data the answer is a success with remarks: GraphQL over HTTP wants a 2xx for it.
+      if (failure && result.data == null) {
+        response.http.status = failure.status;
+        const { retryAfterSeconds } = failure.details;
+        if (retryAfterSeconds !== undefined) response.http.headers.set("retry-after", String(retryAfterSeconds));
+        if (failure.status === 401) response.http.headers.set("www-authenticate", "Bearer");
+      }
+    },
+  }),
+};
+
+function answerOf(
+  error: GraphQLError,
+  requestId: string,
+): { formatted: GraphQLFormattedError; failure?: ServiceError } {
+  const cause = unwrapResolverError(error);
+  const code = error.extensions.code ?? "GRAPHQL_VALIDATION_FAILED";
+  if (cause === error && requestErrorCodes.has(code)) {
+    return {
+      formatted: { ...error.toJSON(), extensions: { code } },
+    };
+  }
+  const failure = toServiceError(cause, requestId);
+  const { path, locations } = error.toJSON();
+  return {
+    failure,
+    formatted: { ...toFormattedError(failure), ...(locations && { locations }), ...(path && { path }) },
+  };
+}

@@ -1,0 +1,16 @@
+import { lexicographicSortSchema, printSchema, type GraphQLSchema } from "graphql";
+import { writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { createSchema } from "./schema.ts";
+
+/** The committed SDL of the API. */
+export const schemaFile = new URL("../../../schema/schema.graphql", import.meta.url);
+
+/** The schema in the definition language, in a stable order. */
+export function printSdl(schema: GraphQLSchema): string {
+  return `${printSchema(lexicographicSortSchema(schema))}\n`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await writeFile(schemaFile, printSdl(await createSchema()));
+}

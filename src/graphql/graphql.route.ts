@@ -1,0 +1,190 @@
+import { ApolloServer, HeaderMap, type ApolloServerPlugin } from "@apollo/server";
+import { ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
+import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
+import fastifyCors from "@fastify/cors";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { GraphQLSchema } from "graphql";
+import type { IncomingHttpHeaders } from "node:http";
+import type { Pool } from "pg";
+import type { Config } from "../config.ts";
+import { closeAfterEarlyAnswer } from "../http/early-answer.ts";
+import type { RequestContext } from "../request-context.ts";
+import { authenticateUser, bearerToken, type Caller } from "../user/authenticate-user.ts";
+import { ServiceError } from "../errors.ts";
+import { answerErrors } from "./answer-errors.ts";
+import { exampleDocument } from "./example-document.ts";
+import {
+  readMultipartRequest,
+  refuseByLength,
+  requirePreflightHeader,
+  type GraphQLRequestBody,
+  type MultipartLimits,
+} from "./multipart-request.ts";
+import { uploadOnceRule } from "./upload-once-rule.ts";
+
+type GraphqlConfig = Pick<
+  Config,
+  "introspection" | "sandbox" | "publicUrl" | "corsOrigins" | "maxUploadBytes" | "stallTimeoutSeconds"
+>;
+
+/** What the route needs from the rest of the service. */
+interface GraphqlDependencies {
+  readonly schema: GraphQLSchema;
+  readonly em: SqlEntityManager;
+  readonly pool: Pool;
+  readonly config: GraphqlConfig;
+}
+
+/** To be registered in a scope of its own: `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers where it is switched on. */
+export async function graphqlRoute(
+  app: FastifyInstance,
+  { schema, em, pool, config }: GraphqlDependencies,
+): Promise<void> {
+  const apollo = new ApolloServer<RequestContext>({
+    schema,
+    introspection: config.introspection,
+    includeStacktraceInErrorResponses: false,
+    stopOnTerminationSignals: false,
+    validationRules: [uploadOnceRule],
+    plugins: [landingPage(config), answerErrors],
+  });
+  await apollo.start();
+  app.addHook("onClose", async () => await apollo.stop());
+
+  const limits = {
+    maxFileBytes: config.maxUploadBytes,
+    maxOperationsBytes: app.initialConfig.bodyLimit!,
+    maxMapBytes: 16 * 1024,
+    stallSeconds: config.stallTimeoutSeconds,
+  };
+  await app.register(fastifyCors, {
+    origin: [...config.corsOrigins],
+    methods: ["GET", "POST"],
+    exposedHeaders: ["Retry-After", "X-Request-Id"],
+    maxAge: 86_400,
+  });
+  // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
+  app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
+  app.route({
+    method: ["GET", "POST"],
+    url: "/graphql",
+    ...(config.sandbox && { helmet: sandboxHeaders }),
+    handler: async (request, reply) => {
+      const context = createContext(request, reply, em, pool, config);
+      const uploadBody = isMultipart(request) ? await readUpload(request, reply, context, limits) : undefined;
+      const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
+        httpGraphQLRequest: {
+          method: request.method,
+          headers: toHeaderMap(request.headers),
+          search: request.url.slice(request.url.split("?", 1)[0]!.length),
+          body: uploadBody ?? request.body ?? {},
+        },
+        context: async () => context,
+      });
+      for (const [name, value] of headers) void reply.header(name, value);
+      void reply.code(status ?? 200);
+      return body.kind === "complete" ? body.string : reply.send(body.asyncIterator);
+    },
+  });
+}
+
+function createContext(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  em: SqlEntityManager,
+  pool: Pool,
+  config: GraphqlConfig,
+): RequestContext {
+  const gone = new AbortController();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) gone.abort();
+  });
+  let caller: Promise<Caller> | undefined;
+  return {
+    requestId: request.id,
+    logger: request.log,
+    em: em.fork(),
+    signal: gone.signal,
+    origin: config.publicUrl ?? requestOrigin(request),
+    clientAddress: request.ip,
+    caller: async () => await (caller ??= callerOf(pool, request)),
+    authenticate: async (userId, token) => await authenticateUser(pool, token, userId),
+  };
+}
+
+function isMultipart({ headers }: FastifyRequest): boolean {
+  return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");
+}
+
+/**
+ * Reads a multipart request up to its file. Whatever can be refused without the file is refused before it is read:
+ * a missing header, a body too large, a token that is not valid.
+ */
+async function readUpload(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  context: RequestContext,
+  limits: MultipartLimits,
+): Promise<GraphQLRequestBody> {
+  closeAfterEarlyAnswer(request.raw, reply.raw);
+  requirePreflightHeader(request.headers);
+  refuseByLength(request.headers, limits);
+  if (request.headers.authorization) await context.caller();
+  const body = await readMultipartRequest(request.raw, reply.raw, limits);
+  // Apollo refuses members that are there without a value.
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
+}
+
+/** The user of the Bearer token. */
+async function callerOf(pool: Pool, request: FastifyRequest): Promise<Caller> {
+  const token = bearerToken(request.headers.authorization);
+  if (token === undefined) {
+    throw new ServiceError("UNAUTHENTICATED", "Send your token in the header: Authorization: Bearer <token>.");
+  }
+  return await authenticateUser(pool, token);
+}
+
+/** Where the client believes the service to be; the proxy's word for it counts only as far as proxies are trusted. */
+function requestOrigin({ protocol, host, socket }: FastifyRequest): string {
+  const origin = `${protocol}://${host}`;
+  return URL.canParse(origin) && new URL(origin).host === host.toLowerCase().replace(/:(80|443)$/, "")
+    ? new URL(origin).origin
+    : `http://localhost:${socket.localPort}`;
+}
+
+function toHeaderMap(headers: IncomingHttpHeaders): HeaderMap {
+  const map = new HeaderMap();
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) map.set(name, Array.isArray(value) ? value.join(", ") : value);
+  }
+  return map;
+}
+
+function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {
+  if (!sandbox) return ApolloServerPluginLandingPageDisabled();
+  return ApolloServerPluginLandingPageLocalDefault({
+    document: exampleDocument,
+    embed: { runTelemetry: false, initialState: { sharedHeaders: { "apollo-require-preflight": "true" } } },
+    includeCookies: false,
+    footer: false,
+  });
+}
+
+/** Sandbox's page comes from here, its script, frame and pictures from Apollo. */
+const sandboxHeaders = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: ["'unsafe-inline'", "https://*.apollographql.com"],
+      styleSrc: ["'unsafe-inline'", "https://*.apollographql.com", "https://fonts.googleapis.com"],
+      fontSrc: ["https://fonts.gstatic.com"],
+      imgSrc: ["data:", "https://*.apollographql.com"],
+      manifestSrc: ["https://*.apollographql.com"],
+      frameSrc: ["https://*.apollographql.com"],
+      connectSrc: ["'self'", "https://*.apollographql.com"],
+      frameAncestors: ["'none'"],
+    },
+  },
+};

@@ -1,0 +1,48 @@
+import { ConfigError, readConfig, type Config } from "./config.ts";
+import { createLogger } from "./logger.ts";
+import { startServer, type Server } from "./server.ts";
+
+/** Process entry: reads the settings, starts the service, and stops it on SIGTERM or SIGINT. */
+async function main(): Promise<void> {
+  const stop = Promise.withResolvers<NodeJS.Signals>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      stop.resolve(signal);
+      // A second signal ends the process at once.
+      process.once(signal, () => process.exit(1));
+    });
+  }
+
+  const config = readConfig(process.env);
+  const logger = createLogger(config);
+  await using server = await startServer(config, logger);
+  if (config.production) logger.info(startMessage(server, config).join("; "));
+  else process.stdout.write(`${startMessage(server, config).join("\n")}\n`);
+  const reason = await Promise.race([stop.promise, server.failed]);
+  if (reason instanceof Error) {
+    process.exitCode = 1;
+    logger.fatal({ err: reason }, "stopping: the service cannot go on");
+  } else logger.info({ signal: reason }, "stopping: uploads that are under way may finish");
+}
+
+/** In plain words what was started, and a line to try. */
+function startMessage({ url, ffmpeg, databaseDescription }: Server, config: Config): string[] {
+  const address = config.publicUrl ?? url;
+  return [
+    `web-user-music listens on ${address}`,
+    databaseDescription,
+    `ffmpeg ${ffmpeg.version} (${ffmpeg.path})`,
+    `Try: curl ${address}/graphql -H 'content-type: application/json' -d '{"query":"mutation { createUser(name: \\"Ann\\") { user { id } token } }"}'`,
+  ];
+}
+
+try {
+  await main();
+} catch (error) {
+  const sentence = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`web-user-music cannot start: ${sentence}\n`);
+  if (!(error instanceof ConfigError) && error instanceof Error && process.env.LOG_LEVEL === "debug") {
+    process.stderr.write(`${error.stack}\n`);
+  }
+  process.exitCode = 1;
+}

@@ -1,0 +1,34 @@
+import { validate as isUuid } from "uuid";
+
+/** What a link names: a record and the user whom it belongs to. */
+export interface RecordAddress {
+  readonly recordId: string;
+  readonly userId: number;
+}
+
+/** The link of a record: `<origin>/record?id=<record>&user=<user>`. */
+export function recordUrl(origin: string, { recordId, userId }: RecordAddress): string {
+  return `${origin}/record?id=${recordId}&user=${userId}`;
+}
+
+/** The link that plays in the page instead of downloading. */
+export function streamUrl(origin: string, address: RecordAddress): string {
+  return `${recordUrl(origin, address)}&inline=1`;
+}
+
+/** The waveform as JSON, in the form of audiowaveform's data format. */
+export function waveformUrl(origin: string, { recordId, userId }: RecordAddress): string {
+  return `${origin}/record/${recordId}/waveform.json?user=${userId}`;
+}
+
+/** The record's id if it is a UUID, in the spelling that the database uses; else undefined. */
+export function parseRecordId(given: unknown): string | undefined {
+  return typeof given === "string" && isUuid(given) ? given.toLowerCase() : undefined;
+}
+
+/** The user's id if it is a number that a user can have; else undefined. */
+export function parseUserId(given: unknown): number | undefined {
+  if (typeof given !== "string" || !/^[1-9]\d{0,9}$/.test(given)) return undefined;
+  const id = Number(given);
+  return id < 2 ** 31 ? id : undefined;
+}

@@ -1,0 +1,70 @@
+import { defineEntity, p } from "@mikro-orm/core";
+import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
+import { User } from "../user/user.entity.ts";
+
+const AudioRecordSchema = defineEntity({
+  name: "AudioRecord",
+  tableName: "audio_record",
+  properties: {
+    id: p.uuid().primary(),
+    owner: () => p.manyToOne(User).deleteRule("cascade"),
+    /** `receiving` while its upload runs; nobody but the upload sees it then. */
+    state: p.enum(["receiving", "ready"] as const),
+    /** While receiving: the upload is alive until then, and is swept afterwards. */
+    leaseUntil: p.datetime().nullable(),
+    title: p.text(),
+    fileName: p.text(),
+    createdAt: p.datetime().defaultRaw("now()"),
+
+    /** Bytes of chunk 0, which holds the MP3's head. */
+    headBytes: p.integer().default(0),
+    /** Bytes of each further chunk but the last. */
+    chunkBytes: p.integer(),
+    /** Bytes of the whole MP3. */
+    sizeBytes: p.bigint("number").default(0),
+    bitrateKbps: p.integer().default(0),
+    sampleRateHz: p.integer().default(0),
+    channels: p.integer().default(0),
+    /** Samples of each channel in the source, at its own rate. */
+    sourceSamples: p.bigint("number").default(0),
+    sourceCodec: p.text().default(""),
+    sourceBitsPerSample: p.integer().default(0),
+    sourceSampleRateHz: p.integer().default(0),
+    sourceChannels: p.integer().default(0),
+    sourceBytes: p.bigint("number").default(0),
+    /** SHA-256 of the uploaded file in hexadecimal digits. */
+    sourceSha256: p.text().default(""),
+    tags: p.json<{ name: string; value: string }[]>().defaultRaw("'[]'"),
+    warnings: p.json<ConversionWarning[]>().defaultRaw("'[]'"),
+    integratedLufs: p.double().nullable(),
+    samplePeakDbfs: p.double().nullable(),
+    /** The waveform's minima and maxima; see `audio/waveform.ts`. */
+    waveform: p.blob().lazy().nullable(),
+  },
+  indexes: [
+    { name: "audio_record_owner_created", properties: ["owner", "createdAt", "id"] },
+    {
+      name: "audio_record_lease",
+      expression: "create index audio_record_lease on audio_record (lease_until) where state = 'receiving'",
+    },
+  ],
+});
+
+/** One recording: who owns it, what it is, and how its MP3 is cut into chunks. */
+export class AudioRecord extends AudioRecordSchema.class {}
+AudioRecordSchema.setClass(AudioRecord);
+
+const Mp3ChunkSchema = defineEntity({
+  name: "Mp3Chunk",
+  tableName: "mp3_chunk",
+  properties: {
+    record: () => p.manyToOne(AudioRecord).deleteRule("cascade").primary(),
+    position: p.integer().primary(),
+    /** Written and read by `mp3-chunks.ts` only, never through the ORM. */
+    bytes: p.blob().lazy(),
+  },
+});
+
+/** A piece of an MP3. The class gives the migrations its table; bytes never become entities. */
+export class Mp3Chunk extends Mp3ChunkSchema.class {}
+Mp3ChunkSchema.setClass(Mp3Chunk);

@@ -1,0 +1,110 @@
+import { GraphQLNonNegativeFloat, GraphQLURL, GraphQLUUID } from "graphql-scalars";
+import { GraphQLUpload, type FileUpload } from "graphql-upload-minimal";
+import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
+import { decodeWaveform, waveformPeaks } from "../audio/waveform.ts";
+import type { Quality } from "../audio/wav-to-mp3.ts";
+import { ServiceError } from "../errors.ts";
+import type { RequestContext } from "../request-context.ts";
+import type { Caller } from "../user/authenticate-user.ts";
+import { findOwnRecord, findWaveform } from "./find-record.ts";
+import { QualityEnum, RecordType, toRecordType, UploadRecordPayload } from "./record.type.ts";
+import { recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
+import type { RecordUploader } from "./upload-record.ts";
+
+@Resolver(() => RecordType)
+export class RecordResolver {
+  readonly #uploader: RecordUploader;
+
+  constructor(uploader: RecordUploader) {
+    this.#uploader = uploader;
+  }
+
+  @Mutation(() => UploadRecordPayload, {
+    description:
+      "Takes a WAV file, stores it as MP3 and answers with the link. Send it by the GraphQL multipart request " +
+      "specification, with the header `apollo-require-preflight: true`. The caller is the user of the Bearer token, " +
+      "or of `userId` and `token`.",
+  })
+  async uploadRecord(
+    @Arg("file", () => GraphQLUpload, { description: "The WAV file." }) file: Promise<FileUpload>,
+    @Arg("userId", () => ID, { nullable: true, description: "The user's id; only together with `token`." })
+    userId: string | undefined,
+    @Arg("token", () => GraphQLUUID, { nullable: true, description: "The user's token; only together with `userId`." })
+    token: string | undefined,
+    @Arg("title", () => String, {
+      nullable: true,
+      description: "Title of the recording; by default from the WAV's tags, else the file name without its ending.",
+    })
+    title: string | undefined,
+    @Arg("quality", () => QualityEnum, {
+      nullable: true,
+      description: "The MP3's bit rate; the default is the operator's.",
+    })
+    quality: Quality | undefined,
+    @Ctx() context: RequestContext,
+  ): Promise<UploadRecordPayload> {
+    const owner = await ownerOf(context, userId, token);
+    const record = await this.#uploader.upload(owner, file, { title, quality }, context);
+    return { record: toRecordType(record), created: true };
+  }
+
+  @Query(() => RecordType, {
+    nullable: true,
+    description: "One of the caller's recordings; null when there is none with this id or it is somebody else's.",
+  })
+  async record(
+    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<RecordType | null> {
+    const caller = await context.caller();
+    const record = await findOwnRecord(context.em, caller.id, id);
+    return record && toRecordType(record);
+  }
+
+  @FieldResolver(() => GraphQLURL, { description: "The link to the MP3. It needs no token; browsers download it." })
+  url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(recordUrl(origin, addressOf(record)));
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description: "The same MP3, to play in a page or a player instead of downloading.",
+  })
+  streamUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(streamUrl(origin, addressOf(record)));
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description: "The waveform as JSON in audiowaveform's data format, which wavesurfer.js and peaks.js read.",
+  })
+  waveformUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(waveformUrl(origin, addressOf(record)));
+  }
+
+  @FieldResolver(() => [GraphQLNonNegativeFloat], {
+    description:
+      "The waveform: the largest magnitude in each of `count` equal parts, from 0 to 1 with full scale at 1.",
+  })
+  async peaks(
+    @Root() record: RecordType,
+    @Arg("count", () => Int, { defaultValue: 512, description: "How many parts, from 1 to 2048." }) count: number,
+    @Ctx() { em }: RequestContext,
+  ): Promise<number[]> {
+    const waveform = await findWaveform(em, record.id);
+    return waveform ? waveformPeaks(decodeWaveform(waveform), count) : [];
+  }
+}
+
+/** The user of the arguments if they are given, else of the Bearer token. */
+async function ownerOf(
+  context: RequestContext,
+  userId: string | undefined,
+  token: string | undefined,
+): Promise<Caller> {
+  if (userId != null && token != null) return await context.authenticate(userId, token);
+  if (userId == null && token == null) return await context.caller();
+  throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.");
+}
+
+function addressOf(record: RecordType): RecordAddress {
+  return { recordId: record.id, userId: Number(record.owner.id) };
+}

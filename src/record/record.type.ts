@@ -1,0 +1,171 @@
+import { GraphQLDateTime, GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
+import { Field, Float, Int, ObjectType, registerEnumType } from "type-graphql";
+import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
+import { Node } from "../graphql/node.type.ts";
+import { toUserType, UserType } from "../user/user.type.ts";
+import type { AudioRecord } from "./record.entity.ts";
+
+/** How much sound an MP3 keeps. */
+export const QualityEnum = { LOW: "LOW", STANDARD: "STANDARD", HIGH: "HIGH" } as const;
+registerEnumType(QualityEnum, {
+  name: "Quality",
+  description:
+    "The MP3's constant bit rate. Sample rates below 32 kHz have lower limits: 160 kbit/s, and 64 below 16 kHz.",
+  valuesConfig: {
+    LOW: { description: "96 kbit/s stereo, 48 kbit/s mono: for speech." },
+    STANDARD: { description: "192 kbit/s stereo, 96 kbit/s mono." },
+    HIGH: { description: "320 kbit/s stereo, 160 kbit/s mono." },
+  },
+});
+
+/** Remarks on an upload that was stored all the same. */
+export const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
+  CUT_SHORT: "CUT_SHORT",
+  CLIPPED: "CLIPPED",
+  SILENT: "SILENT",
+  MIXED_DOWN: "MIXED_DOWN",
+  RESAMPLED: "RESAMPLED",
+  TRAILING_JUNK: "TRAILING_JUNK",
+};
+registerEnumType(RecordWarningEnum, {
+  name: "RecordWarning",
+  description: "A remark on a recording that was stored all the same.",
+  valuesConfig: {
+    CUT_SHORT: { description: "The WAV ended before its header said; the MP3 holds what arrived." },
+    CLIPPED: { description: "Several samples in a row stand at full scale: the recording was probably too loud." },
+    SILENT: { description: "There is no sound in it." },
+    MIXED_DOWN: { description: "It had more than two channels, which were mixed to stereo by speaker position." },
+    RESAMPLED: { description: "MP3 does not know its sample rate, so it was converted to one that MP3 knows." },
+    TRAILING_JUNK: { description: "Bytes that belong to no WAV chunk followed the sound; they were left out." },
+  },
+});
+
+@ObjectType("Tag", { description: "A piece of text that the WAV carried, such as its title or artist." })
+export class TagType {
+  @Field(() => String, { description: "What it says something about, in lower case: `title`, `artist`, `date` ..." })
+  name!: string;
+
+  @Field(() => String, { description: "What it says." })
+  value!: string;
+}
+
+@ObjectType("Loudness", { description: "How loud a recording is. The sound itself is never changed." })
+export class LoudnessType {
+  @Field(() => Float, { description: "Integrated loudness by EBU R 128 (ITU-R BS.1770-4), in LUFS." })
+  integratedLufs!: number;
+
+  @Field(() => Float, { description: "The largest sample, in dB relative to full scale." })
+  samplePeakDbfs!: number;
+}
+
+@ObjectType("RecordSource", { description: "The WAV file as it was uploaded." })
+export class RecordSourceType {
+  @Field(() => String, {
+    description: "How its samples are coded: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`.",
+  })
+  codec!: string;
+
+  @Field(() => Int, { description: "Bits of one sample." })
+  bitsPerSample!: number;
+
+  @Field(() => Int, { description: "Samples of each channel in a second." })
+  sampleRateHz!: number;
+
+  @Field(() => Int, { description: "Number of channels." })
+  channels!: number;
+
+  @Field(() => GraphQLSafeInt, { description: "Size of the uploaded file, in bytes." })
+  sizeBytes!: number;
+
+  @Field(() => String, { description: "SHA-256 of the uploaded file, in hexadecimal digits." })
+  sha256!: string;
+}
+
+@ObjectType("Record", { implements: Node, description: "One uploaded recording, stored as MP3. The id is a UUID." })
+export class RecordType extends Node {
+  @Field(() => String, {
+    description: "Its title: as given, else from the WAV's tags, else the file name without its ending.",
+  })
+  title!: string;
+
+  @Field(() => String, { description: "The name of the uploaded file." })
+  fileName!: string;
+
+  @Field(() => GraphQLDateTime, { description: "When the upload began." })
+  createdAt!: Date;
+
+  @Field(() => UserType, { description: "Whose recording it is." })
+  owner!: UserType;
+
+  @Field(() => GraphQLNonNegativeFloat, { description: "Exact length of the sound, in seconds." })
+  durationSeconds!: number;
+
+  @Field(() => GraphQLSafeInt, { description: "Size of the MP3, in bytes." })
+  sizeBytes!: number;
+
+  @Field(() => Int, { description: "The MP3's constant bit rate, in kbit/s." })
+  bitrateKbps!: number;
+
+  @Field(() => Int, { description: "The MP3's samples of each channel in a second." })
+  sampleRateHz!: number;
+
+  @Field(() => Int, { description: "The MP3's channels: 1 or 2." })
+  channels!: number;
+
+  @Field(() => RecordSourceType, { description: "The WAV file as it was uploaded." })
+  source!: RecordSourceType;
+
+  @Field(() => String, {
+    description: "SHA-256 of the uploaded file, in hexadecimal digits; the same as `source.sha256`.",
+  })
+  sourceSha256!: string;
+
+  @Field(() => [TagType], { description: "Text that the WAV carried." })
+  tags!: TagType[];
+
+  @Field(() => LoudnessType, { nullable: true, description: "Null when it is silent or shorter than 0.4 s." })
+  loudness!: LoudnessType | null;
+
+  @Field(() => [RecordWarningEnum], { description: "What was odd about the upload." })
+  warnings!: ConversionWarning[];
+}
+
+/** The record as the API shows it; its owner must be loaded. */
+export function toRecordType(record: AudioRecord): RecordType {
+  const { integratedLufs, samplePeakDbfs } = record;
+  return Object.assign(new RecordType(), {
+    id: record.id,
+    title: record.title,
+    fileName: record.fileName,
+    createdAt: record.createdAt,
+    owner: toUserType(record.owner),
+    durationSeconds: record.sourceSamples / record.sourceSampleRateHz,
+    sizeBytes: record.sizeBytes,
+    bitrateKbps: record.bitrateKbps,
+    sampleRateHz: record.sampleRateHz,
+    channels: record.channels,
+    source: {
+      codec: record.sourceCodec,
+      bitsPerSample: record.sourceBitsPerSample,
+      sampleRateHz: record.sourceSampleRateHz,
+      channels: record.sourceChannels,
+      sizeBytes: record.sourceBytes,
+      sha256: record.sourceSha256,
+    },
+    sourceSha256: record.sourceSha256,
+    tags: record.tags,
+    loudness: integratedLufs == null || samplePeakDbfs == null ? null : { integratedLufs, samplePeakDbfs },
+    warnings: record.warnings,
+  });
+}
+
+@ObjectType({ description: "A stored recording." })
+export class UploadRecordPayload {
+  @Field(() => RecordType, { description: "The recording, with its link in `url`." })
+  record!: RecordType;
+
+  @Field(() => Boolean, {
+    description: "False: an earlier upload with the same idempotency key had stored it already.",
+  })
+  created!: boolean;
+}

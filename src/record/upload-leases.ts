@@ -1,0 +1,59 @@
+import type { Pool } from "pg";
+import type { Logger } from "../logger.ts";
+
+/** How long a receiving record is left alone after its upload last gave a sign of life. */
+export const leaseSeconds = 90;
+const renewalSeconds = 20;
+
+/**
+ * Keeps the records of running uploads alive and removes those whose upload has died with its process. Every replica
+ * does this: the lease in the row, by the database's clock, tells a dead upload from one that is alive elsewhere.
+ */
+export class UploadLeases implements AsyncDisposable {
+  readonly #pool: Pool;
+  readonly #logger: Logger;
+  readonly #alive = new Set<string>();
+  readonly #timer: NodeJS.Timeout;
+  #working: Promise<void> = Promise.resolve();
+
+  constructor(pool: Pool, logger: Logger) {
+    this.#pool = pool;
+    this.#logger = logger;
+    this.#timer = setInterval(() => void this.sweep(), renewalSeconds * 1000).unref();
+  }
+
+  /** Keeps this record's lease renewed until the result is disposed of. */
+  hold(recordId: string): Disposable {
+    this.#alive.add(recordId);
+    return { [Symbol.dispose]: () => void this.#alive.delete(recordId) };
+  }
+
+  /** Renews the leases of the uploads that run here, then removes what dead ones have left anywhere. */
+  async sweep(): Promise<void> {
+    this.#working = this.#working.then(async () => await this.#renewAndSweep());
+    await this.#working;
+  }
+
+  async #renewAndSweep(): Promise<void> {
+    try {
+      if (this.#alive.size > 0) {
+        await this.#pool.query(
+          `update audio_record set lease_until = now() + make_interval(secs => $2)
+           where id = any($1) and state = 'receiving'`,
+          [[...this.#alive], leaseSeconds],
+        );
+      }
+      const { rowCount } = await this.#pool.query(
+        "delete from audio_record where state = 'receiving' and lease_until < now()",
+      );
+      if (rowCount) this.#logger.warn({ records: rowCount }, "removed what dead uploads had left");
+    } catch (error) {
+      this.#logger.warn({ err: error }, "could not renew the leases of uploads; trying again later");
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#working;
+  }
+}

@@ -1,0 +1,25 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { Logger } from "./logger.ts";
+import type { Caller } from "./user/authenticate-user.ts";
+
+/** What one request carries to its resolvers. */
+export interface RequestContext {
+  /** Stands in the log and in the answer to a fault. */
+  readonly requestId: string;
+  readonly logger: Pick<Logger, "info" | "warn" | "error">;
+  /** This request's own EntityManager. */
+  readonly em: SqlEntityManager;
+  /** Aborted when the client has gone. */
+  readonly signal: AbortSignal;
+  /** The address under which the client reached the service, such as `https://music.example.com`. */
+  readonly origin: string;
+  /** The client's network address. */
+  readonly clientAddress: string;
+  /**
+   * The user of the Bearer token, looked up once.
+   * @throws {ServiceError} UNAUTHENTICATED when there is none
+   */
+  caller(): Promise<Caller>;
+  /** Like {@link caller}, for credentials given as arguments. */
+  authenticate(userId: string, token: string): Promise<Caller>;
+}

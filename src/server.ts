@@ -1,0 +1,98 @@
+import { EncoderPool } from "./audio/encoder-pool.ts";
+import { findFfmpeg, type Ffmpeg } from "./audio/ffmpeg.ts";
+import type { Config } from "./config.ts";
+import { openDatabase, type Database } from "./database/database.ts";
+import { startEmbeddedPostgres } from "./database/embedded-postgres.ts";
+import { graphqlRoute } from "./graphql/graphql.route.ts";
+import { createSchema } from "./graphql/schema.ts";
+import { NodeResolver } from "./graphql/node.resolver.ts";
+import { createApp } from "./http/app.ts";
+import { healthRoutes } from "./http/health.route.ts";
+import type { Logger } from "./logger.ts";
+import { RecordResolver } from "./record/record.resolver.ts";
+import { recordRoute } from "./record/record.route.ts";
+import { UploadLeases } from "./record/upload-leases.ts";
+import { RecordUploader } from "./record/upload-record.ts";
+import { UploadSlots } from "./record/upload-slots.ts";
+import { UserResolver } from "./user/user.resolver.ts";
+
+/** The running service. Disposing of it drains what is under way and releases everything. */
+export interface Server extends AsyncDisposable {
+  /** Where it listens, such as `http://localhost:8000`. */
+  readonly url: string;
+  readonly ffmpeg: Ffmpeg;
+  readonly database: Database;
+  /** What the start says of the database: which PostgreSQL, and where its data is. */
+  readonly databaseDescription: string;
+  /** Resolves when the service cannot go on, because its own PostgreSQL is lost for good. */
+  readonly failed: Promise<Error>;
+}
+
+/**
+ * Starts everything in order; what was already open is released when a later step fails.
+ * @throws {Error} with a sentence for the operator
+ */
+export async function startServer(config: Config, logger: Logger): Promise<Server> {
+  await using opening = new AsyncDisposableStack();
+  const ffmpeg = await findFfmpeg(config.ffmpegPath);
+
+  const embedded = config.databaseUrl
+    ? undefined
+    : opening.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log: logger }));
+  const database = opening.use(
+    await openDatabase((config.databaseUrl ?? embedded?.url)!, config.databasePoolSize, logger),
+  );
+  const encoders = opening.use(new EncoderPool({ ffmpeg, lanes: config.encoders }));
+  const leases = opening.use(new UploadLeases(database.pool, logger));
+  const slots = new UploadSlots(config);
+  const uploader = new RecordUploader({ pool: database.pool, encoders, slots, leases, config });
+  await leases.sweep();
+
+  const app = await createApp(config, logger);
+  opening.defer(async () => await app.close());
+  let stopping = false;
+  healthRoutes(app, {
+    service: async () => (stopping ? "stopping" : undefined),
+    database: async () => await databaseFault(database),
+    ffmpeg: async () =>
+      await findFfmpeg(config.ffmpegPath).then(
+        () => undefined,
+        () => "ffmpeg cannot be used",
+      ),
+  });
+  recordRoute(app, { pool: database.pool, config });
+  const schema = await createSchema([
+    new UserResolver(database.pool),
+    new RecordResolver(uploader),
+    new NodeResolver(),
+  ]);
+  await app.register(
+    async (scope) => await graphqlRoute(scope, { schema, em: database.em, pool: database.pool, config }),
+  );
+
+  await app.listen({ host: config.host, port: config.port });
+  const address = app.server.address();
+  opening.defer(async () => {
+    stopping = true;
+    await uploader.drain(config.shutdownGraceSeconds);
+  });
+  const open = opening.move();
+  return {
+    url: `http://localhost:${typeof address === "object" ? address?.port : config.port}`,
+    ffmpeg,
+    database,
+    databaseDescription: embedded
+      ? `PostgreSQL ${database.version}, embedded, data in ${embedded.dataDir}`
+      : `PostgreSQL ${database.version} at ${new URL(config.databaseUrl!).host}`,
+    failed: embedded?.exited ?? new Promise(() => {}),
+    [Symbol.asyncDispose]: async () => await open.disposeAsync(),
+  };
+}
+
+async function databaseFault(database: Database): Promise<string | undefined> {
+  try {
+    return (await database.isMigrated()) ? undefined : "migrations are missing";
+  } catch {
+    return "the database cannot be reached";
+  }
+}

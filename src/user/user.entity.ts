@@ -1,0 +1,33 @@
+import { defineEntity, p } from "@mikro-orm/core";
+
+const UserSchema = defineEntity({
+  name: "User",
+  tableName: "app_user",
+  properties: {
+    id: p.integer().primary().autoincrement(),
+    name: p.text(),
+    createdAt: p.datetime().defaultRaw("now()"),
+  },
+  checks: [{ name: "app_user_name_length", expression: "(length(name) >= 1) and (length(name) <= 100)" }],
+});
+
+/** Somebody who owns recordings. */
+export class User extends UserSchema.class {}
+UserSchema.setClass(User);
+
+const AccessTokenSchema = defineEntity({
+  name: "AccessToken",
+  tableName: "access_token",
+  properties: {
+    id: p.uuid().primary().defaultRaw("gen_random_uuid()"),
+    owner: () => p.manyToOne(User).deleteRule("cascade").index(),
+    /** SHA-256 of the token. A token has 122 random bits, so a plain hash cannot be searched. */
+    sha256: p.blob().unique(),
+    name: p.text(),
+    createdAt: p.datetime().defaultRaw("now()"),
+  },
+});
+
+/** A secret that speaks for a user; only its hash is kept. */
+export class AccessToken extends AccessTokenSchema.class {}
+AccessTokenSchema.setClass(AccessToken);

@@ -1,0 +1,28 @@
+import type { Pool } from "pg";
+import { Arg, Ctx, Mutation, Query, Resolver } from "type-graphql";
+import type { RequestContext } from "../request-context.ts";
+import { createUser } from "./create-user.ts";
+import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
+
+@Resolver()
+export class UserResolver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  @Mutation(() => CreateUserPayload, { description: "Creates a user and its first token." })
+  async createUser(
+    @Arg("name", () => String, { description: "1 to 100 characters of any script; no control characters." })
+    name: string,
+  ): Promise<CreateUserPayload> {
+    const { user, token } = await createUser(this.#pool, name);
+    return { user: toUserType(user), token };
+  }
+
+  @Query(() => UserType, { description: "The user of the Bearer token." })
+  async me(@Ctx() context: RequestContext): Promise<UserType> {
+    return toUserType(await context.caller());
+  }
+}
