@@ -10,10 +10,12 @@ const lingerMs = 500;
  * Makes an answer that overtakes its request's body safe (RFC 9112 section 9.6): it says `Connection: close`, and
  * after it at most 1 MiB of the body is read, until the client is done or 500 ms have passed. Closing at once would
  * reset the connection, and the client might lose the answer; node:http alone would read the body to its end,
- * however long. An answer that comes after the body is not touched. To be called once for each request with a body,
- * before anything can answer it.
+ * however long. An answer that comes after the body is not touched. To be called once for each request, before
+ * anything can answer it.
  */
 export function closeAfterEarlyAnswer(request: IncomingMessage, response: ServerResponse): void {
+  const { "content-length": contentLength, "transfer-encoding": transferEncoding } = request.headers;
+  if (transferEncoding === undefined && Number(contentLength ?? 0) === 0) return;
   const { shouldKeepAlive } = response;
   response.shouldKeepAlive = false;
   request.once("end", () => {
