@@ -2,8 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { GraphQLNonNull, GraphQLObjectType, GraphQLSchema, GraphQLString, graphql } from "graphql";
 import { GraphQLUpload, type FileUpload } from "graphql-upload-minimal";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import type { Socket } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import { ServiceError } from "../src/errors.ts";
+import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
 import { startMultipartServer, testLimits, type MultipartServer } from "./support/multipart-server.ts";
 import {
   boundary,
@@ -116,6 +120,15 @@ describe("a multipart request", () => {
     expect((await post(operations, map, filePart("0", "a.wav", ""))).json.data.byteLength).toBe(0);
   });
 
+  it.each([
+    `Multipart/Form-Data;boundary="${boundary}"`,
+    `multipart/form-data; charset=UTF-8; boundary=${boundary}`,
+    `multipart/form-data; boundary=${boundary}; charset=utf-8`,
+  ])("takes the content type %s", async (contentType) => {
+    const answer = await postBody(multipartBody(operations, map, file), { "content-type": contentType });
+    expect(answer.status).toBe(200);
+  });
+
   it("takes a preamble and an epilogue", async () => {
     const body = Buffer.concat([
       Buffer.from("before\r\n"),
@@ -223,6 +236,30 @@ describe("a multipart request", () => {
       const { status, json } = await post(...parts);
       expect(json).toMatchObject({ code: "BAD_REQUEST", message: expect.stringMatching(/^\S.*\.$/) });
       expect(status).toBe(400);
+    });
+
+    it.each([
+      ["a letter", "x"],
+      ["a space", " "],
+      ["one dash", "-x"],
+      ["a CR alone", "\rx"],
+    ])("with %s behind a boundary in the file, which is not cut short there", async (_case, end) => {
+      const content = `RIFF\r\n--${boundary}${end}\r\nmore`;
+      expect((await post(operations, map, filePart("0", "a.wav", content))).json.code).toBe("BAD_REQUEST");
+    });
+
+    it.each([
+      ["without a disposition", "X-Other: 1"],
+      ["of another disposition", 'Content-Disposition: attachment; name="operations"'],
+    ])("with a further part %s", async (_case, head) => {
+      const further = { head, content: "x" };
+      for (const parts of [
+        [further, operations, map, file],
+        [operations, map, further, file],
+        [operations, map, file, further],
+      ]) {
+        expect((await post(...parts)).json.code).toBe("BAD_REQUEST");
+      }
     });
 
     it.each<[string, string | undefined]>([
@@ -352,7 +389,9 @@ describe("a multipart request", () => {
       }
       const answer = await connection.answer();
       statuses.add(answer?.status ?? 0);
-      if (!answer || !isCodedAnswer(answer)) faults.push(`seed ${seed + i}: ${answer?.status} ${answer?.body}`);
+      if (!answer || !(await isSoundAnswer(answer, body))) {
+        faults.push(`seed ${seed + i}: ${answer?.status} ${answer?.body}`);
+      }
     }
     expect(faults).toEqual([]);
     expect(statuses).toEqual(new Set([200, 400, 408, 422]));
@@ -413,6 +452,16 @@ describe("reading a multipart request", () => {
     right.connection[Symbol.dispose]();
   });
 
+  it("can be refused after all of it has arrived", async () => {
+    await using server = await startMultipartServer({
+      authorize: async () => {
+        await setTimeout(50);
+        throw new ServiceError("UNAUTHENTICATED", "Wrong token.");
+      },
+    });
+    expect((await exchange(server.port, rawPost(multipartBody(operations, map, file))))?.status).toBe(401);
+  });
+
   it("starts the resolver before the file's part has come", async () => {
     await using server = await startMultipartServer({
       resolve: async () => {
@@ -447,6 +496,24 @@ describe("reading a multipart request", () => {
     expect((await connection.answer())?.status).toBe(400);
   });
 
+  it("fails at once when the client has gone before it begins", async () => {
+    const outcome = Promise.withResolvers<unknown>();
+    const server = createServer((request, response) => {
+      request.once("close", () => {
+        readMultipartRequest(request, response, testLimits).then(outcome.resolve, outcome.resolve);
+      });
+      response.writeContinue();
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const address = server.address();
+    using connection = await connectRaw(typeof address === "object" ? (address?.port ?? 0) : 0);
+    await connection.send(rawPost(Buffer.alloc(0), { "content-length": "100" }));
+    await connection.answer();
+    connection.reset();
+    expect(await outcome.promise).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+    server.close();
+  });
+
   it("gives up on a client that stops before the file", async () => {
     await using server = await startMultipartServer({ limits: { stallSeconds: 0.05 } });
     const request = rawPost(multipartBody(operations, map, file));
@@ -458,10 +525,15 @@ describe("reading a multipart request", () => {
   });
 });
 
-/** Whether the answer is JSON: the file as it was read, or a refusal that blames the request. */
-function isCodedAnswer({ status, body }: RawAnswer): boolean {
+/** Whether it is a refusal that blames the request, or the file is the one that undici's parser finds in the body. */
+async function isSoundAnswer({ status, body }: RawAnswer, sent: Buffer): Promise<boolean> {
   const answer = JSON.parse(body);
-  return status === 200 ? typeof answer.data.sha256 === "string" : [400, 408, 422].includes(status) && answer.code;
+  if (status !== 200) return [400, 408, 422].includes(status) && typeof answer.code === "string";
+  const headers = { "content-type": `multipart/form-data; boundary=${boundary}` };
+  const form = await new Response(new Uint8Array(sent), { headers }).formData().catch(() => undefined);
+  const found = [...(form?.values() ?? [])].at(-1);
+  if (!(found instanceof File)) return true; // its parser is stricter about headers, preamble and epilogue
+  return answer.data.sha256 === summary("", Buffer.from(await found.arrayBuffer())).sha256;
 }
 
 function randomNumbers(seed: number): (below: number) => number {
