@@ -17,7 +17,7 @@ export const errorCodes = {
   UPLOAD_TOO_LONG: [413, "The recording lasts longer than allowed (`maxSeconds`).", "Send a shorter recording."],
   UNSUPPORTED_MEDIA: [415, "The file is not a WAV that can be converted.", "Send a WAV file."],
   RANGE_NOT_SATISFIABLE: [416, "The range lies outside the file.", "Ask for a range inside the file."],
-  UPLOAD_INCOMPLETE: [422, "The file ended before its sound began.", "Send the whole file."],
+  UPLOAD_INCOMPLETE: [422, "The file did not arrive whole, or holds no sound.", "Send the whole file."],
   RATE_LIMITED: [429, "Too many requests (`retryAfterSeconds`).", "Wait, then retry."],
   QUOTA_EXCEEDED: [403, "The user's quota is used up (`limit`).", "Delete recordings or ask the operator."],
   CLIENT_CLOSED_REQUEST: [499, "The client went away.", "Nothing: nobody reads this answer."],

@@ -58,6 +58,7 @@ export async function graphqlRoute(
     maxMapBytes: 16 * 1024,
     stallSeconds: config.stallTimeoutSeconds,
   };
+  app.addHook("onRequest", async (request, reply) => closeAfterEarlyAnswer(request.raw, reply.raw));
   await app.register(fastifyCors, {
     origin: [...config.corsOrigins],
     methods: ["GET", "POST"],
@@ -127,7 +128,6 @@ async function readUpload(
   context: RequestContext,
   limits: MultipartLimits,
 ): Promise<GraphQLRequestBody> {
-  closeAfterEarlyAnswer(request.raw, reply.raw);
   requirePreflightHeader(request.headers);
   refuseByLength(request.headers, limits);
   if (request.headers.authorization) await context.caller();
