@@ -65,8 +65,8 @@ describe("a browser", () => {
       audio.src = src;
       document.body.append(audio);
       await new Promise((resolve, reject) => {
-        audio.onloadedmetadata = resolve;
-        audio.onerror = () => reject(new Error(audio.error?.message));
+        audio.addEventListener("loadedmetadata", resolve);
+        audio.addEventListener("error", () => reject(new Error(audio.error?.message)));
       });
       return audio.duration;
     }, streamUrl);
@@ -76,10 +76,12 @@ describe("a browser", () => {
     const position = await page.evaluate(async () => {
       const audio = document.querySelector("audio")!;
       audio.currentTime = 1800;
-      await new Promise((resolve) => (audio.onseeked = resolve));
+      await new Promise((resolve) => audio.addEventListener("seeked", resolve, { once: true }));
       audio.muted = true;
       await audio.play();
-      await new Promise((resolve) => (audio.ontimeupdate = () => audio.currentTime > 1800.2 && resolve(undefined)));
+      await new Promise<void>((resolve) => {
+        audio.addEventListener("timeupdate", () => audio.currentTime > 1800.2 && resolve());
+      });
       const reached = audio.currentTime;
       audio.pause();
       audio.removeAttribute("src");

@@ -30,7 +30,6 @@ describe("programs that open the link", () => {
     });
     url = data.uploadRecord.record.streamUrl;
     mp3 = Buffer.from(await (await fetch(url)).arrayBuffer());
-    expect(mp3.length).toBeGreaterThan(1_000_000);
   });
 
   afterAll(async () => {
