@@ -55,6 +55,11 @@ export class EncoderPool implements AsyncDisposable {
     this.#limits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
   }
 
+  /** Whether the pool was disposed of. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Places in use, those lent included. */
   get taken(): number {
     return this.#taken;
@@ -171,6 +176,7 @@ function stillLent(loan: Loan): number {
   return loan.lent - loan.calledBack;
 }
 
-function shuttingDown(): ServiceError {
+/** What everybody is told whose encoder the pool took away when it was disposed of. */
+export function shuttingDown(): ServiceError {
   return new ServiceError("SHUTTING_DOWN", "The service is stopping; send the file again in a few seconds.");
 }

@@ -58,7 +58,7 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   try {
     [version, encoder] = await Promise.all([ask("-version"), ask("-h", "encoder=libmp3lame")]);
   } catch (cause) {
-    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
+    const reason = typeof cause === "object" && cause && "code" in cause ? String(cause.code) : "unknown reason";
     throw new Error(`${who} does not run (${reason}).`, { cause });
   }
   const named = /^ffmpeg version (\S+)/.exec(version)?.[1];
@@ -105,14 +105,21 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     stdout: child.stdout,
     ended,
     async [Symbol.asyncDispose]() {
-      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-        process.kill(-child.pid, "SIGKILL");
-      }
+      if (child.exitCode === null && child.signalCode === null) killGroup(child.pid);
       // "close" waits for pipes that nobody reads any more.
       for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
       await ended;
     },
   };
+}
+
+function killGroup(leaderPid: number | undefined): void {
+  if (leaderPid === undefined) return;
+  try {
+    process.kill(-leaderPid, "SIGKILL");
+  } catch {
+    // It ended by itself meanwhile.
+  }
 }
 
 async function bundledFfmpeg(): Promise<[path: string, origin: "bundled"] | undefined> {

@@ -1,5 +1,6 @@
 import { ServiceError } from "../errors.ts";
 import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
+import { shuttingDown } from "./encoder-pool.ts";
 import type { Mp3Format } from "./encoder-lane.ts";
 import { EncoderLane } from "./encoder-lane.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
@@ -188,7 +189,8 @@ class Encoding implements AsyncDisposable, Borrower {
   readonly #onAbort = () => this.#fail(this.#signal.reason);
 
   #fail(reason: unknown): void {
-    this.#failure ??= { reason };
+    if (this.#failure) return;
+    this.#failure = { reason };
     this.#notify();
     // At once: whoever takes the MP3 may not ask for more for a while.
     for (const child of this.#children) void child[Symbol.asyncDispose]();
@@ -272,6 +274,8 @@ class Encoding implements AsyncDisposable, Borrower {
     this.#children.push(child);
     const lane = new EncoderLane(child, this.#mp3, (end) => {
       if (end) this.#onLaneEnd(lane, end);
+      // A source that is slow just now shall not keep sound waiting that a lane could encode.
+      else if (this.#reading && this.#current.backlogBytes < hungryBytes) this.#send(this.#pendingBytes);
       this.#notify();
     });
     this.#lanes.push(lane);
@@ -279,6 +283,7 @@ class Encoding implements AsyncDisposable, Borrower {
   }
 
   #onLaneEnd(lane: EncoderLane, end: FfmpegEnd): void {
+    if (this.#place.pool.closed) this.#fail(shuttingDown());
     if (!lane.ending || end.code !== 0 || end.stderr !== "") {
       this.#fail(conversionFailed(`ffmpeg ended with ${end.code ?? end.signal ?? "no code"}: ${end.stderr}`));
     }
@@ -387,7 +392,19 @@ function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
       "pipe:0",
     ],
     ["-map", "0:a:0", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", `${mp3.bitrateKbps}k`, "-reservoir", "0"],
-    ["-ar", `${mp3.sampleRateHz}`, "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "pipe:1"],
+    [
+      "-ar",
+      `${mp3.sampleRateHz}`,
+      "-write_xing",
+      "0",
+      "-id3v2_version",
+      "0",
+      "-flush_packets",
+      "0",
+      "-f",
+      "mp3",
+      "pipe:1",
+    ],
   ].flat();
 }
 

