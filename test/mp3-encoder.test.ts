@@ -138,14 +138,12 @@ describe("several lanes", () => {
     const many = await encode(several, pcm, format, { bitrateKbps: 96 });
     expect(one.processes).toBe(1);
     expect(many.processes).toBeGreaterThan(1);
-    expect({ ...many.sound, bytes: 0 }).toEqual({ ...one.sound, bytes: 0 });
-    expect(readFrames(many.mp3)).toHaveLength(one.sound.frames);
+    expect(many.sound).toEqual(one.sound);
+    expect(readFrames(many.mp3)).toEqual(readFrames(one.mp3));
     const errors = [one, many].map(({ mp3 }) =>
       errorsByWindow(leveled(decodeMp3(mp3).subarray(decodedDelay), source), source, 1152),
     );
-    const overall = errors.map((each) => Math.sqrt(each.reduce((sum, error) => sum + error ** 2, 0) / each.length));
-    expect(overall[1]).toBeLessThan(overall[0]! * 1.01 + 1e-5);
-    const worse = errors[1]!.filter((error, i) => error > errors[0]![i]! * 1.25 + 1e-3);
+    const worse = errors[1]!.filter((error, i) => error > errors[0]![i]! * 1.1 + 1e-4);
     expect(worse).toEqual([]);
   });
 
@@ -277,11 +275,7 @@ describe("the pool", () => {
     const order: string[] = [];
     const first = await pool.acquire(never);
     const gone = new AbortController();
-    const waiting = [
-      enter("second", never),
-      expect(enter("gone", gone.signal)).rejects.toThrow("Enough."),
-      enter("third", never),
-    ];
+    const waiting = [enter("second", never), enter("gone", gone.signal), enter("third", never)];
     async function enter(name: string, signal: AbortSignal) {
       using entered = await pool.acquire(signal);
       order.push(entered.pool === pool ? name : "another pool");
@@ -291,7 +285,8 @@ describe("the pool", () => {
     expect(pool.waiting).toBe(2);
     first[Symbol.dispose]();
     first[Symbol.dispose]();
-    await Promise.all(waiting);
+    const outcomes = await Promise.allSettled(waiting);
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     expect(order).toEqual(["second", "third"]);
     expect([pool.taken, pool.waiting]).toEqual([0, 0]);
   });

@@ -36,12 +36,15 @@ export const encoderDelay = 576;
 /** What a decoder needs behind the last sample: its own delay of 528 samples and one. */
 const leastPadding = 576;
 
-/** Sound that goes to one lane before another takes over, in samples: 300 frames of MPEG-1. */
-const segmentSamples = 300 * 1152;
+/** Sound that goes to one lane before another takes over, in samples: 200 frames of MPEG-1. */
+const segmentSamples = 200 * 1152;
 
 /** Sound that a lane encodes before its first and after its last own frame, so that both come out as in one pass. */
 const leadInSamples = 6 * 1152;
 const leadOutSamples = 4 * 1152;
+
+/** After so many frames the padding that keeps the bit rate constant repeats: at 44.1 kHz and its parts, else at once. */
+const paddingCadence = 49;
 
 /** A lane with less than this to encode is fed at once. */
 const hungryBytes = 256 * 1024;
@@ -238,7 +241,11 @@ class Encoding implements AsyncDisposable, Borrower {
     if (sourceBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
     if (sourceBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
     const lane = this.#hungryLane();
-    if (lane && this.#pendingBytes > this.#frameBytes && this.#current.backlogBytes >= hungryBytes)
+    if (
+      lane &&
+      this.#pendingBytes > (paddingCadence + 1) * this.#frameBytes &&
+      this.#current.backlogBytes >= hungryBytes
+    )
       this.#switchTo(lane);
     this.#send(this.#pendingBytes);
     this.#sourceEnded = true;
@@ -293,14 +300,20 @@ class Encoding implements AsyncDisposable, Borrower {
 
   /**
    * Makes another lane the one that the source flows to. The border lies a lead-out before what the old lane has
-   * already got, so that a source that stalls here leaves no lane waiting for its last samples.
+   * already got, so that a source that stalls here leaves no lane waiting for its last samples; and it lies where the
+   * new lane is at the same point of the padding cadence, so that its frames are as long as in a single pass.
    */
   #switchTo(lane: EncoderLane): void {
-    this.#send((this.#frameBytes - (this.#sentBytes % this.#frameBytes)) % this.#frameBytes);
+    this.#send(modulo(-this.#sentBytes, this.#frameBytes));
     const leadIn = leadInSamples / this.#samplesPerFrame;
-    const border = this.#sentBytes / this.#frameBytes - leadOutSamples / this.#samplesPerFrame;
+    const leadOut = leadOutSamples / this.#samplesPerFrame;
+    const firstLaneFrame = lane.fedBytes / this.#frameBytes + leadIn;
+    const earliest = this.#sentBytes / this.#frameBytes - leadOut;
+    const shift = modulo(firstLaneFrame - earliest, paddingCadence);
+    this.#send(shift * this.#frameBytes);
+    const border = earliest + shift;
     this.#spans.at(-1)!.endFrame = border;
-    this.#spans.push({ lane, firstFrame: border, firstLaneFrame: lane.fedBytes / this.#frameBytes + leadIn });
+    this.#spans.push({ lane, firstFrame: border, firstLaneFrame });
     for (const pcm of this.#tail) lane.feed(pcm);
     this.#current = lane;
   }
@@ -406,6 +419,10 @@ function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
       "pipe:1",
     ],
   ].flat();
+}
+
+function modulo(value: number, divisor: number): number {
+  return ((value % divisor) + divisor) % divisor;
 }
 
 function mpegVersionAt(mp3RateHz: number): 1 | 2 | 2.5 {
