@@ -2,7 +2,8 @@ import { afterEach, describe, expect, it } from "@jest/globals";
 import type { EncoderPlace } from "../src/audio/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder-pool.ts";
 import type { EncodedSound } from "../src/audio/mp3-encoder.ts";
-import { encodeMp3, mp3BitrateFor, mp3FramesFor, mp3RateFor } from "../src/audio/mp3-encoder.ts";
+import { mp3FramesFor } from "../src/audio/lane-dealer.ts";
+import { encodeMp3, mp3BitrateFor, mp3RateFor } from "../src/audio/mp3-encoder.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import {
   assertNoFfmpegRuns,

@@ -1,7 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
-import { delimiter, isAbsolute, join } from "node:path";
+import { delimiter, isAbsolute, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -48,7 +48,7 @@ const stderrTailBytes = 2048;
  */
 export async function findFfmpeg(configuredPath?: string, searchPath = process.env["PATH"] ?? ""): Promise<Ffmpeg> {
   const [path, origin] = configuredPath
-    ? [configuredPath, "FFMPEG_PATH" as const]
+    ? [resolve(configuredPath), "FFMPEG_PATH" as const]
     : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
   const who = `The ffmpeg at ${path} (${origin === "bundled" ? "installed by npm" : `from ${origin}`})`;
   const run = promisify(execFile);
@@ -95,9 +95,9 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
   });
   // A broken pipe says only that the child is gone; its end tells why.
   for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {});
-  const ended = new Promise<FfmpegEnd>((resolve) => {
-    child.once("error", (error) => resolve({ code: null, signal: null, stderr: error.message }));
-    child.once("close", (code, signal) => resolve({ code, signal, stderr: stderr.toString() }));
+  const ended = new Promise<FfmpegEnd>((settle) => {
+    child.once("error", (error) => settle({ code: null, signal: null, stderr: error.message }));
+    child.once("close", (code, signal) => settle({ code, signal, stderr: stderr.toString() }));
   });
   return {
     pid: child.pid,

@@ -1,0 +1,375 @@
+import { ServiceError } from "../errors.ts";
+import type { Mp3Format } from "./encoder-lane.ts";
+import { EncoderLane } from "./encoder-lane.ts";
+import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
+import { shuttingDown } from "./encoder-pool.ts";
+import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
+import type { EncodedSound } from "./mp3-encoder.ts";
+import { mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";
+import type { PcmFormat } from "./pcm-format.ts";
+import { bytesPerPcmFrame } from "./pcm-format.ts";
+
+/** LAME's own delay in samples, at every rate. */
+const encoderDelay = 576;
+
+/** What a decoder needs behind the last sample: its own delay of 529 samples, for which LAME leaves at least this. */
+const leastPadding = 576;
+
+/** Sound that goes to one lane before another takes over, in samples: 200 frames of MPEG-1. */
+const segmentSamples = 200 * 1152;
+
+/** Sound that a lane encodes before its first and after its last own frame, so that both come out as in one pass. */
+const leadInSamples = 6 * 1152;
+const leadOutSamples = 4 * 1152;
+
+/** After so many frames the padding that keeps the bit rate constant repeats: at 44.1 kHz and its parts, else at once. */
+const paddingCadence = 49;
+
+/** A lane with less than this to encode is fed at once. */
+const hungryBytes = 256 * 1024;
+
+/** PCM that one upload may hold in memory on its way to the lanes. */
+const maxBufferedBytes = 20 * 1024 * 1024;
+
+/** Silence behind resampled sound, in samples at the MP3's rate, so that the resampler's rounding loses none. */
+const resamplerSilence = 64;
+
+/** Frames that LAME makes of so many samples, flushed. */
+export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): number {
+  return Math.ceil((encoderDelay + samples + leastPadding) / samplesPerFrame);
+}
+
+/** A stretch of the MP3 and the lane that encodes it. */
+interface Span {
+  readonly lane: EncoderLane;
+  /** Its first frame in the MP3, and the number that this frame has in its lane. */
+  readonly firstFrame: number;
+  readonly firstLaneFrame: number;
+  /** Its last frame and one; absent while its lane is still being fed. */
+  endFrame?: number;
+}
+
+/**
+ * One upload on its way through one lane or several. The source flows to one lane until that has enough to do, then to
+ * the next; the frames of each are taken where its stretch begins and ends, so that they join to one stream.
+ */
+export class LaneDealer implements AsyncDisposable, Borrower {
+  readonly #place: EncoderPlace;
+  readonly #source: AsyncIterator<Buffer>;
+  readonly #signal: AbortSignal;
+  readonly #format: PcmFormat;
+  readonly #mp3: Mp3Format;
+  readonly #samplesPerFrame: 1152 | 576;
+  readonly #resampled: boolean;
+  readonly #maxLanes: number;
+  /** PCM of one MP3 frame, where the rates are equal. */
+  readonly #frameBytes: number;
+  readonly #segmentBytes: number;
+  readonly #borrowed: EncoderPlace[] = [];
+  readonly #children: FfmpegProcess[] = [];
+  readonly #lanes: EncoderLane[] = [];
+  /** The lane that the source flows to. */
+  #current: EncoderLane;
+  #spans: Span[] = [];
+  /** PCM that no lane has yet. */
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
+  /** The last PCM that was sent: the next lane's lead-in and, before that, this lane's lead-out. */
+  #tail: Buffer[] = [];
+  #sentBytes = 0;
+  #sourceEnded = false;
+  #reading = false;
+  #mp3Frames = 0;
+  #mp3Bytes = 0;
+  #failure: { readonly reason: unknown } | undefined;
+  #change = Promise.withResolvers<void>();
+
+  constructor(place: EncoderPlace, pcm: AsyncIterable<Buffer>, format: PcmFormat, mp3: Mp3Format, signal: AbortSignal) {
+    this.#place = place;
+    this.#format = format;
+    this.#mp3 = mp3;
+    this.#samplesPerFrame = samplesPerFrameOf(mpegVersionOf(mp3.sampleRateHz) ?? 1);
+    this.#frameBytes = this.#samplesPerFrame * bytesPerPcmFrame(format);
+    this.#segmentBytes = segmentSamples * bytesPerPcmFrame(format);
+    this.#resampled = mp3.sampleRateHz !== format.sampleRateHz;
+    this.#maxLanes = this.#resampled ? 1 : Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
+    this.#current = this.#startLane();
+    this.#spans.push({ lane: this.#current, firstFrame: 0, firstLaneFrame: 0 });
+    this.#source = pcm[Symbol.asyncIterator]();
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#onAbort);
+  }
+
+  /** The frames, in order; ends with the sum of it all. */
+  async *run(): AsyncGenerator<Buffer, EncodedSound, undefined> {
+    void this.#feed().catch((error: unknown) => this.#fail(error));
+    while (!this.#failure) {
+      const frames = this.#takeFrames();
+      for (const bytes of frames) {
+        this.#mp3Bytes += bytes.length;
+        yield bytes;
+      }
+      if (frames.length > 0) continue;
+      const sound = this.#finished();
+      if (sound) return sound;
+      await this.#change.promise;
+    }
+    throw this.#failure.reason;
+  }
+
+  /** Ends a lane that the source does not flow to; its place is free once it has encoded what it was fed. */
+  giveBackOne(): void {
+    const spare = this.#lanes.filter((lane) => lane !== this.#current && !lane.ending);
+    spare.toSorted((a, b) => a.backlogBytes - b.backlogBytes)[0]?.end();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#failure ??= { reason: undefined };
+    this.#notify();
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    await Promise.all(this.#children.map((child) => child[Symbol.asyncDispose]()));
+    for (const place of this.#borrowed) place[Symbol.dispose]();
+    // A source that is still asked for its next bytes ends after giving them: nobody can wait for that.
+    const returned = Promise.resolve(this.#source.return?.()).catch(() => {});
+    if (!this.#reading) await returned;
+  }
+
+  readonly #onAbort = () => this.#fail(this.#signal.reason);
+
+  #fail(reason: unknown): void {
+    if (this.#failure) return;
+    this.#failure = { reason };
+    this.#notify();
+    // At once: whoever takes the MP3 may not ask for more for a while.
+    for (const child of this.#children) void child[Symbol.asyncDispose]();
+  }
+
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  async #feed(): Promise<void> {
+    for (;;) {
+      this.#reading = true;
+      const next = await this.#source.next();
+      this.#reading = false;
+      if (next.done) break;
+      for (let at = 0; at < next.value.length; at += hungryBytes) {
+        const pcm = next.value.subarray(at, at + hungryBytes);
+        this.#pending.push(pcm);
+        this.#pendingBytes += pcm.length;
+        await this.#deal();
+      }
+      if (this.#failure) return;
+    }
+    this.#endFeed();
+  }
+
+  /** Sends what is pending where it is wanted; waits while no lane wants a whole segment. */
+  async #deal(): Promise<void> {
+    while (!this.#failure) {
+      if (this.#current.backlogBytes < hungryBytes) return this.#send(this.#pendingBytes);
+      if (this.#pendingBytes < this.#segmentBytes) return;
+      const lane = this.#hungryLane() ?? this.#borrowLane();
+      if (lane) {
+        this.#switchTo(lane);
+        return this.#send(this.#pendingBytes);
+      }
+      await this.#change.promise;
+    }
+  }
+
+  #endFeed(): void {
+    const pcmFrameBytes = bytesPerPcmFrame(this.#format);
+    const sourceBytes = this.#sentBytes + this.#pendingBytes;
+    if (sourceBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
+    if (sourceBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
+    const lane = this.#hungryLane();
+    if (
+      lane &&
+      this.#pendingBytes > (paddingCadence + 1) * this.#frameBytes &&
+      this.#current.backlogBytes >= hungryBytes
+    )
+      this.#switchTo(lane);
+    this.#send(this.#pendingBytes);
+    this.#sourceEnded = true;
+    if (this.#resampled) {
+      const silentSamples = Math.ceil((resamplerSilence * this.#format.sampleRateHz) / this.#mp3.sampleRateHz);
+      this.#current.feed(Buffer.alloc(silentSamples * pcmFrameBytes));
+    }
+    this.#spans.at(-1)!.endFrame = mp3FramesFor(this.#samples(), this.#samplesPerFrame);
+    for (const each of this.#lanes) each.end();
+    this.#notify();
+  }
+
+  /** Samples of each channel that were sent, at the MP3's rate. */
+  #samples(): number {
+    const samples = this.#sentBytes / bytesPerPcmFrame(this.#format);
+    return Math.round((samples * this.#mp3.sampleRateHz) / this.#format.sampleRateHz);
+  }
+
+  #hungryLane(): EncoderLane | undefined {
+    return this.#lanes.find((lane) => !lane.ending && lane !== this.#current && lane.backlogBytes < hungryBytes);
+  }
+
+  #borrowLane(): EncoderLane | undefined {
+    if (this.#borrowed.length + 1 >= this.#maxLanes) return undefined;
+    const place = this.#place.pool.borrow(this);
+    if (!place) return undefined;
+    this.#borrowed.push(place);
+    return this.#startLane();
+  }
+
+  #startLane(): EncoderLane {
+    const child = this.#place.pool.start(encoderArguments(this.#format, this.#mp3));
+    this.#children.push(child);
+    const lane = new EncoderLane(child, this.#mp3, (end) => {
+      if (end) this.#onLaneEnd(lane, end);
+      // A source that is slow just now shall not keep sound waiting that a lane could encode.
+      else if (this.#reading && this.#current.backlogBytes < hungryBytes) this.#send(this.#pendingBytes);
+      this.#notify();
+    });
+    this.#lanes.push(lane);
+    return lane;
+  }
+
+  #onLaneEnd(lane: EncoderLane, end: FfmpegEnd): void {
+    if (this.#place.pool.closed) this.#fail(shuttingDown());
+    if (!lane.ending || end.code !== 0 || end.stderr !== "") {
+      this.#fail(conversionFailed(`ffmpeg ended with ${end.code ?? end.signal ?? "no code"}: ${end.stderr}`));
+    }
+    // Places are alike: whichever lane ends, one of those that were lent is free.
+    this.#borrowed.pop()?.[Symbol.dispose]();
+  }
+
+  /**
+   * Makes another lane the one that the source flows to. The border lies a lead-out before what the old lane has
+   * already got, so that a source that stalls here leaves no lane waiting for its last samples; and it lies where the
+   * new lane is at the same point of the padding cadence, so that its frames are as long as in a single pass.
+   */
+  #switchTo(lane: EncoderLane): void {
+    this.#send(modulo(-this.#sentBytes, this.#frameBytes));
+    const leadIn = leadInSamples / this.#samplesPerFrame;
+    const leadOut = leadOutSamples / this.#samplesPerFrame;
+    const firstLaneFrame = lane.fedBytes / this.#frameBytes + leadIn;
+    const earliest = this.#sentBytes / this.#frameBytes - leadOut;
+    const shift = modulo(firstLaneFrame - earliest, paddingCadence);
+    this.#send(shift * this.#frameBytes);
+    const border = earliest + shift;
+    this.#spans.at(-1)!.endFrame = border;
+    this.#spans.push({ lane, firstFrame: border, firstLaneFrame });
+    for (const pcm of this.#tail) lane.feed(pcm);
+    this.#current = lane;
+  }
+
+  /** Moves bytes from the pending ones to the current lane and remembers the last of them. */
+  #send(byteCount: number): void {
+    const tailBytes = (leadInSamples + leadOutSamples) * bytesPerPcmFrame(this.#format);
+    let left = byteCount;
+    while (left > 0) {
+      const first = this.#pending.shift()!;
+      const pcm = first.subarray(0, left);
+      if (pcm.length < first.length) this.#pending.unshift(first.subarray(left));
+      this.#current.feed(pcm);
+      this.#tail.push(pcm);
+      left -= pcm.length;
+    }
+    this.#pendingBytes -= byteCount;
+    this.#sentBytes += byteCount;
+    let surplus = this.#tail.reduce((sum, pcm) => sum + pcm.length, 0) - tailBytes;
+    while (surplus > 0) {
+      const first = this.#tail.shift()!;
+      if (first.length > surplus) this.#tail.unshift(first.subarray(surplus));
+      surplus -= first.length;
+    }
+  }
+
+  /** The next frames of the MP3, in order, as far as they are there. */
+  #takeFrames(): Buffer[] {
+    const span = this.#spans[0];
+    if (!span) return [];
+    const { lane } = span;
+    const offset = span.firstLaneFrame - span.firstFrame;
+    const endFrame = span.endFrame ?? this.#decidedFrames();
+    let taken: Buffer[];
+    try {
+      taken = lane.take(span.firstLaneFrame, endFrame + offset);
+    } catch (error) {
+      throw conversionFailed(error);
+    }
+    this.#mp3Frames = Math.max(this.#mp3Frames, lane.frames - offset);
+    if (this.#mp3Frames === span.endFrame) this.#spans.shift();
+    else if (lane.ended && taken.length === 0) throw conversionFailed(`only ${lane.frames} frames`);
+    return taken;
+  }
+
+  /** Frames of the MP3 of which it is certain that the current lane gives them. */
+  #decidedFrames(): number {
+    if (this.#maxLanes === 1) return Infinity;
+    return Math.floor(this.#sentBytes / this.#frameBytes) - leadOutSamples / this.#samplesPerFrame;
+  }
+
+  /** The sum of it all, once every frame was taken and every lane has ended and proved right. */
+  #finished(): EncodedSound | undefined {
+    if (!this.#sourceEnded || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return undefined;
+    for (const lane of this.#lanes) {
+      const due = mp3FramesFor(lane.fedBytes / bytesPerPcmFrame(this.#format), this.#samplesPerFrame);
+      if (!lane.finish() || (!this.#resampled && lane.frames !== due)) {
+        throw conversionFailed(`${lane.frames} frames instead of ${due}`);
+      }
+    }
+    const samples = this.#samples();
+    return {
+      sampleRateHz: this.#mp3.sampleRateHz,
+      channels: this.#mp3.channels,
+      samplesPerFrame: this.#samplesPerFrame,
+      frames: this.#mp3Frames,
+      bytes: this.#mp3Bytes,
+      samples,
+      encoderDelay,
+      padding: this.#mp3Frames * this.#samplesPerFrame - encoderDelay - samples,
+    };
+  }
+}
+
+function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
+  return [
+    ["-hide_banner", "-nostdin", "-loglevel", "error", "-filter_threads", "1", "-protocol_whitelist", "pipe"],
+    [
+      "-probesize",
+      "32",
+      "-f",
+      pcm.sampleFormat,
+      "-ar",
+      `${pcm.sampleRateHz}`,
+      "-ac",
+      `${pcm.channels}`,
+      "-i",
+      "pipe:0",
+    ],
+    ["-map", "0:a:0", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", `${mp3.bitrateKbps}k`, "-reservoir", "0"],
+    [
+      "-ar",
+      `${mp3.sampleRateHz}`,
+      "-write_xing",
+      "0",
+      "-id3v2_version",
+      "0",
+      "-flush_packets",
+      "0",
+      "-f",
+      "mp3",
+      "pipe:1",
+    ],
+  ].flat();
+}
+
+function modulo(value: number, divisor: number): number {
+  return ((value % divisor) + divisor) % divisor;
+}
+
+function conversionFailed(reason: unknown): ServiceError {
+  const cause = reason instanceof Error ? reason : new Error(String(reason));
+  return new ServiceError("CONVERSION_FAILED", "The sound could not be encoded.", {}, { cause });
+}
