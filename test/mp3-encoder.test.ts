@@ -119,7 +119,7 @@ describe("one lane", () => {
 });
 
 describe("several lanes", () => {
-  const seconds = 26;
+  const seconds = 18;
   const materials: Record<string, (t: number, i: number) => number> = {
     "a sine": (t) => 0.5 * Math.sin(2 * Math.PI * 997 * t),
     "a sweep": (t) => 0.5 * Math.sin(2 * Math.PI * (20 + (200 * t) / 2) * t),

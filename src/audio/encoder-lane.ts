@@ -1,3 +1,4 @@
+import { ServiceError } from "../errors.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import type { Mp3FrameHeader } from "./mp3-frame.ts";
 import { readFrameHeader } from "./mp3-frame.ts";
@@ -60,7 +61,10 @@ export class EncoderLane {
     this.#write();
   }
 
-  /** Takes the frames from number `from` up to before `to`, as far as they are there, and drops those before. */
+  /**
+   * Takes the frames from number `from` up to before `to`, as far as they are there, and drops those before.
+   * @throws {ServiceError} `CONVERSION_FAILED` at anything but a frame of the lane's MP3 format
+   */
   take(from: number, to: number): Buffer[] {
     const taken: Buffer[] = [];
     while (this.frames < to && this.#received.length > 0) {
@@ -101,7 +105,9 @@ export class EncoderLane {
     const header = readFrameHeader(bytes, offset);
     const { sampleRateHz, channels, bitrateKbps } = this.#format;
     if (header?.sampleRateHz !== sampleRateHz || header.channels !== channels || header.bitrateKbps !== bitrateKbps) {
-      throw new Error(`Frame ${this.frames} is not MP3 of ${bitrateKbps} kbit/s, ${sampleRateHz} Hz, ${channels} ch.`);
+      throw conversionFailed(
+        `frame ${this.frames} is not MP3 of ${bitrateKbps} kbit/s, ${sampleRateHz} Hz, ${channels} ch.`,
+      );
     }
     return header.byteLength;
   }
@@ -133,4 +139,9 @@ export class EncoderLane {
     });
     stdin.uncork();
   }
+}
+
+/** The failure of an encoder; the reason is for the log only. */
+export function conversionFailed(reason: string): ServiceError {
+  return new ServiceError("CONVERSION_FAILED", "The sound could not be encoded.", {}, { cause: new Error(reason) });
 }

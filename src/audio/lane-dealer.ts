@@ -1,6 +1,6 @@
 import { ServiceError } from "../errors.ts";
 import type { Mp3Format } from "./encoder-lane.ts";
-import { EncoderLane } from "./encoder-lane.ts";
+import { conversionFailed, EncoderLane } from "./encoder-lane.ts";
 import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
 import { shuttingDown } from "./encoder-pool.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
@@ -154,6 +154,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
       this.#reading = true;
       const next = await this.#source.next();
       this.#reading = false;
+      if (this.#failure) return;
       if (next.done) break;
       for (let at = 0; at < next.value.length; at += hungryBytes) {
         const pcm = next.value.subarray(at, at + hungryBytes);
@@ -161,7 +162,6 @@ export class LaneDealer implements AsyncDisposable, Borrower {
         this.#pendingBytes += pcm.length;
         await this.#deal();
       }
-      if (this.#failure) return;
     }
     this.#endFeed();
   }
@@ -185,13 +185,9 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     const sourceBytes = this.#sentBytes + this.#pendingBytes;
     if (sourceBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
     if (sourceBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
-    const lane = this.#hungryLane();
-    if (
-      lane &&
-      this.#pendingBytes > (paddingCadence + 1) * this.#frameBytes &&
-      this.#current.backlogBytes >= hungryBytes
-    )
-      this.#switchTo(lane);
+    const worthwhile = this.#pendingBytes > (paddingCadence + 1) * this.#frameBytes;
+    const lane = worthwhile && this.#current.backlogBytes >= hungryBytes ? this.#hungryLane() : undefined;
+    if (lane) this.#switchTo(lane);
     this.#send(this.#pendingBytes);
     this.#sourceEnded = true;
     if (this.#resampled) {
@@ -287,21 +283,17 @@ export class LaneDealer implements AsyncDisposable, Borrower {
 
   /** The next frames of the MP3, in order, as far as they are there. */
   #takeFrames(): Buffer[] {
-    const span = this.#spans[0];
-    if (!span) return [];
-    const { lane } = span;
-    const offset = span.firstLaneFrame - span.firstFrame;
-    const endFrame = span.endFrame ?? this.#decidedFrames();
-    let taken: Buffer[];
-    try {
-      taken = lane.take(span.firstLaneFrame, endFrame + offset);
-    } catch (error) {
-      throw conversionFailed(error);
+    for (let span = this.#spans[0]; span; span = this.#spans[0]) {
+      const { lane, firstFrame, firstLaneFrame } = span;
+      const offset = firstLaneFrame - firstFrame;
+      const taken = lane.take(firstLaneFrame, (span.endFrame ?? this.#decidedFrames()) + offset);
+      this.#mp3Frames = Math.max(this.#mp3Frames, lane.frames - offset);
+      if (this.#mp3Frames === span.endFrame) this.#spans.shift();
+      else if (lane.ended && taken.length === 0) throw conversionFailed(`only ${lane.frames} frames`);
+      else return taken;
+      if (taken.length > 0) return taken;
     }
-    this.#mp3Frames = Math.max(this.#mp3Frames, lane.frames - offset);
-    if (this.#mp3Frames === span.endFrame) this.#spans.shift();
-    else if (lane.ended && taken.length === 0) throw conversionFailed(`only ${lane.frames} frames`);
-    return taken;
+    return [];
   }
 
   /** Frames of the MP3 of which it is certain that the current lane gives them. */
@@ -333,43 +325,17 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   }
 }
 
+/** Nothing is left for ffmpeg to guess: not what comes in, not what goes out. */
 function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
+  const { sampleFormat, sampleRateHz, channels } = pcm;
   return [
-    ["-hide_banner", "-nostdin", "-loglevel", "error", "-filter_threads", "1", "-protocol_whitelist", "pipe"],
-    [
-      "-probesize",
-      "32",
-      "-f",
-      pcm.sampleFormat,
-      "-ar",
-      `${pcm.sampleRateHz}`,
-      "-ac",
-      `${pcm.channels}`,
-      "-i",
-      "pipe:0",
-    ],
-    ["-map", "0:a:0", "-map_metadata", "-1", "-c:a", "libmp3lame", "-b:a", `${mp3.bitrateKbps}k`, "-reservoir", "0"],
-    [
-      "-ar",
-      `${mp3.sampleRateHz}`,
-      "-write_xing",
-      "0",
-      "-id3v2_version",
-      "0",
-      "-flush_packets",
-      "0",
-      "-f",
-      "mp3",
-      "pipe:1",
-    ],
-  ].flat();
+    "-hide_banner -nostdin -loglevel error -filter_threads 1 -protocol_whitelist pipe",
+    `-probesize 32 -f ${sampleFormat} -ar ${sampleRateHz} -ac ${channels} -i pipe:0 -map 0:a:0 -map_metadata -1`,
+    `-c:a libmp3lame -b:a ${mp3.bitrateKbps}k -ar ${mp3.sampleRateHz} -reservoir 0 -write_xing 0 -id3v2_version 0`,
+    "-flush_packets 0 -f mp3 pipe:1",
+  ].flatMap((part) => part.split(" "));
 }
 
 function modulo(value: number, divisor: number): number {
   return ((value % divisor) + divisor) % divisor;
-}
-
-function conversionFailed(reason: unknown): ServiceError {
-  const cause = reason instanceof Error ? reason : new Error(String(reason));
-  return new ServiceError("CONVERSION_FAILED", "The sound could not be encoded.", {}, { cause });
 }
