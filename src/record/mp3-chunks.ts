@@ -122,16 +122,19 @@ export async function* readMp3(
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     const parts = rowParts(record, range);
-    let part = parts.next().value;
-    let reading = part && readAhead(pool, record.id, part, signal);
+    const startNext = (): Promise<Buffer[]> | undefined => {
+      const { value: part } = parts.next();
+      return part && startRead(pool, record.id, part, signal);
+    };
+    let reading = startNext();
     while (reading !== undefined) {
+      const ahead = startNext();
       const pieces = await Promise.race([reading, aborted.promise]);
-      part = parts.next().value;
-      reading = part && readAhead(pool, record.id, part, signal);
       for (let piece = pieces.shift(); piece !== undefined; piece = pieces.shift()) {
         yield piece;
         signal.throwIfAborted();
       }
+      reading = ahead;
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
@@ -139,7 +142,7 @@ export async function* readMp3(
 }
 
 /** Starts to read a part of a row; a failure is kept until somebody awaits it. */
-function readAhead(pool: Pool, recordId: string, part: RowPart, signal: AbortSignal): Promise<Buffer[]> {
+function startRead(pool: Pool, recordId: string, part: RowPart, signal: AbortSignal): Promise<Buffer[]> {
   const reading = readRow(pool, recordId, part, signal);
   reading.catch(ignore);
   return reading;
