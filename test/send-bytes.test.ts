@@ -1,0 +1,108 @@
+import { expect, it } from "@jest/globals";
+import { once } from "node:events";
+import type { Server } from "node:http";
+import { createServer } from "node:http";
+import { connect } from "node:net";
+import { sendBytes } from "../src/http/send-bytes.ts";
+
+const head = { status: 200, headers: { "content-length": "300000" } };
+type Source = (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
+
+/** A server whose every answer is this source; `outcome` is how sending it ended. */
+async function serve(source: Source): Promise<{ server: Server; port: number; outcome: Promise<unknown> }> {
+  const ended = Promise.withResolvers<unknown>();
+  const server = createServer((_request, response) => {
+    sendBytes(response, head, source).then(
+      () => ended.resolve("sent"),
+      (error: unknown) => {
+        ended.resolve(error);
+        if (!response.headersSent) response.writeHead(500).end();
+      },
+    );
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  return { server, port: typeof address === "object" ? (address?.port ?? 0) : 0, outcome: ended.promise };
+}
+
+function close(server: Server): void {
+  server.closeAllConnections();
+  server.close();
+}
+
+it("sends all bytes of its source", async () => {
+  const { server, port, outcome } = await serve(async function* () {
+    for (let count = 0; count < 3; count += 1) yield Buffer.alloc(100_000, count);
+  });
+  const answer = Buffer.from(await (await fetch(`http://127.0.0.1:${port}/`)).arrayBuffer());
+  expect(answer.equals(Buffer.concat([0, 1, 2].map((count) => Buffer.alloc(100_000, count))))).toBe(true);
+  expect(await outcome).toBe("sent");
+  close(server);
+});
+
+it("leaves the answer open to an error when the source fails at once", async () => {
+  const failure = new Error("no such row");
+  // oxlint-disable-next-line require-yield
+  const { server, port, outcome } = await serve(async function* () {
+    throw failure;
+  });
+  expect((await fetch(`http://127.0.0.1:${port}/`)).status).toBe(500);
+  expect(await outcome).toBe(failure);
+  close(server);
+});
+
+it("ends the connection when the source fails in the middle", async () => {
+  const failure = new Error("no such row");
+  const { server, port, outcome } = await serve(async function* () {
+    yield Buffer.alloc(100_000);
+    throw failure;
+  });
+  const answer = await fetch(`http://127.0.0.1:${port}/`);
+  expect(answer.status).toBe(200);
+  await expect(answer.arrayBuffer()).rejects.toThrow(TypeError);
+  expect(await outcome).toBe(failure);
+  close(server);
+});
+
+it("stops the source as soon as the client goes away, even while it waits for bytes", async () => {
+  const reason = Promise.withResolvers<unknown>();
+  const { server, port, outcome } = await serve(async function* (signal) {
+    yield Buffer.alloc(100_000);
+    await new Promise((_resolve, reject) => {
+      signal.addEventListener("abort", () => {
+        reason.resolve(signal.reason);
+        reject(signal.reason);
+      });
+    });
+  });
+  const client = connect(port, "127.0.0.1").on("error", () => {});
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  await once(client, "data");
+  client.destroy();
+  expect(await reason.promise).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+  expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+  close(server);
+});
+
+it("does not read ahead of a client that does not read", async () => {
+  let sent = 0;
+  const { server, port, outcome } = await serve(async function* () {
+    for (;;) {
+      sent += 1;
+      yield Buffer.alloc(1_000_000);
+    }
+  });
+  const client = connect(port, "127.0.0.1").on("error", () => {});
+  client.pause();
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  let before = -1;
+  // The kernel's buffers fill up, then nothing moves any more.
+  while (before !== sent) {
+    before = sent;
+    for (let turn = 0; turn < 1_000; turn += 1) await new Promise(setImmediate);
+  }
+  expect(sent).toBeLessThan(30);
+  client.destroy();
+  expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+  close(server);
+});
