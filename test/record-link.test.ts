@@ -61,7 +61,7 @@ describe("the link", () => {
     async (search) => {
       const response = await get(`/record${search}`);
       expect(response.status).toBe(400);
-      expect(((await response.json())).error.code).toBe("BAD_USER_INPUT");
+      expect((await response.json()).error.code).toBe("BAD_USER_INPUT");
     },
   );
 
@@ -88,13 +88,13 @@ describe("the link", () => {
     const beyond = await get(path, { headers: { range: `bytes=${mp3.length}-` } });
     expect(beyond.status).toBe(416);
     expect(beyond.headers.get("content-range")).toBe(`bytes */${mp3.length}`);
-    expect(((await beyond.json())).error.code).toBe("RANGE_NOT_SATISFIABLE");
+    expect((await beyond.json()).error.code).toBe("RANGE_NOT_SATISFIABLE");
     const unchanged = await get(path, { headers: { "if-none-match": whole.headers.get("etag")! } });
     expect(unchanged.status).toBe(304);
     const posted = await get(path, { method: "POST" });
     expect(posted.status).toBe(405);
     expect(posted.headers.get("allow")).toBe("GET, HEAD, OPTIONS");
-    expect(((await posted.json())).error.code).toBe("METHOD_NOT_ALLOWED");
+    expect((await posted.json()).error.code).toBe("METHOD_NOT_ALLOWED");
   });
 
   it("names the download after the upload, and plays it in the page if asked to", async () => {

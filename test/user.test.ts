@@ -100,7 +100,7 @@ describe("users", () => {
     });
     expect(response.status).toBe(401);
     expect(response.headers.get("www-authenticate")).toBe("Bearer");
-    const { data, errors } = (await response.json());
+    const { data, errors } = await response.json();
     expect(data).toBeNull();
     expect(errors[0].extensions.code).toBe("UNAUTHENTICATED");
   });

@@ -15,6 +15,10 @@ export interface EncoderPoolOptions {
 /** The right to run one encoder process at a time; dispose of it when that process is gone. */
 export interface EncoderPlace extends Disposable {
   readonly pool: EncoderPool;
+  /** The process has nothing to do, because its client is slow: somebody else may run one meanwhile. */
+  rest(): void;
+  /** There is something to do again. It is done at once, even if that makes one process too many for a while. */
+  wake(): void;
 }
 
 /** An upload that runs on more places than the one it is entitled to. */
@@ -136,17 +140,32 @@ export class EncoderPool implements AsyncDisposable {
   #takePlace(borrower?: Borrower): EncoderPlace {
     this.#taken += 1;
     let held = true;
+    let resting = false;
     return {
       pool: this,
+      rest: () => {
+        if (!held || resting) return;
+        resting = true;
+        this.#free();
+      },
+      wake: () => {
+        if (!held || !resting) return;
+        resting = false;
+        this.#taken += 1;
+      },
       [Symbol.dispose]: () => {
         if (!held) return;
         held = false;
-        this.#taken -= 1;
         if (borrower) this.#settleLoan(borrower);
-        const [next] = this.#waiters;
-        if (next && this.#waiters.delete(next)) next.admit(this.#takePlace());
+        if (!resting) this.#free();
       },
     };
+  }
+
+  #free(): void {
+    this.#taken -= 1;
+    const [next] = this.#waiters;
+    if (next && this.#taken < this.lanes && this.#waiters.delete(next)) next.admit(this.#takePlace());
   }
 
   #settleLoan(borrower: Borrower): void {

@@ -34,6 +34,9 @@ const maxBufferedBytes = 20 * 1024 * 1024;
 /** Silence behind resampled sound, in samples at the MP3's rate, so that the resampler's rounding loses none. */
 const resamplerSilence = 64;
 
+/** A source that gives nothing for so long counts as slower than its lane. */
+const restAfterMs = 50;
+
 /** Frames that LAME makes of so many samples, flushed. */
 export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): number {
   return Math.ceil((encoderDelay + samples + leastPadding) / samplesPerFrame);
@@ -151,9 +154,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
 
   async #feed(): Promise<void> {
     for (;;) {
-      this.#reading = true;
-      const next = await this.#source.next();
-      this.#reading = false;
+      const next = await this.#read();
       if (this.#failure) return;
       if (next.done) break;
       for (let at = 0; at < next.value.length; at += hungryBytes) {
@@ -164,6 +165,19 @@ export class LaneDealer implements AsyncDisposable, Borrower {
       }
     }
     this.#endFeed();
+  }
+
+  /** The source's next bytes. One that keeps its lane waiting keeps nobody else from encoding. */
+  async #read(): Promise<IteratorResult<Buffer, unknown>> {
+    this.#reading = true;
+    const timer = setTimeout(() => this.#place.rest(), restAfterMs);
+    try {
+      return await this.#source.next();
+    } finally {
+      clearTimeout(timer);
+      this.#place.wake();
+      this.#reading = false;
+    }
   }
 
   /** Sends what is pending where it is wanted; waits while no lane wants a whole segment. */

@@ -1,0 +1,58 @@
+import { afterEach, describe, expect, it } from "@jest/globals";
+import { EncoderPool } from "../src/audio/encoder-pool.ts";
+import { encodeMp3 } from "../src/audio/mp3-encoder.ts";
+import type { PcmFormat } from "../src/audio/pcm-format.ts";
+import { assertNoFfmpegRuns, ffmpeg } from "./support/mp3.ts";
+
+const cd: PcmFormat = { sampleFormat: "s16le", sampleRateHz: 44_100, channels: 2 };
+const second = Buffer.alloc(44_100 * 4, 1);
+
+afterEach(assertNoFfmpegRuns);
+
+describe("the pool of encoders", () => {
+  it("lets others encode while the clients of all its places are slow", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const goOn = Promise.withResolvers<void>();
+    async function* slowly(): AsyncGenerator<Buffer> {
+      yield second;
+      await goOn.promise;
+      yield second;
+    }
+    async function* fast(): AsyncGenerator<Buffer> {
+      yield second;
+    }
+    const seconds = async (source: AsyncIterable<Buffer>) => {
+      const { signal } = new AbortController();
+      using place = await pool.acquire(signal);
+      const frames = encodeMp3(place, source, cd, { bitrateKbps: 192 }, signal);
+      let next = await frames.next();
+      while (!next.done) next = await frames.next();
+      return next.value.samples / 44_100;
+    };
+    const slow = [seconds(slowly()), seconds(slowly()), seconds(slowly())];
+    // Fails by waiting for ever if a slow client keeps its place.
+    expect(await seconds(fast())).toBe(1);
+    goOn.resolve();
+    expect(await Promise.all(slow)).toEqual([2, 2, 2]);
+    expect([pool.taken, pool.waiting, pool.running]).toEqual([0, 0, 0]);
+  });
+
+  it("does not give a resting place away twice", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const { signal } = new AbortController();
+    const first = await pool.acquire(signal);
+    first.rest();
+    first.rest();
+    expect(pool.taken).toBe(0);
+    const second = await pool.acquire(signal);
+    first.wake();
+    first.wake();
+    expect(pool.taken).toBe(2);
+    const third = pool.acquire(signal);
+    first[Symbol.dispose]();
+    expect([pool.taken, pool.waiting]).toEqual([1, 1]);
+    second[Symbol.dispose]();
+    (await third)[Symbol.dispose]();
+    expect(pool.taken).toBe(0);
+  });
+});
