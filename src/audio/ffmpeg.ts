@@ -1,6 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
+import { constants as osConstants, setPriority } from "node:os";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -89,6 +90,8 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     detached: true,
     stdio: ["pipe", "pipe", "pipe"],
   });
+  // Encoding takes every core it gets; requests go first.
+  if (child.pid !== undefined) setPriority(child.pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
   let stderr = Buffer.alloc(0);
   child.stderr.on("data", (bytes: Buffer) => {
     stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
