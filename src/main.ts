@@ -5,11 +5,13 @@ import { startServer, type Server } from "./server.ts";
 /** Process entry: reads the settings, starts the service, and stops it on SIGTERM or SIGINT. */
 async function main(): Promise<void> {
   const stop = Promise.withResolvers<NodeJS.Signals>();
+  let firstAt: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
+    process.on(signal, () => {
+      firstAt ??= Date.now();
       stop.resolve(signal);
-      // A second signal ends the process at once.
-      process.once(signal, () => process.exit(1));
+      // A further signal ends the process at once. Ctrl-C under npm comes twice: from the terminal and from npm.
+      if (Date.now() - firstAt > 1000) process.exit(1);
     });
   }
 
