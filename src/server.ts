@@ -70,7 +70,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     async (scope) => await graphqlRoute(scope, { schema, em: database.em, pool: database.pool, config }),
   );
 
-  await app.listen({ host: config.host, port: config.port });
+  await app.listen({ host: config.host, port: config.port }).catch((cause: unknown) => {
+    throw new Error(whyNotListening(config, cause), { cause });
+  });
   const address = app.server.address();
   opening.defer(async () => {
     stopping = true;
@@ -87,6 +89,13 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     failed: embedded?.exited ?? new Promise(() => {}),
     [Symbol.asyncDispose]: async () => await open.disposeAsync(),
   };
+}
+
+function whyNotListening({ host, port }: Config, cause: unknown): string {
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  if (code === "EADDRINUSE") return `Port ${port} is used by another program: stop it, or set PORT to another one.`;
+  if (code === "EACCES") return `Port ${port} is for privileged programs only: set PORT to one above 1023.`;
+  return `HOST ${host} cannot be listened on (${String(code ?? cause)}).`;
 }
 
 async function databaseFault(database: Database): Promise<string | undefined> {

@@ -52,7 +52,9 @@ export async function openDatabase(url: string, poolSize: number, logger: Logger
 async function migrate(url: string, logger: Logger): Promise<string> {
   const lock = new Client({ connectionString: url, connectionTimeoutMillis: connectSeconds * 1000 });
   lock.on("error", (error) => logger.warn({ err: error }, "lost the connection that holds the migration lock"));
-  await lock.connect();
+  await lock.connect().catch((cause: unknown) => {
+    throw new Error(`PostgreSQL at ${new URL(url).host} cannot be used: ${reasonOf(cause)}`, { cause });
+  });
   try {
     const { rows } = await lock.query<{ server_version: string }>("show server_version");
     const version = rows[0]?.server_version.split(" ", 1)[0] ?? "unknown";
@@ -71,6 +73,12 @@ async function migrate(url: string, logger: Logger): Promise<string> {
   } finally {
     await lock.end();
   }
+}
+
+/** A host with several addresses fails with one error for each, and no message of its own. */
+function reasonOf(error: unknown): string {
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  return first instanceof Error ? first.message : String(first);
 }
 
 /** SQLSTATE classes and codes of a server that is away, stopping, starting or full: a later try may work. */

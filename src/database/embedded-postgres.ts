@@ -8,7 +8,8 @@ import { clusterFolder, openDataFolder, type DataFolder } from "./data-folder.ts
 import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 import { clearStalePidFile, endLeftoverServer } from "./postgres-processes.ts";
 import {
-  findPostgresPrograms,
+  installedBinFolder,
+  openPostgresPrograms,
   runProgram,
   spawnServer,
   type PostgresPrograms,
@@ -82,8 +83,9 @@ const serverSettings = {
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const { log } = options;
   await using undo = new AsyncDisposableStack();
+  const installed = await installedBinFolder();
   const folder = undo.use(await openDataFolder(options.dataDir));
-  const programs = await findPostgresPrograms(folder);
+  const programs = await openPostgresPrograms(installed, folder);
   const clusterName = `web-user-music-${folder.id}`;
   const leftovers = await endLeftoverServer(clusterName);
   if (leftovers > 0) log.warn("The last service was killed and left its PostgreSQL running; it has been ended");

