@@ -1,0 +1,168 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
+import { afterAll, afterEach, beforeAll, expect, it } from "@jest/globals";
+import { ApiClient } from "./support/api-client.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const program = join(import.meta.dirname, "../src/main.js");
+
+let folder: string;
+let dataDir: string;
+let children: ChildProcess[];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "service-process-"));
+  // Run as root, PostgreSQL becomes another user, who must get in.
+  await chmod(folder, 0o711);
+  dataDir = join(folder, "data");
+  children = [];
+});
+
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.exitCode === null && child.signalCode === null) await stop(child, "SIGTERM");
+  }
+});
+
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+it("says what it started: its address, PostgreSQL and its data, ffmpeg, and a line that works when it is pasted", async () => {
+  const service = await start();
+  expect(service.said).toEqual([
+    expect.stringMatching(/^web-user-music listens on http:\/\/localhost:\d+$/),
+    expect.stringMatching(/^PostgreSQL 18\.\d+, embedded, data in .+service-process-.+data$/),
+    expect.stringMatching(/^ffmpeg \S+ \(\/.+\)$/),
+    expect.stringMatching(/^Try: curl .+createUser/),
+  ]);
+  const pasted = spawn("sh", ["-c", service.said[3]!.slice("Try: ".length)], { stdio: ["ignore", "pipe", "ignore"] });
+  expect(JSON.parse(await text(pasted.stdout))).toMatchObject({ data: { createUser: { user: { id: "1" } } } });
+});
+
+it("keeps users and records when it is stopped and started, and when it is killed and started", async () => {
+  const first = await start();
+  const client = new ApiClient(first.url);
+  const ann = await client.createUser("Ann");
+  const { data } = await client.uploadRecord(ann, sineWav({ seconds: 1 }));
+  const { id, url }: { id: string; url: string } = data.uploadRecord.record;
+  const mp3 = await download(url);
+  expect(await stop(first.child, "SIGTERM")).toEqual([0, null]);
+
+  const second = await start();
+  expect(await download(second.url + url.slice(first.url.length))).toEqual(mp3);
+  expect(await stop(second.child, "SIGKILL")).toEqual([null, "SIGKILL"]);
+
+  const third = await start();
+  expect(await download(third.url + url.slice(first.url.length))).toEqual(mp3);
+  const { data: later } = await new ApiClient(third.url).run(`{ record(id: "${id}") { owner { name } } }`, {}, ann);
+  expect(later.record.owner.name).toBe("Ann");
+});
+
+it("stops in order when Ctrl-C reaches it twice, from the terminal and from npm", async () => {
+  const { child, output } = await start();
+  const stopping = output.waitFor((line) => line.includes("stopping"));
+  child.kill("SIGINT");
+  await stopping;
+  expect(await stop(child, "SIGINT")).toEqual([0, null]);
+});
+
+it("refuses a data folder that another service uses, and a port that another program uses, in one sentence", async () => {
+  const { child } = await start();
+  expect(await failure({})).toBe(
+    `web-user-music cannot start: Another service (process ${child.pid}) uses the data folder ${dataDir}: ` +
+      "stop it, or give this one its own DATA_DIR.\n",
+  );
+  await stop(child, "SIGTERM");
+
+  await using other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const { port } = other.address() as AddressInfo;
+  expect(await failure({ PORT: `${port}` })).toBe(
+    `web-user-music cannot start: Port ${port} is used by another program: stop it, or set PORT to another one.\n`,
+  );
+});
+
+it.each([
+  [{ PORT: "x", QUALITY: "BEST" }, /^PORT must be an integer from 0 to 65535; QUALITY must be one of .+$/],
+  [
+    { FFMPEG_PATH: "/nowhere/ffmpeg" },
+    /^The ffmpeg at \/nowhere\/ffmpeg \(from FFMPEG_PATH\) does not run \(ENOENT\)\.$/,
+  ],
+  [
+    { DATABASE_URL: "postgresql://nobody@localhost:1/nothing" },
+    /^PostgreSQL at localhost:1 cannot be used: connect ECONNREFUSED .+$/,
+  ],
+])("ends with exit code 1 and one sentence for %j", async (settings, sentence) => {
+  const [beginning, ...rest] = (await failure(settings)).split(/(?<=cannot start: )/);
+  expect(beginning).toBe("web-user-music cannot start: ");
+  expect(rest.join("").trimEnd()).toMatch(sentence);
+});
+
+interface RunningService {
+  readonly child: ChildProcess;
+  readonly url: string;
+  /** The lines of its start message. */
+  readonly said: readonly string[];
+  readonly output: Output;
+}
+
+interface Output {
+  /** All lines so far. */
+  readonly lines: readonly string[];
+  /** Resolves at the first line that fits; rejects when the output ends before. */
+  waitFor(fits: (line: string) => boolean): Promise<void>;
+}
+
+function launch(settings: Readonly<Record<string, string>>): ChildProcess {
+  const env = { PATH: process.env.PATH, DATA_DIR: dataDir, HOST: "127.0.0.1", PORT: "0", ...settings };
+  const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "pipe"] });
+  children.push(child);
+  return child;
+}
+
+async function start(): Promise<RunningService> {
+  const child = launch({});
+  const output = readOutput(child);
+  await output.waitFor((line) => line.startsWith("Try: "));
+  const said = output.lines.filter((line) => !line.startsWith("{"));
+  return { child, url: said[0]!.slice(said[0]!.indexOf("http")), said, output };
+}
+
+/** What it says on standard error, having ended with exit code 1. */
+async function failure(settings: Readonly<Record<string, string>>): Promise<string> {
+  const child = launch(settings);
+  const [said, [code]] = await Promise.all([text(child.stderr!), once(child, "exit"), text(child.stdout!)]);
+  expect(code).toBe(1);
+  return said;
+}
+
+function readOutput(child: ChildProcess): Output {
+  const lines: string[] = [];
+  const reader = createInterface({ input: child.stdout! }).on("line", (line) => lines.push(line));
+  const waitFor = async (fits: (line: string) => boolean) =>
+    await new Promise<void>((resolve, reject) => {
+      reader.on("line", (line) => fits(line) && resolve());
+      reader.once("close", () => reject(new Error(`the service ended: ${lines.join("\n")}`)));
+    });
+  return { lines, waitFor };
+}
+
+/** Its exit code and the signal that it died of. */
+async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<unknown[]> {
+  const ended = once(child, "exit");
+  child.kill(signal);
+  return await ended;
+}
+
+async function download(url: string): Promise<Buffer> {
+  const response = await fetch(url);
+  expect(response.status).toBe(200);
+  return Buffer.from(await response.arrayBuffer());
+}
