@@ -1,0 +1,49 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+/** The service as a process of its own. Disposing of it stops it in order. */
+export interface ServiceProcess extends AsyncDisposable {
+  readonly pid: number;
+  readonly url: string;
+  /** From the start of the process until `/readyz` said yes. */
+  readonly secondsToReady: number;
+}
+
+const mainScript = join(import.meta.dirname, "../../src/main.js");
+
+/** Starts the compiled service with its defaults, but for these settings, on a free port. */
+export async function startServiceProcess(settings: Readonly<Record<string, string>>): Promise<ServiceProcess> {
+  const started = performance.now();
+  const child = spawn(process.execPath, [mainScript], {
+    env: { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: "0", ...settings },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = once(child, "close");
+  const url = await listeningUrl(child.stdout);
+  if (url === undefined || child.pid === undefined) throw new Error("The service did not start");
+  const { status } = await fetch(`${url}/readyz`);
+  if (status !== 200) throw new Error(`The service is not ready: ${status}`);
+  return {
+    pid: child.pid,
+    url,
+    secondsToReady: (performance.now() - started) / 1000,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      await ended;
+    },
+  };
+}
+
+/** Reads the address from what the service says when it listens; what it logs afterwards is read and dropped. */
+async function listeningUrl(stdout: NodeJS.ReadableStream): Promise<string | undefined> {
+  const lines = createInterface({ input: stdout });
+  let port: string | undefined;
+  for await (const line of lines) {
+    port = /listens on http:\/\/localhost:(\d+)$/.exec(line)?.[1];
+    if (port !== undefined) break;
+  }
+  stdout.resume();
+  return port && `http://127.0.0.1:${port}`;
+}
