@@ -4,7 +4,7 @@ import { createReadStream } from "node:fs";
 import { access, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createServer as createSocketServer, type AddressInfo } from "node:net";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -42,14 +42,15 @@ export async function startNginx(path: string, folder: string): Promise<FileServ
       access_log off; sendfile on; tcp_nopush on; default_type audio/mpeg;
       client_body_temp_path ${folder}/nginx-body; proxy_temp_path ${folder}/nginx-proxy;
       fastcgi_temp_path ${folder}/nginx-fastcgi; uwsgi_temp_path ${folder}/nginx-uwsgi; scgi_temp_path ${folder}/nginx-scgi;
-      server { listen 127.0.0.1:${port}; location / { alias ${path}; } }
+      server { listen 127.0.0.1:${port}; root ${dirname(path)}; }
     }`;
   const file = join(folder, "nginx.conf");
   await writeFile(file, configuration);
   const child = spawn(program, ["-c", file], { stdio: "inherit" });
-  const url = `http://127.0.0.1:${port}/`;
+  const url = `http://127.0.0.1:${port}/${basename(path)}`;
   for (let attempt = 0; !(await answers(url)); attempt++) {
-    if (attempt === 100 || child.exitCode !== null) throw new Error("nginx did not start");
+    if (attempt === 100) child.kill();
+    if (child.exitCode !== null || child.killed) throw new Error("nginx did not start");
     await delay(50);
   }
   return {

@@ -102,10 +102,14 @@ function createContext(
     if (!reply.raw.writableFinished) gone.abort();
   });
   let caller: Promise<Caller> | undefined;
+  let fork: SqlEntityManager | undefined;
   return {
     requestId: request.id,
     logger: request.log,
-    em: em.fork(),
+    // Made when first used: many requests need none.
+    get em() {
+      return (fork ??= em.fork());
+    },
     signal: gone.signal,
     origin: config.publicUrl ?? requestOrigin(request),
     clientAddress: request.ip,
