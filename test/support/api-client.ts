@@ -47,7 +47,7 @@ export class ApiClient {
     const form = new FormData();
     form.set("operations", JSON.stringify({ query, variables: { file: null, ...variables } }));
     form.set("map", JSON.stringify({ 0: ["variables.file"] }));
-    form.set("0", wav instanceof Blob ? wav : new Blob([wav]), fileName);
+    form.set("0", wav instanceof Blob ? wav : new Blob([new Uint8Array(wav)]), fileName);
     return await this.#post({ "apollo-require-preflight": "true", ...bearer(user), ...options.headers }, form);
   }
 
