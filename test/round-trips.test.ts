@@ -1,0 +1,86 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { SentStatements } from "./support/sent-statements.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+/** Each statement is a round trip to the database: their numbers are part of what the service promises. */
+describe("database round trips", () => {
+  let service: TestService;
+  let client: ApiClient;
+  let ann: Credentials;
+  let sent: SentStatements;
+
+  beforeAll(async () => {
+    service = await startService();
+    client = new ApiClient(service.url);
+    ann = await client.createUser();
+  });
+
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+  });
+
+  beforeEach(() => {
+    sent = new SentStatements(service.server.database.pool);
+  });
+
+  afterEach(() => {
+    sent[Symbol.dispose]();
+  });
+
+  /** Uploads a recording of about 24 kB a second. */
+  async function upload(seconds: number): Promise<{ id: string; url: string; sizeBytes: number }> {
+    const wav = sineWav({ seconds, channels: 2 });
+    const { data } = await client.uploadRecord(ann, wav, { fields: "id url sizeBytes owner { name }" });
+    return data.uploadRecord.record;
+  }
+
+  it("takes one to create a user with a token", async () => {
+    await client.createUser();
+    expect(sent.take()).toHaveLength(1);
+  });
+
+  it("takes one to find out who is calling, however often it is asked", async () => {
+    await client.run("{ me { id } again: me { name createdAt } }", {}, ann);
+    expect(sent.take()).toEqual([expect.stringMatching(/from access_token join app_user .* where .*sha256 = \$1$/s)]);
+  });
+
+  it.each([
+    [1, 1],
+    [12, 2],
+    [30, 3],
+  ])("takes three for an upload and one for each of its chunks: %d s in %d", async (seconds, chunks) => {
+    await upload(seconds);
+    expect(sent.take()).toEqual([
+      expect.stringMatching(/^select .* from access_token/s),
+      expect.stringMatching(/^insert into audio_record/),
+      ...Array.from({ length: chunks }, () => expect.stringMatching(/^insert into mp3_chunk/)),
+      expect.stringMatching(/^with head as .* update audio_record set/s),
+    ]);
+  });
+
+  it("takes two to read a record", async () => {
+    const { id } = await upload(1);
+    sent.take();
+    const { data } = await client.run(
+      "query ($id: ID!) { record(id: $id) { id url title durationSeconds tags { name } owner { name } } }",
+      { id },
+      ann,
+    );
+    expect(data.record.id).toBe(id);
+    expect(sent.take()).toHaveLength(2);
+  });
+
+  it("takes one for a link and one for each row that its range touches", async () => {
+    const { url, sizeBytes } = await upload(30);
+    sent.take();
+    await (await fetch(url, { method: "HEAD" })).arrayBuffer();
+    expect(sent.take()).toHaveLength(1);
+    const end = await fetch(url, { headers: { range: `bytes=${sizeBytes - 1000}-` } });
+    await end.arrayBuffer();
+    expect(sent.take()).toHaveLength(2);
+    await (await fetch(url)).arrayBuffer();
+    expect(sent.take()).toHaveLength(1 + 1 + 3);
+  });
+});
