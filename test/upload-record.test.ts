@@ -147,6 +147,31 @@ describe("uploadRecord", () => {
   });
 
   it.each([
+    ["a NUL and a lone surrogate", "a\0b\ud800c", "ab\ufffdc"],
+    ["lines and characters that turn the direction of text", "one\r\ntwo \u202ethree", "one two three"],
+    ["a megabyte", "x".repeat(1_000_000), "x".repeat(1000)],
+    ["nothing to see", " \u200b\n ", "take"],
+  ])("cleans a title of %s", async (_what, title, expected) => {
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }), {
+      fields: "title",
+      declarations: ", $title: String",
+      args: ", title: $title",
+      variables: { title },
+    });
+    expect(data.uploadRecord.record).toEqual({ title: expected });
+  });
+
+  it("keeps what can be kept of a strange file name", async () => {
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }), {
+      fileName: `ab\u202e\ud800${"y".repeat(400)}.wav`,
+      fields: "title fileName",
+    });
+    const { title, fileName } = data.uploadRecord.record;
+    expect(fileName).toHaveLength(255);
+    expect(title).toMatch(/^ab\ufffdy+$/);
+  });
+
+  it.each([
     ["LOW", 48, 96],
     ["STANDARD", 96, 192],
     ["HIGH", 160, 320],

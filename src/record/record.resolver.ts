@@ -33,7 +33,9 @@ export class RecordResolver {
     token: string | undefined,
     @Arg("title", () => String, {
       nullable: true,
-      description: "Title of the recording; by default from the WAV's tags, else the file name without its ending.",
+      description:
+        "Title of the recording, of which one line and 1000 characters are kept; by default from the WAV's tags, else " +
+        "the file name without its ending.",
     })
     title: string | undefined,
     @Arg("quality", () => QualityEnum, {

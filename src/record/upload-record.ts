@@ -2,6 +2,7 @@ import type { FileUpload } from "graphql-upload-minimal";
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder-pool.ts";
+import { cleanText } from "../audio/wav-tags.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
@@ -94,7 +95,8 @@ export class RecordUploader {
       await beginRecord(pool, id, owner.id, incoming.fileName);
       const { bytes: frameBytes } = await writeMp3(pool, id, conversion.frames(), chunkBytes);
       const facts = conversion.facts();
-      const title = options.title?.trim() || facts.source.tags.get("title") || withoutEnding(incoming.fileName);
+      const title =
+        cleanText(options.title ?? "") || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
       const head = conversion.head(title);
       return await finishRecord({ em: context.em, pool }, id, owner, { title, head, frameBytes, facts });
     } catch (error) {
@@ -114,8 +116,8 @@ export class RecordUploader {
 }
 
 /** `take 3.wav` without its ending; a name that is nothing but an ending stays. */
-function withoutEnding(fileName: string): string {
-  return fileName.replace(/(?<=.)\.[^.]{1,5}$/, "").trim() || "Recording";
+function titleFromFileName(fileName: string): string {
+  return cleanText(fileName.replace(/(?<=.)\.[^.]{1,5}$/, "")) || "Recording";
 }
 
 /** A signal that aborts after so many seconds, unless it is disposed of before. */
