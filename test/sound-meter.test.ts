@@ -71,6 +71,13 @@ describe("clipped samples", () => {
     expect(measureSamples(format, samples, 1).clippedSamples).toBe(clipped);
   });
 
+  it("are found in codings whose largest sample stays below that of 16 bits", () => {
+    const largest = 127 / 128;
+    const meter = new SoundMeter(s16Mono, largest);
+    meter.add(toPcm(s16Mono, [0, 32_512, 32_512, 32_512, 0, 32_256, 32_256, 32_256, -32_768, -32_512, -32_512]));
+    expect(meter.finish().clippedSamples).toBe(6);
+  });
+
   it("do not join runs across quiet sound", () => {
     const quiet = Array.from<number>({ length: 10_000 }).fill(0);
     expect(measureSamples(s16Mono, [full, full, ...quiet, full, full]).clippedSamples).toBe(0);

@@ -6,8 +6,8 @@ import { WaveformMeter } from "./waveform.ts";
 /** Samples that are worked on at a time: as doubles they stay in the processor's first cache. */
 const samplesPerSlice = 4096;
 
-/** From here on, as a share of full scale, a sample is at full scale: the largest that 16 bits hold. */
-const clippingLevel = 32_767 / 32_768;
+/** From here on, as a share of full scale, a sample is at full scale, if its coding can go so far: 16 bits can. */
+const maxClippingLevel = 32_767 / 32_768;
 
 /** So many samples in a row at full scale with one sign are clipped; fewer are just loud. */
 const shortestClippedRun = 3;
@@ -36,6 +36,7 @@ export interface SoundFacts {
 export class SoundMeter {
   readonly #channels: 1 | 2;
   readonly #fullScale: number;
+  readonly #clippingLevel: number;
   /** The slice's bytes at an aligned address, the same as numbers, and the same as doubles. */
   readonly #bytes: Uint8Array;
   readonly #pcm: Int16Array | Float32Array;
@@ -48,9 +49,11 @@ export class SoundMeter {
   #frames = 0;
   #peak = 0;
 
-  constructor(format: PcmFormat) {
+  /** `largestSample` is the largest that the recording's coding can hold, 1 being full scale. */
+  constructor(format: PcmFormat, largestSample = 1) {
     this.#channels = format.channels;
     this.#fullScale = format.sampleFormat === "s16le" ? 32_768 : 1;
+    this.#clippingLevel = Math.min(largestSample, maxClippingLevel) * this.#fullScale;
     this.#pcm = format.sampleFormat === "s16le" ? new Int16Array(samplesPerSlice) : new Float32Array(samplesPerSlice);
     this.#bytes = new Uint8Array(this.#pcm.buffer);
     this.#waveform = new WaveformMeter(format.sampleRateHz, this.#fullScale);
@@ -97,7 +100,7 @@ export class SoundMeter {
     }
     this.#peak = Math.max(this.#peak, peak);
     // Below it nothing is clipped, and most sound is spared another loop.
-    if (peak >= clippingLevel * this.#fullScale) this.#countClipped(count);
+    if (peak >= this.#clippingLevel) this.#countClipped(count);
     else this.#runs.fill(0);
     this.#frames += count / this.#channels;
   }
@@ -105,7 +108,7 @@ export class SoundMeter {
   #countClipped(count: number): void {
     const samples = this.#samples;
     const stride = this.#channels;
-    const level = clippingLevel * this.#fullScale;
+    const level = this.#clippingLevel;
     let clipped = 0;
     for (let channel = 0; channel < stride; channel++) {
       let run = this.#runs[channel]!;

@@ -9,7 +9,7 @@ import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
 import { SoundMeter, type SoundFacts } from "./sound-meter.ts";
 import { openWav, type WavFormat } from "./wav-reader.ts";
 import type { WavTags } from "./wav-tags.ts";
-import { pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
+import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
 
 /** How much sound to keep: a constant bit rate for mono and for stereo, in kbit/s. */
 export const qualities = {
@@ -84,7 +84,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   if ((wav.announcedFrames ?? 0) > maxSamples) throw tooLong(maxDurationSeconds);
 
   const mp3 = { ...mp3FormatOf(pcm, quality), channels: pcm.channels };
-  const meter = new SoundMeter(pcm);
+  const meter = new SoundMeter(pcm, largestSampleOf(wav.format));
   const index = new Mp3Index();
   let samples = 0;
   let around = { before: 0, after: 0 };

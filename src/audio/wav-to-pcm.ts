@@ -17,6 +17,13 @@ export function pcmFormatOf(format: WavFormat): PcmFormat {
   };
 }
 
+/** The largest sample that the file's coding can hold, 1 being full scale: with few bits it stays well below. */
+export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
+  if (codec === "pcm") return 1 - 2 ** (1 - bitsPerSample);
+  const table = codec === "alaw" ? alawSamples : codec === "mulaw" ? mulawSamples : undefined;
+  return table === undefined ? 1 : Math.max(...table) / 32_768;
+}
+
 /**
  * A converter of whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound passes as it
  * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed by speaker position.
