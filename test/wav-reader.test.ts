@@ -63,12 +63,33 @@ describe("openWav", () => {
     ["zero", 0, undefined, []],
     ["0xFFFFFFFF", 0xffff_ffff, undefined, []],
     ["what SoX leaves", 0x7fff_f000, undefined, []],
-    ["too large", 4000, 1000, ["CUT_SHORT"]],
+    ["larger than the file's", 4000, undefined, ["CUT_SHORT"]],
   ] as const)("reads to the end when the data size is %s", async (_, dataSize, announcedFrames, remarks) => {
     const { wav, read } = await readWav(wavFile({ data: sound, dataSize }));
     expect(read).toEqual(sound);
     expect(wav.announcedFrames).toBe(announcedFrames);
     expect([...wav.remarks]).toEqual(remarks);
+  });
+
+  it("announces what the header promises where its two sizes agree", async () => {
+    const { wav, read } = await readWav(wavFile({ data: sound, dataSize: 4000, size: 4036 }));
+    expect(read).toEqual(sound);
+    expect(wav.announcedFrames).toBe(1000);
+    expect([...wav.remarks]).toEqual(["CUT_SHORT"]);
+  });
+
+  it("reads to the end when the size in ds64 is as large as numbers go", async () => {
+    const bytes = wavFile({ container: "RF64", data: sound });
+    bytes.writeBigUInt64LE(2n ** 63n - 1n, 28);
+    const { wav, read } = await readWav(bytes);
+    expect(read).toEqual(sound);
+    expect(wav.announcedFrames).toBeUndefined();
+  });
+
+  it("passes over thousands of chunks in front of the sound", async () => {
+    const before = Array.from({ length: 20_000 }, () => chunk("tiny", Buffer.alloc(2)));
+    const { read } = await readWav(wavFile({ before, data: sound }));
+    expect(read).toEqual(sound);
   });
 
   it("stops at the data size when that is too small, and says that something follows", async () => {
@@ -128,6 +149,11 @@ describe("openWav", () => {
     const extensible = { bits: 24, extensible: { channelMask: 3 } } as const;
     const turned = await readWav(wavFile({ container: "RIFX", format: extensible, data: sound }));
     expect(turned.wav.format).toMatchObject({ codec: "pcm", containerBits: 24, channelMask: 3 });
+    const asSoxDoes = wavFile({ container: "RIFX", format: extensible, data: sound });
+    expect(asSoxDoes.toString("hex", 44, 48)).toBe("00000001");
+    asSoxDoes.write("00010000", 44, "hex");
+    const { wav: bySox } = await readWav(asSoxDoes);
+    expect(bySox.format).toMatchObject({ codec: "pcm", containerBits: 24, channelMask: 3 });
   });
 
   it("passes over an ID3 tag in front of the file", async () => {
@@ -186,7 +212,12 @@ describe("openWav", () => {
     ["UNSUPPORTED_MEDIA", "text", Buffer.from("Hello"), "not a WAV"],
     ["UNSUPPORTED_MEDIA", "sound before its format", Buffer.from("RIFF\0\0\0\0WAVEdata\0\0\0\0"), "format"],
     ["UNSUPPORTED_MEDIA", "RF64 without sizes", Buffer.from("RF64\0\0\0\0WAVEfmt \0\0\0\0"), "ds64"],
-    ["UNSUPPORTED_MEDIA", "endless chunks", wavFile({ before: [Buffer.alloc(100_000)], data: sound }), "10000 chunks"],
+    [
+      "UNSUPPORTED_MEDIA",
+      "endless chunks",
+      wavFile({ before: [Buffer.alloc(1_000_000)], data: sound }),
+      "100000 chunks",
+    ],
     ["UNSUPPORTED_MEDIA", "a short format", wavFile({ formatChunk: Buffer.alloc(12) }), "12 bytes"],
     ["UNSUPPORTED_MEDIA", "no channel", wavFile({ format: { channels: 0 } }), "0 channels"],
     ["UNSUPPORTED_MEDIA", "9 channels", wavFile({ format: { channels: 9 } }), "9 channels"],

@@ -31,7 +31,7 @@ export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK";
 /** A WAV whose header was read, and whose sound waits to be. */
 export interface WavFile extends AsyncDisposable {
   readonly format: WavFormat;
-  /** Sample frames the header promises; undefined when it leaves the size open. */
+  /** Sample frames the header promises; undefined when it leaves the size open, or states another one for the file. */
   readonly announcedFrames: number | undefined;
   /**
    * The sound in whole blocks, many in one Buffer; a last ADPCM block may be cut short. It can be iterated once, and
@@ -53,7 +53,7 @@ const pieceBytes = 128 * 1024;
 /** No more than this much of an ID3 tag or a `bext` chunk is kept to be looked at; pictures can be large. */
 const maxTagChunkBytes = 1024 * 1024;
 /** Files have a few dozen chunks; more than these would only cost time. */
-const maxChunkCount = 10_000;
+const maxChunkCount = 100_000;
 
 /**
  * Reads a WAV up to its first block of sound. RIFF and `fmt `: Microsoft and IBM, Multimedia Programming Interface 1.0,
@@ -111,8 +111,14 @@ function framesInBlock(format: Pick<WavFormat, "codec" | "channels" | "bitsPerSa
   }
 }
 
+/** What the first 12 bytes say: the kind of file, and how much follows them, which is often wrong. */
+interface Container {
+  readonly id: WavFormat["container"];
+  readonly bytes: number;
+}
+
 /** Reads the first 12 bytes; players pass over an ID3v2 tag in front of them, and so does this. */
-async function readContainer(bytes: ByteReader, tags: WavTags): Promise<WavFormat["container"]> {
+async function readContainer(bytes: ByteReader, tags: WavTags): Promise<Container> {
   const start = await bytes.read(4);
   if (start.toString("latin1", 0, 3) === "ID3") {
     const header = Buffer.concat([start, await bytes.read(6)]);
@@ -127,16 +133,17 @@ async function readContainer(bytes: ByteReader, tags: WavTags): Promise<WavForma
   return await readForm(bytes, start.toString("latin1"));
 }
 
-async function readForm(bytes: ByteReader, container: string): Promise<WavFormat["container"]> {
+async function readForm(bytes: ByteReader, container: string): Promise<Container> {
   if (container.length < 4) {
     if (["RIFF", "RIFX", "RF64", "BW64"].some((name) => name.startsWith(container))) throw noSound();
     throw notWav();
   }
   if (!isContainer(container)) throw notWav(kindOf(container));
-  const form = (await bytes.read(8)).toString("latin1", 4);
+  const header = await bytes.read(8);
+  const form = header.toString("latin1", 4);
   if (form.length < 4 && "WAVE".startsWith(form)) throw noSound();
   if (form !== "WAVE") throw notWav(`a RIFF file of another kind ("${printable(form)}")`);
-  return container;
+  return { id: container, bytes: container === "RIFX" ? header.readUInt32BE(0) : header.readUInt32LE(0) };
 }
 
 function isContainer(id: string): id is WavFormat["container"] {
@@ -170,16 +177,19 @@ class ChunkReader {
   readonly #bytes: ByteReader;
   readonly #container: WavFormat["container"];
   readonly #bigEndian: boolean;
+  /** Size of the file by its own word. */
+  #fileBytes: number;
   /** Size of the sound by the `ds64` chunk; 0 where that leaves it open or there is none. */
   #ds64DataBytes = 0;
   /** Whether the last chunk had an odd size, so that a pad byte should follow. */
   #atPad = false;
 
-  constructor(bytes: ByteReader, container: WavFormat["container"], tags: WavTags) {
+  constructor(bytes: ByteReader, container: Container, tags: WavTags) {
     this.tags = tags;
     this.#bytes = bytes;
-    this.#container = container;
-    this.#bigEndian = container === "RIFX";
+    this.#container = container.id;
+    this.#bigEndian = container.id === "RIFX";
+    this.#fileBytes = container.bytes;
   }
 
   /** The sound of all `data` chunks; everything else is read on the way. */
@@ -232,7 +242,8 @@ class ChunkReader {
     const isOpen = size === 0 ? !isKnownChunk(await this.#bytes.peek(4)) : isPlaceholder(size);
     const promised = isOpen ? Infinity : size;
     this.#atPad = size % 2 === 1;
-    if (!isLater) this.announcedFrames = isOpen ? undefined : framesIn(format, size);
+    // A size of sound beyond that of the file was never filled in: nothing may be refused for it.
+    if (!isLater) this.announcedFrames = isOpen || size > this.#fileBytes ? undefined : framesIn(format, size);
     const got = yield* this.#wholeBlocks(format, promised);
     if (!isOpen && framesIn(format, got) < framesIn(format, promised)) this.remarks.add("CUT_SHORT");
   }
@@ -270,6 +281,7 @@ class ChunkReader {
       throw new ServiceError("UNSUPPORTED_MEDIA", `The WAV states an impossible size of ${dataBytes} bytes of sound.`);
     }
     this.#ds64DataBytes = Number(dataBytes);
+    this.#fileBytes = Number(sizes.readBigUInt64LE(0));
     await this.#bytes.skip(chunk.bytes - 24);
   }
 
@@ -314,9 +326,12 @@ class ChunkReader {
 
   /** The format tag that an extensible header keeps in its GUID, for plain and for ambisonic sound. */
   #subFormat(fmt: Buffer): number {
-    // Writers of RIFX disagree whether a GUID is turned around; tags are below 65536 either way.
     const isKnown = /^(?:0000(?:1000|0010)800000aa00389b71|(?:2107d311|072111d3)8644c8c1ca000000)$/u;
-    return isKnown.test(fmt.toString("hex", 28, 40)) ? Math.min(fmt.readUInt32LE(24), this.#uint32(fmt, 24)) : 0;
+    if (!isKnown.test(fmt.toString("hex", 28, 40))) return 0;
+    if (!this.#bigEndian) return fmt.readUInt32LE(24);
+    // Writers of RIFX disagree: the GUID's first four bytes turned around, or its first two (SoX), or none.
+    const at = fmt.readUInt16BE(26) === 0 ? 24 : 26;
+    return Math.min(fmt.readUInt16BE(at), fmt.readUInt16LE(at));
   }
 
   /** Reads a chunk that is not sound; false if it has no known name and the file ends within it. */
@@ -416,7 +431,7 @@ function blocksOf(
     const bits = codec === "ms-adpcm" ? 4 : (stated.bits ?? 0);
     if (codec === "ima-adpcm" && !isImaDepth(bits)) throw unsupported(`IMA ADPCM of ${bits} bits a sample`);
     const framesPerBlock = framesInBlock({ codec, channels, bitsPerSample: bits }, stated.blockAlign);
-    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which hold no sound`);
+    if (framesPerBlock < 2) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, too small for any sound`);
     return { bitsPerSample: bits, containerBits: bits, blockAlign: stated.blockAlign, framesPerBlock };
   }
   const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
@@ -436,7 +451,7 @@ function sampleBytes(codec: "pcm" | "float", channels: number, stated: StatedSiz
   const byAlign = blockAlign / channels;
   const byBits = bits === undefined ? byAlign : Math.ceil(bits / 8);
   const isOdd = byBits > 1 && byBits * 8 !== bits && bytesPerSecond === sampleRateHz * blockAlign;
-  const isWider = byAlign > byBits && (bits === 24 ? byAlign === 4 : isOdd);
+  const isWider = byAlign > byBits && (bits === 24 ? byAlign === 4 : isOdd || byBits > 4);
   const bytes = codec === "pcm" && isWider && [2, 3, 4, 8].includes(byAlign) ? byAlign : byBits;
   if (!(codec === "pcm" ? [1, 2, 3, 4, 8] : [4, 8]).includes(bytes) || (codec === "float" && (bits ?? 0) % 32 !== 0)) {
     throw unsupported(`samples of ${bits ?? 8 * byAlign} bits (${codec === "pcm" ? "integers" : "floating point"})`);

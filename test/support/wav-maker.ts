@@ -29,6 +29,8 @@ export interface WavOptions {
   formatChunk?: Buffer;
   before?: readonly Buffer[];
   data?: Buffer;
+  /** The size in the header of the file; else it is the true one (0xFFFFFFFF in RF64 and BW64). */
+  size?: number;
   /** The size in the header of the `data` chunk; else it is the true one (0xFFFFFFFF in RF64 and BW64). */
   dataSize?: number;
   after?: readonly Buffer[];
@@ -87,6 +89,7 @@ export function wavFile(options: WavOptions = {}): Buffer {
   const bigEndian = container === "RIFX";
   const is64 = container === "RF64" || container === "BW64";
   const ds64 = Buffer.alloc(28);
+  ds64.writeBigUInt64LE(BigInt(data.length + 72), 0);
   ds64.writeBigUInt64LE(BigInt(data.length), 8);
   const body = Buffer.concat([
     Buffer.from("WAVE"),
@@ -97,7 +100,7 @@ export function wavFile(options: WavOptions = {}): Buffer {
     ...(options.after ?? []),
   ]);
   return Buffer.concat([
-    chunk(container, body, { bigEndian, size: is64 ? 0xffff_ffff : body.length }),
+    chunk(container, body, { bigEndian, size: options.size ?? (is64 ? 0xffff_ffff : body.length) }),
     options.junk ?? Buffer.alloc(0),
   ]);
 }
@@ -114,7 +117,7 @@ export async function* sineWavStream(options: SineOptions): AsyncGenerator<Buffe
   const second = sine({ ...whole, seconds: 1, frequencyHz: Math.round(options.frequencyHz ?? 440) });
   const frameBytes = second.data.length / whole.sampleRateHz;
   const dataBytes = Math.round(options.seconds * whole.sampleRateHz) * frameBytes;
-  yield wavFile({ format: second.format, dataSize: dataBytes });
+  yield wavFile({ format: second.format, size: dataBytes + 36, dataSize: dataBytes });
   // A sine of a whole number of hertz begins anew every second.
   for (let left = dataBytes; left > 0; left -= second.data.length) yield second.data.subarray(0, left);
 }
