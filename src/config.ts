@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
+import { visibilities, type Visibility } from "./record/visibility.ts";
 
 /** All settings of the service, read from environment variables by {@link readConfig}. */
 export interface Config {
@@ -26,6 +27,8 @@ export interface Config {
   /** Encoder processes that may work at the same time. */
   readonly encoders: number;
   readonly quality: Quality;
+  /** Who may read a new record by its plain link. */
+  readonly visibility: Visibility;
 
   readonly maxUploadBytes: number;
   readonly maxDurationSeconds: number;
@@ -123,6 +126,7 @@ export function readConfig(env: Env): Config {
     ffmpegPath: text("FFMPEG_PATH"),
     encoders: integer("ENCODERS", availableParallelism(), 1, 256),
     quality: oneOf("QUALITY", "STANDARD", qualityNames),
+    visibility: oneOf("VISIBILITY", "PUBLIC", visibilities),
     maxUploadBytes: integer("MAX_UPLOAD_BYTES", 2 * 1024 ** 3, 1024, 2 ** 46),
     maxDurationSeconds: integer("MAX_DURATION_SECONDS", 12 * 3600, 1, 100 * 3600),
     maxUploads: integer("MAX_UPLOADS", 128, 1, 10_000),

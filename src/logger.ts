@@ -5,7 +5,7 @@ export type { Logger };
 
 /**
  * The one logger: JSON lines on standard output. A request is logged as method, path and id only, so that tokens in
- * headers and ids in query strings are never written down.
+ * headers and ids in query strings are never written down; nor is the secret in a link.
  */
 export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
   return pino({
@@ -16,7 +16,7 @@ export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
     serializers: {
       req: (request: { method: string; url: string; ip?: string }) => ({
         method: request.method,
-        path: request.url.split("?", 1)[0],
+        path: request.url.split("?", 1)[0]!.replace(/\/[\w-]{32}(?=\/|$)/, "/[secret]"),
         client: request.ip,
       }),
       res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),

@@ -11,6 +11,7 @@ import { healthRoutes } from "./http/health.route.ts";
 import type { Logger } from "./logger.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
+import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
 import { UploadLeases } from "./record/upload-leases.ts";
 import { RecordUploader } from "./record/upload-record.ts";
 import { UploadSlots } from "./record/upload-slots.ts";
@@ -64,6 +65,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const schema = await createSchema([
     new UserResolver(database.pool),
     new RecordResolver(uploader),
+    new SharingResolver(database.pool),
+    new LinkResolver(),
     new NodeResolver(),
   ]);
   await app.register(

@@ -1,6 +1,7 @@
 import { Migrator } from "@mikro-orm/migrations";
 import { defineConfig } from "@mikro-orm/postgresql";
 import { AudioRecord, Mp3Chunk } from "../record/record.entity.ts";
+import { ShareLink } from "../record/share-link.entity.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
 
@@ -8,7 +9,7 @@ import { migrations } from "./migrations/index.ts";
 export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
     clientUrl: databaseUrl,
-    entities: [User, AccessToken, AudioRecord, Mp3Chunk],
+    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink],
     extensions: [Migrator],
     forceUtcTimezone: true,
     pool: { min: 0, max: poolSize },

@@ -6,16 +6,20 @@ import type { Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { leaseSeconds } from "./upload-leases.ts";
+import type { Visibility } from "./visibility.ts";
 
 /** Bytes of MP3 in one row; `docs/decisions` has the measurements behind it. */
 export const chunkBytes = 256 * 1024;
 
 /** Makes the row that an upload's chunks belong to. Nobody sees it before it is ready. */
-export async function beginRecord(pool: Pool, id: string, ownerId: number, fileName: string): Promise<void> {
+export async function beginRecord(
+  pool: Pool,
+  { id, ownerId, fileName, visibility }: { id: string; ownerId: number; fileName: string; visibility: Visibility },
+): Promise<void> {
   await pool.query(
-    `insert into audio_record (id, owner_id, state, lease_until, title, file_name, chunk_bytes)
-     values ($1, $2, 'receiving', now() + make_interval(secs => $3), '', $4, $5)`,
-    [id, ownerId, leaseSeconds, fileName, chunkBytes],
+    `insert into audio_record (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility)
+     values ($1, $2, 'receiving', now() + make_interval(secs => $3), '', $4, $5, $6)`,
+    [id, ownerId, leaseSeconds, fileName, chunkBytes, visibility],
   );
 }
 
@@ -45,7 +49,7 @@ export async function finishRecord(
        source_channels = $13, source_bytes = $14, source_sha256 = $15,
        tags = $16, warnings = $17, integrated_lufs = $18, sample_peak_dbfs = $19, waveform = $20
      where id = $1 and state = 'receiving'
-     returning id, owner_id, state, title, file_name, created_at, head_bytes, chunk_bytes, size_bytes,
+     returning id, owner_id, state, visibility, title, file_name, created_at, head_bytes, chunk_bytes, size_bytes,
        bitrate_kbps, sample_rate_hz, channels, source_samples, source_codec, source_bits_per_sample,
        source_sample_rate_hz, source_channels, source_bytes, source_sha256, tags, warnings,
        integrated_lufs, sample_peak_dbfs`,

@@ -52,7 +52,7 @@ export function answerOtherMethod(method: string): RecordAnswer | undefined {
     allow,
     "access-control-allow-methods": allow,
     "access-control-allow-headers":
-      "Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Cache-Control",
+      "Authorization, Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Cache-Control",
     "access-control-max-age": "86400",
   };
   return { status: 204, headers, body: [] };

@@ -21,6 +21,16 @@ export function waveformUrl(origin: string, { recordId, userId }: RecordAddress)
   return `${origin}/record/${recordId}/waveform.json?user=${userId}`;
 }
 
+/** The address of a link of its own: `<origin>/l/<secret>`. */
+export function shareUrl(origin: string, secret: string): string {
+  return `${origin}/l/${secret}`;
+}
+
+/** A link's secret if it has the form of one: 192 bits in base64url; else undefined. */
+export function parseSecret(given: unknown): string | undefined {
+  return typeof given === "string" && /^[\w-]{32}$/.test(given) ? given : undefined;
+}
+
 /** The record's id if it is a UUID, in the spelling that the database uses; else undefined. */
 export function parseRecordId(given: unknown): string | undefined {
   return typeof given === "string" && isUuid(given) ? given.toLowerCase() : undefined;

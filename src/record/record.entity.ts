@@ -1,6 +1,7 @@
 import { defineEntity, p } from "@mikro-orm/core";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { User } from "../user/user.entity.ts";
+import { visibilities } from "./visibility.ts";
 
 const AudioRecordSchema = defineEntity({
   name: "AudioRecord",
@@ -12,6 +13,11 @@ const AudioRecordSchema = defineEntity({
     state: p.enum(["receiving", "ready"] as const),
     /** While receiving: the upload is alive until then, and is swept afterwards. */
     leaseUntil: p.datetime().nullable(),
+    visibility: p.enum(visibilities).default("PUBLIC"),
+    /** Names the upload among its owner's; a second one with the same key gets the first one's record. */
+    idempotencyKey: p.uuid().nullable(),
+    /** Bytes of the upload's whole request, if it had a `Content-Length`: with the file name, what tells a retry. */
+    requestBytes: p.bigint("number").nullable(),
     title: p.text(),
     fileName: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
@@ -46,6 +52,17 @@ const AudioRecordSchema = defineEntity({
     {
       name: "audio_record_lease",
       expression: "create index audio_record_lease on audio_record (lease_until) where state = 'receiving'",
+    },
+    {
+      name: "audio_record_idempotency_key",
+      expression:
+        "create unique index audio_record_idempotency_key on audio_record (owner_id, idempotency_key) where idempotency_key is not null",
+    },
+    {
+      // Holds all that a user's usage is summed from.
+      name: "audio_record_usage",
+      expression:
+        "create index audio_record_usage on audio_record (owner_id) include (size_bytes, source_samples, source_sample_rate_hz) where state = 'ready'",
     },
   ],
 });

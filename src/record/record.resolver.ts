@@ -7,9 +7,10 @@ import { ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { findOwnRecord, findWaveform } from "./find-record.ts";
-import { QualityEnum, RecordType, toRecordType, UploadRecordPayload } from "./record.type.ts";
+import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
 import { recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
 import type { RecordUploader } from "./upload-record.ts";
+import type { Visibility } from "./visibility.ts";
 
 @Resolver(() => RecordType)
 export class RecordResolver {
@@ -43,10 +44,15 @@ export class RecordResolver {
       description: "The MP3's bit rate; the default is the operator's.",
     })
     quality: Quality | undefined,
+    @Arg("visibility", () => VisibilityEnum, {
+      nullable: true,
+      description: "Who may read it by its plain link; the default is the operator's.",
+    })
+    visibility: Visibility | undefined,
     @Ctx() context: RequestContext,
   ): Promise<UploadRecordPayload> {
     const owner = await ownerOf(context, userId, token);
-    const record = await this.#uploader.upload(owner, file, { title, quality }, context);
+    const record = await this.#uploader.upload(owner, file, { title, quality, visibility }, context);
     return { record: toRecordType(record), created: true };
   }
 
@@ -63,7 +69,9 @@ export class RecordResolver {
     return record && toRecordType(record);
   }
 
-  @FieldResolver(() => GraphQLURL, { description: "The link to the MP3. It needs no token; browsers download it." })
+  @FieldResolver(() => GraphQLURL, {
+    description: "The link to the MP3; browsers download it. While the recording is `PUBLIC` it needs no token.",
+  })
   url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(recordUrl(origin, addressOf(record)));
   }

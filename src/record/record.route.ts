@@ -5,15 +5,30 @@ import { audiowaveformJson, decodeWaveform } from "../audio/waveform.ts";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
 import { answerError } from "../http/answer-errors.ts";
+import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
 import { readMp3 } from "./mp3-chunks.ts";
 import { answerOtherMethod, answerRecord, readBody, type RecordAnswer } from "./record-answer.ts";
-import { parseRecordId, parseUserId, type RecordAddress } from "./record-url.ts";
+import { parseRecordId, parseSecret, parseUserId, type RecordAddress } from "./record-url.ts";
+import { countDownload } from "./share-links.ts";
+import type { Visibility } from "./visibility.ts";
 
 interface RecordRequest {
   Querystring: Record<string, unknown>;
-  Params: { recordId?: string };
+  Params: { recordId?: string; secret?: string };
 }
+
+/** What a link opens. */
+interface OpenLink {
+  readonly row: RecordRow;
+  /** Headers of every answer that the recording has through this link. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly cacheControl: string;
+  /** Set for a link whose downloads are counted. */
+  readonly linkId?: string;
+}
+
+type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
 
 interface RecordRow {
   readonly id: string;
@@ -25,47 +40,68 @@ interface RecordRow {
   readonly fileName: string;
 }
 
+/** What another's browser keeps is asked for again each time: it may have been closed, revoked or have expired. */
+const closable = "private, no-cache";
+
 /**
- * The link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
- * `/record/<record>/<any name>.mp3?user=<user>`. `&inline=1` plays instead of downloading. Beside it the waveform.
+ * The plain link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
+ * `/record/<record>/<any name>.mp3?user=<user>`. While the recording is private it answers the owner's Bearer token only.
+ * Links of their own: `/l/<secret>` and `/l/<secret>/<any name>.mp3`; they open private recordings too, until they
+ * expire (410). `inline=1` plays instead of downloading. Beside each the waveform.
  */
 export function recordRoute(
   app: FastifyInstance,
   { pool, config }: { pool: Pool; config: Pick<Config, "recordCacheControl"> },
 ): void {
-  for (const url of ["/record", "/record/:recordId/:name"]) {
-    app.all<RecordRequest>(url, async (request, reply) => {
+  const openPlain: OpenRequest = async (request) => await openPlainLink(pool, request, config.recordCacheControl);
+  const openShared: OpenRequest = async (request) => await openShareLink(pool, request);
+  for (const [path, open] of [
+    ["/record", openPlain],
+    ["/record/:recordId/:name", openPlain],
+    ["/l/:secret", openShared],
+    ["/l/:secret/:name", openShared],
+  ] as const) {
+    app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
       const other = answerOtherMethod(method);
       if (other) return await send(reply, other, request);
-      const row = await findRow(pool, addressOf(request));
+      const { row, headers, cacheControl, linkId } = await open(request);
       const record = {
         id: row.id,
         sizeBytes: Number(row.sizeBytes),
         lastModified: new Date(row.createdAt),
         fileName: mp3FileName(row.fileName),
         inline: request.query.inline !== undefined && request.query.inline !== "0",
-        cacheControl: config.recordCacheControl,
+        cacheControl,
       };
       const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
+      if (linkId !== undefined && beginsDownload(answer)) {
+        // Beside the first byte, not before it.
+        countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
+      }
       const gone = new AbortController();
       reply.raw.once("close", () => gone.abort());
-      return await send(reply, answer, request, (range) =>
+      return await send(reply.headers(headers), answer, request, (range) =>
         readMp3(pool, { ...row, sizeBytes: record.sizeBytes }, range, gone.signal),
       );
     });
   }
 
-  app.get<RecordRequest>("/record/:recordId/waveform.json", async (request, reply) => {
-    const { recordId, userId } = addressOf(request);
-    const { rows } = await pool.query<{ waveform: Buffer }>(
-      "select waveform from audio_record where id = $1 and owner_id = $2 and state = 'ready' and waveform is not null",
-      [recordId, userId],
-    );
-    if (!rows[0]) throw notFound();
-    void reply.headers({ "cache-control": config.recordCacheControl, "access-control-allow-origin": "*" });
-    return audiowaveformJson(decodeWaveform(rows[0].waveform));
-  });
+  for (const [path, open] of [
+    ["/record/:recordId/waveform.json", openPlain],
+    ["/l/:secret/waveform.json", openShared],
+  ] as const) {
+    app.get<RecordRequest>(path, async (request, reply) => {
+      const { row, headers, cacheControl } = await open(request);
+      const { rows } = await pool.query<{ waveform: Buffer }>(
+        "select waveform from audio_record where id = $1 and waveform is not null",
+        [row.id],
+      );
+      if (!rows[0]) throw notFound();
+      void reply.headers({ ...headers, "cache-control": cacheControl, "access-control-allow-origin": "*" });
+      return audiowaveformJson(decodeWaveform(rows[0].waveform));
+    });
+  }
 }
 
 /** The record and user that the request names, also in the ancestor's spelling. */
@@ -79,15 +115,56 @@ function addressOf({ query, params }: FastifyRequest<RecordRequest>): RecordAddr
   return { recordId, userId };
 }
 
-async function findRow(pool: Pool, { recordId, userId }: RecordAddress): Promise<RecordRow> {
-  const { rows } = await pool.query<RecordRow>(
-    `select id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
-       created_at as "createdAt", file_name as "fileName"
-     from audio_record where id = $1 and owner_id = $2 and state = 'ready'`,
+const rowColumns = `audio_record.id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
+  audio_record.created_at as "createdAt", file_name as "fileName"`;
+
+/** @throws {ServiceError} NOT_FOUND, also for a private recording without its owner's token */
+async function openPlainLink(
+  pool: Pool,
+  request: FastifyRequest<RecordRequest>,
+  cacheControl: string,
+): Promise<OpenLink> {
+  const { recordId, userId } = addressOf(request);
+  const { rows } = await pool.query<RecordRow & { visibility: Visibility }>(
+    `select ${rowColumns}, visibility from audio_record where id = $1 and owner_id = $2 and state = 'ready'`,
     [recordId, userId],
   );
-  if (!rows[0]) throw notFound();
-  return rows[0];
+  const row = rows[0];
+  if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
+  if (!row || !(await speaksFor(pool, userId, request.headers.authorization))) throw notFound();
+  return { row, headers: { vary: "Authorization" }, cacheControl: closable };
+}
+
+/** Whether the header holds a token of this user. A wrong one is no error of its own: it opens no more than none. */
+async function speaksFor(pool: Pool, userId: number, authorization: string | undefined): Promise<boolean> {
+  try {
+    const token = bearerToken(authorization);
+    return token !== undefined && (await authenticateUser(pool, token)).id === userId;
+  } catch (error) {
+    if (error instanceof ServiceError && error.code === "UNAUTHENTICATED") return false;
+    throw error;
+  }
+}
+
+/** @throws {ServiceError} NOT_FOUND for a link that never was or is revoked, GONE for one that has expired */
+async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
+  const secret = parseSecret(params.secret);
+  if (secret === undefined) throw notFound();
+  const { rows } = await pool.query<RecordRow & { linkId: string; expired: boolean }>(
+    `select ${rowColumns}, share_link.id as "linkId", coalesce(expires_at <= now(), false) as expired
+     from share_link join audio_record on audio_record.id = share_link.record_id
+     where share_link.secret = $1 and state = 'ready'`,
+    [secret],
+  );
+  const row = rows[0];
+  if (!row) throw notFound();
+  if (row.expired) throw new ServiceError("GONE", "This link has expired.");
+  return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
+}
+
+/** Whether this answer is the start of a download: from the first byte, and more than Safari's probe of two bytes. */
+function beginsDownload({ body }: RecordAnswer): boolean {
+  return body.some((part) => "start" in part && part.start === 0 && part.end > 1);
 }
 
 /** The same for a record that does not exist and one that is somebody else's. */

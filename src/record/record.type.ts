@@ -4,6 +4,7 @@ import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { Node } from "../graphql/node.type.ts";
 import { toUserType, UserType } from "../user/user.type.ts";
 import type { AudioRecord } from "./record.entity.ts";
+import type { Visibility } from "./visibility.ts";
 
 /** How much sound an MP3 keeps. */
 export const QualityEnum = { LOW: "LOW", STANDARD: "STANDARD", HIGH: "HIGH" } as const;
@@ -15,6 +16,20 @@ registerEnumType(QualityEnum, {
     LOW: { description: "96 kbit/s stereo, 48 kbit/s mono: for speech." },
     STANDARD: { description: "192 kbit/s stereo, 96 kbit/s mono." },
     HIGH: { description: "320 kbit/s stereo, 160 kbit/s mono." },
+  },
+});
+
+/** Who may read a recording by its plain link. */
+export const VisibilityEnum: { readonly [V in Visibility]: V } = { PUBLIC: "PUBLIC", PRIVATE: "PRIVATE" };
+registerEnumType(VisibilityEnum, {
+  name: "Visibility",
+  description: "Who may read a recording by its plain link, the one in `url`.",
+  valuesConfig: {
+    PUBLIC: { description: "Whoever has the link." },
+    PRIVATE: {
+      description:
+        "The owner: without the owner's Bearer token the link answers 404. Links of `createLink` still work.",
+    },
   },
 });
 
@@ -94,6 +109,9 @@ export class RecordType extends Node {
   @Field(() => GraphQLDateTime, { description: "When the upload began." })
   createdAt!: Date;
 
+  @Field(() => VisibilityEnum, { description: "Who may read it by its plain link." })
+  visibility!: Visibility;
+
   @Field(() => UserType, { description: "Whose recording it is." })
   owner!: UserType;
 
@@ -138,6 +156,7 @@ export function toRecordType(record: AudioRecord): RecordType {
     title: record.title,
     fileName: record.fileName,
     createdAt: record.createdAt,
+    visibility: record.visibility,
     owner: toUserType(record.owner),
     durationSeconds: record.sourceSamples / record.sourceSampleRateHz,
     sizeBytes: record.sizeBytes,

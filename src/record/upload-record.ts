@@ -14,11 +14,13 @@ import { beginRecord, chunkBytes, discardRecord, finishRecord } from "./receivin
 import type { AudioRecord } from "./record.entity.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
+import type { Visibility } from "./visibility.ts";
 
 /** What a client may choose for an upload. */
 export interface UploadOptions {
   readonly title: string | undefined;
   readonly quality: Quality | undefined;
+  readonly visibility: Visibility | undefined;
 }
 
 interface UploaderDependencies {
@@ -92,7 +94,8 @@ export class RecordUploader {
     const id = uuidv4();
     using _lease = leases.hold(id);
     try {
-      await beginRecord(pool, id, owner.id, incoming.fileName);
+      const visibility = options.visibility ?? config.visibility;
+      await beginRecord(pool, { id, ownerId: owner.id, fileName: incoming.fileName, visibility });
       const { bytes: frameBytes } = await writeMp3(pool, id, conversion.frames(), chunkBytes);
       const facts = conversion.facts();
       const title =

@@ -7,8 +7,18 @@ const UserSchema = defineEntity({
     id: p.integer().primary().autoincrement(),
     name: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
+    /** What the user's recordings may take up; null: as the settings say, 0: unlimited. */
+    quotaBytes: p.bigint("number").nullable(),
+    quotaSeconds: p.bigint("number").nullable(),
+    quotaRecords: p.integer().nullable(),
   },
-  checks: [{ name: "app_user_name_length", expression: "(length(name) >= 1) and (length(name) <= 100)" }],
+  checks: [
+    {
+      name: "app_user_quotas",
+      expression: "least(quota_bytes, quota_seconds, quota_records) >= 0",
+    },
+    { name: "app_user_name_length", expression: "(length(name) >= 1) and (length(name) <= 100)" },
+  ],
 });
 
 /** Somebody who owns recordings. */

@@ -1,0 +1,143 @@
+import { randomBytes } from "node:crypto";
+import type { Pool } from "pg";
+import { validate as isUuid } from "uuid";
+import { ServiceError } from "../errors.ts";
+import { parseRecordId } from "./record-url.ts";
+
+/** A link of its own to one recording. */
+export interface SharedLink {
+  readonly id: string;
+  /** What stands in the link. */
+  readonly secret: string;
+  readonly note: string | null;
+  readonly createdAt: Date;
+  /** Null: it works until it is revoked. */
+  readonly expiresAt: Date | null;
+  readonly downloads: number;
+}
+
+/** What a client says of a new link. */
+export interface LinkRequest {
+  readonly recordId: string;
+  readonly expiresAt: Date | undefined;
+  readonly note: string | undefined;
+}
+
+/** Links of one recording, at most: `record.links` is a list without pages. */
+const maxLinksPerRecord = 100;
+/** Characters of a note, at most. */
+export const maxNoteLength = 200;
+
+interface LinkRow {
+  readonly recordId: string;
+  readonly id: string;
+  readonly secret: string;
+  readonly note: string | null;
+  /** Timestamps and a bigint come as text. */
+  readonly createdAt: string;
+  readonly expiresAt: string | null;
+  readonly downloads: string;
+}
+
+const columns = `share_link.record_id as "recordId", share_link.id, share_link.secret, share_link.note,
+  share_link.created_at as "createdAt", share_link.expires_at as "expiresAt", share_link.downloads`;
+
+/**
+ * Makes a link to the owner's recording; its secret has 192 random bits.
+ * @throws {ServiceError} NOT_FOUND for a record that is absent or somebody else's; BAD_USER_INPUT for a time that has
+ * passed, a note that is too long, or more than 100 links
+ */
+export async function createShareLink(pool: Pool, ownerId: number, request: LinkRequest): Promise<SharedLink> {
+  const { expiresAt } = request;
+  if (expiresAt && expiresAt.getTime() <= Date.now()) {
+    throw new ServiceError("BAD_USER_INPUT", "A link must expire in the future.");
+  }
+  const note = checkedNote(request.note);
+  // Locked against removal in the middle; a link to a record that has gone would be a fault, not an answer.
+  const { rows } = await pool.query<LinkRow & { readonly id: string | null }>(
+    `with record as (
+       select id from audio_record where id = $1 and owner_id = $2 and state = 'ready' for key share
+     ), share_link as (
+       insert into share_link (record_id, secret, note, expires_at)
+       select id, $3, $4, $5 from record where (select count(*) from share_link where record_id = $1) < $6
+       returning *
+     )
+     select ${columns} from record left join share_link on true`,
+    [
+      parseRecordId(request.recordId),
+      ownerId,
+      randomBytes(24).toString("base64url"),
+      note,
+      expiresAt?.toISOString(),
+      maxLinksPerRecord,
+    ],
+  );
+  const row = rows[0];
+  if (!row) throw new ServiceError("NOT_FOUND", "There is no such recording.");
+  if (row.id === null) {
+    const message = `A recording has at most ${maxLinksPerRecord} links; revoke one first.`;
+    throw new ServiceError("BAD_USER_INPUT", message, { maxLinks: maxLinksPerRecord });
+  }
+  return toSharedLink(row);
+}
+
+/**
+ * Removes a link, after which it is as if it had never been.
+ * @returns the id of the recording that it led to
+ * @throws {ServiceError} NOT_FOUND for a link that is absent or to somebody else's recording
+ */
+export async function revokeShareLink(pool: Pool, ownerId: number, linkId: string): Promise<string> {
+  const { rows } = await pool.query<{ recordId: string }>(
+    `delete from share_link using audio_record
+     where share_link.id = $1 and audio_record.id = share_link.record_id and audio_record.owner_id = $2
+     returning share_link.record_id as "recordId"`,
+    [isUuid(linkId) ? linkId : null, ownerId],
+  );
+  if (!rows[0]) throw new ServiceError("NOT_FOUND", "There is no such link.");
+  return rows[0].recordId;
+}
+
+/** The links of recordings, the newest first, by the recording's id. */
+export async function findShareLinks(
+  pool: Pool,
+  recordIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly SharedLink[]>> {
+  const { rows } = await pool.query<LinkRow>(
+    `select ${columns} from share_link where record_id = any($1) order by created_at desc, id`,
+    [recordIds],
+  );
+  return new Map(
+    Object.entries(Object.groupBy(rows, ({ recordId }) => recordId)).map(([recordId, links]) => [
+      recordId,
+      links!.map(toSharedLink),
+    ]),
+  );
+}
+
+/** Adds one to a link's downloads. */
+export async function countDownload(pool: Pool, linkId: string): Promise<void> {
+  await pool.query("update share_link set downloads = downloads + 1 where id = $1", [linkId]);
+}
+
+/** The note without white space around it; null when nothing is left. */
+function checkedNote(note: string | undefined): string | null {
+  const trimmed = (note ?? "").trim().toWellFormed().normalize("NFC");
+  const length = Array.from(trimmed).length;
+  if (length > maxNoteLength) {
+    const message = `A note must have at most ${maxNoteLength} characters; it has ${length}.`;
+    throw new ServiceError("BAD_USER_INPUT", message, { maxLength: maxNoteLength });
+  }
+  if (/\p{Cc}/u.test(trimmed)) throw new ServiceError("BAD_USER_INPUT", "A note must not have control characters.");
+  return trimmed || null;
+}
+
+function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads }: LinkRow): SharedLink {
+  return {
+    id,
+    secret,
+    note,
+    createdAt: new Date(createdAt),
+    expiresAt: expiresAt === null ? null : new Date(expiresAt),
+    downloads: Number(downloads),
+  };
+}

@@ -1,0 +1,107 @@
+import { GraphQLDateTime, GraphQLURL } from "graphql-scalars";
+import type { Pool } from "pg";
+import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
+import { batchLoader } from "../graphql/batch-loader.ts";
+import type { RequestContext } from "../request-context.ts";
+import { changeVisibility } from "./change-visibility.ts";
+import { RecordType, toRecordType, VisibilityEnum } from "./record.type.ts";
+import { shareUrl } from "./record-url.ts";
+import {
+  CreateLinkPayload,
+  LinkType,
+  RevokeLinkPayload,
+  toLinkType,
+  UpdateRecordVisibilityPayload,
+} from "./share-link.type.ts";
+import { createShareLink, findShareLinks, revokeShareLink, type SharedLink } from "./share-links.ts";
+import type { Visibility } from "./visibility.ts";
+
+/** Who may read a recording. */
+@Resolver(() => RecordType)
+export class SharingResolver {
+  readonly #pool: Pool;
+  readonly #linksOf: (context: RequestContext, recordId: string) => Promise<readonly SharedLink[] | undefined>;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+    this.#linksOf = batchLoader(
+      async (_context, recordIds: readonly string[]) => await findShareLinks(pool, recordIds),
+    );
+  }
+
+  @Mutation(() => UpdateRecordVisibilityPayload, {
+    description: "Opens a recording's plain link to whoever has it, or closes it to all but the owner.",
+  })
+  async updateRecordVisibility(
+    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Arg("visibility", () => VisibilityEnum, { description: "Who may read it from now on." }) visibility: Visibility,
+    @Ctx() context: RequestContext,
+  ): Promise<UpdateRecordVisibilityPayload> {
+    const { id: ownerId } = await context.caller();
+    return { record: toRecordType(await changeVisibility(context.em, ownerId, id, visibility)) };
+  }
+
+  @Mutation(() => CreateLinkPayload, {
+    description:
+      "Makes a link of its own to one of the caller's recordings. It opens a private one too, and can be taken back " +
+      "without touching any other link. A recording has at most 100 links.",
+  })
+  async createLink(
+    @Arg("recordId", () => ID, { description: "The record's id, a UUID." }) recordId: string,
+    @Arg("expiresAt", () => GraphQLDateTime, {
+      nullable: true,
+      description: "When it stops to work; without it, not before it is revoked.",
+    })
+    expiresAt: Date | undefined,
+    @Arg("note", () => String, {
+      nullable: true,
+      description: "What the owner wants to remember about it, such as whom it was given to; up to 200 characters.",
+    })
+    note: string | undefined,
+    @Ctx() context: RequestContext,
+  ): Promise<CreateLinkPayload> {
+    const { id: ownerId } = await context.caller();
+    return { link: toLinkType(await createShareLink(this.#pool, ownerId, { recordId, expiresAt, note })) };
+  }
+
+  @Mutation(() => RevokeLinkPayload, {
+    description: "Takes a link back: it answers 404 at once, and is gone from `record.links` with its count.",
+  })
+  async revokeLink(
+    @Arg("id", () => ID, { description: "The link's id." }) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<RevokeLinkPayload> {
+    const { id: ownerId } = await context.caller();
+    return { id, recordId: await revokeShareLink(this.#pool, ownerId, id) };
+  }
+
+  @FieldResolver(() => [LinkType], {
+    description: "The recording's links, the newest first, also those that have expired.",
+  })
+  async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
+    return ((await this.#linksOf(context, record.id)) ?? []).map(toLinkType);
+  }
+}
+
+/** The addresses of a link. */
+@Resolver(() => LinkType)
+export class LinkResolver {
+  @FieldResolver(() => GraphQLURL, {
+    description: "The link. It also works with any name behind it, such as `/take.mp3`, for players that want one.",
+  })
+  url(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(shareUrl(origin, secret));
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description: "The same, to play in a page or a player instead of downloading.",
+  })
+  streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(`${shareUrl(origin, secret)}?inline=1`);
+  }
+
+  @FieldResolver(() => GraphQLURL, { description: "The waveform as JSON, as in `record.waveformUrl`." })
+  waveformUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(`${shareUrl(origin, secret)}/waveform.json`);
+  }
+}
