@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
+import type { Quota } from "./record/quota.ts";
 import { visibilities, type Visibility } from "./record/visibility.ts";
 
 /** All settings of the service, read from environment variables by {@link readConfig}. */
@@ -47,6 +48,9 @@ export interface Config {
   readonly maxNewUsersPerHour: number;
   /** Uploads for each user within an hour; 0: no limit. */
   readonly maxUploadsPerHour: number;
+
+  /** What each user's recordings may take up, unless the user's row says otherwise. */
+  readonly quota: Quota;
 
   /** `Cache-Control` of an MP3. */
   readonly recordCacheControl: string;
@@ -137,6 +141,11 @@ export function readConfig(env: Env): Config {
     shutdownGraceSeconds: integer("SHUTDOWN_GRACE_SECONDS", 30, 0, 3600),
     maxNewUsersPerHour: integer("MAX_NEW_USERS_PER_HOUR", production ? 60 : 0, 0, 1_000_000),
     maxUploadsPerHour: integer("MAX_UPLOADS_PER_HOUR", production ? 600 : 0, 0, 1_000_000),
+    quota: {
+      bytes: integer("QUOTA_BYTES", 0, 0, 2 ** 50),
+      seconds: integer("QUOTA_SECONDS", 0, 0, 2 ** 40),
+      records: integer("QUOTA_RECORDS", 0, 0, 2 ** 31 - 1),
+    },
     recordCacheControl: text("RECORD_CACHE_CONTROL") ?? "private, max-age=31536000, immutable",
   };
   if (/[^\t\x20-\x7e]/.test(config.recordCacheControl)) faults.push("RECORD_CACHE_CONTROL must be plain ASCII text");

@@ -19,7 +19,11 @@ export const errorCodes = {
   RANGE_NOT_SATISFIABLE: [416, "The range lies outside the file.", "Ask for a range inside the file."],
   UPLOAD_INCOMPLETE: [422, "The file did not arrive whole, or holds no sound.", "Send the whole file."],
   RATE_LIMITED: [429, "Too many requests (`retryAfterSeconds`).", "Wait, then retry."],
-  QUOTA_EXCEEDED: [403, "The user's quota is used up (`limit`).", "Delete recordings or ask the operator."],
+  QUOTA_EXCEEDED: [
+    403,
+    "The user's quota has no room for it (`limit`, `max`, `used`).",
+    "Delete recordings or ask the operator.",
+  ],
   CLIENT_CLOSED_REQUEST: [499, "The client went away.", "Nothing: nobody reads this answer."],
   INTERNAL_SERVER_ERROR: [
     500,

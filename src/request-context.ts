@@ -13,6 +13,8 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   /** The address under which the client reached the service, such as `https://music.example.com`. */
   readonly origin: string;
+  /** Bytes of the request's body, as `Content-Length` says; undefined without it. */
+  readonly requestBytes: number | undefined;
   /** The client's network address. */
   readonly clientAddress: string;
   /**

@@ -12,6 +12,7 @@ import type { Logger } from "./logger.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
 import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
+import { UsageResolver } from "./record/usage.resolver.ts";
 import { UploadLeases } from "./record/upload-leases.ts";
 import { RecordUploader } from "./record/upload-record.ts";
 import { UploadSlots } from "./record/upload-slots.ts";
@@ -65,6 +66,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const schema = await createSchema([
     new UserResolver(database.pool),
     new RecordResolver(uploader),
+    new UsageResolver(database.pool, config.quota),
     new SharingResolver(database.pool),
     new LinkResolver(),
     new NodeResolver(),

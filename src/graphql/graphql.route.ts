@@ -112,6 +112,8 @@ function createContext(
     },
     signal: gone.signal,
     origin: config.publicUrl ?? requestOrigin(request),
+    requestBytes:
+      request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
     clientAddress: request.ip,
     caller: async () => await (caller ??= callerOf(pool, request)),
     authenticate: async (userId, token) => await authenticateUser(pool, token, userId),

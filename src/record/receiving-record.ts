@@ -1,9 +1,21 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import type { Pool } from "pg";
+import { setTimeout } from "node:timers/promises";
+import type { Pool, PoolClient } from "pg";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/waveform.ts";
+import { ServiceError } from "../errors.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
+import {
+  beginWithinQuota,
+  leastAddition,
+  quotaColumns,
+  quotaExceeded,
+  quotaParameters,
+  quotaTables,
+  type Quota,
+  type QuotaRow,
+} from "./quota.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { leaseSeconds } from "./upload-leases.ts";
 import type { Visibility } from "./visibility.ts";
@@ -11,16 +23,107 @@ import type { Visibility } from "./visibility.ts";
 /** Bytes of MP3 in one row; `docs/decisions` has the measurements behind it. */
 export const chunkBytes = 256 * 1024;
 
-/** Makes the row that an upload's chunks belong to. Nobody sees it before it is ready. */
-export async function beginRecord(
-  pool: Pool,
-  { id, ownerId, fileName, visibility }: { id: string; ownerId: number; fileName: string; visibility: Visibility },
-): Promise<void> {
-  await pool.query(
-    `insert into audio_record (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility)
-     values ($1, $2, 'receiving', now() + make_interval(secs => $3), '', $4, $5, $6)`,
-    [id, ownerId, leaseSeconds, fileName, chunkBytes, visibility],
+/** What is known of an upload before its file is read. */
+export interface NewUpload {
+  readonly id: string;
+  readonly ownerId: number;
+  readonly fileName: string;
+  readonly visibility: Visibility;
+  readonly idempotencyKey: string | undefined;
+  /** Bytes of the whole request; undefined when it does not say. */
+  readonly requestBytes: number | undefined;
+}
+
+/** An upload of the same user with the same idempotency key. */
+export interface EarlierUpload {
+  readonly id: string;
+  readonly state: "receiving" | "ready";
+  readonly fileName: string;
+  readonly requestBytes: number | undefined;
+  /** In hexadecimal digits; empty while receiving. */
+  readonly sha256: string;
+}
+
+/** Either the row was made, or there is an earlier upload with the key, or (neither) one that is just beginning. */
+export interface BegunUpload {
+  readonly begun: boolean;
+  readonly earlier: EarlierUpload | undefined;
+  readonly quota: QuotaRow;
+}
+
+/**
+ * Makes the row that an upload's chunks belong to, unless the user's quota is used up or the idempotency key is taken.
+ * Nobody sees it before it is ready.
+ * @throws {ServiceError} QUOTA_EXCEEDED
+ */
+export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota): Promise<BegunUpload> {
+  const { rows } = await pool.query<BeginRow>(
+    `with ${quotaTables}, earlier as (
+       select id, state, file_name, request_bytes, source_sha256 from audio_record
+       where owner_id = $1 and idempotency_key = $12
+     ), begun as (
+       insert into audio_record
+         (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility, idempotency_key, request_bytes)
+       select $7, $1, 'receiving', now() + make_interval(secs => $8), '', $9, $10, $11, $12, $13
+       from verdict where exceeded is null and not exists (select from earlier)
+       on conflict (owner_id, idempotency_key) where idempotency_key is not null do nothing
+       returning id
+     )
+     select exists (select from begun) as begun, earlier.id as "earlierId", earlier.state, earlier.file_name as "fileName",
+       earlier.request_bytes as "requestBytes", earlier.source_sha256 as sha256, ${quotaColumns}
+     from quota cross join used cross join verdict left join earlier on true`,
+    [
+      ...quotaParameters(upload.ownerId, defaults, leastAddition),
+      upload.id,
+      leaseSeconds,
+      upload.fileName,
+      chunkBytes,
+      upload.visibility,
+      upload.idempotencyKey,
+      upload.requestBytes,
+    ],
   );
+  const row = rows[0];
+  if (!row) throw new ServiceError("UNAUTHENTICATED", "The user has been deleted.");
+  const { begun, earlierId, state, fileName, requestBytes, sha256 } = row;
+  if (earlierId === null && row.exceeded) throw quotaExceeded(row.exceeded, row);
+  const earlier = earlierId === null ? undefined : { id: earlierId, state, fileName, sha256 };
+  return {
+    begun,
+    earlier: earlier && { ...earlier, requestBytes: requestBytes === null ? undefined : Number(requestBytes) },
+    quota: row,
+  };
+}
+
+interface BeginRow extends QuotaRow {
+  readonly begun: boolean;
+  readonly earlierId: string | null;
+  readonly state: "receiving" | "ready";
+  readonly fileName: string;
+  readonly requestBytes: string | null;
+  readonly sha256: string;
+}
+
+/** Shortest and longest wait between two looks at another upload. */
+const firstLookMs = 50;
+const lastLookMs = 1000;
+
+/**
+ * Waits until an upload, which may run in another replica, is ready or given up. Looks at its row now and then, so that
+ * no connection is held.
+ * @throws {ServiceError} BUSY when that does not happen within `maxSeconds`
+ * @throws the signal's reason when it is aborted
+ */
+export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, signal: AbortSignal): Promise<void> {
+  const giveUpAt = performance.now() + maxSeconds * 1000;
+  for (let waitMs = firstLookMs; performance.now() < giveUpAt; waitMs = Math.min(waitMs * 1.5, lastLookMs)) {
+    await setTimeout(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+    const { rowCount } = await pool.query("select from audio_record where id = $1 and state = 'receiving'", [id]);
+    if (rowCount === 0) return;
+  }
+  const retryAfterSeconds = 10;
+  const message = `The first upload with this idempotency key is still under way; try again in ${retryAfterSeconds} seconds.`;
+  throw new ServiceError("BUSY", message, { retryAfterSeconds });
 }
 
 /** What completes a record. */
@@ -33,9 +136,44 @@ export interface FinishedRecord {
   readonly facts: ConversionFacts;
 }
 
+/**
+ * Makes the record ready if the user's quota has room for it. However many of the user's uploads end at once, what is
+ * ready never exceeds the quota.
+ * @throws {ServiceError} QUOTA_EXCEEDED
+ */
+export async function finishWithinQuota(
+  { em, pool }: { em: SqlEntityManager; pool: Pool },
+  id: string,
+  owner: Caller,
+  finished: FinishedRecord,
+  defaults: Quota,
+): Promise<AudioRecord> {
+  const { samples, format } = finished.facts.source;
+  const addition = {
+    bytes: finished.head.length + finished.frameBytes,
+    microseconds: Math.floor((samples * 1e6) / format.sampleRateHz),
+  };
+  const client = await pool.connect();
+  let broken = false;
+  const onError = () => (broken = true);
+  client.on("error", onError);
+  try {
+    await beginWithinQuota(client, owner.id, defaults, addition);
+    const record = await finishRecord({ em, pool: client }, id, owner, finished);
+    await client.query("commit");
+    return record;
+  } catch (error) {
+    await client.query("rollback").catch(onError);
+    throw error;
+  } finally {
+    client.off("error", onError);
+    client.release(broken);
+  }
+}
+
 /** Writes the head and makes the record ready, in one statement. */
 export async function finishRecord(
-  { em, pool }: { em: SqlEntityManager; pool: Pool },
+  { em, pool }: { em: SqlEntityManager; pool: Pool | PoolClient },
   id: string,
   owner: Caller,
   { title, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,

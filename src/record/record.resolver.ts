@@ -49,11 +49,27 @@ export class RecordResolver {
       description: "Who may read it by its plain link; the default is the operator's.",
     })
     visibility: Visibility | undefined,
+    @Arg("idempotencyKey", () => GraphQLUUID, {
+      nullable: true,
+      description:
+        "Makes the upload safe to retry: made up by the client for each file and sent again with each retry. The same " +
+        "user and key give the first record again, without reading the file; if the first upload still runs, after " +
+        "it. Another file name or another length of the request is a `CONFLICT`.",
+    })
+    idempotencyKey: string | undefined,
+    @Arg("sourceSha256", () => String, {
+      nullable: true,
+      description:
+        "The file's SHA-256 in hexadecimal digits. A file that arrives with another one is refused, and an idempotency " +
+        "key that belongs to another one is a `CONFLICT`.",
+    })
+    sourceSha256: string | undefined,
     @Ctx() context: RequestContext,
   ): Promise<UploadRecordPayload> {
     const owner = await ownerOf(context, userId, token);
-    const record = await this.#uploader.upload(owner, file, { title, quality, visibility }, context);
-    return { record: toRecordType(record), created: true };
+    const options = { title, quality, visibility, idempotencyKey, sourceSha256 };
+    const { record, created } = await this.#uploader.upload(owner, file, options, context);
+    return { record: toRecordType(record), created };
   }
 
   @Query(() => RecordType, {

@@ -1,3 +1,4 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
@@ -8,9 +9,20 @@ import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
-import { openIncomingFile } from "./incoming-file.ts";
+import { findOwnRecord } from "./find-record.ts";
+import { openIncomingFile, type IncomingFile } from "./incoming-file.ts";
 import { writeMp3 } from "./mp3-chunks.ts";
-import { beginRecord, chunkBytes, discardRecord, finishRecord } from "./receiving-record.ts";
+import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
+import {
+  beginRecord,
+  chunkBytes,
+  discardRecord,
+  finishRecord,
+  finishWithinQuota,
+  waitForUpload,
+  type EarlierUpload,
+  type NewUpload,
+} from "./receiving-record.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
@@ -21,6 +33,27 @@ export interface UploadOptions {
   readonly title: string | undefined;
   readonly quality: Quality | undefined;
   readonly visibility: Visibility | undefined;
+  /** The same key of the same user gives the same record again. */
+  readonly idempotencyKey: string | undefined;
+  /** What the file's SHA-256 should be, in hexadecimal digits. */
+  readonly sourceSha256: string | undefined;
+}
+
+/** The outcome of an upload. */
+export interface UploadedRecord {
+  readonly record: AudioRecord;
+  /** False: an earlier upload with the same idempotency key had stored it; this one's file was not read. */
+  readonly created: boolean;
+}
+
+/** One upload under way. */
+interface Work {
+  readonly upload: NewUpload;
+  readonly incoming: IncomingFile;
+  readonly owner: Caller;
+  readonly options: UploadOptions;
+  readonly em: SqlEntityManager;
+  readonly signal: AbortSignal;
 }
 
 interface UploaderDependencies {
@@ -50,7 +83,7 @@ export class RecordUploader {
     file: Promise<FileUpload>,
     options: UploadOptions,
     context: RequestContext,
-  ): Promise<AudioRecord> {
+  ): Promise<UploadedRecord> {
     const work = this.#upload(owner, file, options, context);
     const settled = work.then(
       () => undefined,
@@ -78,33 +111,81 @@ export class RecordUploader {
     file: Promise<FileUpload>,
     options: UploadOptions,
     context: RequestContext,
-  ): Promise<AudioRecord> {
-    const { config, encoders, leases, slots, pool } = this.#dependencies;
+  ): Promise<UploadedRecord> {
+    const { config, leases } = this.#dependencies;
+    const sourceSha256 = checkedSha256(options.sourceSha256);
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
     const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal]);
-    using _slot = await slots.acquire(owner.id, signal);
     using incoming = await openIncomingFile(file);
 
-    const conversion = await openConversion(incoming.bytes(), {
-      encoders,
-      quality: options.quality ?? config.quality,
-      maxDurationSeconds: config.maxDurationSeconds,
-      signal,
-    });
-    const id = uuidv4();
-    using _lease = leases.hold(id);
+    const upload: NewUpload = {
+      id: uuidv4(),
+      ownerId: owner.id,
+      fileName: incoming.fileName,
+      visibility: options.visibility ?? config.visibility,
+      idempotencyKey: options.idempotencyKey,
+      requestBytes: context.requestBytes,
+    };
+    const work: Work = { upload, incoming, owner, options: { ...options, sourceSha256 }, em: context.em, signal };
+    using _lease = leases.hold(upload.id);
     try {
-      const visibility = options.visibility ?? config.visibility;
-      await beginRecord(pool, { id, ownerId: owner.id, fileName: incoming.fileName, visibility });
-      const { bytes: frameBytes } = await writeMp3(pool, id, conversion.frames(), chunkBytes);
+      const { record, quota } = await this.#begin(work);
+      if (record) return { record, created: false };
+      return { record: await this.#convert(work, quota), created: true };
+    } catch (error) {
+      await this.#discard(upload.id, context);
+      throw error;
+    }
+  }
+
+  /** Makes the upload's row; or finds the record of an earlier upload with the same key, once that is ready. */
+  async #begin({ upload, options, em, signal }: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
+    const { config, pool } = this.#dependencies;
+    for (;;) {
+      const { begun, earlier, quota } = await beginRecord(pool, upload, config.quota);
+      if (begun) return { record: null, quota };
+      if (!earlier) continue;
+      requireSameUpload(earlier, upload, options.sourceSha256);
+      if (earlier.state === "receiving") {
+        await waitForUpload(pool, earlier.id, config.queueTimeoutSeconds, signal);
+        continue;
+      }
+      const record = await findOwnRecord(em, upload.ownerId, earlier.id);
+      if (record) return { record, quota };
+    }
+  }
+
+  async #convert(
+    { upload: { id }, incoming, owner, options, em, signal }: Work,
+    quota: QuotaRow,
+  ): Promise<AudioRecord> {
+    const { config, encoders, slots, pool } = this.#dependencies;
+    const room = roomLeft(quota);
+    using _slot = await slots.acquire(owner.id, signal);
+    try {
+      const conversion = await openConversion(incoming.bytes(), {
+        encoders,
+        quality: options.quality ?? config.quality,
+        maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
+        signal,
+      });
+      const frames = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
+      const { bytes: frameBytes } = await writeMp3(pool, id, frames, chunkBytes);
       const facts = conversion.facts();
+      if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
+        const { sha256 } = facts.source;
+        throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", { sha256 });
+      }
       const title =
         cleanText(options.title ?? "") || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
-      const head = conversion.head(title);
-      return await finishRecord({ em: context.em, pool }, id, owner, { title, head, frameBytes, facts });
+      const finished = { title, head: conversion.head(title), frameBytes, facts };
+      if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
+      return await finishWithinQuota({ em, pool }, id, owner, finished, config.quota);
     } catch (error) {
-      await this.#discard(id, context);
-      throw error;
+      const isQuota = room.seconds < config.maxDurationSeconds;
+      throw isQuota && error instanceof ServiceError && error.code === "UPLOAD_TOO_LONG"
+        ? quotaExceeded("seconds", quota)
+        : error;
     }
   }
 
@@ -116,6 +197,47 @@ export class RecordUploader {
       logger.warn({ err: error, record: id }, "could not remove an unfinished record; its lease will run out");
     }
   }
+}
+
+/**
+ * Tells a retry from another upload as far as that is possible before the file is read.
+ * @throws {ServiceError} CONFLICT, with `recordId` if the earlier one is ready
+ */
+function requireSameUpload(earlier: EarlierUpload, upload: NewUpload, sourceSha256: string | undefined): void {
+  const isReady = earlier.state === "ready";
+  const differs = <T>(one: T | undefined, other: T | undefined) =>
+    one !== undefined && other !== undefined && one !== other;
+  if (
+    earlier.fileName === upload.fileName &&
+    !differs(earlier.requestBytes, upload.requestBytes) &&
+    !(isReady && differs(earlier.sha256, sourceSha256))
+  ) {
+    return;
+  }
+  throw new ServiceError(
+    "CONFLICT",
+    "This idempotency key belongs to another upload: use a new key for each file, and send a retry unchanged.",
+    isReady ? { recordId: earlier.id } : {},
+  );
+}
+
+/** Passes bytes on until there are too many. */
+async function* upTo(
+  maxBytes: number,
+  source: AsyncIterable<Buffer>,
+  failure: () => ServiceError,
+): AsyncGenerator<Buffer, void, undefined> {
+  let bytes = 0;
+  for await (const piece of source) {
+    bytes += piece.length;
+    if (bytes > maxBytes) throw failure();
+    yield piece;
+  }
+}
+
+function checkedSha256(given: string | undefined): string | undefined {
+  if (given == null || /^[\da-f]{64}$/i.test(given)) return given?.toLowerCase();
+  throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.");
 }
 
 /** `take 3.wav` without its ending; a name that is nothing but an ending stays. */
