@@ -5,7 +5,7 @@ import { ServiceError } from "../errors.ts";
 /** The part of an answer that stands in front of its bytes. */
 export interface AnswerHead {
   readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: Readonly<Record<string, string | number | string[] | undefined>>;
 }
 
 /**

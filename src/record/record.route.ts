@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { Readable } from "node:stream";
 import type { Pool } from "pg";
 import { audiowaveformJson, decodeWaveform } from "../audio/waveform.ts";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
 import { answerError } from "../http/answer-errors.ts";
+import type { ByteInterval } from "../http/byte-range.ts";
+import { sendBytes } from "../http/send-bytes.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
 import { readMp3 } from "./mp3-chunks.ts";
@@ -79,10 +80,8 @@ export function recordRoute(
         // Beside the first byte, not before it.
         countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
-      const gone = new AbortController();
-      reply.raw.once("close", () => gone.abort());
-      return await send(reply.headers(headers), answer, request, (range) =>
-        readMp3(pool, { ...row, sizeBytes: record.sizeBytes }, range, gone.signal),
+      return await send(reply.headers(headers), answer, request, (range, signal) =>
+        readMp3(pool, { ...row, sizeBytes: record.sizeBytes }, range, signal),
       );
     });
   }
@@ -179,16 +178,29 @@ const refusals: Readonly<Record<number, (() => ServiceError) | undefined>> = {
   416: () => new ServiceError("RANGE_NOT_SATISFIABLE", "The range lies outside the recording."),
 };
 
+/** Reads a range of the MP3 until the signal aborts. */
+type ReadRange = (range: ByteInterval, signal: AbortSignal) => AsyncIterable<Buffer>;
+
 async function send(
   reply: FastifyReply,
   { status, headers, body }: RecordAnswer,
   request: FastifyRequest<RecordRequest>,
-  read: Parameters<typeof readBody>[1] = () => Readable.from([]),
+  read?: ReadRange,
 ): Promise<FastifyReply> {
   void reply.code(status).headers(headers);
   const failure = refusals[status];
   if (failure && request.method !== "HEAD")
     return await answerError(request, reply.removeHeader("content-length"), failure());
-  if (request.method === "HEAD" || body.length === 0) return await reply.send();
-  return await reply.send(Readable.from(readBody(body, read), { objectMode: false, highWaterMark: 1 }));
+  if (!read || body.length === 0) return await reply.send();
+  try {
+    await sendBytes(reply.raw, { status, headers: reply.getHeaders() }, (signal) =>
+      readBody(body, (range) => read(range, signal)),
+    );
+  } catch (error) {
+    // Before the head is out, the failure can still be answered; afterwards the connection has been cut.
+    if (!reply.raw.headersSent) throw error;
+    const isClientGone = error instanceof ServiceError && error.code === "CLIENT_CLOSED_REQUEST";
+    request.log[isClientGone ? "debug" : "error"]({ err: error }, "a download ended early");
+  }
+  return reply.hijack();
 }
