@@ -9,6 +9,7 @@ import { NodeResolver } from "./graphql/node.resolver.ts";
 import { createApp } from "./http/app.ts";
 import { healthRoutes } from "./http/health.route.ts";
 import type { Logger } from "./logger.ts";
+import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
 import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
@@ -69,6 +70,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new UsageResolver(database.pool, config.quota),
     new SharingResolver(database.pool),
     new LinkResolver(),
+    new RecordLibraryResolver(database.pool),
+    new RecordConnectionResolver(database.pool),
     new NodeResolver(),
   ]);
   await app.register(

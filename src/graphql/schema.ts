@@ -1,6 +1,7 @@
 import "reflect-metadata";
 import type { GraphQLSchema } from "graphql";
 import { buildSchema } from "type-graphql";
+import { RecordConnectionResolver, RecordLibraryResolver } from "../record/record-library.resolver.ts";
 import { RecordResolver } from "../record/record.resolver.ts";
 import { LinkResolver, SharingResolver } from "../record/sharing.resolver.ts";
 import { UsageResolver } from "../record/usage.resolver.ts";
@@ -11,7 +12,16 @@ import { NodeResolver } from "./node.resolver.ts";
 export async function createSchema(resolvers: readonly object[] = []): Promise<GraphQLSchema> {
   const instances = new Map(resolvers.map((resolver) => [resolver.constructor, resolver]));
   return await buildSchema({
-    resolvers: [UserResolver, RecordResolver, SharingResolver, LinkResolver, UsageResolver, NodeResolver],
+    resolvers: [
+      UserResolver,
+      RecordResolver,
+      RecordLibraryResolver,
+      RecordConnectionResolver,
+      SharingResolver,
+      LinkResolver,
+      UsageResolver,
+      NodeResolver,
+    ],
     container: { get: (type) => instances.get(type) },
     validate: false,
   });

@@ -9,8 +9,11 @@ export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: s
   return await em.findOne(AudioRecord, { id: recordId, owner: ownerId, state: "ready" }, { populate: ["owner"] });
 }
 
-/** The stored waveform of a record that the caller may see; undefined when the record has gone meanwhile. */
-export async function findWaveform(em: SqlEntityManager, recordId: string): Promise<Uint8Array | undefined> {
-  const record = await em.findOne(AudioRecord, { id: recordId }, { fields: ["waveform"] });
-  return record?.waveform ?? undefined;
+/** The stored waveforms of records that the caller may see; one that has gone meanwhile is left out. */
+export async function findWaveforms(
+  em: SqlEntityManager,
+  recordIds: readonly string[],
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const records = await em.find(AudioRecord, { id: [...recordIds] }, { fields: ["waveform"] });
+  return new Map(records.flatMap(({ id, waveform }) => (waveform ? [[id, waveform]] : [])));
 }

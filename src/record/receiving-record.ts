@@ -17,6 +17,7 @@ import {
   type QuotaRow,
 } from "./quota.ts";
 import { AudioRecord } from "./record.entity.ts";
+import { searchTextOf, titleKeyOf } from "./search-text.ts";
 import { leaseSeconds } from "./upload-leases.ts";
 import type { Visibility } from "./visibility.ts";
 
@@ -129,6 +130,7 @@ export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, 
 /** What completes a record. */
 export interface FinishedRecord {
   readonly title: string;
+  readonly fileName: string;
   /** Goes in front of the frames. */
   readonly head: Buffer;
   /** Bytes of the frames that are stored already. */
@@ -176,7 +178,7 @@ export async function finishRecord(
   { em, pool }: { em: SqlEntityManager; pool: Pool | PoolClient },
   id: string,
   owner: Caller,
-  { title, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
+  { title, fileName, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
 ): Promise<AudioRecord> {
   const { rows } = await pool.query<Record<string, unknown>>(
     `with head as (insert into mp3_chunk (record_id, position, bytes) values ($1, 0, $2))
@@ -185,7 +187,8 @@ export async function finishRecord(
        bitrate_kbps = $6, sample_rate_hz = $7, channels = $8,
        source_samples = $9, source_codec = $10, source_bits_per_sample = $11, source_sample_rate_hz = $12,
        source_channels = $13, source_bytes = $14, source_sha256 = $15,
-       tags = $16, warnings = $17, integrated_lufs = $18, sample_peak_dbfs = $19, waveform = $20
+       tags = $16, warnings = $17, integrated_lufs = $18, sample_peak_dbfs = $19, waveform = $20,
+       title_key = $21, search_text = $22
      where id = $1 and state = 'receiving'
      returning id, owner_id, state, visibility, title, file_name, created_at, head_bytes, chunk_bytes, size_bytes,
        bitrate_kbps, sample_rate_hz, channels, source_samples, source_codec, source_bits_per_sample,
@@ -212,6 +215,8 @@ export async function finishRecord(
       sound.integratedLufs,
       sound.samplePeakDbfs,
       encodeWaveform(sound.waveform),
+      titleKeyOf(title),
+      searchTextOf({ title, fileName, tags: source.tags.list }),
     ],
   );
   if (!rows[0]) throw new Error("The record was removed while its upload was under way");

@@ -46,9 +46,37 @@ const AudioRecordSchema = defineEntity({
     samplePeakDbfs: p.double().nullable(),
     /** The waveform's minima and maxima; see `audio/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),
+
+    /** What titles are sorted by, and what a text is looked for in; see `search-text.ts`. */
+    titleKey: p.text().collation("C").default("").lazy(),
+    searchText: p.text().collation("C").default("").lazy(),
+    durationSeconds: p
+      .double()
+      .generated(
+        "(COALESCE(((source_samples)::double precision / (NULLIF(source_sample_rate_hz, 0))::double precision), (0)::double precision)) stored",
+      ),
   },
   indexes: [
-    { name: "audio_record_owner_created", properties: ["owner", "createdAt", "id"] },
+    // One index answers lists, counts and searches of a library without reading the table; see `list-records.ts`.
+    {
+      name: "audio_record_library",
+      expression:
+        "create index audio_record_library on audio_record (owner_id, state, created_at, id) " +
+        "include (title_key, duration_seconds, size_bytes, search_text)",
+    },
+    {
+      name: "audio_record_title",
+      expression: "create index audio_record_title on audio_record (owner_id, title_key, id) where state = 'ready'",
+    },
+    {
+      name: "audio_record_duration",
+      expression:
+        "create index audio_record_duration on audio_record (owner_id, duration_seconds, id) where state = 'ready'",
+    },
+    {
+      name: "audio_record_size",
+      expression: "create index audio_record_size on audio_record (owner_id, size_bytes, id) where state = 'ready'",
+    },
     {
       name: "audio_record_lease",
       expression: "create index audio_record_lease on audio_record (lease_until) where state = 'receiving'",

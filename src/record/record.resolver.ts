@@ -4,13 +4,16 @@ import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } fro
 import { decodeWaveform, waveformPeaks } from "../audio/waveform.ts";
 import type { Quality } from "../audio/wav-to-mp3.ts";
 import { ServiceError } from "../errors.ts";
+import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
-import { findOwnRecord, findWaveform } from "./find-record.ts";
+import { findOwnRecord, findWaveforms } from "./find-record.ts";
 import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
 import { recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
 import type { RecordUploader } from "./upload-record.ts";
 import type { Visibility } from "./visibility.ts";
+
+const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em, recordIds));
 
 @Resolver(() => RecordType)
 export class RecordResolver {
@@ -113,9 +116,9 @@ export class RecordResolver {
   async peaks(
     @Root() record: RecordType,
     @Arg("count", () => Int, { defaultValue: 512, description: "How many parts, from 1 to 2048." }) count: number,
-    @Ctx() { em }: RequestContext,
+    @Ctx() context: RequestContext,
   ): Promise<number[]> {
-    const waveform = await findWaveform(em, record.id);
+    const waveform = await waveformOf(context, record.id);
     return waveform ? waveformPeaks(decodeWaveform(waveform), count) : [];
   }
 }

@@ -178,7 +178,8 @@ export class RecordUploader {
       }
       const title =
         cleanText(options.title ?? "") || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
-      const finished = { title, head: conversion.head(title), frameBytes, facts };
+      const { fileName } = incoming;
+      const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
       if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
       return await finishWithinQuota({ em, pool }, id, owner, finished, config.quota);
     } catch (error) {

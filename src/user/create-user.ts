@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
-import { ServiceError } from "../errors.ts";
+import { checkedName } from "./checked-name.ts";
 
 /** A new user and the only copy of the token. */
 export interface NewUser {
@@ -18,7 +18,7 @@ export const maxNameLength = 100;
  * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters
  */
 export async function createUser(pool: Pool, name: string): Promise<NewUser> {
-  const trimmed = checkedName(name);
+  const trimmed = checkedName(name, "name", maxNameLength);
   const token = uuidv4();
   const { rows } = await pool.query<{ id: number; created_at: string }>(
     `with new_user as (insert into app_user (name) values ($1) returning id, created_at),
@@ -33,26 +33,4 @@ export async function createUser(pool: Pool, name: string): Promise<NewUser> {
 /** What is stored of a token: its SHA-256. */
 export function hashToken(token: string): Buffer {
   return createHash("sha256").update(token.toLowerCase()).digest();
-}
-
-/** The name without white space around it, in Unicode's composed form (NFC). */
-function checkedName(name: string): string {
-  const trimmed = name.trim().normalize("NFC");
-  const length = Array.from(trimmed).length;
-  if (length === 0) throw new ServiceError("BAD_USER_INPUT", "The name must not be blank.");
-  if (length > maxNameLength) {
-    throw new ServiceError(
-      "BAD_USER_INPUT",
-      `The name must have at most ${maxNameLength} characters; it has ${length}.`,
-      {
-        maxLength: maxNameLength,
-      },
-    );
-  }
-  // Control, format and surrogate code points; joiners inside emoji and scripts are format characters that are needed.
-  if (/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069\ufeff]/u.test(trimmed)) {
-    throw new ServiceError("BAD_USER_INPUT", "The name must not have control characters or line breaks.");
-  }
-  if (!/[^\p{Cf}\p{Z}]/u.test(trimmed)) throw new ServiceError("BAD_USER_INPUT", "The name must not be blank.");
-  return trimmed;
 }

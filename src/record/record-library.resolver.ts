@@ -1,0 +1,134 @@
+import type { GraphQLResolveInfo } from "graphql";
+import type { Pool } from "pg";
+import { Arg, Ctx, FieldResolver, ID, Info, Int, Mutation, Resolver, Root } from "type-graphql";
+import { ServiceError } from "../errors.ts";
+import type { RequestContext } from "../request-context.ts";
+import { requireSelf } from "../user/require-self.ts";
+import { UserType } from "../user/user.type.ts";
+import { deleteRecords, maxDeletions } from "./delete-records.ts";
+import { countRecords, defaultOrder, defaultPageSize, listRecords, maxPageSize } from "./list-records.ts";
+import {
+  DeleteRecordPayload,
+  DeleteRecordsPayload,
+  RecordConnectionType,
+  RecordFilterInput,
+  RecordOrderInput,
+  toRecordConnection,
+  UpdateRecordPayload,
+} from "./record-library.type.ts";
+import { toRecordType } from "./record.type.ts";
+import { maxTitleLength, updateRecord } from "./update-record.ts";
+
+/** A user's recordings, and what the user can do with them later. */
+@Resolver(() => UserType)
+export class RecordLibraryResolver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  @FieldResolver(() => RecordConnectionType, {
+    description:
+      `The user's own recordings, ${defaultPageSize} unless \`first\` or \`last\` says otherwise. ` +
+      "Following the cursors meets every recording once, also while others are added or deleted.",
+  })
+  async records(
+    @Root() user: UserType,
+    @Arg("first", () => Int, { nullable: true, description: `How many from the beginning, at most ${maxPageSize}.` })
+    first: number | null,
+    @Arg("after", () => String, { nullable: true, description: "Only those behind this cursor." })
+    after: string | null,
+    @Arg("last", () => Int, { nullable: true, description: `How many from the end, at most ${maxPageSize}.` })
+    last: number | null,
+    @Arg("before", () => String, { nullable: true, description: "Only those before this cursor." })
+    before: string | null,
+    @Arg("filter", () => RecordFilterInput, { nullable: true, description: "Only those to which this applies." })
+    filter: RecordFilterInput | null,
+    @Arg("orderBy", () => RecordOrderInput, {
+      nullable: true,
+      description: "Their order; the newest first by default.",
+    })
+    order: RecordOrderInput | null,
+    @Ctx() context: RequestContext,
+    @Info() { path }: GraphQLResolveInfo,
+  ): Promise<RecordConnectionType> {
+    refuseInsideItself(path);
+    await requireSelf(context, user.id);
+    const ownerId = Number(user.id);
+    const page = await listRecords(
+      { pool: this.#pool, em: context.em },
+      ownerId,
+      { first, after, last, before },
+      filter ?? {},
+      order ?? defaultOrder,
+    );
+    return toRecordConnection(page, ownerId, filter ?? {});
+  }
+
+  @Mutation(() => UpdateRecordPayload, {
+    description:
+      "Changes one of the caller's recordings. The MP3 stays as it is, with the title it had in its own tag. " +
+      "NOT_FOUND when it is absent or somebody else's.",
+  })
+  async updateRecord(
+    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Arg("title", () => String, {
+      nullable: true,
+      description: `The new title: 1 to ${maxTitleLength} characters, no control characters. Absent: as it is.`,
+    })
+    title: string | null,
+    @Ctx() context: RequestContext,
+  ): Promise<UpdateRecordPayload> {
+    const { id: ownerId } = await context.caller();
+    const record = await updateRecord({ pool: this.#pool, em: context.em }, ownerId, id, { title });
+    return { record: toRecordType(record) };
+  }
+
+  @Mutation(() => DeleteRecordPayload, {
+    description: "Deletes one of the caller's recordings. NOT_FOUND when it is absent or somebody else's.",
+  })
+  async deleteRecord(
+    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<DeleteRecordPayload> {
+    const { id: ownerId } = await context.caller();
+    const [deletedId] = await deleteRecords(this.#pool, ownerId, [id]);
+    if (deletedId === undefined) throw new ServiceError("NOT_FOUND", "There is no such recording.");
+    return { deletedId };
+  }
+
+  @Mutation(() => DeleteRecordsPayload, {
+    description: "Deletes several of the caller's recordings at once. Can be repeated: ids that are absent do no harm.",
+  })
+  async deleteRecords(
+    @Arg("ids", () => [ID], { description: `The records' ids, at most ${maxDeletions}.` }) ids: string[],
+    @Ctx() context: RequestContext,
+  ): Promise<DeleteRecordsPayload> {
+    const { id: ownerId } = await context.caller();
+    return { deletedIds: await deleteRecords(this.#pool, ownerId, ids) };
+  }
+}
+
+@Resolver(() => RecordConnectionType)
+export class RecordConnectionResolver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  @FieldResolver(() => Int, { description: "How many recordings there are in all parts together, within the filter." })
+  async totalCount(@Root() { ownerId, filter, knownCount }: RecordConnectionType): Promise<number> {
+    return knownCount ?? (await countRecords(this.#pool, ownerId, filter));
+  }
+}
+
+/** A list in each record of a list would multiply what one request costs by a hundred, and tell nothing new. */
+function refuseInsideItself(path: GraphQLResolveInfo["path"]): void {
+  for (let outer = path.prev; outer; outer = outer.prev) {
+    if (outer.typename === "RecordConnection") {
+      throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be asked for inside another one.");
+    }
+  }
+}

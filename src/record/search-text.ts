@@ -1,0 +1,58 @@
+/** What of a record is searched. */
+export interface SearchedTexts {
+  readonly title: string;
+  readonly fileName: string;
+  readonly tags: readonly { readonly value: string }[];
+}
+
+/** Together they must fit into an entry of a PostgreSQL index, which takes 2704 bytes. */
+const maxTitleKeyBytes = 200;
+const maxSearchTextBytes = 2000;
+
+/** Words of a search that count; further ones would make it slow. */
+const maxWords = 8;
+
+/** Letters that Unicode does not take apart into a base letter and an accent. */
+const foldedLetters: Readonly<Record<string, string>> = {
+  ß: "ss",
+  æ: "ae",
+  œ: "oe",
+  ø: "o",
+  đ: "d",
+  ð: "d",
+  þ: "th",
+  ħ: "h",
+  ł: "l",
+  ı: "i",
+  ς: "σ",
+};
+
+/** What titles are sorted by: the start of the title without case and accents. */
+export function titleKeyOf(title: string): string {
+  return atMostBytes(fold(title), maxTitleKeyBytes);
+}
+
+/** What a text is looked for in: title, file name and tags without case and accents; the first 2000 bytes of them. */
+export function searchTextOf({ title, fileName, tags }: SearchedTexts): string {
+  return atMostBytes(fold([title, fileName, ...tags.map(({ value }) => value)].join("\n")), maxSearchTextBytes);
+}
+
+/** The words of a search, in the spelling of {@link searchTextOf}. */
+export function searchWords(text: string): string[] {
+  return [...new Set(fold(text).split(/\s+/u))].filter((word) => word !== "").slice(0, maxWords);
+}
+
+/** Unicode's compatibility decomposition (NFKD) without combining marks, in lower case. */
+function fold(text: string): string {
+  return text
+    .toWellFormed()
+    .normalize("NFKD")
+    .replace(/\p{Script=Inherited}/gu, "")
+    .toLowerCase()
+    .replace(/[ßæœøđðþħłıς]/gu, (letter) => foldedLetters[letter]!);
+}
+
+function atMostBytes(text: string, maxBytes: number): string {
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(maxBytes));
+  return text.slice(0, read);
+}
