@@ -19,9 +19,11 @@ export interface RequestContext {
   readonly clientAddress: string;
   /**
    * The user of the Bearer token, looked up once.
-   * @throws {ServiceError} UNAUTHENTICATED when there is none
+   * @throws {ServiceError} UNAUTHENTICATED when there is none, FORBIDDEN when the token lacks the request's scope
    */
   caller(): Promise<Caller>;
+  /** Says that this request changes nothing: from now on a token needs READ, where it needed WRITE. */
+  readOnly(): void;
   /** Like {@link caller}, for credentials given as arguments. */
   authenticate(userId: string, token: string): Promise<Caller>;
 }

@@ -17,6 +17,7 @@ import { UsageResolver } from "./record/usage.resolver.ts";
 import { UploadLeases } from "./record/upload-leases.ts";
 import { RecordUploader } from "./record/upload-record.ts";
 import { UploadSlots } from "./record/upload-slots.ts";
+import { AccountResolver } from "./user/account.resolver.ts";
 import { UserResolver } from "./user/user.resolver.ts";
 
 /** The running service. Disposing of it drains what is under way and releases everything. */
@@ -66,6 +67,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   recordRoute(app, { pool: database.pool, config });
   const schema = await createSchema([
     new UserResolver(database.pool),
+    new AccountResolver(database.pool),
     new RecordResolver(uploader),
     new UsageResolver(database.pool, config.quota),
     new SharingResolver(database.pool),

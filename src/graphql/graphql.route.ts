@@ -4,13 +4,14 @@ import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin
 import fastifyCors from "@fastify/cors";
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { GraphQLSchema } from "graphql";
+import { OperationTypeNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
 import type { Config } from "../config.ts";
 import { closeAfterEarlyAnswer } from "../http/early-answer.ts";
 import type { RequestContext } from "../request-context.ts";
-import { authenticateUser, bearerToken, type Caller } from "../user/authenticate-user.ts";
+import { authenticateUser, bearerToken, requireScope, type Caller } from "../user/authenticate-user.ts";
+import type { TokenScope } from "../user/user.entity.ts";
 import { ServiceError } from "../errors.ts";
 import { answerErrors } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
@@ -47,7 +48,7 @@ export async function graphqlRoute(
     includeStacktraceInErrorResponses: false,
     stopOnTerminationSignals: false,
     validationRules: [uploadOnceRule],
-    plugins: [landingPage(config), answerErrors],
+    plugins: [landingPage(config), scopeOfOperation, answerErrors],
   });
   await apollo.start();
   app.addHook("onClose", async () => await apollo.stop());
@@ -103,6 +104,11 @@ function createContext(
   });
   let caller: Promise<Caller> | undefined;
   let fork: SqlEntityManager | undefined;
+  let scope: TokenScope = "WRITE";
+  const allowed = (user: Caller): Caller => {
+    requireScope(user, scope);
+    return user;
+  };
   return {
     requestId: request.id,
     logger: request.log,
@@ -115,10 +121,20 @@ function createContext(
     requestBytes:
       request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
     clientAddress: request.ip,
-    caller: async () => await (caller ??= callerOf(pool, request)),
-    authenticate: async (userId, token) => await authenticateUser(pool, token, userId),
+    readOnly: () => void (scope = "READ"),
+    caller: async () => allowed(await (caller ??= callerOf(pool, request))),
+    authenticate: async (userId, token) => allowed(await authenticateUser(pool, token, userId)),
   };
 }
+
+/** Queries want a token with READ; everything else goes on wanting WRITE. */
+const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
+  requestDidStart: async () => ({
+    didResolveOperation: async ({ operation, contextValue }) => {
+      if (operation?.operation === OperationTypeNode.QUERY) contextValue.readOnly();
+    },
+  }),
+};
 
 function isMultipart({ headers }: FastifyRequest): boolean {
   return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");

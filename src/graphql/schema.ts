@@ -5,6 +5,7 @@ import { RecordConnectionResolver, RecordLibraryResolver } from "../record/recor
 import { RecordResolver } from "../record/record.resolver.ts";
 import { LinkResolver, SharingResolver } from "../record/sharing.resolver.ts";
 import { UsageResolver } from "../record/usage.resolver.ts";
+import { AccountResolver } from "../user/account.resolver.ts";
 import { UserResolver } from "../user/user.resolver.ts";
 import { NodeResolver } from "./node.resolver.ts";
 
@@ -14,6 +15,7 @@ export async function createSchema(resolvers: readonly object[] = []): Promise<G
   return await buildSchema({
     resolvers: [
       UserResolver,
+      AccountResolver,
       RecordResolver,
       RecordLibraryResolver,
       RecordConnectionResolver,

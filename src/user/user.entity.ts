@@ -1,5 +1,9 @@
 import { defineEntity, p } from "@mikro-orm/core";
 
+/** What a token can allow: READ the queries, WRITE uploads and every other change. */
+export const tokenScopes = ["READ", "WRITE"] as const;
+export type TokenScope = (typeof tokenScopes)[number];
+
 const UserSchema = defineEntity({
   name: "User",
   tableName: "app_user",
@@ -35,6 +39,14 @@ const AccessTokenSchema = defineEntity({
     sha256: p.blob().unique(),
     name: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
+    scopes: p
+      .enum(tokenScopes)
+      .array()
+      .default([...tokenScopes]),
+    /** From then on it is not valid; null: it does not expire. */
+    expiresAt: p.datetime().nullable(),
+    /** To the minute; see `authenticate-user.ts`. */
+    lastUsedAt: p.datetime().nullable(),
   },
 });
 

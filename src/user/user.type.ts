@@ -1,6 +1,18 @@
 import { GraphQLDateTime, GraphQLUUID } from "graphql-scalars";
-import { Field, ObjectType } from "type-graphql";
+import { Field, ID, ObjectType, registerEnumType } from "type-graphql";
 import { Node } from "../graphql/node.type.ts";
+import type { TokenScope } from "./user.entity.ts";
+
+/** What a token can allow. */
+export const TokenScopeEnum: { readonly [S in TokenScope]: S } = { READ: "READ", WRITE: "WRITE" };
+registerEnumType(TokenScopeEnum, {
+  name: "TokenScope",
+  description: "What a token allows.",
+  valuesConfig: {
+    READ: { description: "Queries." },
+    WRITE: { description: "Mutations: uploads and every other change, with what they answer." },
+  },
+});
 
 @ObjectType("User", {
   implements: Node,
@@ -28,4 +40,57 @@ export class CreateUserPayload {
     description: "The secret that speaks for this user. Keep it: it is stored as a hash only and never shown again.",
   })
   token!: string;
+}
+
+@ObjectType("AccessToken", { description: "A token, without its secret." })
+export class AccessTokenType {
+  @Field(() => ID, { description: "Names the token when it is revoked. It is not the secret." })
+  id!: string;
+
+  @Field(() => String, { description: "What its user calls it; the token of createUser is called `first`." })
+  name!: string;
+
+  @Field(() => GraphQLDateTime, { description: "When it was created." })
+  createdAt!: Date;
+
+  @Field(() => GraphQLDateTime, {
+    nullable: true,
+    description: "When it was last used, to the minute; null when it has not been used yet.",
+  })
+  lastUsedAt!: Date | null;
+
+  @Field(() => GraphQLDateTime, { nullable: true, description: "When it stops to be valid; null: never." })
+  expiresAt!: Date | null;
+
+  @Field(() => [TokenScopeEnum], { description: "What it allows." })
+  scopes!: readonly TokenScope[];
+}
+
+@ObjectType({ description: "A new token, and the only time that its secret is shown." })
+export class CreateTokenPayload {
+  @Field(() => GraphQLUUID, {
+    description: "The secret, for `Authorization: Bearer`. Keep it: it is stored as a hash only and never shown again.",
+  })
+  token!: string;
+
+  @Field(() => AccessTokenType, { description: "What is known of it later." })
+  accessToken!: AccessTokenType;
+}
+
+@ObjectType({ description: "A token that is no longer valid." })
+export class RevokeTokenPayload {
+  @Field(() => ID, { description: "Its id." })
+  revokedId!: string;
+}
+
+@ObjectType({ description: "A user after a change." })
+export class UpdateUserPayload {
+  @Field(() => UserType, { description: "The user." })
+  user!: UserType;
+}
+
+@ObjectType({ description: "A user who is no longer there." })
+export class DeleteUserPayload {
+  @Field(() => ID, { description: "The user's id." })
+  deletedId!: string;
 }

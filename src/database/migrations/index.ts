@@ -1,10 +1,12 @@
 import { FirstTables } from "./20261123064412_first-tables.ts";
 import { SharingAndQuotas } from "./20261123072521_sharing-and-quotas.ts";
 import { RecordLibrary } from "./20261123072600_record-library.ts";
+import { TokenScopes } from "./20261123074400_token-scopes.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
   { name: "20261123064412_first-tables", class: FirstTables },
   { name: "20261123072521_sharing-and-quotas", class: SharingAndQuotas },
   { name: "20261123072600_record-library", class: RecordLibrary },
+  { name: "20261123074400_token-scopes", class: TokenScopes },
 ];

@@ -1,0 +1,110 @@
+import type { Pool } from "pg";
+import { v4 as uuidv4, validate as isUuid } from "uuid";
+import { ServiceError } from "../errors.ts";
+import { requireScope, type Caller } from "./authenticate-user.ts";
+import { checkedName } from "./checked-name.ts";
+import { hashToken, maxNameLength } from "./create-user.ts";
+import type { TokenScope } from "./user.entity.ts";
+
+/** Tokens of one user that may exist at the same time, expired ones included. */
+export const maxTokens = 100;
+
+/** A token as its owner sees it later: without the secret. */
+export interface TokenDescription {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: Date;
+  /** To the minute; null: never used. */
+  readonly lastUsedAt: Date | null;
+  readonly expiresAt: Date | null;
+  readonly scopes: readonly TokenScope[];
+}
+
+/** What a new token is to be. */
+export interface TokenRequest {
+  readonly name: string;
+  readonly expiresAt: Date | null;
+  readonly scopes: readonly TokenScope[];
+}
+
+/** A row as the pool gives it: times come as text. */
+interface TokenRow {
+  readonly id: string;
+  readonly name: string;
+  readonly created_at: string;
+  readonly last_used_at: string | null;
+  readonly expires_at: string | null;
+  readonly scopes: TokenScope[];
+}
+
+/**
+ * Creates one more token for the caller, which can do no more than the caller's own.
+ * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, or CONFLICT when there are {@link maxTokens} already
+ */
+export async function createToken(
+  pool: Pool,
+  caller: Caller,
+  { name, expiresAt, scopes }: TokenRequest,
+): Promise<{ token: string; accessToken: TokenDescription }> {
+  if (scopes.length === 0) throw new ServiceError("BAD_USER_INPUT", "A token needs at least one scope.");
+  for (const scope of scopes) requireScope(caller, scope);
+  if (expiresAt && expiresAt.getTime() <= Date.now()) {
+    throw new ServiceError("BAD_USER_INPUT", "expiresAt must lie in the future.");
+  }
+  const token = uuidv4();
+  const { rows } = await pool.query<TokenRow>(
+    `insert into access_token (owner_id, sha256, name, expires_at, scopes)
+     select id, $2, $3, $4, $5 from app_user
+     where id = $1 and (select count(*) from access_token where owner_id = $1) < $6
+     returning id, name, created_at, last_used_at, expires_at, scopes`,
+    [
+      caller.id,
+      hashToken(token),
+      checkedName(name, "name", maxNameLength),
+      expiresAt,
+      [...new Set(scopes)].toSorted(),
+      maxTokens,
+    ],
+  );
+  if (!rows[0]) {
+    const message = `There are ${maxTokens} tokens already; revoke one first.`;
+    throw new ServiceError("CONFLICT", message, { max: maxTokens });
+  }
+  return { token, accessToken: toDescription(rows[0]) };
+}
+
+/** The user's tokens, the newest first. */
+export async function listTokens(pool: Pool, ownerId: number): Promise<TokenDescription[]> {
+  const { rows } = await pool.query<TokenRow>(
+    `select id, name, created_at, last_used_at, expires_at, scopes from access_token
+     where owner_id = $1 order by created_at desc, id`,
+    [ownerId],
+  );
+  return rows.map(toDescription);
+}
+
+/**
+ * Takes a token of the user's back; the next request with it is refused.
+ * @returns its id
+ * @throws {ServiceError} NOT_FOUND
+ */
+export async function revokeToken(pool: Pool, ownerId: number, id: string): Promise<string> {
+  const { rows } = await pool.query<{ id: string }>(
+    "delete from access_token where id = $1 and owner_id = $2 returning id",
+    [isUuid(id) ? id : null, ownerId],
+  );
+  if (!rows[0]) throw new ServiceError("NOT_FOUND", "There is no such token.");
+  return rows[0].id;
+}
+
+function toDescription(row: TokenRow): TokenDescription {
+  const { id, name, scopes, created_at, last_used_at, expires_at } = row;
+  return {
+    id,
+    name,
+    scopes,
+    createdAt: new Date(created_at),
+    lastUsedAt: last_used_at === null ? null : new Date(last_used_at),
+    expiresAt: expires_at === null ? null : new Date(expires_at),
+  };
+}

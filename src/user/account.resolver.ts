@@ -1,0 +1,91 @@
+import { GraphQLDateTime } from "graphql-scalars";
+import type { Pool } from "pg";
+import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
+import type { RequestContext } from "../request-context.ts";
+import { createToken, listTokens, maxTokens, revokeToken } from "./access-tokens.ts";
+import { deleteUser, renameUser } from "./change-user.ts";
+import { requireSelf } from "./require-self.ts";
+import { tokenScopes, type TokenScope } from "./user.entity.ts";
+import {
+  CreateTokenPayload,
+  DeleteUserPayload,
+  RevokeTokenPayload,
+  TokenScopeEnum,
+  AccessTokenType,
+  toUserType,
+  UpdateUserPayload,
+  UserType,
+} from "./user.type.ts";
+
+/** What users do with their own accounts. */
+@Resolver(() => UserType)
+export class AccountResolver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  @FieldResolver(() => [AccessTokenType], {
+    description: "The user's own tokens, the newest first, also those that have expired.",
+  })
+  async tokens(@Root() user: UserType, @Ctx() context: RequestContext): Promise<readonly AccessTokenType[]> {
+    await requireSelf(context, user.id);
+    return await listTokens(this.#pool, Number(user.id));
+  }
+
+  @Mutation(() => CreateTokenPayload, {
+    description:
+      `Creates one more token for the caller, for instance for a second device; at most ${maxTokens} at a time. ` +
+      "It cannot have scopes that the caller's own token does not have (FORBIDDEN).",
+  })
+  async createToken(
+    @Arg("name", () => String, { description: "What to call it: 1 to 100 characters; no control characters." })
+    name: string,
+    @Arg("expiresAt", () => GraphQLDateTime, {
+      nullable: true,
+      description: "When it stops to be valid; absent: never, until it is revoked.",
+    })
+    expiresAt: Date | null,
+    @Arg("scopes", () => [TokenScopeEnum], { defaultValue: [...tokenScopes], description: "What it allows." })
+    scopes: TokenScope[],
+    @Ctx() context: RequestContext,
+  ): Promise<CreateTokenPayload> {
+    return await createToken(this.#pool, await context.caller(), { name, expiresAt, scopes });
+  }
+
+  @Mutation(() => RevokeTokenPayload, {
+    description:
+      "Takes one of the caller's tokens back, also the one that is being used. It is refused from the next request on. " +
+      "NOT_FOUND when there is none with this id.",
+  })
+  async revokeToken(
+    @Arg("id", () => ID, { description: "The token's id, not its secret." }) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<RevokeTokenPayload> {
+    const { id: ownerId } = await context.caller();
+    return { revokedId: await revokeToken(this.#pool, ownerId, id) };
+  }
+
+  @Mutation(() => UpdateUserPayload, { description: "Changes the caller's own user." })
+  async updateUser(
+    @Arg("name", () => String, { description: "1 to 100 characters of any script; no control characters." })
+    name: string,
+    @Ctx() context: RequestContext,
+  ): Promise<UpdateUserPayload> {
+    return { user: toUserType(await renameUser(this.#pool, await context.caller(), name)) };
+  }
+
+  @Mutation(() => DeleteUserPayload, {
+    description: "Deletes the caller with all recordings, links and tokens. This cannot be taken back.",
+  })
+  async deleteUser(
+    @Arg("confirm", () => String, { description: "The user's name, so that nobody does this by mistake." })
+    confirm: string,
+    @Ctx() context: RequestContext,
+  ): Promise<DeleteUserPayload> {
+    const caller = await context.caller();
+    await deleteUser(this.#pool, caller, confirm);
+    return { deletedId: String(caller.id) };
+  }
+}

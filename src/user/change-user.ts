@@ -1,0 +1,37 @@
+import type { Pool } from "pg";
+import { ServiceError } from "../errors.ts";
+import type { Caller } from "./authenticate-user.ts";
+import { checkedName } from "./checked-name.ts";
+import { maxNameLength } from "./create-user.ts";
+
+/** Recordings that one statement deletes: few enough to stay far from the time that a statement may take. */
+const deletedAtOnce = 50;
+
+/**
+ * Gives the user another name.
+ * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters
+ */
+export async function renameUser(pool: Pool, caller: Caller, given: string): Promise<Caller> {
+  const name = checkedName(given, "name", maxNameLength);
+  await pool.query("update app_user set name = $2 where id = $1", [caller.id, name]);
+  return { ...caller, name };
+}
+
+/**
+ * Deletes the user with all recordings, links and tokens. If it fails half-way, the user and the tokens are still there
+ * and it can be repeated.
+ * @param confirm the user's name, so that nobody does this by mistake
+ * @throws {ServiceError} BAD_USER_INPUT when the name is another
+ */
+export async function deleteUser(pool: Pool, { id, name }: Caller, confirm: string): Promise<void> {
+  if (confirm.trim().normalize("NFC") !== name) {
+    throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.");
+  }
+  for (let deleted: number | null = deletedAtOnce; deleted === deletedAtOnce;) {
+    ({ rowCount: deleted } = await pool.query(
+      "delete from audio_record where id in (select id from audio_record where owner_id = $1 limit $2)",
+      [id, deletedAtOnce],
+    ));
+  }
+  await pool.query("delete from app_user where id = $1", [id]);
+}
