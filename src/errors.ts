@@ -41,6 +41,19 @@ export const errorCodes = {
   DATABASE_UNAVAILABLE: [503, "The database cannot be reached (`retryAfterSeconds`).", "Wait, then retry."],
 } as const satisfies Record<string, readonly [status: number, meaning: string, advice: string]>;
 
+/** Codes of Apollo Server and GraphQL themselves, in the same form. */
+export const operationErrorCodes = {
+  GRAPHQL_PARSE_FAILED: [400, "The operation is not GraphQL.", "Correct the operation."],
+  GRAPHQL_VALIDATION_FAILED: [400, "The operation does not fit the schema.", "Correct the operation."],
+  OPERATION_RESOLUTION_FAILURE: [
+    400,
+    "The document has not exactly one operation, or none of the given name.",
+    "Correct `operationName`.",
+  ],
+  PERSISTED_QUERY_NOT_FOUND: [200, "The hash of a persisted query is not known yet.", "Send the query with its hash."],
+  PERSISTED_QUERY_NOT_SUPPORTED: [200, "Persisted queries are switched off.", "Send the query without its hash."],
+} as const satisfies Record<string, readonly [status: number, meaning: string, advice: string]>;
+
 /** A stable error code; see {@link errorCodes}. */
 export type ErrorCode = keyof typeof errorCodes;
 

@@ -145,6 +145,17 @@ describe("an account", () => {
     ]) {
       expect(refusal(answer)).toEqual([403, null, "FORBIDDEN"]);
     }
+    const hidden = await client.uploadRecord(ann, wav, {
+      declarations: ", $visibility: Visibility",
+      args: ", visibility: $visibility",
+      variables: { visibility: "PRIVATE" },
+    });
+    const link = new URL(hidden.data.uploadRecord.record.url);
+    const statusFor = async ({ token }: Credentials): Promise<number> => {
+      const headers = { authorization: `Bearer ${token}` };
+      return (await fetch(`${service.url}${link.pathname}${link.search}`, { method: "HEAD", headers })).status;
+    };
+    expect([await statusFor(reader), await statusFor(writer)]).toEqual([200, 404]);
     // Refused before the body is read, so there is no data member.
     const upload = await client.uploadRecord(reader, wav);
     expect([upload.status, upload.errors?.[0]?.extensions.code]).toEqual([403, "FORBIDDEN"]);

@@ -210,7 +210,8 @@ describe("a user's recordings", () => {
       totalCount pageInfo { hasNextPage endCursor }
       edges { cursor node { id url streamUrl waveformUrl title fileName createdAt durationSeconds sizeBytes bitrateKbps
         sampleRateHz channels sourceSha256 warnings peaks(count: 64) few: peaks(count: 2) tags { name value }
-        loudness { integratedLufs samplePeakDbfs } source { codec sizeBytes } owner { id name createdAt } } }
+        loudness { integratedLufs samplePeakDbfs } source { codec sizeBytes } owner { id name createdAt } visibility
+        links { url note } } }
     } } }`;
     const ann = await seeded(101);
     await client.run(everything, { first: 1 }, ann);
@@ -222,8 +223,8 @@ describe("a user's recordings", () => {
       );
       expect(page.me.records.edges).toHaveLength(first);
       expect(page.me.records.edges[0].node.few).toHaveLength(2);
-      // Who is asking, the page's ids, its records, their waveforms, the count.
-      expect(statements).toHaveLength(5);
+      // Who is asking, the page's ids, its records, their waveforms, their links, the count.
+      expect(statements).toHaveLength(6);
     }
   });
 

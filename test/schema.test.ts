@@ -1,12 +1,30 @@
 import { describe, expect, it } from "@jest/globals";
-import { isEnumType, isInputObjectType, isInterfaceType, isIntrospectionType, isObjectType } from "graphql";
+import {
+  isEnumType,
+  isInputObjectType,
+  isInterfaceType,
+  isIntrospectionType,
+  isObjectType,
+  type GraphQLEnumType,
+} from "graphql";
 import { readFile } from "node:fs/promises";
-import { printSdl, schemaFile } from "../src/graphql/emit-schema.ts";
+import { errorCodes } from "../src/errors.ts";
+import { errorPageFile, printSdl, schemaFile } from "../src/graphql/emit-schema.ts";
+import { printErrorPage } from "../src/graphql/error-page.ts";
 import { createSchema } from "../src/graphql/schema.ts";
 
 describe("the schema", () => {
   it("is the committed one; run npm run schema after a change", async () => {
     expect(printSdl(await createSchema())).toBe(await readFile(schemaFile, "utf8"));
+  });
+
+  it("goes with a page of error codes that is current, too", async () => {
+    expect(printErrorPage()).toBe(await readFile(errorPageFile, "utf8"));
+  });
+
+  it("has every error code of the service", async () => {
+    const codes = (await createSchema()).getType("ErrorCode") as GraphQLEnumType;
+    expect(codes.getValues().map(({ name }) => name)).toEqual(expect.arrayContaining(Object.keys(errorCodes)));
   });
 
   it("describes every type, field, argument and value", async () => {

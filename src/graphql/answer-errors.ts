@@ -2,19 +2,11 @@ import type { ApolloServerPlugin } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
 import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError } from "graphql";
 import { isDatabaseUnavailable } from "../database/database.ts";
-import { ServiceError } from "../errors.ts";
+import { operationErrorCodes, ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
 
 /** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
-const requestErrorCodes = new Set<unknown>([
-  "BAD_REQUEST",
-  "BAD_USER_INPUT",
-  "GRAPHQL_PARSE_FAILED",
-  "GRAPHQL_VALIDATION_FAILED",
-  "OPERATION_RESOLUTION_FAILURE",
-  "PERSISTED_QUERY_NOT_FOUND",
-  "PERSISTED_QUERY_NOT_SUPPORTED",
-]);
+const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...Object.keys(operationErrorCodes)]);
 
 /**
  * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, and

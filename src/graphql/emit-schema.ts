@@ -1,10 +1,14 @@
 import { lexicographicSortSchema, printSchema, type GraphQLSchema } from "graphql";
 import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { printErrorPage } from "./error-page.ts";
 import { createSchema } from "./schema.ts";
 
 /** The committed SDL of the API. */
 export const schemaFile = new URL("../../../schema/schema.graphql", import.meta.url);
+
+/** The page that explains the error codes. */
+export const errorPageFile = new URL("../../../docs/errors.md", import.meta.url);
 
 /** The schema in the definition language, in a stable order. */
 export function printSdl(schema: GraphQLSchema): string {
@@ -13,4 +17,5 @@ export function printSdl(schema: GraphQLSchema): string {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await writeFile(schemaFile, printSdl(await createSchema()));
+  await writeFile(errorPageFile, printErrorPage());
 }

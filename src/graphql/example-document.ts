@@ -22,12 +22,20 @@ mutation UploadRecord($file: Upload!) {
   }
 }
 
-# 3. Who am I?
+# 3. Who am I, and what do I have?
 query Me {
   me {
     id
     name
     createdAt
+    records(first: 20) {
+      totalCount
+      nodes {
+        id
+        title
+        url
+      }
+    }
   }
 }
 `;

@@ -1,5 +1,5 @@
 import "reflect-metadata";
-import type { GraphQLSchema } from "graphql";
+import { GraphQLSchema } from "graphql";
 import { buildSchema } from "type-graphql";
 import { RecordConnectionResolver, RecordLibraryResolver } from "../record/record-library.resolver.ts";
 import { RecordResolver } from "../record/record.resolver.ts";
@@ -7,12 +7,13 @@ import { LinkResolver, SharingResolver } from "../record/sharing.resolver.ts";
 import { UsageResolver } from "../record/usage.resolver.ts";
 import { AccountResolver } from "../user/account.resolver.ts";
 import { UserResolver } from "../user/user.resolver.ts";
+import { errorCodeEnum } from "./error-code.type.ts";
 import { NodeResolver } from "./node.resolver.ts";
 
 /** The API's schema. Without resolvers it can be printed but not executed. */
 export async function createSchema(resolvers: readonly object[] = []): Promise<GraphQLSchema> {
   const instances = new Map(resolvers.map((resolver) => [resolver.constructor, resolver]));
-  return await buildSchema({
+  const schema = await buildSchema({
     resolvers: [
       UserResolver,
       AccountResolver,
@@ -27,4 +28,7 @@ export async function createSchema(resolvers: readonly object[] = []): Promise<G
     container: { get: (type) => instances.get(type) },
     validate: false,
   });
+  // No field has this type, so the schema has to be told of it.
+  const { types, ...config } = schema.toConfig();
+  return new GraphQLSchema({ ...config, types: [...types, errorCodeEnum] });
 }

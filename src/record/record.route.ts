@@ -134,11 +134,13 @@ async function openPlainLink(
   return { row, headers: { vary: "Authorization" }, cacheControl: closable };
 }
 
-/** Whether the header holds a token of this user. A wrong one is no error of its own: it opens no more than none. */
+/** Whether the header holds a token of this user that allows to read. A wrong one is no error of its own: it opens no more than none. */
 async function speaksFor(pool: Pool, userId: number, authorization: string | undefined): Promise<boolean> {
   try {
     const token = bearerToken(authorization);
-    return token !== undefined && (await authenticateUser(pool, token)).id === userId;
+    if (token === undefined) return false;
+    const { id, scopes } = await authenticateUser(pool, token);
+    return id === userId && scopes.includes("READ");
   } catch (error) {
     if (error instanceof ServiceError && error.code === "UNAUTHENTICATED") return false;
     throw error;

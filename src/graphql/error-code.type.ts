@@ -1,0 +1,20 @@
+import { GraphQLEnumType } from "graphql";
+import { errorCodes, operationErrorCodes } from "../errors.ts";
+
+/** Every code that an error of the API can have, ours first, with status, meaning and advice. */
+export const documentedErrorCodes = Object.entries({ ...errorCodes, ...operationErrorCodes }).map(
+  ([code, [status, meaning, advice]]) => ({ code, status, meaning, advice }),
+);
+
+/** The codes as a type of the schema, so that clients can be generated with them. */
+export const errorCodeEnum = new GraphQLEnumType({
+  name: "ErrorCode",
+  description:
+    "What `extensions.code` of an error says. New codes may come: treat one that is unknown by its HTTP status.",
+  values: Object.fromEntries(
+    documentedErrorCodes.map(({ code, status, meaning, advice }) => [
+      code,
+      { value: code, description: `${meaning} ${advice} HTTP status ${status}.` },
+    ]),
+  ),
+});
