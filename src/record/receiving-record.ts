@@ -54,7 +54,8 @@ export interface BegunUpload {
 
 /**
  * Makes the row that an upload's chunks belong to, unless the user's quota is used up or the idempotency key is taken.
- * Nobody sees it before it is ready.
+ * Nobody sees it before it is ready, so its commit does not wait for the disk: the log is written in order, and the
+ * commit that makes the record ready waits for all of it.
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
 export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota): Promise<BegunUpload> {
@@ -66,7 +67,8 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
        insert into audio_record
          (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility, idempotency_key, request_bytes)
        select $7, $1, 'receiving', now() + make_interval(secs => $8), '', $9, $10, $11, $12, $13
-       from verdict where exceeded is null and not exists (select from earlier)
+       from verdict cross join set_config('synchronous_commit', 'off', true)
+       where exceeded is null and not exists (select from earlier)
        on conflict (owner_id, idempotency_key) where idempotency_key is not null do nothing
        returning id
      )
