@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
@@ -11,12 +12,13 @@ export interface ServiceProcess extends AsyncDisposable {
   readonly secondsToReady: number;
 }
 
-const mainScript = join(import.meta.dirname, "../../src/main.js");
+const project = join(import.meta.dirname, "../../..");
 
 /** Starts the compiled service with its defaults, but for these settings, on a free port. */
 export async function startServiceProcess(settings: Readonly<Record<string, string>>): Promise<ServiceProcess> {
   const started = performance.now();
-  const child = spawn(process.execPath, [mainScript], {
+  const child = spawn(process.execPath, await startArguments(), {
+    cwd: project,
     env: { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: "0", ...settings },
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -34,6 +36,16 @@ export async function startServiceProcess(settings: Readonly<Record<string, stri
       await ended;
     },
   };
+}
+
+/** What `npm start` gives to Node once the service is built. */
+async function startArguments(): Promise<string[]> {
+  const { scripts } = JSON.parse(await readFile(join(project, "package.json"), "utf8")) as {
+    scripts: { start: string };
+  };
+  const command = /\bnode (.+)$/.exec(scripts.start)?.[1];
+  if (command === undefined) throw new Error("package.json does not tell how the service is started");
+  return command.split(" ");
 }
 
 /** Reads the address from what the service says when it listens; what it logs afterwards is read and dropped. */
