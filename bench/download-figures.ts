@@ -17,12 +17,8 @@ export async function downloadFigures(bench: Workbench): Promise<Figure[]> {
   const runs = bench.quick ? 9 : 15;
   const url = await storeRecord(bench, minutes * 60);
   const mp3 = join(bench.folder, "served.mp3");
-  await using fresh = await bench.startService();
-  const freshUrl = relocated(url, fresh.url);
-  const idleBytes = await residentBytes(fresh.pid);
-  await forgetPeak(fresh.pid);
-  await download(freshUrl);
-  const oneClientBytes = (await peakResidentBytes(fresh.pid)) - idleBytes;
+  const oneClientBytes = await peakOverIdleBytes(bench, url, 1);
+  const eightClientsBytes = await peakOverIdleBytes(bench, url, 8);
 
   await using service = await bench.startService();
   const link = relocated(url, service.url);
@@ -52,10 +48,7 @@ export async function downloadFigures(bench: Workbench): Promise<Figure[]> {
     middleMs.push((await download(link, { start: middle, end: middle + rangeBytes - 1 })).seconds * 1000);
   }
 
-  const idleForEight = await residentBytes(service.pid);
-  await forgetPeak(service.pid);
   const eightSeconds = await secondsFor(8, 8, async () => await download(link));
-  const eightClientsBytes = (await peakResidentBytes(service.pid)) - idleForEight;
 
   const what = `download of ${minutes} min (${(whole.length / megabyte).toFixed(0)} MB)`;
   const speed = median(speeds.get(link)!);
@@ -94,6 +87,16 @@ export async function downloadFigures(bench: Workbench): Promise<Figure[]> {
       goal: { of: "value", atMost: 64 },
     },
   ];
+}
+
+/** What the first downloads of a service that has done nothing before add to its memory. */
+async function peakOverIdleBytes(bench: Workbench, url: string, clients: number): Promise<number> {
+  await using service = await bench.startService();
+  const link = relocated(url, service.url);
+  const idleBytes = await residentBytes(service.pid);
+  await forgetPeak(service.pid);
+  await secondsFor(clients, clients, async () => await download(link));
+  return (await peakResidentBytes(service.pid)) - idleBytes;
 }
 
 /** Uploads a recording and returns its link. */
