@@ -431,7 +431,7 @@ function blocksOf(
     const bits = codec === "ms-adpcm" ? 4 : (stated.bits ?? 0);
     if (codec === "ima-adpcm" && !isImaDepth(bits)) throw unsupported(`IMA ADPCM of ${bits} bits a sample`);
     const framesPerBlock = framesInBlock({ codec, channels, bitsPerSample: bits }, stated.blockAlign);
-    if (framesPerBlock < 2) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, too small for any sound`);
+    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which hold no sound`);
     return { bitsPerSample: bits, containerBits: bits, blockAlign: stated.blockAlign, framesPerBlock };
   }
   const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
