@@ -50,6 +50,10 @@ describe("an upload comes back with each of its samples and none besides", () =>
     ["96 kHz, resampled", { format: { ...cd, sampleRateHz: 96_000 }, samples: 60_001, mp3RateHz: 48_000 }],
     ["37 kHz, resampled", { format: { ...cd, sampleRateHz: 37_000 }, samples: 30_001, mp3RateHz: 44_100 }],
     ["384 kHz, resampled", { format: { ...cd, sampleRateHz: 384_000 }, samples: 200_001, mp3RateHz: 48_000 }],
+    ["2 kHz, short", { format: { ...cd, channels: 1, sampleRateHz: 2000 }, samples: 1401, mp3RateHz: 8000 }],
+    ["one sample of 2 kHz", { format: { ...cd, channels: 1, sampleRateHz: 2000 }, samples: 1, mp3RateHz: 8000 }],
+    ["two samples of 7.35 kHz", { format: { ...cd, sampleRateHz: 7350 }, samples: 2, mp3RateHz: 8000 }],
+    ["five samples of 384 kHz", { format: { ...cd, sampleRateHz: 384_000 }, samples: 5, mp3RateHz: 48_000 }],
     ["2 kHz, resampled", { format: { ...cd, channels: 1, sampleRateHz: 2000 }, samples: 3001, mp3RateHz: 8000 }],
   ])("from %s", async (_, { format, samples, mp3RateHz = format.sampleRateHz!, file }) => {
     const rateHz = format.sampleRateHz!;
@@ -108,7 +112,7 @@ function encoded(sound: Float64Array, { bits = 16, channels = 1, tag }: FormatOp
 function lagOf(wanted: Float64Array, decoded: Float32Array): number {
   const reach = wanted.length > 2000 ? 700 : 0;
   let best = { lag: NaN, difference: Infinity };
-  for (let lag = -reach; lag <= reach; lag++) {
+  for (let lag = 0 - reach; lag <= reach; lag++) {
     let difference = 0;
     for (let i = reach; i < wanted.length - reach; i += 3) difference += abs(wanted[i]! - decoded[i + lag]!);
     if (difference < best.difference) best = { lag, difference };

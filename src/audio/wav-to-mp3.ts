@@ -3,7 +3,7 @@ import { ServiceError } from "../errors.ts";
 import type { EncoderPool } from "./encoder-pool.ts";
 import { id3Tag } from "./id3-tag.ts";
 import { replayGainDb } from "./loudness.ts";
-import { encodeMp3, mp3BitrateFor, mp3RateFor, type EncodedSound } from "./mp3-encoder.ts";
+import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./mp3-encoder.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
 import { SoundMeter, type SoundFacts } from "./sound-meter.ts";
@@ -87,8 +87,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   const meter = new SoundMeter(pcm, largestSampleOf(wav.format));
   const index = new Mp3Index();
   let samples = 0;
-  let around = { before: 0, after: 0 };
-  let encoded: EncodedSound | undefined;
+  let silenceBefore = 0;
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
     const toPcm = wavToPcm(wav.format);
@@ -101,11 +100,13 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     }
   }
 
+  /** So many samples of the source in samples of the MP3, not rounded. */
+  const mp3Samples = (sourceSamples: number): number => (sourceSamples * mp3.sampleRateHz) / pcm.sampleRateHz;
+
   /** The sound, with silence around it if it is too short for decoders to recognise the MP3. */
   async function* recognisableSound(): AsyncGenerator<Buffer, void, undefined> {
-    const silence = (mp3Samples: number) =>
-      Buffer.alloc(Math.round((mp3Samples * pcm.sampleRateHz) / mp3.sampleRateHz) * bytesPerPcmFrame(pcm));
-    const enough = silence(shortSoundSamples).length;
+    const frameBytes = bytesPerPcmFrame(pcm);
+    const enough = Math.round(shortSoundSamples / mp3Samples(1)) * frameBytes;
     let held: Buffer[] | undefined = [];
     let heldBytes = 0;
     for await (const bytes of sound()) {
@@ -120,13 +121,15 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       held = undefined;
     }
     if (!held || heldBytes === 0) return;
-    around = silenceAround(shortSoundSamples - 1);
-    yield* [silence(around.before), ...held, silence(around.after)];
+    const { before, after } = silenceAround(shortSoundSamples - 1);
+    const leading = leadingSilence(before, mp3Samples(1), mp3Samples(heldBytes / frameBytes));
+    silenceBefore = Math.round(mp3Samples(leading));
+    yield* [Buffer.alloc(leading * frameBytes), ...held, Buffer.alloc(Math.round(after / mp3Samples(1)) * frameBytes)];
   }
 
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
     using place = await encoders.acquire(signal);
-    encoded = yield* encodeMp3(place, recognisableSound(), pcm, mp3, signal);
+    yield* encodeMp3(place, recognisableSound(), pcm, mp3, signal);
   }
 
   async function* frames(): AsyncGenerator<Buffer, void, undefined> {
@@ -165,11 +168,27 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       peak: measured.samplePeak,
     };
     const tag = id3Tag({ ...texts, title, durationSeconds: samples / pcm.sampleRateHz, ...level });
-    const mp3Samples = encoded!.samples - around.before - around.after;
-    return Buffer.concat([tag, infoFrame(index, { samples: mp3Samples, silenceBefore: around.before, ...level })]);
+    return Buffer.concat([
+      tag,
+      infoFrame(index, { samples: Math.round(mp3Samples(samples)), silenceBefore, ...level }),
+    ]);
   };
 
   return { frames, facts, head };
+}
+
+/**
+ * Silence before a short sound, in samples of the source, that lasts as nearly a whole number of the MP3's samples as
+ * can be: of those there are `ratio` for each of the source's. It lasts `before` of them or a little less, so that the
+ * sound still reaches beyond the end of that frame.
+ */
+function leadingSilence(before: number, ratio: number, mp3Samples: number): number {
+  const offBy = (silence: number): number => Math.abs(silence * ratio - Math.round(silence * ratio));
+  let best = Math.floor(before / ratio);
+  for (let silence = best; before - silence * ratio < Math.min(mp3Samples, 576); silence--) {
+    if (offBy(silence) < offBy(best) - 1e-9) best = silence;
+  }
+  return best;
 }
 
 /** The MP3's sample rate and bit rate for this sound. */
