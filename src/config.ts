@@ -48,6 +48,8 @@ export interface Config {
   readonly maxNewUsersPerHour: number;
   /** Uploads for each user within an hour; 0: no limit. */
   readonly maxUploadsPerHour: number;
+  /** Uploads from each client address within an hour; 0: no limit. */
+  readonly maxUploadsPerAddress: number;
 
   /** What each user's recordings may take up, unless the user's row says otherwise. */
   readonly quota: Quota;
@@ -141,6 +143,7 @@ export function readConfig(env: Env): Config {
     shutdownGraceSeconds: integer("SHUTDOWN_GRACE_SECONDS", 30, 0, 3600),
     maxNewUsersPerHour: integer("MAX_NEW_USERS_PER_HOUR", production ? 60 : 0, 0, 1_000_000),
     maxUploadsPerHour: integer("MAX_UPLOADS_PER_HOUR", production ? 600 : 0, 0, 1_000_000),
+    maxUploadsPerAddress: integer("MAX_UPLOADS_PER_CLIENT", production ? 6000 : 0, 0, 10_000_000),
     quota: {
       bytes: integer("QUOTA_BYTES", 0, 0, 2 ** 50),
       seconds: integer("QUOTA_SECONDS", 0, 0, 2 ** 40),

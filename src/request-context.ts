@@ -26,4 +26,9 @@ export interface RequestContext {
   readOnly(): void;
   /** Like {@link caller}, for credentials given as arguments. */
   authenticate(userId: string, token: string): Promise<Caller>;
+  /**
+   * Asks, once for each user, whether there is room for one more upload.
+   * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED
+   */
+  admitUpload(owner: Caller): Promise<void>;
 }

@@ -1,3 +1,4 @@
+import type { FastifyInstance } from "fastify";
 import { EncoderPool } from "./audio/encoder-pool.ts";
 import { findFfmpeg, type Ffmpeg } from "./audio/ffmpeg.ts";
 import type { Config } from "./config.ts";
@@ -8,6 +9,7 @@ import { createSchema } from "./graphql/schema.ts";
 import { NodeResolver } from "./graphql/node.resolver.ts";
 import { createApp } from "./http/app.ts";
 import { healthRoutes } from "./http/health.route.ts";
+import { RateLimiter } from "./limits/rate-limiter.ts";
 import type { Logger } from "./logger.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
@@ -49,24 +51,50 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const encoders = opening.use(new EncoderPool({ ffmpeg, lanes: config.encoders }));
   const leases = opening.use(new UploadLeases(database.pool, logger));
   const slots = new UploadSlots(config);
-  const uploader = new RecordUploader({ pool: database.pool, encoders, slots, leases, config });
+  const uploader = new RecordUploader({
+    pool: database.pool,
+    encoders,
+    slots,
+    leases,
+    uploadsOfUser: new RateLimiter(database.pool, {
+      name: "upload:user",
+      what: "uploads by this user",
+      perHour: config.maxUploadsPerHour,
+    }),
+    uploadsFromAddress: new RateLimiter(database.pool, {
+      name: "upload:address",
+      what: "uploads from this address",
+      perHour: config.maxUploadsPerAddress,
+    }),
+    config,
+  });
   await leases.sweep();
 
-  const app = await createApp(config, logger);
+  const stopping = new AbortController();
+  const app = await createApp(config, logger, stopping.signal);
   opening.defer(async () => await app.close());
-  let stopping = false;
   healthRoutes(app, {
-    service: async () => (stopping ? "stopping" : undefined),
-    database: async () => await databaseFault(database),
-    ffmpeg: async () =>
-      await findFfmpeg(config.ffmpegPath).then(
-        () => undefined,
-        () => "ffmpeg cannot be used",
-      ),
+    service: { check: async () => (stopping.signal.aborted ? "stopping" : undefined), validSeconds: 0 },
+    database: { check: async () => await databaseFault(database), validSeconds: 1 },
+    ffmpeg: {
+      check: async () =>
+        await findFfmpeg(config.ffmpegPath).then(
+          () => undefined,
+          () => "ffmpeg cannot be used",
+        ),
+      validSeconds: 30,
+    },
   });
   recordRoute(app, { pool: database.pool, config });
   const schema = await createSchema([
-    new UserResolver(database.pool),
+    new UserResolver(
+      database.pool,
+      new RateLimiter(database.pool, {
+        name: "new-user:address",
+        what: "new users from this address",
+        perHour: config.maxNewUsersPerHour,
+      }),
+    ),
     new AccountResolver(database.pool),
     new RecordResolver(uploader),
     new UsageResolver(database.pool, config.quota),
@@ -77,7 +105,15 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new NodeResolver(),
   ]);
   await app.register(
-    async (scope) => await graphqlRoute(scope, { schema, em: database.em, pool: database.pool, config }),
+    async (scope) =>
+      await graphqlRoute(scope, {
+        schema,
+        em: database.em,
+        pool: database.pool,
+        uploader,
+        stopping: stopping.signal,
+        config,
+      }),
   );
 
   await app.listen({ host: config.host, port: config.port }).catch((cause: unknown) => {
@@ -85,8 +121,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   });
   const address = app.server.address();
   opening.defer(async () => {
-    stopping = true;
+    stopping.abort();
+    const graceEndsAt = performance.now() + config.shutdownGraceSeconds * 1000;
     await uploader.drain(config.shutdownGraceSeconds);
+    await closeBy(app, graceEndsAt);
   });
   const open = opening.move();
   return {
@@ -106,6 +144,13 @@ function whyNotListening({ host, port }: Config, cause: unknown): string {
   if (code === "EADDRINUSE") return `Port ${port} is used by another program: stop it, or set PORT to another one.`;
   if (code === "EACCES") return `Port ${port} is for privileged programs only: set PORT to one above 1023.`;
   return `HOST ${host} cannot be listened on (${String(code ?? cause)}).`;
+}
+
+/** Closes the server; answers that are still on their way at that time, and a second from now, are cut off. */
+async function closeBy(app: FastifyInstance, time: number): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), Math.max(1000, time - performance.now()));
+  await app.close();
+  clearTimeout(timer);
 }
 
 async function databaseFault(database: Database): Promise<string | undefined> {

@@ -98,7 +98,7 @@ describe("uploadRecord", () => {
     ["an id that is no number", { userId: "zero", token: "bob" }, 401, "UNAUTHENTICATED"],
     ["only an id", { userId: "ann", token: null }, 400, "BAD_USER_INPUT"],
     ["only a token", { userId: null, token: "bob" }, 400, "BAD_USER_INPUT"],
-    ["a token that is no UUID", { userId: "ann", token: "nonsense" }, 400, "BAD_USER_INPUT"],
+    ["a token that is no UUID", { userId: "ann", token: "nonsense" }, 401, "UNAUTHENTICATED"],
   ])("refuses %s in the arguments", async (_what, given, status, code) => {
     const bob = await client.createUser("Bob");
     const userId = given.userId === "ann" ? ann.id : given.userId;

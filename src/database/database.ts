@@ -1,6 +1,7 @@
 import { MikroORM, type SqlEntityManager } from "@mikro-orm/postgresql";
 import { Client, type Pool, type PoolClient } from "pg";
 import type { Logger } from "../logger.ts";
+import { migrations } from "./migrations/index.ts";
 import { ormOptions } from "./orm-options.ts";
 
 /** The open database. */
@@ -17,7 +18,7 @@ export interface Database extends AsyncDisposable {
 
 /** Seconds after which an unreachable or silent server counts as unavailable. */
 const connectSeconds = 5;
-const statementSeconds = 30;
+const statementSeconds = 10;
 
 /** Any number, the same in every replica: who holds this advisory lock applies the migrations. */
 const migrationLock = 7_263_501;
@@ -45,7 +46,11 @@ export async function openDatabase(url: string, poolSize: number, logger: Logger
     em: orm.em,
     pool,
     version,
-    isMigrated: async () => (await orm.migrator.getPending()).length === 0,
+    isMigrated: async () => {
+      const { rows } = await pool.query<{ name: string }>("select name from schema_migration");
+      const applied = new Set(rows.map(({ name }) => name));
+      return migrations.every(({ name }) => applied.has(name));
+    },
     [Symbol.asyncDispose]: async () => await orm.close(true),
   };
 }
@@ -100,7 +105,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     const code = "code" in cause && cause.code;
     if (typeof code === "string" && (unavailableStates.test(code) || unavailableErrors.has(code))) return true;
-    if (/^(Connection terminated|timeout exceeded when trying to connect|Query read timeout)/.test(cause.message)) {
+    if (
+      /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Query read timeout)/.test(
+        cause.message,
+      )
+    ) {
       return true;
     }
   }

@@ -1,5 +1,6 @@
 import { Migrator } from "@mikro-orm/migrations";
 import { defineConfig } from "@mikro-orm/postgresql";
+import { RateLimit } from "../limits/rate-limit.entity.ts";
 import { AudioRecord, Mp3Chunk } from "../record/record.entity.ts";
 import { ShareLink } from "../record/share-link.entity.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
@@ -9,7 +10,7 @@ import { migrations } from "./migrations/index.ts";
 export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
     clientUrl: databaseUrl,
-    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink],
+    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit],
     extensions: [Migrator],
     forceUtcTimezone: true,
     pool: { min: 0, max: poolSize },

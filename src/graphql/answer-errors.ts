@@ -4,6 +4,7 @@ import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError
 import { isDatabaseUnavailable } from "../database/database.ts";
 import { operationErrorCodes, ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
+import { queryLimits, tooComplex } from "./query-limits-rule.ts";
 
 /** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
 const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...Object.keys(operationErrorCodes)]);
@@ -26,6 +27,13 @@ export function toServiceError(error: unknown, requestId: string): ServiceError 
   return new ServiceError("INTERNAL_SERVER_ERROR", "Internal server error.", { requestId }, { cause: error });
 }
 
+/** Writes a refusal down by its code, and a fault with its cause. */
+export function logFailure(logger: RequestContext["logger"], failure: ServiceError): void {
+  const { code, status, cause } = failure;
+  if (status < 500 || (cause === undefined && status === 503)) logger.info({ code }, "request refused");
+  else logger.error({ err: cause ?? failure, code }, "request failed");
+}
+
 /** A failure in the form of a GraphQL error. */
 export function toFormattedError(error: ServiceError): GraphQLFormattedError {
   return { message: error.message, extensions: { code: error.code, ...error.details } };
@@ -38,10 +46,7 @@ export const answerErrors: ApolloServerPlugin<RequestContext> = {
       if (!errors || response.body.kind !== "single") return;
       const result: FormattedExecutionResult = response.body.singleResult;
       const answers = errors.map((error) => answerOf(error, requestId));
-      for (const { failure } of answers) {
-        if (failure && failure.status >= 500)
-          logger.error({ err: failure.cause ?? failure, code: failure.code }, "request failed");
-      }
+      for (const { failure } of answers) if (failure) logFailure(logger, failure);
       result.errors = answers.map(({ formatted }) => formatted);
       const failure = answers.find((answer) => answer.failure)?.failure;
       // With some data the answer is a success with remarks: GraphQL over HTTP wants a 2xx for it.
@@ -59,8 +64,13 @@ function answerOf(
   error: GraphQLError,
   requestId: string,
 ): { formatted: GraphQLFormattedError; failure?: ServiceError } {
-  const cause = unwrapResolverError(error);
+  const cause = error.originalError instanceof ServiceError ? error.originalError : unwrapResolverError(error);
   const code = error.extensions.code ?? "GRAPHQL_VALIDATION_FAILED";
+  if (code === "GRAPHQL_PARSE_FAILED" && /more that \d+ tokens/.test(error.message)) {
+    const { maxTokens } = queryLimits;
+    const failure = tooComplex(`The document may have at most ${maxTokens} tokens.`, { maxTokens });
+    return { failure, formatted: toFormattedError(failure) };
+  }
   if (cause === error && requestErrorCodes.has(code)) {
     return {
       formatted: { ...error.toJSON(), extensions: { code } },

@@ -9,6 +9,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
 import type { Config } from "../config.ts";
 import { closeAfterEarlyAnswer } from "../http/early-answer.ts";
+import { shuttingDown, type RecordUploader } from "../record/upload-record.ts";
 import type { RequestContext } from "../request-context.ts";
 import { authenticateUser, bearerToken, requireScope, type Caller } from "../user/authenticate-user.ts";
 import type { TokenScope } from "../user/user.entity.ts";
@@ -22,6 +23,8 @@ import {
   type GraphQLRequestBody,
   type MultipartLimits,
 } from "./multipart-request.ts";
+import { queryLimits, queryLimitsRule } from "./query-limits-rule.ts";
+import { uploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
 
 type GraphqlConfig = Pick<
@@ -34,21 +37,26 @@ interface GraphqlDependencies {
   readonly schema: GraphQLSchema;
   readonly em: SqlEntityManager;
   readonly pool: Pool;
+  readonly uploader: RecordUploader;
+  /** Aborted when the service begins to stop: nothing new is begun then. */
+  readonly stopping: AbortSignal;
   readonly config: GraphqlConfig;
 }
 
 /** To be registered in a scope of its own: `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers where it is switched on. */
 export async function graphqlRoute(
   app: FastifyInstance,
-  { schema, em, pool, config }: GraphqlDependencies,
+  { schema, em, pool, uploader, stopping, config }: GraphqlDependencies,
 ): Promise<void> {
   const apollo = new ApolloServer<RequestContext>({
     schema,
     introspection: config.introspection,
     includeStacktraceInErrorResponses: false,
     stopOnTerminationSignals: false,
-    validationRules: [uploadOnceRule],
-    plugins: [landingPage(config), scopeOfOperation, answerErrors],
+    hideSchemaDetailsFromClientErrors: !config.introspection,
+    parseOptions: { maxTokens: queryLimits.maxTokens },
+    validationRules: [uploadOnceRule, queryLimitsRule(queryLimits)],
+    plugins: [landingPage(config), scopeOfOperation, refuseMutationsWhen(stopping), answerErrors],
   });
   await apollo.start();
   app.addHook("onClose", async () => await apollo.stop());
@@ -73,8 +81,13 @@ export async function graphqlRoute(
     url: "/graphql",
     ...(config.sandbox && { helmet: sandboxHeaders }),
     handler: async (request, reply) => {
-      const context = createContext(request, reply, em, pool, config);
-      const uploadBody = isMultipart(request) ? await readUpload(request, reply, context, limits) : undefined;
+      const context = createContext(request, reply, { em, pool, uploader, config });
+      const multipart = isMultipart(request);
+      if (multipart) {
+        closeAfterEarlyAnswer(request.raw, reply.raw);
+        if (stopping.aborted) throw shuttingDown();
+      }
+      const uploadBody = multipart ? await readUpload(request, reply, context, limits) : undefined;
       const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
         httpGraphQLRequest: {
           method: request.method,
@@ -94,15 +107,16 @@ export async function graphqlRoute(
 function createContext(
   request: FastifyRequest,
   reply: FastifyReply,
-  em: SqlEntityManager,
-  pool: Pool,
-  config: GraphqlConfig,
+  { em, pool, uploader, config }: Pick<GraphqlDependencies, "em" | "pool" | "uploader" | "config">,
 ): RequestContext {
   const gone = new AbortController();
   reply.raw.once("close", () => {
-    if (!reply.raw.writableFinished) gone.abort();
+    if (reply.raw.writableFinished) return;
+    gone.abort(new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before its answer."));
   });
   let caller: Promise<Caller> | undefined;
+  const callers = new Map<string, Promise<Caller>>();
+  const admissions = new Map<number, Promise<void>>();
   let fork: SqlEntityManager | undefined;
   let scope: TokenScope = "WRITE";
   const allowed = (user: Caller): Caller => {
@@ -111,7 +125,9 @@ function createContext(
   };
   return {
     requestId: request.id,
-    logger: request.log,
+    get logger() {
+      return request.log;
+    },
     // Made when first used: many requests need none.
     get em() {
       return (fork ??= em.fork());
@@ -123,7 +139,13 @@ function createContext(
     clientAddress: request.ip,
     readOnly: () => void (scope = "READ"),
     caller: async () => allowed(await (caller ??= callerOf(pool, request))),
-    authenticate: async (userId, token) => allowed(await authenticateUser(pool, token, userId)),
+    authenticate: async (userId, token) =>
+      await once(callers, `${userId} ${token}`, async () => {
+        const user = allowed(await authenticateUser(pool, token, userId));
+        logWithUser(request, user);
+        return user;
+      }),
+    admitUpload: async (owner) => await once(admissions, owner.id, async () => await uploader.admit(owner, request.ip)),
   };
 }
 
@@ -136,13 +158,24 @@ const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
   }),
 };
 
+async function once<K, V>(results: Map<K, Promise<V>>, key: K, find: () => Promise<V>): Promise<V> {
+  const result = results.get(key) ?? find();
+  results.set(key, result);
+  return await result;
+}
+
+/** From here on every line of this request says whose it is. */
+function logWithUser(request: FastifyRequest, { id }: Caller): void {
+  request.log = request.log.child({ user: id });
+}
+
 function isMultipart({ headers }: FastifyRequest): boolean {
   return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");
 }
 
 /**
  * Reads a multipart request up to its file. Whatever can be refused without the file is refused before it is read:
- * a missing header, a body too large, a token that is not valid.
+ * a missing header, a body too large, a token that is not valid, an upload that there is no room for.
  */
 async function readUpload(
   request: FastifyRequest,
@@ -152,8 +185,16 @@ async function readUpload(
 ): Promise<GraphQLRequestBody> {
   requirePreflightHeader(request.headers);
   refuseByLength(request.headers, limits);
-  if (request.headers.authorization) await context.caller();
-  const body = await readMultipartRequest(request.raw, reply.raw, limits);
+  if (request.headers.authorization) await context.admitUpload(await context.caller());
+  const body = await readMultipartRequest(request.raw, reply.raw, limits, async (operations) => {
+    const credentials = uploadCredentials(operations);
+    if (!credentials) return;
+    const owner =
+      credentials === "from the header"
+        ? await context.caller()
+        : await context.authenticate(credentials.userId, credentials.token);
+    await context.admitUpload(owner);
+  });
   // Apollo refuses members that are there without a value.
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
 }
@@ -164,7 +205,20 @@ async function callerOf(pool: Pool, request: FastifyRequest): Promise<Caller> {
   if (token === undefined) {
     throw new ServiceError("UNAUTHENTICATED", "Send your token in the header: Authorization: Bearer <token>.");
   }
-  return await authenticateUser(pool, token);
+  const user = await authenticateUser(pool, token);
+  logWithUser(request, user);
+  return user;
+}
+
+/** While the service stops, what is stored already may be read, and nothing is begun. */
+function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
+  return {
+    requestDidStart: async () => ({
+      didResolveOperation: async ({ operation }) => {
+        if (stopping.aborted && operation?.operation === OperationTypeNode.MUTATION) throw shuttingDown();
+      },
+    }),
+  };
 }
 
 /** Where the client believes the service to be; the proxy's word for it counts only as far as proxies are trusted. */

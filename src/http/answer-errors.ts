@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { toFormattedError, toServiceError } from "../graphql/answer-errors.ts";
-import { ServiceError, type ErrorCode } from "../errors.ts";
+import { logFailure, toFormattedError, toServiceError } from "../graphql/answer-errors.ts";
+import { ServiceError } from "../errors.ts";
 
 /**
  * Answers whatever a route throws in JSON: `{ "errors": [...] }` on the GraphQL route, as its clients expect, and
@@ -8,9 +8,8 @@ import { ServiceError, type ErrorCode } from "../errors.ts";
  */
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
-    const failure = fromFastify(error) ?? toServiceError(error, request.id);
-    if (failure.status >= 500)
-      request.log.error({ err: failure.cause ?? failure, code: failure.code }, "request failed");
+    const failure = fromFastify(error, app.initialConfig.bodyLimit!) ?? toServiceError(error, request.id);
+    logFailure(request.log, failure);
     return await answerError(request, reply, failure);
   });
   app.setNotFoundHandler(async (request, reply) => {
@@ -36,8 +35,13 @@ export async function answerError(
 }
 
 /** What Fastify itself refuses: bodies too large, not JSON, of another type, and addresses that cannot be decoded. */
-function fromFastify(error: FastifyError | Error): ServiceError | undefined {
+function fromFastify(error: FastifyError | Error, maxBytes: number): ServiceError | undefined {
   if (!("statusCode" in error) || !error.statusCode || error.statusCode >= 500) return undefined;
-  const codes: Record<number, ErrorCode> = { 413: "UPLOAD_TOO_LARGE", 415: "UNSUPPORTED_MEDIA" };
-  return new ServiceError(codes[error.statusCode] ?? "BAD_REQUEST", error.message.replace(/\.?$/, "."));
+  if (error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
+    return new ServiceError("REQUEST_TOO_LARGE", `The request has more than ${maxBytes} bytes.`, { maxBytes });
+  }
+  if (error.statusCode === 415) {
+    return new ServiceError("UNSUPPORTED_MEDIA", "Send application/json, or multipart/form-data for a file.");
+  }
+  return new ServiceError("BAD_REQUEST", "The request's body is not what its headers say, or not JSON.");
 }

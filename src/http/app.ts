@@ -7,9 +7,12 @@ import {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
+import type { Socket } from "node:net";
 import { v4 as uuidv4 } from "uuid";
 import type { Config } from "../config.ts";
-import { answerErrors } from "./answer-errors.ts";
+import { answerError, answerErrors } from "./answer-errors.ts";
+import { closeAfterEarlyAnswer } from "./early-answer.ts";
+import { ServiceError } from "../errors.ts";
 
 /** Largest JSON body of a GraphQL request, in bytes. Files come as multipart and have a limit of their own. */
 const maxBodyBytes = 1024 * 1024;
@@ -28,23 +31,43 @@ class OneLineForEachRequest extends LogController {
 }
 
 /** An HTTP server without routes: limits, security headers, and JSON for every failure. */
-export async function createApp(config: Config, logger: FastifyBaseLogger): Promise<FastifyInstance> {
+export async function createApp(
+  config: Config,
+  logger: FastifyBaseLogger,
+  stopping: AbortSignal,
+): Promise<FastifyInstance> {
   const proxies = config.trustProxy;
+  const patienceMs = config.stallTimeoutSeconds * 1000;
   const app: FastifyInstance = fastify({
     loggerInstance: logger,
     trustProxy: typeof proxies === "number" ? (_address, hop) => hop < proxies : proxies,
     bodyLimit: maxBodyBytes,
     genReqId: () => uuidv4(),
     logController: new OneLineForEachRequest(),
-    // Uploads may take hours; a stalled one is noticed by its own reader.
+    http: { headersTimeout: patienceMs, connectionsCheckingInterval: Math.min(patienceMs, 5000) },
+    // Uploads may take hours; a stalled one is noticed by its own reader, any other body by the hook below.
     requestTimeout: 0,
     keepAliveTimeout: 72_000,
     forceCloseConnections: "idle",
-    return503OnClosing: true,
+    // What arrives on open connections while the service stops is refused by the routes, with a code.
+    return503OnClosing: false,
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
+    clientErrorHandler: answerUnreadable,
+    frameworkErrors: (_error, request, reply) => {
+      void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not a valid one."));
+    },
   });
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);
+    if (stopping.aborted) void reply.header("connection", "close");
+  });
+  app.addHook("preParsing", async ({ raw, headers }, reply) => {
+    if (raw.readableEnded || /^multipart\//i.test(headers["content-type"] ?? "")) return;
+    if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return;
+    closeAfterEarlyAnswer(raw, reply.raw);
+    const timer = setTimeout(() => raw.destroy(), patienceMs);
+    for (const event of ["end", "close"]) raw.once(event, () => clearTimeout(timer));
+    reply.raw.once("close", () => clearTimeout(timer));
   });
   await app.register(fastifyHelmet, {
     contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
@@ -53,4 +76,26 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
   });
   answerErrors(app);
   return app;
+}
+
+/** Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. */
+function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
+  if (socket.writable && error.code !== "ECONNRESET") {
+    const [status, code, message] =
+      error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? ["408 Request Timeout", "REQUEST_TIMEOUT", "The request did not arrive in time."]
+        : error.code === "HPE_HEADER_OVERFLOW"
+          ? ["431 Request Header Fields Too Large", "BAD_REQUEST", "The request's header fields are too large."]
+          : ["400 Bad Request", "BAD_REQUEST", "The request is not valid HTTP."];
+    const body = JSON.stringify({ error: { code, message } });
+    const headers = [
+      "Content-Type: application/json; charset=utf-8",
+      `Content-Length: ${body.length}`,
+      "X-Content-Type-Options: nosniff",
+      "Content-Security-Policy: default-src 'none';frame-ancestors 'none'",
+      "Connection: close",
+    ];
+    socket.write(`HTTP/1.1 ${status}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
+  }
+  socket.destroySoon();
 }

@@ -1,4 +1,5 @@
 import type { FileUpload } from "graphql-upload-minimal";
+import type { Readable } from "node:stream";
 
 /** Longest file name that is kept, in characters. */
 const maxFileNameLength = 255;
@@ -19,20 +20,37 @@ export interface IncomingFile extends Disposable {
 /**
  * Waits for the file's part to begin.
  *
+ * @param signal when it is aborted, waiting and reading end at once with its reason.
  * @throws {ServiceError} as `bytes()` does, when the file does not come.
  */
-export async function openIncomingFile(upload: Promise<FileUpload>): Promise<IncomingFile> {
-  const file = await upload;
-  const stream = file.createReadStream();
+export async function openIncomingFile(upload: Promise<FileUpload>, signal?: AbortSignal): Promise<IncomingFile> {
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => {}); // what is aborted after the file has begun is told by its stream
+  let stream: Readable | undefined;
+  const onAbort = () => {
+    aborted.reject(signal?.reason);
+    stream?.destroy(toError(signal?.reason));
+  };
+  signal?.throwIfAborted();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const file = await Promise.race([upload, aborted.promise]);
+  stream = file.createReadStream();
+  stream.on("error", () => {}); // told to whoever reads
+  const source = stream;
   return {
     fileName: cleanFileName(file.filename),
     async *bytes() {
-      for await (const chunk of stream) yield chunk;
+      for await (const chunk of source) yield chunk;
     },
     [Symbol.dispose]() {
-      stream.destroy();
+      signal?.removeEventListener("abort", onAbort);
+      source.destroy();
     },
   };
+}
+
+function toError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error("Aborted.", { cause: reason });
 }
 
 /** Percent-escapes and foreign charsets bring in what a part header cannot hold and a database cannot store. */

@@ -70,6 +70,7 @@ export class RecordResolver {
     @Ctx() context: RequestContext,
   ): Promise<UploadRecordPayload> {
     const owner = await ownerOf(context, userId, token);
+    await context.admitUpload(owner);
     const options = { title, quality, visibility, idempotencyKey, sourceSha256 };
     const { record, created } = await this.#uploader.upload(owner, file, options, context);
     return { record: toRecordType(record), created };

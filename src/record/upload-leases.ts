@@ -5,6 +5,9 @@ import type { Logger } from "../logger.ts";
 export const leaseSeconds = 90;
 const renewalSeconds = 20;
 
+/** How soon it is tried again to remove what an upload has left while the database was away. */
+const retrySeconds = 2;
+
 /**
  * Keeps the records of running uploads alive and removes those whose upload has died with its process. Every replica
  * does this: the lease in the row, by the database's clock, tells a dead upload from one that is alive elsewhere.
@@ -13,8 +16,12 @@ export class UploadLeases implements AsyncDisposable {
   readonly #pool: Pool;
   readonly #logger: Logger;
   readonly #alive = new Set<string>();
+  readonly #abandoned = new Set<string>();
+  #retry: NodeJS.Timeout | undefined;
   readonly #timer: NodeJS.Timeout;
   #working: Promise<void> = Promise.resolve();
+  /** One that waits for its turn; more of them would do the same again. */
+  #next: Promise<void> | undefined;
 
   constructor(pool: Pool, logger: Logger) {
     this.#pool = pool;
@@ -28,9 +35,19 @@ export class UploadLeases implements AsyncDisposable {
     return { [Symbol.dispose]: () => void this.#alive.delete(recordId) };
   }
 
+  /** Removes what an upload of this process has left, as soon as the database lets it. */
+  abandon(recordId: string): void {
+    this.#abandoned.add(recordId);
+    this.#retry ??= setInterval(() => void this.sweep(), retrySeconds * 1000).unref();
+  }
+
   /** Renews the leases of the uploads that run here, then removes what dead ones have left anywhere. */
   async sweep(): Promise<void> {
-    this.#working = this.#working.then(async () => await this.#renewAndSweep());
+    this.#next ??= this.#working.then(async () => {
+      this.#next = undefined;
+      await this.#renewAndSweep();
+    });
+    this.#working = this.#next;
     await this.#working;
   }
 
@@ -43,9 +60,13 @@ export class UploadLeases implements AsyncDisposable {
           [[...this.#alive], leaseSeconds],
         );
       }
+      const abandoned = [...this.#abandoned];
       const { rowCount } = await this.#pool.query(
-        "delete from audio_record where state = 'receiving' and lease_until < now()",
+        "delete from audio_record where state = 'receiving' and (lease_until < now() or id = any($1))",
+        [abandoned],
       );
+      for (const id of abandoned) this.#abandoned.delete(id);
+      if (this.#abandoned.size === 0) this.#stopRetrying();
       if (rowCount) this.#logger.warn({ records: rowCount }, "removed what dead uploads had left");
     } catch (error) {
       this.#logger.warn({ err: error }, "could not renew the leases of uploads; trying again later");
@@ -54,6 +75,12 @@ export class UploadLeases implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
+    this.#stopRetrying();
     await this.#working;
+  }
+
+  #stopRetrying(): void {
+    clearInterval(this.#retry);
+    this.#retry = undefined;
   }
 }

@@ -7,6 +7,7 @@ import { cleanText } from "../audio/wav-tags.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
+import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { findOwnRecord } from "./find-record.ts";
@@ -61,6 +62,8 @@ interface UploaderDependencies {
   readonly encoders: EncoderPool;
   readonly slots: UploadSlots;
   readonly leases: UploadLeases;
+  readonly uploadsOfUser: RateLimiter;
+  readonly uploadsFromAddress: RateLimiter;
   readonly config: Config;
 }
 
@@ -69,9 +72,22 @@ export class RecordUploader {
   readonly #dependencies: UploaderDependencies;
   readonly #running = new Set<Promise<unknown>>();
   readonly #stop = new AbortController();
+  #draining = false;
 
   constructor(dependencies: UploaderDependencies) {
     this.#dependencies = dependencies;
+  }
+
+  /**
+   * Asks whether there is room for one more upload, before its file is read, and counts it.
+   * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED
+   */
+  async admit(owner: Caller, clientAddress: string): Promise<void> {
+    const { slots, uploadsOfUser, uploadsFromAddress } = this.#dependencies;
+    if (this.#draining) throw shuttingDown();
+    slots.refuseWhenFull(owner.id);
+    await uploadsOfUser.consume(String(owner.id));
+    await uploadsFromAddress.consume(addressKey(clientAddress));
   }
 
   /**
@@ -84,24 +100,25 @@ export class RecordUploader {
     options: UploadOptions,
     context: RequestContext,
   ): Promise<UploadedRecord> {
+    if (this.#draining) throw shuttingDown();
     const work = this.#upload(owner, file, options, context);
+    this.#track(work);
+    return await work;
+  }
+
+  /** Keeps the service from stopping before the work is done. */
+  #track(work: Promise<unknown>): void {
     const settled = work.then(
-      () => undefined,
-      () => undefined,
+      () => void this.#running.delete(settled),
+      () => void this.#running.delete(settled),
     );
     this.#running.add(settled);
-    try {
-      return await work;
-    } finally {
-      this.#running.delete(settled);
-    }
   }
 
   /** Waits for the uploads that are under way, and after the grace period cancels those that are left. */
   async drain(graceSeconds: number): Promise<void> {
-    const timer = setTimeout(() => {
-      this.#stop.abort(new ServiceError("SHUTTING_DOWN", "The service is stopping; send the file again in a moment."));
-    }, graceSeconds * 1000);
+    this.#draining = true;
+    const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceSeconds * 1000);
     while (this.#running.size > 0) await Promise.all(this.#running);
     clearTimeout(timer);
   }
@@ -112,11 +129,12 @@ export class RecordUploader {
     options: UploadOptions,
     context: RequestContext,
   ): Promise<UploadedRecord> {
+    const started = performance.now();
     const { config, leases } = this.#dependencies;
     const sourceSha256 = checkedSha256(options.sourceSha256);
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
     const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal]);
-    using incoming = await openIncomingFile(file);
+    using incoming = await openIncomingFile(file, signal);
 
     const upload: NewUpload = {
       id: uuidv4(),
@@ -129,11 +147,25 @@ export class RecordUploader {
     const work: Work = { upload, incoming, owner, options: { ...options, sourceSha256 }, em: context.em, signal };
     using _lease = leases.hold(upload.id);
     try {
-      const { record, quota } = await this.#begin(work);
-      if (record) return { record, created: false };
-      return { record: await this.#convert(work, quota), created: true };
+      const { record: earlier, quota } = await this.#begin(work);
+      if (earlier) return { record: earlier, created: false };
+      const record = await this.#convert(work, quota);
+      context.logger.info(
+        {
+          record: record.id,
+          sourceBytes: record.sourceBytes,
+          mp3Bytes: record.sizeBytes,
+          soundSeconds: record.sourceSamples / record.sourceSampleRateHz,
+          ms: Math.round(performance.now() - started),
+        },
+        "upload stored",
+      );
+      return { record, created: true };
     } catch (error) {
-      await this.#discard(upload.id, context);
+      const discarding = this.#discard(upload.id, context);
+      this.#track(discarding);
+      // Anything else may be the database's fault: the client does not wait for it once more.
+      if (error instanceof ServiceError) await discarding;
       throw error;
     }
   }
@@ -190,12 +222,13 @@ export class RecordUploader {
     }
   }
 
-  /** What cannot be removed now, because the database is away, is left to the sweeper. */
+  /** What cannot be removed now, because the database is away, is removed when it is back. */
   async #discard(id: string, { logger }: RequestContext): Promise<void> {
     try {
       await discardRecord(this.#dependencies.pool, id);
     } catch (error) {
-      logger.warn({ err: error, record: id }, "could not remove an unfinished record; its lease will run out");
+      logger.warn({ err: error, record: id }, "could not remove an unfinished record; trying again later");
+      this.#dependencies.leases.abandon(id);
     }
   }
 }
@@ -239,6 +272,13 @@ async function* upTo(
 function checkedSha256(given: string | undefined): string | undefined {
   if (given == null || /^[\da-f]{64}$/i.test(given)) return given?.toLowerCase();
   throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.");
+}
+
+/** The refusal of everything new, and of what does not finish in time, while the service stops. */
+export function shuttingDown(): ServiceError {
+  const retryAfterSeconds = 5;
+  const sentence = `The service is stopping; try again in ${retryAfterSeconds} seconds.`;
+  return new ServiceError("SHUTTING_DOWN", sentence, { retryAfterSeconds });
 }
 
 /** `take 3.wav` without its ending; a name that is nothing but an ending stays. */

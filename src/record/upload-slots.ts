@@ -1,5 +1,9 @@
 import { ServiceError } from "../errors.ts";
 
+/** Uploads that may wait; more than that would wait in vain. */
+const maxWaiting = 1000;
+const maxWaitingPerUser = 250;
+
 interface Waiting {
   readonly userId: number;
   admit(): void;
@@ -21,12 +25,23 @@ export class UploadSlots {
   }
 
   /**
+   * Asks whether an upload could run or wait now.
+   * @throws {ServiceError} BUSY when the queue is full
+   */
+  refuseWhenFull(userId: number): void {
+    if (this.#hasRoomFor(userId)) return;
+    const ofUser = this.#queue.filter((waiting) => waiting.userId === userId).length;
+    if (this.#queue.length >= maxWaiting || ofUser >= maxWaitingPerUser) throw busy();
+  }
+
+  /**
    * Waits for a slot; dispose of it when the upload is over.
-   * @throws {ServiceError} BUSY when none came free in time
+   * @throws {ServiceError} BUSY when the queue is full or none came free in time
    * @throws the signal's reason when it is aborted meanwhile
    */
   async acquire(userId: number, signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted();
+    this.refuseWhenFull(userId);
     if (this.#hasRoomFor(userId)) this.#occupy(userId);
     else await this.#wait(userId, signal);
     return { [Symbol.dispose]: () => this.#release(userId) };

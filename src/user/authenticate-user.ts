@@ -54,11 +54,12 @@ export function requireScope({ scopes }: Caller, scope: TokenScope): void {
 
 /**
  * The token in an `Authorization: Bearer <token>` header (RFC 6750 section 2.1); undefined without such a header.
+ * Whatever stands there as the token is looked up, so that a malformed one is answered like a wrong one.
  * @throws {ServiceError} UNAUTHENTICATED when the header has another form
  */
 export function bearerToken(authorization: string | undefined): string | undefined {
   if (!authorization) return undefined;
-  const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(authorization)?.[1];
+  const token = /^Bearer +(\S.*)$/i.exec(authorization)?.[1];
   if (token === undefined) {
     throw new ServiceError("UNAUTHENTICATED", "The Authorization header must have the form: Bearer <token>.");
   }

@@ -1,5 +1,6 @@
 import type { Pool } from "pg";
 import { Arg, Ctx, Mutation, Query, Resolver } from "type-graphql";
+import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createUser } from "./create-user.ts";
 import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
@@ -7,16 +8,20 @@ import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
 @Resolver()
 export class UserResolver {
   readonly #pool: Pool;
+  readonly #newUsers: RateLimiter;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, newUsers: RateLimiter) {
     this.#pool = pool;
+    this.#newUsers = newUsers;
   }
 
   @Mutation(() => CreateUserPayload, { description: "Creates a user and its first token." })
   async createUser(
     @Arg("name", () => String, { description: "1 to 100 characters of any script; no control characters." })
     name: string,
+    @Ctx() { clientAddress }: RequestContext,
   ): Promise<CreateUserPayload> {
+    await this.#newUsers.consume(addressKey(clientAddress));
     const { user, token } = await createUser(this.#pool, name);
     return { user: toUserType(user), token };
   }

@@ -1,6 +1,7 @@
 import { FirstTables } from "./20261123064412_first-tables.ts";
 import { SharingAndQuotas } from "./20261123072521_sharing-and-quotas.ts";
 import { RecordLibrary } from "./20261123072600_record-library.ts";
+import { RateLimit } from "./20261123072629_rate-limit.ts";
 import { TokenScopes } from "./20261123074400_token-scopes.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
@@ -8,5 +9,6 @@ export const migrations = [
   { name: "20261123064412_first-tables", class: FirstTables },
   { name: "20261123072521_sharing-and-quotas", class: SharingAndQuotas },
   { name: "20261123072600_record-library", class: RecordLibrary },
+  { name: "20261123072629_rate-limit", class: RateLimit },
   { name: "20261123074400_token-scopes", class: TokenScopes },
 ];

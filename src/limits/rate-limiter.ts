@@ -1,0 +1,76 @@
+import type { Pool } from "pg";
+import { RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
+import { ServiceError } from "../errors.ts";
+
+const hourSeconds = 3600;
+
+/** What is limited, and how often it may happen. */
+export interface RateLimit {
+  /** Keeps the keys of several limits apart, such as `upload:user`. */
+  readonly name: string;
+  /** What there were too many of, for the refusal: `uploads by this user`. */
+  readonly what: string;
+  /** Times within an hour from the first one; 0: no limit, and no statement. */
+  readonly perHour: number;
+}
+
+/**
+ * Counts in PostgreSQL, so that replicas share the count. A key that is over its limit is remembered here until its
+ * hour is over: a flood costs no statements.
+ */
+export class RateLimiter {
+  readonly #limit: RateLimit;
+  readonly #counter: RateLimiterPostgres | undefined;
+
+  constructor(pool: Pool, limit: RateLimit) {
+    this.#limit = limit;
+    if (limit.perHour === 0) return;
+    this.#counter = new RateLimiterPostgres({
+      // Without the statement's name: a transaction-pooling proxy may not know prepared statements.
+      storeClient: {
+        query: async ({ text, values }: { text: string; values: unknown[] }) => await pool.query(text, values),
+      },
+      storeType: "client",
+      tableName: "rate_limit",
+      tableCreated: true,
+      keyPrefix: limit.name,
+      points: limit.perHour,
+      duration: hourSeconds,
+      inMemoryBlockOnConsumed: limit.perHour,
+    });
+  }
+
+  /**
+   * Counts one more for the key.
+   * @throws {ServiceError} RATE_LIMITED with `retryAfterSeconds`, `limit` and `withinSeconds`
+   */
+  async consume(key: string): Promise<void> {
+    try {
+      await this.#counter?.consume(key);
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error;
+      const retryAfterSeconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000));
+      const { perHour, what } = this.#limit;
+      throw new ServiceError(
+        "RATE_LIMITED",
+        `There were ${perHour} ${what} within an hour, which is the limit; try again in ${retryAfterSeconds} seconds.`,
+        { retryAfterSeconds, limit: perHour, withinSeconds: hourSeconds },
+      );
+    }
+  }
+}
+
+/**
+ * What a client's address is counted by: an IPv4 address as it is, of an IPv6 address the first 64 bits, as whoever
+ * has one of these has them all (RFC 4291 section 2.5.1).
+ */
+export function addressKey(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined || !address.includes(":")) return mapped ?? address;
+  const [front = "", back] = address.split("%", 1)[0]!.toLowerCase().split("::");
+  const first = front === "" ? [] : front.split(":");
+  const last = back ? back.split(":") : [];
+  const zeros = back === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
+  const groups = [...first, ...Array<string>(zeros).fill("0"), ...last].slice(0, 4);
+  return groups.map((group) => group.replace(/^0+(?=.)/, "")).join(":");
+}
