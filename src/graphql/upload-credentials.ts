@@ -32,6 +32,6 @@ function uploadField({ query, operationName }: GraphQLRequestBody): FieldNode | 
     return undefined;
   }
   return getOperationAST(document, operationName)?.selectionSet.selections.find(
-    (selection) => selection.kind === Kind.FIELD && selection.name.value === "uploadRecord",
-  ) as FieldNode | undefined;
+    (selection): selection is FieldNode => selection.kind === Kind.FIELD && selection.name.value === "uploadRecord",
+  );
 }

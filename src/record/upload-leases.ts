@@ -43,12 +43,15 @@ export class UploadLeases implements AsyncDisposable {
 
   /** Renews the leases of the uploads that run here, then removes what dead ones have left anywhere. */
   async sweep(): Promise<void> {
-    this.#next ??= this.#working.then(async () => {
-      this.#next = undefined;
-      await this.#renewAndSweep();
-    });
+    this.#next ??= this.#sweepAfter(this.#working);
     this.#working = this.#next;
     await this.#working;
+  }
+
+  async #sweepAfter(working: Promise<void>): Promise<void> {
+    await working;
+    this.#next = undefined;
+    await this.#renewAndSweep();
   }
 
   async #renewAndSweep(): Promise<void> {

@@ -1,0 +1,67 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const main = join(import.meta.dirname, "../../src/main.js");
+
+/** The service as a process of its own, as it runs in production. Disposing of it kills it. */
+export interface ServiceProcess extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  readonly child: ChildProcess & { readonly pid: number };
+  /** Everything that it has printed so far, line by line. */
+  readonly log: readonly string[];
+  /** Its exit code, or the signal that ended it. */
+  readonly ended: Promise<number | NodeJS.Signals>;
+}
+
+/** Starts it on a free port of this machine, and waits until it listens. */
+export async function startServiceProcess(env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
+  const { child, log, ended } = spawnService(env);
+  const listening = Promise.withResolvers<string>();
+  createInterface({ input: child.stdout! }).on("line", (line) => {
+    log.push(line);
+    const address = /Server listening at http:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1];
+    if (address) listening.resolve(address);
+  });
+  const port = await Promise.race([listening.promise, ended.then(() => undefined)]);
+  if (port === undefined) throw new Error(`The service did not start: ${log.join("\n")}`);
+  return {
+    url: `http://127.0.0.1:${port}`,
+    port: Number(port),
+    child,
+    log,
+    ended,
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+/** Starts it without waiting for anything. */
+export function spawnService(env: Readonly<Record<string, string>>): Pick<ServiceProcess, "child" | "ended"> & {
+  readonly log: string[];
+} {
+  const child = spawn(process.execPath, [main], {
+    env: { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: "0", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const log: string[] = [];
+  createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
+  const ended = once(child, "exit").then(([code, signal]: (number | NodeJS.Signals)[]) => code ?? signal!);
+  if (child.pid === undefined) throw new Error("The service cannot be spawned");
+  return { child: Object.assign(child, { pid: child.pid }), log, ended };
+}
+
+/** The ffmpeg processes that this process has started, by their ids. */
+export async function ffmpegChildrenOf(pid: number): Promise<number[]> {
+  const tasks = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+  const children = tasks.trim().split(" ").filter(Boolean).map(Number);
+  const names = await Promise.all(
+    children.map(async (child) => await readFile(`/proc/${child}/cmdline`, "utf8").catch(() => "")),
+  );
+  return children.filter((_, i) => names[i]!.includes("ffmpeg"));
+}
