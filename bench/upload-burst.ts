@@ -55,6 +55,8 @@ try {
   console.log(`${atOnce} at once; refusals before that:`, countBy(outcomes.flatMap(({ refusals }) => refusals)));
   console.log(`__typename: ${latencies.length} answers, median ${percentile(latencies, 0.5)} ms, p95 ${p95} ms`);
   console.log(`faults: ${faults.length}`, countBy(faults));
+  const failures = service.log.flatMap((line) => /"err":\{[^}]*?"message":"([^"]*)"/.exec(line)?.[1] ?? []);
+  console.log("failures in the log:", countBy(failures));
   process.exitCode = accepted >= 0.9 * uploads && faults.length === 0 && p95 < 2000 ? 0 : 1;
   service.child.kill("SIGTERM");
   console.log("service ended with", await service.ended);

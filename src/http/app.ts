@@ -30,6 +30,12 @@ class OneLineForEachRequest extends LogController {
   }
 }
 
+/** Of answers to requests that reach no route, and so no hook. */
+const bareHeaders = {
+  "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none';frame-ancestors 'none'",
+};
+
 /** An HTTP server without routes: limits, security headers, and JSON for every failure. */
 export async function createApp(
   config: Config,
@@ -54,6 +60,7 @@ export async function createApp(
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
     clientErrorHandler: answerUnreadable,
     frameworkErrors: (_error, request, reply) => {
+      void reply.headers(bareHeaders);
       void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not a valid one."));
     },
   });
@@ -91,8 +98,7 @@ function answerUnreadable(error: Error & { code?: string }, socket: Socket): voi
     const headers = [
       "Content-Type: application/json; charset=utf-8",
       `Content-Length: ${body.length}`,
-      "X-Content-Type-Options: nosniff",
-      "Content-Security-Policy: default-src 'none';frame-ancestors 'none'",
+      ...Object.entries(bareHeaders).map(([name, value]) => `${name}: ${value}`),
       "Connection: close",
     ];
     socket.write(`HTTP/1.1 ${status}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);

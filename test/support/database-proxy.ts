@@ -1,0 +1,90 @@
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+
+/** A way to a PostgreSQL server that can be cut, silenced and listened to. */
+export interface DatabaseProxy extends AsyncDisposable {
+  /** Like the given address, but through the proxy. */
+  readonly url: string;
+  /** Statements that have gone through so far. */
+  readonly statements: number;
+  /** Ends every connection and takes no more. */
+  cut(): void;
+  /** Keeps every connection, takes more, and lets no byte through. */
+  silence(): void;
+  /** Lets everything through again. What was silenced stays so. */
+  restore(): void;
+}
+
+/** Puts a proxy in front of the database with this address. */
+export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
+  const target = new URL(databaseUrl);
+  const folder = target.searchParams.get("host") ?? decodeURIComponent(target.hostname);
+  const port = Number(target.port || 5432);
+  let way: "open" | "cut" | "silent" = "open";
+  let statements = 0;
+  const sockets = new Set<Socket>();
+
+  const server = createServer((client) => {
+    keep(client);
+    if (way === "cut") client.destroy();
+    if (way !== "open") return;
+    const database = folder.startsWith("/") ? connect(`${folder}/.s.PGSQL.${port}`) : connect(port, folder);
+    keep(database);
+    const count = statementCounter(() => statements++);
+    client.on("data", (bytes: Buffer) => {
+      if (way === "silent") return;
+      count(bytes);
+      database.write(bytes);
+    });
+    database.on("data", (bytes: Buffer) => way !== "silent" && client.write(bytes));
+    client.on("close", () => database.destroy());
+    database.on("close", () => client.destroy());
+  });
+  function keep(socket: Socket): void {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.once("close", () => sockets.delete(socket));
+  }
+
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("The proxy has no port");
+  const url = new URL(`postgresql://127.0.0.1:${address.port}${target.pathname}`);
+  url.username = target.username;
+  url.password = target.password;
+  return {
+    url: url.href,
+    get statements() {
+      return statements;
+    },
+    cut() {
+      way = "cut";
+      for (const socket of sockets) socket.destroy();
+    },
+    silence: () => void (way = "silent"),
+    restore: () => void (way = "open"),
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((closed) => server.close(closed));
+    },
+  };
+}
+
+/** Counts Execute and Query messages of the frontend (PostgreSQL manual, "Message Formats"). */
+function statementCounter(onStatement: () => void): (bytes: Buffer) => void {
+  let rest = Buffer.alloc(0);
+  let started = false;
+  return (bytes) => {
+    rest = Buffer.concat([rest, bytes]);
+    for (;;) {
+      const head = started ? 1 : 0; // the startup message has no type
+      if (rest.length < head + 4) return;
+      const end = head + rest.readUInt32BE(head);
+      if (rest.length < end) return;
+      if (started && (rest[0] === 0x45 || rest[0] === 0x51)) onStatement();
+      started = true;
+      rest = rest.subarray(end);
+    }
+  };
+}

@@ -1,0 +1,68 @@
+import { describe, expect, it } from "@jest/globals";
+import { UploadSlots } from "../src/record/upload-slots.ts";
+
+const ann = 1;
+const bob = 2;
+const never = new AbortController().signal;
+
+describe("UploadSlots", () => {
+  it("admits those who wait in order", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    const admitted: number[] = [];
+    const first = await slots.acquire(0, never);
+    const others = [1, 2, 3].map(async (user) => {
+      using _slot = await slots.acquire(user, never);
+      admitted.push(user);
+    });
+    expect(admitted).toEqual([]);
+    first[Symbol.dispose]();
+    await Promise.all(others);
+    expect(admitted).toEqual([1, 2, 3]);
+  });
+
+  it("lets others pass somebody who has as many as one user may", async () => {
+    const slots = new UploadSlots({ maxUploads: 3, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    const first = await slots.acquire(ann, never);
+    const second = slots.acquire(ann, never);
+    using _bobs = await slots.acquire(bob, never);
+    first[Symbol.dispose]();
+    (await second)[Symbol.dispose]();
+  });
+
+  it("refuses with BUSY after the time that an upload may wait, and leaves no trace", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 0 });
+    const first = await slots.acquire(ann, never);
+    await expect(slots.acquire(bob, never)).rejects.toMatchObject({
+      code: "BUSY",
+      status: 503,
+      details: { retryAfterSeconds: expect.any(Number) },
+    });
+    first[Symbol.dispose]();
+    (await slots.acquire(bob, never))[Symbol.dispose]();
+  });
+
+  it("gives the place of somebody who goes away while waiting to the next one", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    const first = await slots.acquire(ann, never);
+    const leaving = new AbortController();
+    const gone = slots.acquire(bob, leaving.signal);
+    const next = slots.acquire(3, never);
+    leaving.abort(new Error("gone"));
+    await expect(gone).rejects.toThrow("gone");
+    first[Symbol.dispose]();
+    (await next)[Symbol.dispose]();
+    (await slots.acquire(bob, never))[Symbol.dispose]();
+  });
+
+  it("refuses at once what would wait in a queue too long", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    const stop = new AbortController();
+    using _slot = await slots.acquire(ann, never);
+    const waiting = Array.from({ length: 250 }, async () => await slots.acquire(ann, stop.signal).catch(() => {}));
+    expect(() => slots.refuseWhenFull(ann)).toThrow(expect.objectContaining({ code: "BUSY" }));
+    expect(() => slots.refuseWhenFull(bob)).not.toThrow();
+    stop.abort();
+    await Promise.all(waiting);
+    expect(() => slots.refuseWhenFull(ann)).not.toThrow();
+  });
+});
