@@ -36,12 +36,13 @@ try {
   const people: Credentials[] = [];
   for (let i = 0; i < users; i++) people.push(await client.createUser(`User ${i}`));
 
+  const wavs = Array.from({ length: uploads }, (_, i) => sineWav({ seconds: 1, channels: 1, frequencyHz: 100 + i }));
   const latencies: number[] = [];
   let running = true;
   const probing = probe(client, latencies, () => running);
   const started = performance.now();
   const outcomes = await Promise.all(
-    Array.from({ length: uploads }, async (_, i) => await uploadOne(client, people[i % users]!, i)),
+    Array.from({ length: uploads }, async (_, i) => await uploadOne(client, people[i % users]!, wavs[i]!)),
   );
   const seconds = (performance.now() - started) / 1000;
   running = false;
@@ -64,8 +65,7 @@ try {
   await rm(dataDir, { recursive: true, force: true });
 }
 
-async function uploadOne(client: ApiClient, user: Credentials, number: number): Promise<Outcome> {
-  const wav = sineWav({ seconds: 1, channels: 1, frequencyHz: 100 + number });
+async function uploadOne(client: ApiClient, user: Credentials, wav: Buffer): Promise<Outcome> {
   const sha256 = createHash("sha256").update(wav).digest("hex");
   const refusals: string[] = [];
   while (refusals.length < maxTries) {

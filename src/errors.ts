@@ -46,7 +46,7 @@ export const errorCodes = {
     "Retry later; report the requestId.",
   ],
   CONVERSION_FAILED: [500, "The encoder failed, logged under `requestId`.", "Retry; report the requestId."],
-  BUSY: [503, "All encoders are taken (`retryAfterSeconds`).", "Wait, then retry."],
+  BUSY: [503, "The service has too much to do (`retryAfterSeconds`).", "Wait, then retry."],
   CONVERSION_TIMEOUT: [
     503,
     "The conversion took longer than allowed (`maxSeconds`).",

@@ -116,7 +116,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       }),
   );
 
-  await app.listen({ host: config.host, port: config.port }).catch((cause: unknown) => {
+  await app.listen({ host: config.host, port: config.port, backlog: 4096 }).catch((cause: unknown) => {
     throw new Error(whyNotListening(config, cause), { cause });
   });
   const address = app.server.address();

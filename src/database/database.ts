@@ -17,7 +17,7 @@ export interface Database extends AsyncDisposable {
 }
 
 /** Seconds after which an unreachable or silent server counts as unavailable. */
-const connectSeconds = 5;
+const connectSeconds = 8;
 const statementSeconds = 10;
 
 /** Any number, the same in every replica: who holds this advisory lock applies the migrations. */
@@ -100,13 +100,18 @@ const unavailableErrors = new Set([
   "EAI_AGAIN",
 ]);
 
+/** Whether a statement found all connections taken for too long: the database works, on too much. */
+export function isDatabaseBusy(error: unknown): boolean {
+  return error instanceof Error && error.message === "timeout exceeded when trying to connect";
+}
+
 /** Whether this failure means that the database cannot be used now, rather than that a statement is wrong. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     const code = "code" in cause && cause.code;
     if (typeof code === "string" && (unavailableStates.test(code) || unavailableErrors.has(code))) return true;
     if (
-      /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Query read timeout)/.test(
+      /^(Connection terminated|timeout expired|Query read timeout)/.test(
         cause.message,
       )
     ) {

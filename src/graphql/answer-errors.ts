@@ -1,7 +1,7 @@
 import type { ApolloServerPlugin } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
 import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError } from "graphql";
-import { isDatabaseUnavailable } from "../database/database.ts";
+import { isDatabaseBusy, isDatabaseUnavailable } from "../database/database.ts";
 import { operationErrorCodes, ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
 import { queryLimits, tooComplex } from "./query-limits-rule.ts";
@@ -15,6 +15,11 @@ const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...
  */
 export function toServiceError(error: unknown, requestId: string): ServiceError {
   if (error instanceof ServiceError) return error;
+  if (isDatabaseBusy(error)) {
+    const retryAfterSeconds = 10;
+    const sentence = `The service has too much to do; try again in ${retryAfterSeconds} seconds.`;
+    return new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause: error });
+  }
   if (isDatabaseUnavailable(error)) {
     const retryAfterSeconds = 5;
     return new ServiceError(

@@ -1,0 +1,104 @@
+import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
+import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
+import { startDatabaseProxy, type DatabaseProxy } from "./support/database-proxy.ts";
+import { startHalfUpload } from "./support/half-upload.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const wav = sineWav({ seconds: 0.5, channels: 1 });
+
+describe("without its database", () => {
+  let database: TestDatabase;
+  let proxy: DatabaseProxy;
+  let service: TestService;
+  let client: ApiClient;
+  let ann: Credentials;
+  let link: string;
+
+  beforeEach(async () => {
+    database = await createTestDatabase();
+    proxy = await startDatabaseProxy(database.url);
+    service = await startService({ DATABASE_URL: proxy.url, MAX_UPLOADS_PER_HOUR: "100" });
+    client = new ApiClient(service.url);
+    ann = await client.createUser("Ann");
+    link = (await client.uploadRecord(ann, wav)).data.uploadRecord.record.url;
+  });
+
+  afterEach(async () => {
+    proxy.restore();
+    await service[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
+
+  async function expectRefusals(): Promise<void> {
+    const answers: Promise<Pick<Answer, "status" | "errors">>[] = [
+      client.run("{ me { id } }", {}, ann),
+      client.run('{ record(id: "0b5f2a3e-0000-4000-8000-000000000000") { id } }', {}, ann),
+      client.run('mutation { createUser(name: "Bob") { token } }'),
+      client.uploadRecord(ann, wav),
+    ];
+    for (const { status, errors } of await Promise.all(answers)) {
+      expect(status).toBe(503);
+      expect(errors![0]!.extensions).toEqual({ code: "DATABASE_UNAVAILABLE", retryAfterSeconds: 5 });
+      expect(JSON.stringify(errors)).not.toMatch(/connect|timeout|127\.0\.0\.1|select/i);
+    }
+    const download = await fetch(link);
+    expect(download.status).toBe(503);
+    expect(download.headers.get("retry-after")).toBe("5");
+    expect(((await download.json()) as any).error.code).toBe("DATABASE_UNAVAILABLE");
+    const ready = await until(
+      async () => await fetch(`${service.url}/readyz`),
+      ({ status }) => status === 503,
+    );
+    expect(((await ready.json()) as any).checks.database).not.toBe("ok");
+    expect((await fetch(`${service.url}/healthz`)).status).toBe(200);
+    expect((await client.run("{ __typename }")).status).toBe(200);
+  }
+
+  async function expectRecovery(): Promise<void> {
+    const ready = await until(
+      async () => (await fetch(`${service.url}/readyz`)).status,
+      (status) => status === 200,
+      15,
+    );
+    expect(ready).toBe(200);
+    expect((await client.uploadRecord(ann, wav)).status).toBe(200);
+    expect((await fetch(link)).status).toBe(200);
+  }
+
+  it("answers with a code, and recovers by itself, after every connection was cut", async () => {
+    proxy.cut();
+    await expectRefusals();
+    proxy.restore();
+    await expectRecovery();
+  });
+
+  it("answers with a code in seconds when the database takes connections and says nothing", async () => {
+    proxy.silence();
+    await expectRefusals();
+    proxy.restore();
+    await expectRecovery();
+  });
+
+  it("refuses an upload whose database goes away in the middle, and removes its rows when it is back", async () => {
+    using upload = await startHalfUpload(Number(new URL(service.url).port), ann, sineWav({ seconds: 20, channels: 2 }));
+    const receiving = async () => {
+      const { rows } = await service.server.database.pool.query(
+        "select count(*)::int as count from audio_record where state = 'receiving'",
+      );
+      return rows[0].count as number;
+    };
+    expect(await until(receiving, (count) => count === 1)).toBe(1);
+    proxy.cut();
+    await upload.finish();
+    const answer = await upload.connection.answer();
+    expect(answer!.status).toBe(503);
+    expect(JSON.parse(answer!.body).errors[0].extensions.code).toBe("DATABASE_UNAVAILABLE");
+    proxy.restore();
+    await expectRecovery();
+    expect(await until(receiving, (count) => count === 0)).toBe(0);
+  });
+});

@@ -1,0 +1,280 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { execFile } from "node:child_process";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { Client } from "pg";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { startHalfUpload, uploadRequest } from "./support/half-upload.ts";
+import { connectRaw } from "./support/raw-http.ts";
+import { startServiceProcess, ffmpegChildrenOf, type ServiceProcess } from "./support/service-process.ts";
+import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const short = sineWav({ seconds: 1, channels: 1 });
+const long = sineWav({ seconds: 20, channels: 2 });
+
+describe("after a fault", () => {
+  let database: TestDatabase;
+  let service: ServiceProcess;
+  let client: ApiClient;
+  let ann: Credentials;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    service = await startServiceProcess({
+      NODE_ENV: "production",
+      DATABASE_URL: database.url,
+      ENCODERS: "2",
+      STALL_TIMEOUT_SECONDS: "1",
+      UPLOAD_TIMEOUT_SECONDS: "8",
+      MAX_UPLOAD_BYTES: "4000000",
+      MAX_DURATION_SECONDS: "60",
+    });
+    client = new ApiClient(service.url);
+    ann = await client.createUser("Ann");
+  });
+
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
+
+  /** What an upload may leave behind: processes, rows, transactions; all must be none. */
+  async function remains(): Promise<string> {
+    const connection = new Client({ connectionString: database.url });
+    await connection.connect();
+    try {
+      const { rows } = await connection.query(
+        `select (select count(*) from audio_record where state = 'receiving') as records,
+           (select count(*) from mp3_chunk c join audio_record r on r.id = c.record_id where r.state <> 'ready') as chunks,
+           (select count(*) from pg_stat_activity where datname = current_database()
+             and pid <> pg_backend_pid() and state <> 'idle' and backend_type = 'client backend') as transactions`,
+      );
+      const { records, chunks, transactions } = rows[0];
+      const processes = (await ffmpegChildrenOf(service.child.pid)).length;
+      return `${processes} processes, ${records} records, ${chunks} chunks, ${transactions} transactions`;
+    } finally {
+      await connection.end();
+    }
+  }
+
+  async function expectNothingLeft(): Promise<void> {
+    const nothing = "0 processes, 0 records, 0 chunks, 0 transactions";
+    expect(await until(remains, (found) => found === nothing)).toBe(nothing);
+    expect((await client.uploadRecord(ann, short)).status).toBe(200);
+  }
+
+  async function startUpload() {
+    const upload = await startHalfUpload(service.port, ann, long);
+    expect(await until(remains, (found) => found.includes(" 1 records"))).toContain("1 records");
+    return upload;
+  }
+
+  async function errorOf(answer: { status: number; body: string } | undefined) {
+    return { status: answer?.status, code: JSON.parse(answer!.body).errors[0].extensions.code as string };
+  }
+
+  it("of a client that resets its connection at any byte, nothing is left", async () => {
+    const { bytes, fileStart } = uploadRequest(ann, short);
+    const random = seeded(4);
+    const cuts = [fileStart, fileStart + 44, bytes.length - 1].concat(
+      Array.from({ length: 25 }, () => Math.floor(random() * bytes.length)),
+    );
+    for (const cut of cuts) {
+      const connection = await connectRaw(service.port);
+      await connection.send(bytes.subarray(0, cut));
+      connection.reset();
+    }
+    await expectNothingLeft();
+  });
+
+  it.each(["SIGKILL", "SIGTERM", "SIGSEGV"] as const)(
+    "of an upload whose ffmpeg met %s, nothing is left",
+    async (signal) => {
+      using upload = await startUpload();
+      const children = await until(
+        async () => await ffmpegChildrenOf(service.child.pid),
+        (found) => found.length > 0,
+      );
+      for (const child of children) process.kill(child, signal);
+      void upload.finish();
+      expect(await errorOf(await upload.connection.answer())).toEqual({ status: 500, code: "CONVERSION_FAILED" });
+      await expectNothingLeft();
+    },
+  );
+
+  it("of an upload whose ffmpeg is stopped, nothing is left", async () => {
+    using upload = await startUpload();
+    const children = await until(
+      async () => await ffmpegChildrenOf(service.child.pid),
+      (found) => found.length > 0,
+    );
+    for (const child of children) process.kill(child, "SIGSTOP");
+    void upload.finish();
+    const { status, code } = await errorOf(await upload.connection.answer());
+    expect([500, 503]).toContain(status);
+    expect(["CONVERSION_FAILED", "CONVERSION_TIMEOUT"]).toContain(code);
+    await expectNothingLeft();
+  });
+
+  it("of a client that sends no more, nothing is left", async () => {
+    using upload = await startUpload();
+    expect(await errorOf(await upload.connection.answer())).toEqual({ status: 408, code: "UPLOAD_STALLED" });
+    await expectNothingLeft();
+  });
+
+  it("of a file that is too large in the middle, nothing is left", async () => {
+    const answer = await client.uploadRecord(ann, sineWav({ seconds: 30, channels: 2 }));
+    expect(answer.errors![0]!.extensions).toEqual({ code: "UPLOAD_TOO_LARGE", maxBytes: 4_000_000 });
+    await expectNothingLeft();
+  });
+
+  it("of sound that is too long in the middle, nothing is left", async () => {
+    const wav = sineWav({ seconds: 70, channels: 1, sampleRateHz: 8000 });
+    wav.writeUInt32LE(0xffff_ffff, 40); // the header does not tell
+    const answer = await client.uploadRecord(ann, wav);
+    expect(answer.errors![0]!.extensions).toEqual({ code: "UPLOAD_TOO_LONG", maxSeconds: 60 });
+    await expectNothingLeft();
+  });
+
+  it("of an upload whose database connections were ended, nothing is left", async () => {
+    using upload = await startUpload();
+    const connection = new Client({ connectionString: database.url });
+    await connection.connect();
+    await connection.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+    );
+    await connection.end();
+    void upload.finish();
+    const answer = await upload.connection.answer();
+    expect([200, 503]).toContain(answer!.status);
+    await expectNothingLeft();
+  });
+
+  it("of a service that was killed, its sweeper and any other one removes what is dead, and nothing that is alive", async () => {
+    await using other = await startServiceProcess({ DATABASE_URL: database.url });
+    const theirs = new ApiClient(other.url);
+    expect((await theirs.run("{ __typename }")).status).toBe(200);
+    using dead = await startHalfUpload(other.port, ann, long);
+    const records = async () => {
+      const connection = new Client({ connectionString: database.url });
+      await connection.connect();
+      const { rows } = await connection.query("select id from audio_record where state = 'receiving'");
+      await connection.end();
+      return rows.map(({ id }) => id as string);
+    };
+    const [deadId] = await until(records, ({ length }) => length === 1);
+    other.child.kill("SIGKILL");
+    await other.ended;
+    dead.connection.reset();
+    expect(await records()).toEqual([deadId]);
+
+    await using second = await startServiceProcess({ DATABASE_URL: database.url });
+    using alive = await startHalfUpload(second.port, ann, long);
+    expect(await until(records, ({ length }) => length === 2)).toHaveLength(2);
+    const connection = new Client({ connectionString: database.url });
+    await connection.connect();
+    await connection.query("update audio_record set lease_until = now() - interval '1 s' where id = $1", [deadId]);
+    await connection.end();
+    // A service sweeps when it starts.
+    await using third = await startServiceProcess({ DATABASE_URL: database.url });
+    expect((await fetch(`${third.url}/readyz`)).status).toBe(200);
+    expect(await records()).toEqual([expect.not.stringMatching(deadId!)]);
+    await alive.finish();
+    expect((await alive.connection.answer())!.status).toBe(200);
+    await expectNothingLeft();
+  });
+
+  it("writes each upload and each refusal to the log, and no token anywhere", async () => {
+    const wrong = crypto.randomUUID();
+    await client.uploadRecord({ id: ann.id, token: wrong }, short);
+    await fetch(`${service.url}/graphql?token=${ann.token}&query={__typename}`);
+    await fetch(`${service.url}/record?id=${ann.token}&user=1&token=${ann.token}`);
+    await client.run(`{ record(id: "${ann.token}") { id } }`, { token: ann.token }, ann);
+    await client.uploadRecord(ann, short, {
+      declarations: ", $userId: ID, $token: UUID",
+      args: ", userId: $userId, token: $token",
+      variables: { userId: ann.id, token: `${ann.token}x` },
+    });
+    await until(
+      () => service.log.length,
+      (length) => length > 0,
+    );
+    await delay(50);
+    const lines = service.log.map((line) => JSON.parse(line) as Record<string, unknown>);
+    const all = service.log.join("\n");
+    expect(all).not.toContain(ann.token);
+    expect(all).not.toContain(wrong);
+    expect(lines.find(({ msg }) => msg === "upload stored")).toMatchObject({
+      reqId: expect.any(String),
+      user: Number(ann.id),
+      record: expect.any(String),
+      sourceBytes: short.length,
+      mp3Bytes: expect.any(Number),
+      soundSeconds: 1,
+      ms: expect.any(Number),
+    });
+    const codes = lines.filter(({ msg }) => msg === "request refused").map(({ code }) => code);
+    expect(codes).toEqual(expect.arrayContaining(["UNAUTHENTICATED", "UPLOAD_STALLED", "UPLOAD_TOO_LARGE"]));
+  });
+});
+
+describe("a full disk", () => {
+  it("refuses uploads with a code, says nothing of itself, and takes them again when there is room", async () => {
+    const run = promisify(execFile);
+    const folder = await mkdtemp(join(tmpdir(), "web-user-music-full-"));
+    try {
+      await run("mount", ["-t", "tmpfs", "-o", "size=220m", "tmpfs", folder]);
+    } catch {
+      await rm(folder, { recursive: true });
+      console.warn("Not tested: a full disk needs the right to mount a small file system.");
+      return;
+    }
+    try {
+      await chmod(folder, 0o711);
+      const service = await startServiceProcess({ DATA_DIR: folder });
+      await using _stopped = {
+        async [Symbol.asyncDispose]() {
+          service.child.kill("SIGTERM"); // its PostgreSQL with it
+          expect(await service.ended).toBe(0);
+        },
+      };
+      const client = new ApiClient(service.url);
+      const ann = await client.createUser("Ann");
+      expect((await client.uploadRecord(ann, short)).status).toBe(200);
+      await run("sh", ["-c", 'cat /dev/zero > "$0/ballast" || true', folder]);
+      // PostgreSQL has some room in the files that it has already.
+      const wav = sineWav({ seconds: 100, channels: 2 });
+      const refused = await until(
+        async () => await client.uploadRecord(ann, wav),
+        ({ status }) => status !== 200,
+      );
+      expect(refused.status).toBeGreaterThanOrEqual(500);
+      expect(JSON.stringify(refused.errors)).not.toMatch(/disk|space|file|extend|\//);
+      await rm(join(folder, "ballast"));
+      const again = await until(
+        async () => await client.uploadRecord(ann, short),
+        ({ status }) => status === 200,
+      );
+      expect(again.status).toBe(200);
+    } finally {
+      await run("umount", [folder]);
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+/** Numbers from 0 to 1 that are the same in every run (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,142 @@
+import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
+import { Agent, request } from "node:http";
+import { text } from "node:stream/consumers";
+import { Client } from "pg";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { startHalfUpload } from "./support/half-upload.ts";
+import { connectRaw } from "./support/raw-http.ts";
+import { ffmpegChildrenOf, spawnService, startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
+import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const wav = sineWav({ seconds: 20, channels: 2 });
+
+describe("stopping", () => {
+  let database: TestDatabase;
+  let service: ServiceProcess;
+  let client: ApiClient;
+  let ann: Credentials;
+
+  beforeEach(async () => {
+    database = await createTestDatabase();
+  });
+
+  afterEach(async () => {
+    await service?.[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
+
+  async function start(env: Record<string, string> = {}): Promise<void> {
+    service = await startServiceProcess({ DATABASE_URL: database.url, ENCODERS: "1", ...env });
+    client = new ApiClient(service.url);
+    ann = await client.createUser("Ann");
+  }
+
+  async function countRecords(): Promise<Record<string, unknown>> {
+    const connection = new Client({ connectionString: database.url });
+    await connection.connect();
+    const { rows } = await connection.query("select state, count(*)::int from audio_record group by state");
+    await connection.end();
+    return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
+  }
+
+  async function startUpload() {
+    const upload = await startHalfUpload(service.port, ann, wav);
+    expect(await until(countRecords, ({ receiving }) => receiving === 1)).toEqual({ receiving: 1 });
+    return upload;
+  }
+
+  const readiness = async () => (await fetch(`${service.url}/readyz`)).status;
+
+  it("lets uploads finish, is not ready meanwhile, refuses new ones on open connections too, and answers queries", async () => {
+    await start();
+    using agent = disposableAgent();
+    expect((await post(service.url, agent, "{ __typename }", ann)).status).toBe(200);
+    using upload = await startUpload();
+    service.child.kill("SIGTERM");
+    expect(await until(readiness, (status) => status === 503)).toBe(503);
+
+    const create = await post(service.url, agent, 'mutation { createUser(name: "Bob") { token } }', ann);
+    expect(create.status).toBe(503);
+    expect(create.headers["retry-after"]).toBe("5");
+    expect(JSON.parse(create.body).errors[0].extensions).toEqual({ code: "SHUTTING_DOWN", retryAfterSeconds: 5 });
+    const second = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }));
+    expect(second.status).toBe(503);
+    expect(second.errors![0]!.extensions.code).toBe("SHUTTING_DOWN");
+    expect((await client.run("{ me { id } }", {}, ann)).data.me.id).toBe(ann.id);
+
+    await upload.finish();
+    const answer = await upload.connection.answer();
+    expect(answer!.status).toBe(200);
+    expect(JSON.parse(answer!.body).data.uploadRecord.record.durationSeconds).toBe(20);
+    expect(await service.ended).toBe(0);
+    expect(await countRecords()).toEqual({ ready: 1 });
+  });
+
+  it("cancels with a code what has not finished in time, and leaves nothing", async () => {
+    await start({ SHUTDOWN_GRACE_SECONDS: "1" });
+    using upload = await startUpload();
+    const children = await until(
+      async () => await ffmpegChildrenOf(service.child.pid),
+      (found) => found.length > 0,
+    );
+    service.child.kill("SIGTERM");
+    const answer = await upload.connection.answer();
+    expect(answer!.status).toBe(503);
+    expect(JSON.parse(answer!.body).errors[0].extensions.code).toBe("SHUTTING_DOWN");
+    expect(await service.ended).toBe(0);
+    expect(await countRecords()).toEqual({});
+    for (const child of children) expect(() => process.kill(child, 0)).toThrow("ESRCH");
+  });
+
+  it("is not held up by idle connections, half a request, or a download that nobody reads", async () => {
+    await start({ SHUTDOWN_GRACE_SECONDS: "1" });
+    const uploaded = await client.uploadRecord(ann, sineWav({ seconds: 30, channels: 2 }), {
+      args: ", quality: HIGH",
+    });
+    const { pathname, search } = new URL(uploaded.data.uploadRecord.record.url);
+    using idle = await connectRaw(service.port);
+    using half = await connectRaw(service.port);
+    await half.send("GET /healthz HTTP/1.1\r\nHost: a\r\n");
+    using download = await connectRaw(service.port);
+    download.socket.pause();
+    await download.send(`GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(20));
+    await readiness();
+    service.child.kill("SIGTERM");
+    expect(await service.ended).toBe(0);
+    idle.reset();
+  });
+
+  it("ends at once at a second signal", async () => {
+    await start({ SHUTDOWN_GRACE_SECONDS: "600" });
+    using _upload = await startUpload();
+    service.child.kill("SIGTERM");
+    expect(await until(readiness, (status) => status === 503)).toBe(503);
+    service.child.kill("SIGTERM");
+    expect(await service.ended).toBe(1);
+  });
+
+  it("takes a signal that comes while it starts", async () => {
+    const { child, ended, log } = spawnService({ DATABASE_URL: database.url });
+    child.stdout!.once("data", () => child.kill("SIGTERM")); // the first migration
+    child.stdout!.resume();
+    expect({ code: await ended, log }).toEqual({ code: 0, log: [] });
+  });
+});
+
+function disposableAgent(): Agent & Disposable {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  return Object.assign(agent, { [Symbol.dispose]: () => agent.destroy() });
+}
+
+/** A query on a connection that is kept open, which `fetch` does not promise. */
+async function post(url: string, agent: Agent, query: string, user: Credentials) {
+  const { promise, resolve, reject } = Promise.withResolvers<import("node:http").IncomingMessage>();
+  const headers = { "content-type": "application/json", authorization: `Bearer ${user.token}` };
+  request(`${url}/graphql`, { method: "POST", agent, headers }, resolve)
+    .on("error", reject)
+    .end(JSON.stringify({ query }));
+  const response = await promise;
+  return { status: response.statusCode, headers: response.headers, body: await text(response) };
+}
