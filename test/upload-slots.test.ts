@@ -24,7 +24,8 @@ describe("UploadSlots", () => {
     const slots = new UploadSlots({ maxUploads: 3, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const first = await slots.acquire(ann, never);
     const second = slots.acquire(ann, never);
-    using _bobs = await slots.acquire(bob, never);
+    using bobs = await slots.acquire(bob, never);
+    expect(bobs).toBeDefined();
     first[Symbol.dispose]();
     (await second)[Symbol.dispose]();
   });
