@@ -54,7 +54,7 @@ describe("database round trips", () => {
     await upload(seconds);
     expect(sent.take()).toEqual([
       expect.stringMatching(/^select .* from access_token/s),
-      expect.stringMatching(/^with\s+quota as .* insert into audio_record .* set_config/s),
+      expect.stringMatching(/^with\s+quota as .*insert into audio_record\b.*set_config/s),
       ...Array.from({ length: chunks }, () => expect.stringMatching(/^insert into mp3_chunk/)),
       expect.stringMatching(/^with head as .* update audio_record set/s),
     ]);
