@@ -21,6 +21,21 @@ const seconds = Number(values.seconds ?? 60);
 const seed = Number(values.seed ?? 1);
 const patienceMs = 30_000;
 
+const oddNumbers = [0, 1, 2, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
+const oddTexts = [
+  "\r\n",
+  "\0",
+  "--",
+  "------test-boundary",
+  '"',
+  "null",
+  "__proto__",
+  "variables.",
+  "[[[[",
+  "é",
+  "\r\n\r\n",
+];
+
 type Random = (below: number) => number;
 
 const dataDir = await mkdtemp(join(tmpdir(), "web-user-music-fuzz-"));
@@ -110,8 +125,6 @@ function mutatedRequest(user: Credentials, random: Random): Buffer {
   return Buffer.concat(pieces);
 }
 
-const oddNumbers = [0, 1, 2, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
-
 function mutateHeader(wav: Buffer, random: Random): void {
   const at = random(46);
   const odd = oddNumbers[random(oddNumbers.length)]!;
@@ -120,20 +133,6 @@ function mutateHeader(wav: Buffer, random: Random): void {
   else if (kind === 1) wav.writeUInt16LE(odd & 0xffff, at);
   else wav.writeUInt32LE(odd, at);
 }
-
-const oddTexts = [
-  "\r\n",
-  "\0",
-  "--",
-  "------test-boundary",
-  '"',
-  "null",
-  "__proto__",
-  "variables.",
-  "[[[[",
-  "é",
-  "\r\n\r\n",
-];
 
 /** The length stays as it was announced or not, both happens; mostly the small part in front of the file is hit. */
 function mutateBody(body: Buffer, fileStart: number, random: Random): Buffer {

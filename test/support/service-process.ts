@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 
 const main = join(import.meta.dirname, "../../src/main.js");
 
-/** The service as a process of its own, as it runs in production. Disposing of it kills it. */
+/** The service as a process of its own, as it runs in production. Disposing of it ends it at once. */
 export interface ServiceProcess extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
@@ -35,7 +36,11 @@ export async function startServiceProcess(env: Readonly<Record<string, string>>)
     log,
     ended,
     async [Symbol.asyncDispose]() {
-      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      // The second one ends it at once, and its own PostgreSQL with it.
+      for (let times = 0; times < 2 && child.exitCode === null && child.signalCode === null; times++) {
+        child.kill("SIGTERM");
+        await Promise.race([ended, delay(50)]);
+      }
       await ended;
     },
   };
