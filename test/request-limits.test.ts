@@ -53,6 +53,18 @@ describe("the limits of a request", () => {
     expect((await client.run(`{ ${repeat(20, () => "__typename")} }`)).status).toBe(200);
   });
 
+  it("leave the connection open after a request that keeps to them", async () => {
+    using connection = await connectRaw(port);
+    for (let times = 0; times < 2; times++) {
+      await connection.send(rawPost(Buffer.from('{"query":"{ __typename }"}'), { "content-type": "application/json" }));
+      const answer = await connection.answer();
+      expect({ status: answer?.status, connection: answer?.headers.get("connection") }).toEqual({
+        status: 200,
+        connection: "keep-alive",
+      });
+    }
+  });
+
   it("refuse a batch of operations", async () => {
     const response = await fetch(`${service.url}/graphql`, {
       method: "POST",

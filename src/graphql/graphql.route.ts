@@ -8,7 +8,6 @@ import { OperationTypeNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
 import type { Config } from "../config.ts";
-import { closeAfterEarlyAnswer } from "../http/early-answer.ts";
 import { shuttingDown, type RecordUploader } from "../record/upload-record.ts";
 import type { RequestContext } from "../request-context.ts";
 import { authenticateUser, bearerToken, requireScope, type Caller } from "../user/authenticate-user.ts";
@@ -67,7 +66,6 @@ export async function graphqlRoute(
     maxMapBytes: 16 * 1024,
     stallSeconds: config.stallTimeoutSeconds,
   };
-  app.addHook("onRequest", async (request, reply) => closeAfterEarlyAnswer(request.raw, reply.raw));
   await app.register(fastifyCors, {
     origin: [...config.corsOrigins],
     methods: ["GET", "POST"],
@@ -83,10 +81,7 @@ export async function graphqlRoute(
     handler: async (request, reply) => {
       const context = createContext(request, reply, { em, pool, uploader, config });
       const multipart = isMultipart(request);
-      if (multipart) {
-        closeAfterEarlyAnswer(request.raw, reply.raw);
-        if (stopping.aborted) throw shuttingDown();
-      }
+      if (multipart && stopping.aborted) throw shuttingDown();
       const uploadBody = multipart ? await readUpload(request, reply, context, limits) : undefined;
       const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
         httpGraphQLRequest: {

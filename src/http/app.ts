@@ -66,12 +66,12 @@ export async function createApp(
   });
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);
+    closeAfterEarlyAnswer(request.raw, reply.raw);
     if (stopping.aborted) void reply.header("connection", "close");
   });
   app.addHook("preParsing", async ({ raw, headers }, reply) => {
     if (raw.readableEnded || /^multipart\//i.test(headers["content-type"] ?? "")) return;
     if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return;
-    closeAfterEarlyAnswer(raw, reply.raw);
     const timer = setTimeout(() => raw.destroy(), patienceMs);
     for (const event of ["end", "close"]) raw.once(event, () => clearTimeout(timer));
     reply.raw.once("close", () => clearTimeout(timer));
