@@ -36,12 +36,11 @@ export async function startServiceProcess(env: Readonly<Record<string, string>>)
     log,
     ended,
     async [Symbol.asyncDispose]() {
-      // The second one ends it at once, and its own PostgreSQL with it.
-      for (let times = 0; times < 2 && child.exitCode === null && child.signalCode === null; times++) {
+      // A further one after a second ends it at once, and its own PostgreSQL with it.
+      while (child.exitCode === null && child.signalCode === null) {
         child.kill("SIGTERM");
-        await Promise.race([ended, delay(50)]);
+        await Promise.race([ended, delay(300)]);
       }
-      await ended;
     },
   };
 }
