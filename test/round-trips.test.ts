@@ -43,7 +43,7 @@ describe("database round trips", () => {
 
   it("takes one to find out who is calling, however often it is asked", async () => {
     await client.run("{ me { id } again: me { name createdAt } }", {}, ann);
-    expect(sent.take()).toEqual([expect.stringMatching(/from access_token join app_user .* where .*sha256 = \$1/s)]);
+    expect(sent.take()).toEqual([expect.stringMatching(/from access_token join app_user .*sha256 = \$1/s)]);
   });
 
   it.each([
@@ -53,8 +53,8 @@ describe("database round trips", () => {
   ])("takes three for an upload and one for each of its chunks: %d s in %d", async (seconds, chunks) => {
     await upload(seconds);
     expect(sent.take()).toEqual([
-      expect.stringMatching(/^with noted .* from access_token/s),
-      expect.stringMatching(/^with\s+quota as .* insert into audio_record .* set_config/s),
+      expect.stringMatching(/from access_token join app_user/),
+      expect.stringMatching(/^with\s+quota as .*insert into audio_record\b.*set_config/s),
       ...Array.from({ length: chunks }, () => expect.stringMatching(/^insert into mp3_chunk/)),
       expect.stringMatching(/^with head as .* update audio_record set/s),
     ]);
