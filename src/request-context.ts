@@ -2,13 +2,14 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Logger } from "./logger.ts";
 import type { Caller } from "./user/authenticate-user.ts";
 
-/** What one request carries to its resolvers. */
+/** What one request carries to its resolvers. Apollo copies it for each operation: what may change is a function. */
 export interface RequestContext {
   /** Stands in the log and in the answer to a fault. */
   readonly requestId: string;
-  readonly logger: Pick<Logger, "info" | "warn" | "error">;
-  /** This request's own EntityManager. */
-  readonly em: SqlEntityManager;
+  /** The request's logger, which knows the user as soon as one is known. */
+  logger(): Pick<Logger, "info" | "warn" | "error">;
+  /** This request's own EntityManager, made when it is first asked for. */
+  em(): SqlEntityManager;
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
   /** The address under which the client reached the service, such as `https://music.example.com`. */

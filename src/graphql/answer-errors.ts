@@ -33,7 +33,7 @@ export function toServiceError(error: unknown, requestId: string): ServiceError 
 }
 
 /** Writes a refusal down by its code, and a fault with its cause. */
-export function logFailure(logger: RequestContext["logger"], failure: ServiceError): void {
+export function logFailure(logger: ReturnType<RequestContext["logger"]>, failure: ServiceError): void {
   const { code, status, cause } = failure;
   if (status < 500 || (cause === undefined && status === 503)) logger.info({ code }, "request refused");
   else logger.error({ err: cause ?? failure, code }, "request failed");
@@ -51,7 +51,7 @@ export const answerErrors: ApolloServerPlugin<RequestContext> = {
       if (!errors || response.body.kind !== "single") return;
       const result: FormattedExecutionResult = response.body.singleResult;
       const answers = errors.map((error) => answerOf(error, requestId));
-      for (const { failure } of answers) if (failure) logFailure(logger, failure);
+      for (const { failure } of answers) if (failure) logFailure(logger(), failure);
       result.errors = answers.map(({ formatted }) => formatted);
       const failure = answers.find((answer) => answer.failure)?.failure;
       // With some data the answer is a success with remarks: GraphQL over HTTP wants a 2xx for it.

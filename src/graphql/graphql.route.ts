@@ -120,13 +120,8 @@ function createContext(
   };
   return {
     requestId: request.id,
-    get logger() {
-      return request.log;
-    },
-    // Made when first used: many requests need none.
-    get em() {
-      return (fork ??= em.fork());
-    },
+    logger: () => request.log,
+    em: () => (fork ??= em.fork()),
     signal: gone.signal,
     origin: config.publicUrl ?? requestOrigin(request),
     requestBytes:

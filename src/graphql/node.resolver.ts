@@ -17,7 +17,7 @@ export class NodeResolver {
   ): Promise<Node | null> {
     const caller = await context.caller();
     if (id === String(caller.id)) return toUserType(caller);
-    const record = await findOwnRecord(context.em, caller.id, id);
+    const record = await findOwnRecord(context.em(), caller.id, id);
     return record && toRecordType(record);
   }
 }

@@ -57,7 +57,7 @@ export class RecordLibraryResolver {
     await requireSelf(context, user.id);
     const ownerId = Number(user.id);
     const page = await listRecords(
-      { pool: this.#pool, em: context.em },
+      { pool: this.#pool, em: context.em() },
       ownerId,
       { first, after, last, before },
       filter ?? {},
@@ -81,7 +81,7 @@ export class RecordLibraryResolver {
     @Ctx() context: RequestContext,
   ): Promise<UpdateRecordPayload> {
     const { id: ownerId } = await context.caller();
-    const record = await updateRecord({ pool: this.#pool, em: context.em }, ownerId, id, { title });
+    const record = await updateRecord({ pool: this.#pool, em: context.em() }, ownerId, id, { title });
     return { record: toRecordType(record) };
   }
 

@@ -13,7 +13,7 @@ import { recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-
 import type { RecordUploader } from "./upload-record.ts";
 import type { Visibility } from "./visibility.ts";
 
-const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em, recordIds));
+const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em(), recordIds));
 
 @Resolver(() => RecordType)
 export class RecordResolver {
@@ -85,7 +85,7 @@ export class RecordResolver {
     @Ctx() context: RequestContext,
   ): Promise<RecordType | null> {
     const caller = await context.caller();
-    const record = await findOwnRecord(context.em, caller.id, id);
+    const record = await findOwnRecord(context.em(), caller.id, id);
     return record && toRecordType(record);
   }
 

@@ -38,7 +38,7 @@ export class SharingResolver {
     @Ctx() context: RequestContext,
   ): Promise<UpdateRecordVisibilityPayload> {
     const { id: ownerId } = await context.caller();
-    return { record: toRecordType(await changeVisibility(context.em, ownerId, id, visibility)) };
+    return { record: toRecordType(await changeVisibility(context.em(), ownerId, id, visibility)) };
   }
 
   @Mutation(() => CreateLinkPayload, {

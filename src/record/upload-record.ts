@@ -144,13 +144,13 @@ export class RecordUploader {
       idempotencyKey: options.idempotencyKey,
       requestBytes: context.requestBytes,
     };
-    const work: Work = { upload, incoming, owner, options: { ...options, sourceSha256 }, em: context.em, signal };
+    const work: Work = { upload, incoming, owner, options: { ...options, sourceSha256 }, em: context.em(), signal };
     using _lease = leases.hold(upload.id);
     try {
       const { record: earlier, quota } = await this.#begin(work);
       if (earlier) return { record: earlier, created: false };
       const record = await this.#convert(work, quota);
-      context.logger.info(
+      context.logger().info(
         {
           record: record.id,
           sourceBytes: record.sourceBytes,
@@ -227,7 +227,7 @@ export class RecordUploader {
     try {
       await discardRecord(this.#dependencies.pool, id);
     } catch (error) {
-      logger.warn({ err: error, record: id }, "could not remove an unfinished record; trying again later");
+      logger().warn({ err: error, record: id }, "could not remove an unfinished record; trying again later");
       this.#dependencies.leases.abandon(id);
     }
   }
