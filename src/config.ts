@@ -38,7 +38,7 @@ export interface Config {
   readonly maxUploadsPerUser: number;
   /** How long an upload waits for its turn before it is refused. */
   readonly queueTimeoutSeconds: number;
-  /** How long an upload may go without a byte. */
+  /** How long an upload may go without a byte, and an encoder without doing anything. */
   readonly stallTimeoutSeconds: number;
   /** How long a whole upload may take. */
   readonly uploadTimeoutSeconds: number;

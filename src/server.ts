@@ -48,7 +48,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const database = opening.use(
     await openDatabase((config.databaseUrl ?? embedded?.url)!, config.databasePoolSize, logger),
   );
-  const encoders = opening.use(new EncoderPool({ ffmpeg, lanes: config.encoders }));
+  const encoders = opening.use(
+    new EncoderPool({ ffmpeg, lanes: config.encoders, stallSeconds: config.stallTimeoutSeconds }),
+  );
   const leases = opening.use(new UploadLeases(database.pool, logger));
   const slots = new UploadSlots(config);
   const uploader = new RecordUploader({

@@ -31,6 +31,7 @@ export class EncoderLane {
   readonly #received: Buffer[] = [];
   #receivedBytes = 0;
   #writing = false;
+  #movedAt = performance.now();
 
   /** `onChange` is called when the child took PCM, gave MP3, or ended; the last call has how it ended. */
   constructor(child: FfmpegProcess, format: Mp3Format, onChange: (end?: FfmpegEnd) => void) {
@@ -38,6 +39,7 @@ export class EncoderLane {
     this.#format = format;
     this.#onChange = onChange;
     child.stdout.on("data", (bytes: Buffer) => {
+      this.#movedAt = performance.now();
       this.#received.push(bytes);
       this.#receivedBytes += bytes.length;
       if (this.#receivedBytes >= maxReceivedBytes && !this.ending) child.stdout.pause();
@@ -46,8 +48,15 @@ export class EncoderLane {
     void this.#awaitEnd();
   }
 
+  /** How long the child has done nothing although there is something to do, in seconds. */
+  get stalledSeconds(): number {
+    const idle = this.ended || this.#child.stdout.isPaused() || (this.backlogBytes === 0 && !this.ending);
+    return idle ? 0 : (performance.now() - this.#movedAt) / 1000;
+  }
+
   /** Queues PCM for the child. */
   feed(pcm: Buffer): void {
+    if (this.backlogBytes === 0) this.#movedAt = performance.now();
     this.#queue.push(pcm);
     this.fedBytes += pcm.length;
     this.backlogBytes += pcm.length;
@@ -56,6 +65,7 @@ export class EncoderLane {
 
   /** Lets the child finish what it was fed; its last output is read even if nobody takes it. */
   end(): void {
+    if (!this.ending) this.#movedAt = performance.now();
     this.ending = true;
     this.#child.stdout.resume();
     this.#write();
@@ -86,7 +96,10 @@ export class EncoderLane {
       this.#received.unshift(next ? Buffer.concat([rest, next]) : rest);
       if (!next) break;
     }
-    if (this.#receivedBytes < maxReceivedBytes) this.#child.stdout.resume();
+    if (this.#receivedBytes < maxReceivedBytes && this.#child.stdout.isPaused()) {
+      this.#movedAt = performance.now();
+      this.#child.stdout.resume();
+    }
     return taken;
   }
 
@@ -134,6 +147,7 @@ export class EncoderLane {
       if (error) return; // the child is gone, and its end says why
       this.#writing = false;
       this.backlogBytes -= batchBytes;
+      this.#movedAt = performance.now();
       this.#write();
       this.#onChange();
     });

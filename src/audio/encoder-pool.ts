@@ -8,6 +8,8 @@ export interface EncoderPoolOptions {
   readonly ffmpeg: Ffmpeg;
   /** Encoder processes at once, for the whole service; by default one for each core. */
   readonly lanes?: number;
+  /** How long a process may do nothing although there is something to do; by default 30 s. */
+  readonly stallSeconds?: number;
   /** Of each process; by default 2 GiB of address space and four hours of CPU time. */
   readonly limits?: ChildLimits;
 }
@@ -45,6 +47,8 @@ interface Loan {
 export class EncoderPool implements AsyncDisposable {
   /** Encoder processes at once. */
   readonly lanes: number;
+  /** How long a process may do nothing although there is something to do. */
+  readonly stallSeconds: number;
   readonly #ffmpeg: Ffmpeg;
   readonly #limits: ChildLimits;
   readonly #waiters = new Set<Waiter>();
@@ -53,9 +57,10 @@ export class EncoderPool implements AsyncDisposable {
   #taken = 0;
   #closed = false;
 
-  constructor({ ffmpeg, lanes, limits }: EncoderPoolOptions) {
+  constructor({ ffmpeg, lanes, stallSeconds, limits }: EncoderPoolOptions) {
     this.#ffmpeg = ffmpeg;
     this.lanes = lanes ?? availableParallelism();
+    this.stallSeconds = stallSeconds ?? 30;
     this.#limits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
   }
 

@@ -84,6 +84,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   #reading = false;
   #mp3Frames = 0;
   #mp3Bytes = 0;
+  readonly #watch: NodeJS.Timeout;
   #failure: { readonly reason: unknown } | undefined;
   #change = Promise.withResolvers<void>();
 
@@ -101,6 +102,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#source = pcm[Symbol.asyncIterator]();
     this.#signal = signal;
     signal.addEventListener("abort", this.#onAbort);
+    this.#watch = setInterval(() => this.#failIfStalled(), (place.pool.stallSeconds * 1000) / 4);
   }
 
   /** The frames, in order; ends with the sum of it all. */
@@ -127,6 +129,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#watch);
     this.#failure ??= { reason: undefined };
     this.#notify();
     this.#signal.removeEventListener("abort", this.#onAbort);
@@ -135,6 +138,14 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     // A source that is still asked for its next bytes ends after giving them: nobody can wait for that.
     const returned = Promise.resolve(this.#source.return?.()).catch(() => {});
     if (!this.#reading) await returned;
+  }
+
+  /** A process that somebody has stopped neither ends nor fails. */
+  #failIfStalled(): void {
+    const { stallSeconds } = this.#place.pool;
+    if (this.#lanes.some((lane) => lane.stalledSeconds > stallSeconds)) {
+      this.#fail(conversionFailed(`ffmpeg did nothing for ${stallSeconds} seconds`));
+    }
   }
 
   readonly #onAbort = () => this.#fail(this.#signal.reason);
