@@ -57,7 +57,7 @@ export class JsonConnection implements Disposable {
   readonly #socket: Socket;
   readonly #host: string;
   #received = "";
-  #answered = Promise.withResolvers<string>();
+  #answered: PromiseWithResolvers<string> | undefined;
 
   constructor(service: string) {
     const { hostname, port, host } = new URL(service);
@@ -66,7 +66,8 @@ export class JsonConnection implements Disposable {
     this.#socket.setNoDelay(true);
     this.#socket.setEncoding("latin1");
     this.#socket.on("data", (bytes: string) => this.#take(bytes));
-    this.#socket.on("error", (error) => this.#answered.reject(error));
+    this.#socket.on("error", (error) => this.#answered?.reject(error));
+    this.#socket.on("close", () => this.#answered?.reject(new Error("The service closed the connection")));
   }
 
   /**
@@ -92,7 +93,7 @@ export class JsonConnection implements Disposable {
     if (end < 0) return;
     const bodyBytes = Number(/^content-length: (\d+)/im.exec(this.#received)?.[1]);
     if (this.#received.length < end + headEnd.length + bodyBytes) return;
-    this.#answered.resolve(this.#received);
+    this.#answered?.resolve(this.#received);
     this.#received = "";
   }
 }
