@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { randomBytes, randomUUID } from "node:crypto";
 import type { StoredMp3 } from "../src/record/mp3-chunks.ts";
-import { readMp3, writeMp3, writeMp3Head } from "../src/record/mp3-chunks.ts";
+import { readMp3, writeMp3 } from "../src/record/mp3-chunks.ts";
 import type { ScratchPostgres } from "./support/scratch-postgres.ts";
 import { startScratchPostgres } from "./support/scratch-postgres.ts";
 
@@ -39,7 +39,7 @@ async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buff
 async function storeRecord(head: Buffer, frames: Buffer): Promise<StoredMp3> {
   const id = await beginRecord();
   await writeMp3(postgres.pool, id, inPieces(frames, 3_333), chunkBytes);
-  if (head.length > 0) await writeMp3Head(postgres.pool, id, head);
+  if (head.length > 0) await postgres.pool.query("insert into mp3_chunk values ($1, 0, $2)", [id, head]);
   await postgres.pool.query("update audio_record set state = 'ready' where id = $1", [id]);
   return { id, headBytes: head.length, chunkBytes, sizeBytes: head.length + frames.length };
 }

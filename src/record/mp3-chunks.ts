@@ -1,4 +1,4 @@
-import type { Pool, PoolClient } from "pg";
+import type { Pool } from "pg";
 import { ServiceError } from "../errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { CopyQuery } from "./copy-query.ts";
@@ -81,18 +81,15 @@ export async function writeMp3(
 }
 
 /**
- * Stores what stands in front of the frames; the last write of an upload, in the transaction that makes the record ready.
- * @throws {ServiceError} CONFLICT when the record is no longer being received
+ * Does not wait for the disk: the statement that completes the record does, and with it everything before it reaches the
+ * disk (the write-ahead log has one order). What a crash takes belongs to a record that never became ready.
  */
-export async function writeMp3Head(client: Pool | PoolClient, recordId: string, head: Buffer): Promise<void> {
-  await insertRow(client, recordId, headPosition, head);
-}
-
-async function insertRow(client: Pool | PoolClient, recordId: string, position: number, bytes: Buffer): Promise<void> {
+async function insertRow(pool: Pool, recordId: string, position: number, bytes: Buffer): Promise<void> {
   try {
-    const { rowCount } = await client.query(
+    const { rowCount } = await pool.query(
       `insert into mp3_chunk (record_id, position, bytes)
-       select id, $2, $3 from audio_record where id = $1 and state = 'receiving'`,
+       select id, $2, $3 from audio_record cross join set_config('synchronous_commit', 'off', true)
+       where id = $1 and state = 'receiving'`,
       [recordId, position, bytes],
     );
     if (rowCount === 1) return;
