@@ -1,0 +1,21 @@
+#!/bin/sh
+# TOKEN=... sh examples/upload.sh examples/tone.wav
+set -eu
+endpoint=${ENDPOINT:-http://localhost:8000/graphql}
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
+
+# A retry with the same key gets the record that an earlier attempt stored.
+key=$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
+query='mutation UploadRecord($file: Upload!, $key: UUID) { uploadRecord(file: $file, idempotencyKey: $key) { record { id title url } } }'
+curl --silent --show-error --retry 3 --retry-all-errors --output "$answer" "$endpoint" \
+  --header "authorization: Bearer $TOKEN" --header 'apollo-require-preflight: true' \
+  --form-string "operations={\"query\":\"$query\",\"variables\":{\"file\":null,\"key\":\"$key\"}}" \
+  --form-string 'map={"0":["variables.file"]}' \
+  --form "0=@\"$1\""
+
+if grep -q '"errors"' "$answer"; then
+  cat "$answer" >&2
+  exit 1
+fi
+sed 's/.*"url":"\([^"]*\)".*/\1/' "$answer"

@@ -1,0 +1,243 @@
+/// <reference lib="dom" />
+import { codegen } from "@graphql-codegen/core";
+import * as typedDocumentNode from "@graphql-codegen/typed-document-node";
+import * as typescriptOperations from "@graphql-codegen/typescript-operations";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { parse } from "graphql";
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { extname, join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { openBrowser } from "./support/browser.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const root = join(import.meta.dirname, "../..");
+const examples = join(root, "examples");
+const tone = join(examples, "tone.wav");
+
+describe("the examples for client developers", () => {
+  let service: TestService;
+  let ann: Credentials;
+  /** Serves the page of the browser example from another origin than the service's. */
+  let pages: Server;
+  let pagesUrl: string;
+
+  beforeAll(async () => {
+    const page = await readFile(join(examples, "progress.html"));
+    pages = createServer((_request, response) => response.setHeader("content-type", "text/html").end(page));
+    await new Promise<void>((resolve) => pages.listen(0, "127.0.0.1", resolve));
+    pagesUrl = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
+    service = await startService({ CORS_ORIGINS: pagesUrl });
+    ann = await new ApiClient(service.url).createUser("Ann");
+  });
+
+  afterAll(async () => {
+    await service?.[Symbol.asyncDispose]();
+    pages?.close();
+  });
+
+  /** Runs an example as its first line says. */
+  async function runExample(command: readonly string[], token: string, url = service.url): Promise<Ended> {
+    const env = { PATH: process.env.PATH, ENDPOINT: `${url}/graphql`, TOKEN: token };
+    return await run([...command, tone], env);
+  }
+
+  describe.each([
+    ["fetch.mjs", process.execPath],
+    ["apollo-client.mjs", process.execPath],
+    ["urql.mjs", process.execPath],
+    ["upload.sh", "sh"],
+  ])("%s", (name, program) => {
+    const command = [program, join(examples, name)];
+
+    it("prints a link that opens", async () => {
+      const { code, stdout, stderr } = await runExample(command, ann.token);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      const mp3 = await fetch(stdout.trim());
+      expect([mp3.status, mp3.headers.get("content-type")]).toEqual([200, "audio/mpeg"]);
+      await mp3.body?.cancel();
+    });
+
+    it("prints the code of a refusal", async () => {
+      const { code, stdout, stderr } = await runExample(command, "wrong");
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+      expect(stderr).toContain("UNAUTHENTICATED");
+    });
+  });
+
+  it("store one record with curl, although the first answer is lost and the service then busy", async () => {
+    const bob = await new ApiClient(service.url).createUser("Bob");
+    await using proxy = await startUnreliableProxy(service.url);
+    const { code, stdout } = await runExample(["sh", join(examples, "upload.sh")], bob.token, proxy.url);
+    expect(code).toBe(0);
+    expect(proxy.requests).toBe(3);
+    const { data } = await new ApiClient(service.url).run("{ me { records { nodes { id } } } }", {}, bob);
+    expect(data.me.records.nodes).toEqual([{ id: new URL(stdout.trim()).searchParams.get("id") }]);
+  });
+
+  it("show the progress of an upload in a browser, and then a link and a player", async () => {
+    await using browser = await openBrowser();
+    const page = await browser.newPage();
+    await page.goto(pagesUrl);
+    await page.fill("[name=endpoint]", `${service.url}/graphql`);
+    await page.fill("[name=token]", ann.token);
+    const minute = sineWav({ seconds: 60 });
+    await page.setInputFiles("[name=file]", { name: "minute.wav", mimeType: "audio/wav", buffer: minute });
+    await page.evaluate(() => {
+      const seen: number[] = Object.assign(globalThis, { seen: [] }).seen;
+      const bar = document.querySelector("progress")!;
+      new MutationObserver(() => seen.push(bar.value)).observe(bar, { attributes: true });
+    });
+    await page.click("button");
+    await page.waitForSelector("output a");
+
+    const seen = await page.evaluate(() => (globalThis as unknown as { seen: number[] }).seen);
+    expect(seen.length).toBeGreaterThan(1);
+    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+    expect(seen.at(-1)).toBe(1);
+    expect(await page.textContent("output a")).toBe("minute");
+    await page.waitForFunction(() => (document.querySelector("audio")?.duration ?? 0) > 59);
+
+    await page.fill("[name=token]", "wrong");
+    await page.click("button");
+    await page.waitForFunction(() => document.querySelector("output")?.textContent?.startsWith("UNAUTHENTICATED: "));
+  });
+
+  describe("codegen", () => {
+    /** A copy of the example beside what is generated; inside the project, so that it finds its packages. */
+    let folder: string;
+    let source: string;
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(root, "dist/codegen-"));
+      source = await readFile(join(examples, "codegen/upload.ts"), "utf8");
+      await generate(folder);
+      const compilerOptions = {
+        target: "es2024",
+        lib: ["es2024", "dom"],
+        module: "nodenext",
+        types: ["node"],
+        strict: true,
+        noEmit: true,
+        allowImportingTsExtensions: true,
+        erasableSyntaxOnly: true,
+        verbatimModuleSyntax: true,
+        skipLibCheck: true,
+      };
+      await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["upload.ts"] }));
+    });
+
+    afterAll(async () => await rm(folder, { recursive: true, force: true }));
+
+    async function compile(text: string): Promise<Ended> {
+      await writeFile(join(folder, "upload.ts"), text);
+      return await run([process.execPath, join(root, "node_modules/typescript/bin/tsc"), "-p", folder], process.env);
+    }
+
+    it("compiles, and runs against the service", async () => {
+      expect(await compile(source)).toEqual({ code: 0, stdout: "", stderr: "" });
+      const { code, stdout, stderr } = await runExample([process.execPath, join(folder, "upload.ts")], ann.token);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(/^http.*\nTone: \d\.\d s\n/);
+    });
+
+    it.each([
+      ["a variable of a wrong type", 'title: "Tone"', "title: 1"],
+      ["a variable that is missing", "{ file, title", "{ title"],
+      ["a field that the document does not ask for", "record.url", "record.sizeBytes"],
+    ])("does not compile with %s", async (_fault, right, wrong) => {
+      expect(source).toContain(right);
+      const { code, stdout } = await compile(source.replace(right, wrong));
+      expect(code).not.toBe(0);
+      expect(stdout).toContain("upload.ts");
+    });
+  });
+
+  it("stand in docs/clients.md as they are", async () => {
+    const page = await readFile(join(root, "docs/clients.md"), "utf8");
+    const files = await readdir(examples, { recursive: true, withFileTypes: true });
+    const missing: string[] = [];
+    for (const file of files.filter((entry) => entry.isFile() && entry.name !== "tone.wav")) {
+      const text = await readFile(join(file.parentPath, file.name), "utf8");
+      const language = extname(file.name).slice(1).replace("mjs", "js");
+      if (!page.includes(`\n\`\`\`${language}\n${text}\`\`\`\n`)) missing.push(file.name);
+    }
+    expect(missing).toEqual([]);
+  });
+});
+
+/** Does with the example's settings what `graphql-codegen` does with them, without the packages of its command line. */
+async function generate(folder: string): Promise<void> {
+  const at = join(examples, "codegen");
+  const { schema, documents, generates } = JSON.parse(await readFile(join(at, "codegen.json"), "utf8"));
+  const pluginMap = { "typescript-operations": typescriptOperations, "typed-document-node": typedDocumentNode };
+  for (const [filename, { plugins, config }] of Object.entries<any>(generates)) {
+    const text = await codegen({
+      filename,
+      schema: parse(await readFile(join(at, schema), "utf8")),
+      documents: [{ location: documents, document: parse(await readFile(join(at, documents), "utf8")) }],
+      plugins: plugins.map((name: string) => ({ [name]: {} })),
+      pluginMap,
+      config,
+    });
+    await writeFile(join(folder, filename), text);
+  }
+}
+
+interface UnreliableProxy extends AsyncDisposable {
+  readonly url: string;
+  /** How many requests have come. */
+  readonly requests: number;
+}
+
+/** Stands before the service: the first answer is lost, the second request is refused as busy. */
+async function startUnreliableProxy(serviceUrl: string): Promise<UnreliableProxy> {
+  let requests = 0;
+  const proxy = createServer(async (request, response) => {
+    const number = ++requests;
+    const body = await buffer(request);
+    if (number === 2) {
+      response.writeHead(503).end('{"errors":[{"message":"Later","extensions":{"code":"BUSY"}}]}');
+      return;
+    }
+    const headers = Object.fromEntries(
+      Object.entries(request.headersDistinct).map(([name, values]) => [name, values![0]!]),
+    );
+    delete headers.connection;
+    const answer = await fetch(serviceUrl + request.url, { method: "POST", headers, body });
+    const text = await answer.text();
+    if (number === 1) request.socket.destroy();
+    else response.writeHead(answer.status).end(text);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    get requests() {
+      return requests;
+    },
+    async [Symbol.asyncDispose]() {
+      await proxy[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface Ended {
+  /** The exit code. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end. */
+async function run([program, ...args]: readonly string[], env: NodeJS.ProcessEnv): Promise<Ended> {
+  return await new Promise((resolve) => {
+    const child = execFile(program!, args, { env, cwd: tmpdir() }, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode ?? -1, stdout, stderr }),
+    );
+  });
+}
