@@ -46,11 +46,10 @@ async function throughput(bench: Workbench, url: string): Promise<Figure[]> {
 /** Uploads from a process of its own, which does not keep the one that measures waiting. */
 async function uploadWithCurl(url: string, token: string, wav: string): Promise<void> {
   const query = "mutation ($file: Upload!) { uploadRecord(file: $file) { record { id } } }";
-  const { stdout } = await promisify(execFile)("curl", [
-    ...["--silent", "--header", `authorization: Bearer ${token}`, "--header", "apollo-require-preflight: true"],
-    ...["--form", `operations=${JSON.stringify({ query, variables: { file: null } })}`],
-    ...["--form", 'map={"0":["variables.file"]}', "--form", `0=@${wav}`, `${url}/graphql`],
-  ]);
+  const operations = JSON.stringify({ query, variables: { file: null } });
+  const headers = ["--header", `authorization: Bearer ${token}`, "--header", "apollo-require-preflight: true"];
+  const parts = ["--form", `operations=${operations}`, "--form", 'map={"0":["variables.file"]}', "--form", `0=@${wav}`];
+  const { stdout } = await promisify(execFile)("curl", ["--silent", ...headers, ...parts, `${url}/graphql`]);
   if (!stdout.includes('"data":{"uploadRecord"')) throw new Error(`The upload failed: ${stdout}`);
 }
 

@@ -7,9 +7,9 @@ export interface RequestContext {
   /** Stands in the log and in the answer to a fault. */
   readonly requestId: string;
   /** The request's logger, which knows the user as soon as one is known. */
-  logger(): Pick<Logger, "info" | "warn" | "error">;
+  readonly logger: () => Pick<Logger, "info" | "warn" | "error">;
   /** This request's own EntityManager, made when it is first asked for. */
-  em(): SqlEntityManager;
+  readonly em: () => SqlEntityManager;
   /** Aborted when the client has gone. */
   readonly signal: AbortSignal;
   /** The address under which the client reached the service, such as `https://music.example.com`. */
