@@ -151,7 +151,10 @@ function whyNotListening({ host, port }: Config, cause: unknown): string {
 /** Closes the server; answers that are still on their way at that time, and a second from now, are cut off. */
 async function closeBy(app: FastifyInstance, time: number): Promise<void> {
   const timer = setTimeout(() => app.server.closeAllConnections(), Math.max(1000, time - performance.now()));
+  // node:http closes those that are idle now; one that becomes idle later it would keep for the client's next request.
+  const idleTimer = setInterval(() => app.server.closeIdleConnections(), 50);
   await app.close();
+  clearInterval(idleTimer);
   clearTimeout(timer);
 }
 

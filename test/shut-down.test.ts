@@ -108,6 +108,28 @@ describe("stopping", () => {
     idle.reset();
   });
 
+  it("is not held up by a connection whose answer comes while it stops", async () => {
+    await start({ SHUTDOWN_GRACE_SECONDS: "600" });
+    using agent = disposableAgent();
+    const lock = new Client({ connectionString: database.url });
+    await lock.connect();
+    await lock.query("begin; lock table app_user");
+    const answer = post(service.url, agent, "{ me { id } }", ann);
+    const waiting = async () =>
+      (await lock.query("select from pg_locks where relation = 'app_user'::regclass and not granted")).rowCount;
+    expect(await until(waiting, (count) => count === 1)).toBe(1);
+    service.child.kill("SIGTERM");
+    const refuses = async () =>
+      await readiness().then(
+        () => false,
+        () => true,
+      );
+    expect(await until(refuses, (refused) => refused)).toBe(true);
+    await lock.end();
+    expect((await answer).status).toBe(200);
+    expect(await service.ended).toBe(0);
+  });
+
   it("ends at once at a second signal", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "600" });
     using _upload = await startUpload();
