@@ -21,6 +21,8 @@ export interface Config {
   /** The PostgreSQL to use; undefined: an embedded one. */
   readonly databaseUrl: string | undefined;
   readonly databasePoolSize: number;
+  /** How long a connection or a statement may take before the database counts as unavailable. */
+  readonly databaseTimeoutSeconds: number;
   /** Where the embedded PostgreSQL keeps its data; undefined: `data` in the project's folder. */
   readonly dataDir: string | undefined;
 
@@ -128,6 +130,7 @@ export function readConfig(env: Env): Config {
     sandbox: flag("SANDBOX", !production),
     databaseUrl,
     databasePoolSize: integer("DATABASE_POOL_SIZE", 10, 2, 200),
+    databaseTimeoutSeconds: integer("DATABASE_TIMEOUT_SECONDS", 10, 1, 600),
     dataDir: text("DATA_DIR"),
     ffmpegPath: text("FFMPEG_PATH"),
     encoders: integer("ENCODERS", availableParallelism(), 1, 256),

@@ -46,7 +46,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     ? undefined
     : opening.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log: logger }));
   const database = opening.use(
-    await openDatabase((config.databaseUrl ?? embedded?.url)!, config.databasePoolSize, logger),
+    await openDatabase(
+      (config.databaseUrl ?? embedded?.url)!,
+      { poolSize: config.databasePoolSize, timeoutSeconds: config.databaseTimeoutSeconds },
+      logger,
+    ),
   );
   const encoders = opening.use(
     new EncoderPool({ ffmpeg, lanes: config.encoders, stallSeconds: config.stallTimeoutSeconds }),

@@ -20,7 +20,12 @@ describe("without its database", () => {
   beforeEach(async () => {
     database = await createTestDatabase();
     proxy = await startDatabaseProxy(database.url);
-    service = await startService({ DATABASE_URL: proxy.url, MAX_UPLOADS_PER_HOUR: "100", SHUTDOWN_GRACE_SECONDS: "1" });
+    service = await startService({
+      DATABASE_URL: proxy.url,
+      MAX_UPLOADS_PER_HOUR: "100",
+      SHUTDOWN_GRACE_SECONDS: "1",
+      DATABASE_TIMEOUT_SECONDS: "2",
+    });
     client = new ApiClient(service.url);
     ann = await client.createUser("Ann");
     link = (await client.uploadRecord(ann, wav)).data.uploadRecord.record.url;

@@ -18,7 +18,9 @@ describe("the database", () => {
   });
 
   it("is migrated once by replicas that start together, and then has exactly the tables of the entities", async () => {
-    const replicas = await Promise.all(Array.from({ length: 4 }, async () => await openDatabase(empty.url, 2, logger)));
+    const replicas = await Promise.all(
+      Array.from({ length: 4 }, async () => await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10 }, logger)),
+    );
     await using open = new AsyncDisposableStack();
     replicas.forEach((replica: Database) => open.use(replica));
     expect(await replicas[0]!.isMigrated()).toBe(true);
@@ -31,6 +33,8 @@ describe("the database", () => {
   });
 
   it("names what is wrong when it cannot be reached", async () => {
-    await expect(openDatabase("postgresql://nobody@127.0.0.1:1/nothing", 2, logger)).rejects.toThrow("ECONNREFUSED");
+    await expect(
+      openDatabase("postgresql://nobody@127.0.0.1:1/nothing", { poolSize: 2, timeoutSeconds: 10 }, logger),
+    ).rejects.toThrow("ECONNREFUSED");
   });
 });

@@ -14,7 +14,7 @@ describe("a library of 100,000 recordings", () => {
 
   beforeAll(async () => {
     empty = await createTestDatabase();
-    database = await openDatabase(empty.url, 2, createLogger({ logLevel: "silent" }));
+    database = await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10 }, createLogger({ logLevel: "silent" }));
     ({ id: ownerId } = (await createUser(database.pool, "Ann")).user);
     await seedRecords(database.pool, { ownerId: String(ownerId), count: 100_000 });
   });

@@ -16,9 +16,12 @@ export interface Database extends AsyncDisposable {
   isMigrated(): Promise<boolean>;
 }
 
-/** Seconds after which an unreachable or silent server counts as unavailable. */
-const connectSeconds = 8;
-const statementSeconds = 10;
+/** How {@link openDatabase} uses the server. */
+export interface DatabaseOptions {
+  readonly poolSize: number;
+  /** Seconds after which an unreachable or silent server counts as unavailable. */
+  readonly timeoutSeconds: number;
+}
 
 /** Any number, the same in every replica: who holds this advisory lock applies the migrations. */
 const migrationLock = 7_263_501;
@@ -27,13 +30,14 @@ const migrationLock = 7_263_501;
  * Connects, and applies the migrations that are missing; replicas that start together do this one after another.
  * @throws {Error} when the server cannot be reached, is older than PostgreSQL 14, or a migration fails
  */
-export async function openDatabase(url: string, poolSize: number, logger: Logger): Promise<Database> {
-  const version = await migrate(url, logger);
+export async function openDatabase(url: string, options: DatabaseOptions, logger: Logger): Promise<Database> {
+  const timeoutMs = options.timeoutSeconds * 1000;
+  const version = await migrate(url, timeoutMs, logger);
   const orm = await MikroORM.init({
-    ...ormOptions(url, poolSize),
+    ...ormOptions(url, options.poolSize),
     driverOptions: {
-      connectionTimeoutMillis: connectSeconds * 1000,
-      query_timeout: statementSeconds * 1000,
+      connectionTimeoutMillis: timeoutMs,
+      query_timeout: timeoutMs,
       keepAlive: true,
       // The server's default is made for spinning disks: with it the planner reads whole tables where an index will do.
       onConnect: async (client: PoolClient) => await client.query("set random_page_cost = 1.1"),
@@ -56,8 +60,8 @@ export async function openDatabase(url: string, poolSize: number, logger: Logger
 }
 
 /** Applies what is missing under an advisory lock, and returns the server's version. */
-async function migrate(url: string, logger: Logger): Promise<string> {
-  const lock = new Client({ connectionString: url, connectionTimeoutMillis: connectSeconds * 1000 });
+async function migrate(url: string, timeoutMs: number, logger: Logger): Promise<string> {
+  const lock = new Client({ connectionString: url, connectionTimeoutMillis: timeoutMs });
   lock.on("error", (error) => logger.warn({ err: error }, "lost the connection that holds the migration lock"));
   await lock.connect().catch((cause: unknown) => {
     throw new Error(`PostgreSQL at ${new URL(url).host} cannot be used: ${reasonOf(cause)}`, { cause });
