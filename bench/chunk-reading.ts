@@ -97,7 +97,7 @@ async function serve(host: string, port: number): Promise<void> {
       }
       reply.hijack();
       if (exit === "sendBytes") {
-        await sendBytes(reply.raw, { status, headers }, source);
+        await sendBytes(reply.raw, { status, headers }, source, 30);
       } else {
         reply.raw.writeHead(status, headers);
         for await (const piece of source(neverAborted)) if (!reply.raw.write(piece)) await once(reply.raw, "drain");

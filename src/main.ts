@@ -8,10 +8,11 @@ async function main(): Promise<void> {
   let firstAt: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
+      // A further signal ends the process at once. Ctrl-C under npm comes twice: from the terminal and from npm.
+      const isEcho = signal === "SIGINT" && Date.now() - (firstAt ?? 0) < 1000;
+      if (firstAt !== undefined && !isEcho) process.exit(1);
       firstAt ??= Date.now();
       stop.resolve(signal);
-      // A further signal ends the process at once. Ctrl-C under npm comes twice: from the terminal and from npm.
-      if (Date.now() - firstAt > 1000) process.exit(1);
     });
   }
 

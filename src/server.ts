@@ -91,7 +91,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       validSeconds: 30,
     },
   });
-  recordRoute(app, { pool: database.pool, config });
+  await app.register(async (scope) => recordRoute(scope, { pool: database.pool, config }));
   const schema = await createSchema([
     new UserResolver(
       database.pool,

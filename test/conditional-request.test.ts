@@ -62,6 +62,24 @@ describe("the precedence of RFC 9110 section 13.2.2", () => {
   });
 });
 
+describe("a list of tags", () => {
+  it.each(['"a" ,, "b",', ' "a", "b" ', ',"a"'])("may have empty elements: %s", (list) => {
+    expect(checkPreconditions({ "if-match": list }, { ...validators, etag: '"a"' })).toBe("proceed");
+  });
+
+  it.each(['"a" "b"', '"a', '"a";"b"', "a"])("counts as empty when it is malformed: %s", (list) => {
+    expect(checkPreconditions({ "if-match": list }, { ...validators, etag: '"a"' })).toBe("failed");
+  });
+
+  // With an expression that backtracks, these take longer than the test may.
+  it.each([",   ".repeat(4000), " ".repeat(16_000), ',"'.repeat(8000)])(
+    "is read in one pass, however odd (%#)",
+    (start) => {
+      expect(checkPreconditions({ "if-none-match": `${start}!` }, validators)).toBe("proceed");
+    },
+  );
+});
+
 describe("If-Range", () => {
   it.each([
     [undefined, true],

@@ -97,6 +97,37 @@ describe("the link", () => {
     expect((await posted.json()).error.code).toBe("METHOD_NOT_ALLOWED");
   });
 
+  it("has a validator that does not tell the record's id", async () => {
+    const response = await get(`/record?id=${id}&user=${ann.id}`, { method: "HEAD" });
+    expect(response.headers.get("etag")).toMatch(/^"[\w-]{27}"$/);
+    expect(response.headers.get("etag")).not.toContain(id.slice(0, 8));
+  });
+
+  it("refuses other methods before it looks at what they send", async () => {
+    for (const type of ["application/json", "audio/wav"]) {
+      const response = await get(`/record?id=${id}&user=${ann.id}`, {
+        method: "PUT",
+        headers: { "content-type": type },
+        body: "{",
+      });
+      expect(response.status).toBe(405);
+      expect(response.headers.get("allow")).toBe("GET, HEAD, OPTIONS");
+    }
+  });
+
+  it("tells pages of other origins why it refuses", async () => {
+    const response = await get(`/record?id=${uuidv4()}&user=${ann.id}`);
+    expect(response.status).toBe(404);
+    expect(response.headers.get("access-control-allow-origin")).toBe("*");
+    expect(response.headers.get("cross-origin-resource-policy")).toBe("cross-origin");
+  });
+
+  it("takes a long name as decoration", async () => {
+    const response = await get(`/record/${id}/${encodeURIComponent("ä".repeat(100))}.mp3?user=${ann.id}`);
+    expect(response.status).toBe(200);
+    await response.arrayBuffer();
+  });
+
   it("names the download after the upload, and plays it in the page if asked to", async () => {
     const saved = await get(`/record?id=${id}&user=${ann.id}`);
     expect(saved.headers.get("content-disposition")).toMatch(
@@ -131,6 +162,7 @@ describe("the link", () => {
         "x-forwarded-host": "music.example.com",
       }),
     ).toBe(`https://music.example.com${link}`);
+    expect(await urlFor({ ...headers, host: "inside", "x-forwarded-proto": "foo" })).toBe(`${service.url}${link}`);
     expect(await urlFor({ ...headers, host: "evil.example/path?" })).toBe(`${service.url}${link}`);
   });
 

@@ -11,10 +11,10 @@ type Source = (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
 let server: Server | undefined;
 
 /** A server whose every answer is this source; `outcome` is how sending it ended. */
-async function serve(source: Source): Promise<{ port: number; outcome: Promise<unknown> }> {
+async function serve(source: Source, stallSeconds = 30): Promise<{ port: number; outcome: Promise<unknown> }> {
   const ended = Promise.withResolvers<unknown>();
   server = createServer((_request, response) => {
-    sendBytes(response, head, source).then(
+    sendBytes(response, head, source, stallSeconds).then(
       () => ended.resolve("sent"),
       (error: unknown) => {
         ended.resolve(error);
@@ -102,4 +102,15 @@ it("does not read ahead of a client that does not read", async () => {
   expect(sent).toBeLessThan(30);
   client.destroy();
   expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+});
+
+it("gives up a client that does not read for too long", async () => {
+  const { port, outcome } = await serve(async function* () {
+    for (;;) yield Buffer.alloc(1_000_000);
+  }, 1);
+  const client = connect(port, "127.0.0.1").on("error", () => {});
+  client.pause();
+  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+  client.destroy();
 });

@@ -214,7 +214,9 @@ function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
 /** Where the client believes the service to be; the proxy's word for it counts only as far as proxies are trusted. */
 function requestOrigin({ protocol, host, socket }: FastifyRequest): string {
   const origin = `${protocol}://${host}`;
-  return URL.canParse(origin) && new URL(origin).host === host.toLowerCase().replace(/:(80|443)$/, "")
+  return /^https?$/.test(protocol) &&
+    URL.canParse(origin) &&
+    new URL(origin).host === host.toLowerCase().replace(/:(80|443)$/, "")
     ? new URL(origin).origin
     : `http://localhost:${socket.localPort}`;
 }

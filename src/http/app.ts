@@ -57,7 +57,8 @@ export async function createApp(
     forceCloseConnections: "idle",
     // What arrives on open connections while the service stops is refused by the routes, with a code.
     return503OnClosing: false,
-    routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
+    // The name in a link is decoration and may be as long as the longest that downloads get, escaped.
+    routerOptions: { caseSensitive: true, ignoreTrailingSlash: false, maxParamLength: 1000 },
     clientErrorHandler: answerUnreadable,
     frameworkErrors: (_error, request, reply) => {
       void reply.headers(bareHeaders);
@@ -69,10 +70,14 @@ export async function createApp(
     closeAfterEarlyAnswer(request.raw, reply.raw);
     if (stopping.aborted) void reply.header("connection", "close");
   });
-  app.addHook("preParsing", async ({ raw, headers }, reply) => {
+  app.addHook("preParsing", async (request, reply) => {
+    const { raw, headers } = request;
     if (raw.readableEnded || /^multipart\//i.test(headers["content-type"] ?? "")) return;
     if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return;
-    const timer = setTimeout(() => raw.destroy(), patienceMs);
+    const timer = setTimeout(() => {
+      const late = new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time.");
+      if (!reply.sent) void answerError(request, reply, late);
+    }, patienceMs);
     for (const event of ["end", "close"]) raw.once(event, () => clearTimeout(timer));
     reply.raw.once("close", () => clearTimeout(timer));
   });

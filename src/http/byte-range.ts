@@ -19,7 +19,7 @@ export function parseByteRange(field: string | undefined, sizeBytes: number): By
   const set = /^bytes=(.*)$/i.exec(field ?? "")?.[1];
   if (set === undefined) return undefined;
   // Empty list elements are allowed and count as nothing (RFC 9110 section 5.6.1.2).
-  const specs = set.split(",").map((spec) => spec.replace(/^[ \t]+|[ \t]+$/g, ""));
+  const specs = set.split(",").map((spec) => spec.trim());
   const ranges = specs.filter((spec) => spec !== "").map((spec) => parseSpec(spec, sizeBytes));
   if (ranges.length === 0 || ranges.length > maxRanges) return undefined;
   const intervals: ByteInterval[] = [];

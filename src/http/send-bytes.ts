@@ -12,6 +12,7 @@ export interface AnswerHead {
  * Sends an answer as fast as the client takes it. The first bytes are waited for before the head is written, so that a
  * source that fails at once can still be answered with an error; one that fails later ends the connection, so that a cut
  * answer does not look whole. The source's signal is aborted as soon as the client goes away.
+ * @param stallSeconds how long a client may take nothing before it counts as gone
  * @throws what the source throws
  * @throws {ServiceError} CLIENT_CLOSED_REQUEST when the client went away
  */
@@ -19,11 +20,13 @@ export async function sendBytes(
   response: ServerResponse,
   head: AnswerHead,
   source: (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>,
+  stallSeconds: number,
 ): Promise<void> {
   const clientGone = new ServiceError("CLIENT_CLOSED_REQUEST", "The client went away.");
   const abort = new AbortController();
   const onClose = (): void => abort.abort(clientGone);
   response.once("close", onClose);
+  response.setTimeout(stallSeconds * 1000, () => response.destroy());
   const bytes = source(abort.signal);
   let failure: unknown;
   async function* body(first: IteratorResult<Buffer, void>): AsyncGenerator<Buffer, void, undefined> {
@@ -45,6 +48,7 @@ export async function sendBytes(
     });
   } finally {
     response.off("close", onClose);
+    response.setTimeout(0);
     await bytes.return();
   }
 }

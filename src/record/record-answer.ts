@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { parseByteRange } from "../http/byte-range.ts";
@@ -7,7 +8,7 @@ import { contentDisposition } from "./file-name.ts";
 
 /** What the link's answer depends on. */
 export interface LinkedRecord {
-  /** The record's UUID: its bytes never change, so it tells one state from another. */
+  /** The record's UUID: its bytes never change, so its hash tells one state from another without telling the id. */
   readonly id: string;
   readonly sizeBytes: number;
   readonly lastModified: Date;
@@ -34,7 +35,7 @@ const mediaType = "audio/mpeg";
 const allow = "GET, HEAD, OPTIONS";
 
 /** Any page may play the link: it carries its own permission and no cookie opens it. */
-const crossOriginHeaders = {
+export const crossOriginHeaders = {
   "access-control-allow-origin": "*",
   "access-control-expose-headers": "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag",
   "cross-origin-resource-policy": "cross-origin",
@@ -61,7 +62,7 @@ export function answerOtherMethod(method: string): RecordAnswer | undefined {
 /** The answer to a `GET` or `HEAD` for a record that exists (RFC 9110 sections 13 and 14). */
 export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeaders, record: LinkedRecord): RecordAnswer {
   const { sizeBytes, lastModified } = record;
-  const etag = `"${record.id}"`;
+  const etag = `"${createHash("sha256").update(record.id).digest("base64url").slice(0, 27)}"`;
   const stateHeaders = {
     ...crossOriginHeaders,
     "accept-ranges": "bytes",

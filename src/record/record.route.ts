@@ -9,7 +9,7 @@ import { sendBytes } from "../http/send-bytes.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
 import { readMp3 } from "./mp3-chunks.ts";
-import { answerOtherMethod, answerRecord, readBody, type RecordAnswer } from "./record-answer.ts";
+import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import { parseRecordId, parseSecret, parseUserId, type RecordAddress } from "./record-url.ts";
 import { countDownload } from "./share-links.ts";
 import type { Visibility } from "./visibility.ts";
@@ -45,15 +45,21 @@ interface RecordRow {
 const closable = "private, no-cache";
 
 /**
- * The plain link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
+ * To be registered in a scope of its own. The plain link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
  * `/record/<record>/<any name>.mp3?user=<user>`. While the recording is private it answers the owner's Bearer token only.
  * Links of their own: `/l/<secret>` and `/l/<secret>/<any name>.mp3`; they open private recordings too, until they
  * expire (410). `inline=1` plays instead of downloading. Beside each the waveform.
  */
 export function recordRoute(
   app: FastifyInstance,
-  { pool, config }: { pool: Pool; config: Pick<Config, "recordCacheControl"> },
+  { pool, config }: { pool: Pool; config: Pick<Config, "recordCacheControl" | "stallTimeoutSeconds"> },
 ): void {
+  // First of all, and so also for what is refused.
+  app.addHook("onRequest", async (request: FastifyRequest, reply) => {
+    void reply.headers(crossOriginHeaders);
+    const other = answerOtherMethod(request.method);
+    if (other) await send(reply, other, request);
+  });
   const openPlain: OpenRequest = async (request) => await openPlainLink(pool, request, config.recordCacheControl);
   const openShared: OpenRequest = async (request) => await openShareLink(pool, request);
   for (const [path, open] of [
@@ -64,8 +70,6 @@ export function recordRoute(
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
-      const other = answerOtherMethod(method);
-      if (other) return await send(reply, other, request);
       const { row, headers, cacheControl, linkId } = await open(request);
       const record = {
         id: row.id,
@@ -80,9 +84,8 @@ export function recordRoute(
         // Beside the first byte, not before it.
         countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
-      return await send(reply.headers(headers), answer, request, (range, signal) =>
-        readMp3(pool, { ...row, sizeBytes: record.sizeBytes }, range, signal),
-      );
+      const read: ReadRange = (range, signal) => readMp3(pool, { ...row, sizeBytes: record.sizeBytes }, range, signal);
+      return await send(reply.headers(headers), answer, request, { read, stallSeconds: config.stallTimeoutSeconds });
     });
   }
 
@@ -97,7 +100,7 @@ export function recordRoute(
         [row.id],
       );
       if (!rows[0]) throw notFound();
-      void reply.headers({ ...headers, "cache-control": cacheControl, "access-control-allow-origin": "*" });
+      void reply.headers({ ...headers, "cache-control": cacheControl });
       return audiowaveformJson(decodeWaveform(rows[0].waveform));
     });
   }
@@ -186,17 +189,20 @@ type ReadRange = (range: ByteInterval, signal: AbortSignal) => AsyncIterable<Buf
 async function send(
   reply: FastifyReply,
   { status, headers, body }: RecordAnswer,
-  request: FastifyRequest<RecordRequest>,
-  read?: ReadRange,
+  request: FastifyRequest,
+  bytes?: { read: ReadRange; stallSeconds: number },
 ): Promise<FastifyReply> {
   void reply.code(status).headers(headers);
   const failure = refusals[status];
   if (failure && request.method !== "HEAD")
     return await answerError(request, reply.removeHeader("content-length"), failure());
-  if (!read || body.length === 0) return await reply.send();
+  if (!bytes || body.length === 0) return await reply.send();
   try {
-    await sendBytes(reply.raw, { status, headers: reply.getHeaders() }, (signal) =>
-      readBody(body, (range) => read(range, signal)),
+    await sendBytes(
+      reply.raw,
+      { status, headers: reply.getHeaders() },
+      (signal) => readBody(body, (range) => bytes.read(range, signal)),
+      bytes.stallSeconds,
     );
   } catch (error) {
     // Before the head is out, the failure can still be answered; afterwards the connection has been cut.
