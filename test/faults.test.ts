@@ -30,7 +30,7 @@ describe("after a fault", () => {
       DATABASE_URL: database.url,
       ENCODERS: "2",
       STALL_TIMEOUT_SECONDS: "1",
-      UPLOAD_TIMEOUT_SECONDS: "8",
+      UPLOAD_TIMEOUT_SECONDS: "5",
       MAX_UPLOAD_BYTES: "4000000",
       MAX_DURATION_SECONDS: "60",
     });
