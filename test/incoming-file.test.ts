@@ -149,6 +149,6 @@ describe("an incoming file", () => {
     };
     await using server = await startMultipartServer({ resolve: nameOf });
     const answer = await exchange(server.port, rawPost(multipartBody(operations, map, escaped)));
-    expect(JSON.parse(answer?.body ?? "")).toEqual({ data: 'a".wav' });
+    expect(JSON.parse(answer?.body ?? "")).toEqual({ data: 'a ".wav' });
   });
 });

@@ -1,3 +1,5 @@
+import { cleanText } from "../plain-text.ts";
+
 /** Every tag this service carries over, in the order in which they are listed. */
 export const tagNames = [
   "title",
@@ -21,7 +23,7 @@ export const tagNames = [
 /** The name of a tag; see {@link tagNames}. */
 export type TagName = (typeof tagNames)[number];
 
-/** One tag as text that is safe to show: no control or bidirectional characters, at most {@link maxTagCharacters}. */
+/** One tag as a line that is safe to show (see `plain-text.ts`), of at most {@link maxTagCharacters}. */
 export interface WavTag {
   readonly name: TagName;
   readonly value: string;
@@ -135,7 +137,7 @@ export class WavTags {
   }
 
   #add(name: TagName, raw: string, source: (typeof sources)[number]): void {
-    const value = cleanText(raw);
+    const value = cleanText(raw, maxTagCharacters);
     const rank = sources.indexOf(source);
     if (value !== "" && rank > (this.#found.get(name)?.rank ?? -1)) this.#found.set(name, { value, rank });
   }
@@ -150,22 +152,6 @@ export function isKnownInfo(id: string): boolean {
 export function id3TagBytes(header: Buffer): number | undefined {
   if (header.length < 10 || header.toString("latin1", 0, 3) !== "ID3") return undefined;
   return 10 + syncsafe(header, 6) + (header[3] === 4 && (header[5]! & 0x10) !== 0 ? 10 : 0);
-}
-
-/** Control, bidirectional and invisible characters, which could disguise what a title says. */
-const unsafeCharacters = /[\p{Cc}\u061c\u200b-\u200f\u202a-\u202e\u2028\u2029\u2060-\u2069\ufeff\ufff9-\ufffb]+/gu;
-
-/** Makes text from a file safe to show: one line, well-formed, at most {@link maxTagCharacters}. */
-export function cleanText(raw: string): string {
-  const line = raw
-    .slice(0, maxTagBytes)
-    .toWellFormed()
-    .replaceAll(unsafeCharacters, (found) => (/[\t\n\r\u2028\u2029]/u.test(found) ? " " : ""))
-    .trim();
-  return line
-    .slice(0, maxTagCharacters)
-    .replace(/[\ud800-\udbff]$/u, "")
-    .trimEnd();
 }
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

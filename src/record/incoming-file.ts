@@ -1,12 +1,13 @@
 import type { FileUpload } from "graphql-upload-minimal";
 import type { Readable } from "node:stream";
+import { cleanText } from "../plain-text.ts";
 
 /** Longest file name that is kept, in characters. */
 const maxFileNameLength = 255;
 
 /** One file of a request, on its way in. Disposing of it gives up what has not been read. */
 export interface IncomingFile extends Disposable {
-  /** As the client wrote it, without folders, control characters and all beyond 255 characters; may be empty. */
+  /** As the client wrote it, as one line without folders, of at most 255 characters; may be empty. */
   readonly fileName: string;
   /**
    * The bytes, once, as fast as they are taken.
@@ -38,7 +39,7 @@ export async function openIncomingFile(upload: Promise<FileUpload>, signal?: Abo
   stream.on("error", () => {}); // told to whoever reads
   const source = stream;
   return {
-    fileName: cleanFileName(file.filename),
+    fileName: cleanText(file.filename, maxFileNameLength),
     async *bytes() {
       for await (const chunk of source) yield chunk;
     },
@@ -51,10 +52,4 @@ export async function openIncomingFile(upload: Promise<FileUpload>, signal?: Abo
 
 function toError(reason: unknown): Error {
   return reason instanceof Error ? reason : new Error("Aborted.", { cause: reason });
-}
-
-/** Percent-escapes and foreign charsets bring in what a part header cannot hold and a database cannot store. */
-function cleanFileName(fileName: string): string {
-  const characters = fileName.toWellFormed().replaceAll(/\p{Cc}/gu, "");
-  return Array.from(characters).slice(0, maxFileNameLength).join("");
 }

@@ -159,7 +159,7 @@ export function pageStatement(ownerId: number, page: Page, filter: RecordFilter,
 
 function conditions(ownerId: number, filter: RecordFilter, parameter: (value: unknown) => string): string {
   const { text, createdAt, durationSeconds } = filter;
-  if (text != null && text.length > maxSearchLength) {
+  if (text != null && Array.from(text).length > maxSearchLength) {
     const message = `The text of a search must have at most ${maxSearchLength} characters.`;
     throw new ServiceError("BAD_USER_INPUT", message, { maxLength: maxSearchLength });
   }

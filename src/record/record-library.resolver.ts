@@ -16,8 +16,9 @@ import {
   toRecordConnection,
   UpdateRecordPayload,
 } from "./record-library.type.ts";
+import { maxTitleLength } from "./record-title.ts";
 import { toRecordType } from "./record.type.ts";
-import { maxTitleLength, updateRecord } from "./update-record.ts";
+import { updateRecord } from "./update-record.ts";
 
 /** A user's recordings, and what the user can do with them later. */
 @Resolver(() => UserType)

@@ -8,6 +8,7 @@ import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { findOwnRecord, findWaveforms } from "./find-record.ts";
+import { maxTitleLength } from "./record-title.ts";
 import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
 import { recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
 import type { RecordUploader } from "./upload-record.ts";
@@ -38,8 +39,8 @@ export class RecordResolver {
     @Arg("title", () => String, {
       nullable: true,
       description:
-        "Title of the recording, of which one line and 1000 characters are kept; by default from the WAV's tags, else " +
-        "the file name without its ending.",
+        `Title of the recording: 1 to ${maxTitleLength} characters, no control characters; by default from the WAV's ` +
+        "tags, else the file name without its ending.",
     })
     title: string | undefined,
     @Arg("quality", () => QualityEnum, {

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
+import { checkedText } from "../plain-text.ts";
 import { parseRecordId } from "./record-url.ts";
 
 /** A link of its own to one recording. */
@@ -45,14 +46,14 @@ const columns = `share_link.record_id as "recordId", share_link.id, share_link.s
 /**
  * Makes a link to the owner's recording; its secret has 192 random bits.
  * @throws {ServiceError} NOT_FOUND for a record that is absent or somebody else's; BAD_USER_INPUT for a time that has
- * passed, a note that is too long, or more than 100 links
+ * passed, a note that is too long or has characters that no line may have, or more than 100 links
  */
 export async function createShareLink(pool: Pool, ownerId: number, request: LinkRequest): Promise<SharedLink> {
   const { expiresAt } = request;
   if (expiresAt && expiresAt.getTime() <= Date.now()) {
     throw new ServiceError("BAD_USER_INPUT", "A link must expire in the future.");
   }
-  const note = checkedNote(request.note);
+  const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
   // Locked against removal in the middle; a link to a record that has gone would be a fault, not an answer.
   const { rows } = await pool.query<LinkRow & { readonly id: string | null }>(
     `with record as (
@@ -117,18 +118,6 @@ export async function findShareLinks(
 /** Adds one to a link's downloads. */
 export async function countDownload(pool: Pool, linkId: string): Promise<void> {
   await pool.query("update share_link set downloads = downloads + 1 where id = $1", [linkId]);
-}
-
-/** The note without white space around it; null when nothing is left. */
-function checkedNote(note: string | undefined): string | null {
-  const trimmed = (note ?? "").trim().toWellFormed().normalize("NFC");
-  const length = Array.from(trimmed).length;
-  if (length > maxNoteLength) {
-    const message = `A note must have at most ${maxNoteLength} characters; it has ${length}.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { maxLength: maxNoteLength });
-  }
-  if (/\p{Cc}/u.test(trimmed)) throw new ServiceError("BAD_USER_INPUT", "A note must not have control characters.");
-  return trimmed || null;
 }
 
 function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads }: LinkRow): SharedLink {

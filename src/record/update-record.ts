@@ -1,13 +1,10 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Pool } from "pg";
 import { ServiceError } from "../errors.ts";
-import { checkedName } from "../user/checked-name.ts";
 import { findOwnRecord } from "./find-record.ts";
+import { checkedTitle } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import { searchTextOf, titleKeyOf } from "./search-text.ts";
-
-/** Characters of a title that a user gives, at most. */
-export const maxTitleLength = 1000;
 
 /** What of a record can be changed; what is absent stays. */
 export interface RecordChange {
@@ -24,7 +21,7 @@ export async function updateRecord(
   id: string,
   { title: given }: RecordChange,
 ): Promise<AudioRecord> {
-  const title = given == null ? undefined : checkedName(given, "title", maxTitleLength);
+  const title = given == null ? undefined : checkedTitle(given);
   const record = await findOwnRecord(em, ownerId, id);
   if (!record) throw notFound();
   if (title !== undefined) {

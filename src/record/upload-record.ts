@@ -3,7 +3,6 @@ import type { FileUpload } from "graphql-upload-minimal";
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder-pool.ts";
-import { cleanText } from "../audio/wav-tags.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
@@ -24,6 +23,7 @@ import {
   type EarlierUpload,
   type NewUpload,
 } from "./receiving-record.ts";
+import { checkedTitle, titleFromFileName } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
@@ -131,6 +131,7 @@ export class RecordUploader {
   ): Promise<UploadedRecord> {
     const started = performance.now();
     const { config, leases } = this.#dependencies;
+    const title = options.title == null ? undefined : checkedTitle(options.title);
     const sourceSha256 = checkedSha256(options.sourceSha256);
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
     const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal]);
@@ -144,7 +145,14 @@ export class RecordUploader {
       idempotencyKey: options.idempotencyKey,
       requestBytes: context.requestBytes,
     };
-    const work: Work = { upload, incoming, owner, options: { ...options, sourceSha256 }, em: context.em(), signal };
+    const work: Work = {
+      upload,
+      incoming,
+      owner,
+      options: { ...options, title, sourceSha256 },
+      em: context.em(),
+      signal,
+    };
     using _lease = leases.hold(upload.id);
     try {
       const { record: earlier, quota } = await this.#begin(work);
@@ -208,8 +216,7 @@ export class RecordUploader {
         const { sha256 } = facts.source;
         throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", { sha256 });
       }
-      const title =
-        cleanText(options.title ?? "") || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
+      const title = options.title ?? facts.source.tags.get("title") ?? titleFromFileName(incoming.fileName);
       const { fileName } = incoming;
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
       if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
@@ -279,11 +286,6 @@ export function shuttingDown(): ServiceError {
   const retryAfterSeconds = 5;
   const sentence = `The service is stopping; try again in ${retryAfterSeconds} seconds.`;
   return new ServiceError("SHUTTING_DOWN", sentence, { retryAfterSeconds });
-}
-
-/** `take 3.wav` without its ending; a name that is nothing but an ending stays. */
-function titleFromFileName(fileName: string): string {
-  return cleanText(fileName.replace(/(?<=.)\.[^.]{1,5}$/, "")) || "Recording";
 }
 
 /** A signal that aborts after so many seconds, unless it is disposed of before. */

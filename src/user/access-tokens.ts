@@ -1,8 +1,8 @@
 import type { Pool } from "pg";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
+import { checkedText } from "../plain-text.ts";
 import { requireScope, type Caller } from "./authenticate-user.ts";
-import { checkedName } from "./checked-name.ts";
 import { hashToken, maxNameLength } from "./create-user.ts";
 import type { TokenScope } from "./user.entity.ts";
 
@@ -60,7 +60,7 @@ export async function createToken(
     [
       caller.id,
       hashToken(token),
-      checkedName(name, "name", maxNameLength),
+      checkedText(name, "name", maxNameLength),
       expiresAt,
       [...new Set(scopes)].toSorted(),
       maxTokens,

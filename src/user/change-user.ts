@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { ServiceError } from "../errors.ts";
+import { checkedText } from "../plain-text.ts";
 import type { Caller } from "./authenticate-user.ts";
-import { checkedName } from "./checked-name.ts";
 import { maxNameLength } from "./create-user.ts";
 
 /** Recordings that one statement deletes: few enough to stay far from the time that a statement may take. */
@@ -12,7 +12,7 @@ const deletedAtOnce = 50;
  * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters
  */
 export async function renameUser(pool: Pool, caller: Caller, given: string): Promise<Caller> {
-  const name = checkedName(given, "name", maxNameLength);
+  const name = checkedText(given, "name", maxNameLength);
   await pool.query("update app_user set name = $2 where id = $1", [caller.id, name]);
   return { ...caller, name };
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
-import { checkedName } from "./checked-name.ts";
+import { checkedText } from "../plain-text.ts";
 
 /** A new user and the only copy of the token. */
 export interface NewUser {
@@ -18,7 +18,7 @@ export const maxNameLength = 100;
  * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters
  */
 export async function createUser(pool: Pool, name: string): Promise<NewUser> {
-  const trimmed = checkedName(name, "name", maxNameLength);
+  const trimmed = checkedText(name, "name", maxNameLength);
   const token = uuidv4();
   const { rows } = await pool.query<{ id: number; created_at: string }>(
     `with new_user as (insert into app_user (name) values ($1) returning id, created_at),

@@ -1,0 +1,17 @@
+import { checkedText, cleanText } from "../plain-text.ts";
+
+/** Characters of a title, at most. */
+export const maxTitleLength = 1000;
+
+/**
+ * A title that a user gives, with an upload or later.
+ * @throws {ServiceError} BAD_USER_INPUT when it is blank, too long or has characters that no title may have
+ */
+export function checkedTitle(given: string): string {
+  return checkedText(given, "title", maxTitleLength);
+}
+
+/** `take 3.wav` without its ending; a name that is nothing but an ending stays. */
+export function titleFromFileName(fileName: string): string {
+  return cleanText(fileName.replace(/(?<=.)\.[^.]{1,5}$/u, ""), maxTitleLength) || "Recording";
+}
