@@ -103,7 +103,15 @@ describe("after a fault", () => {
       );
       for (const child of children) process.kill(child, signal);
       void upload.finish();
-      expect(await errorOf(await upload.connection.answer())).toEqual({ status: 500, code: "CONVERSION_FAILED" });
+      const answer = await upload.connection.answer();
+      expect(await errorOf(answer)).toEqual({ status: 500, code: "CONVERSION_FAILED" });
+      const { requestId } = JSON.parse(answer!.body).errors[0].extensions;
+      expect(requestId).toBe(answer!.headers.get("x-request-id"));
+      const logged = await until(
+        () => service.log.map((line) => JSON.parse(line)).find(({ reqId, code }) => reqId === requestId && code),
+        (line) => line !== undefined,
+      );
+      expect(logged).toMatchObject({ msg: "request failed", code: "CONVERSION_FAILED", err: expect.any(Object) });
       expect(await aftermath()).toBe(nothing);
     },
   );

@@ -11,10 +11,14 @@ const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...
 
 /**
  * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, and
- * anything else as INTERNAL_SERVER_ERROR, which says no more than the id under which it was logged.
+ * anything else as INTERNAL_SERVER_ERROR, which says no more than the id under which it was logged. Every fault of the
+ * service's own (status 500) has that id.
  */
 export function toServiceError(error: unknown, requestId: string): ServiceError {
-  if (error instanceof ServiceError) return error;
+  if (error instanceof ServiceError) {
+    const { code, status, message, details, cause = error } = error;
+    return status === 500 ? new ServiceError(code, message, { ...details, requestId }, { cause }) : error;
+  }
   if (isDatabaseBusy(error)) {
     const retryAfterSeconds = 10;
     const sentence = `The service has too much to do; try again in ${retryAfterSeconds} seconds.`;
