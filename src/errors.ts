@@ -3,7 +3,11 @@
  * with the HTTP status that goes with it, what it means, and what a client should do.
  */
 export const errorCodes = {
-  BAD_REQUEST: [400, "The request itself is malformed, for instance a broken multipart body.", "Correct the request."],
+  BAD_REQUEST: [
+    400,
+    "The request itself is malformed, for instance not HTTP, or a broken multipart body.",
+    "Correct the request.",
+  ],
   QUERY_TOO_COMPLEX: [
     400,
     "The operation asks for too much; the limit that it exceeds is named, for instance `maxDepth`.",
@@ -39,6 +43,7 @@ export const errorCodes = {
     "The user's quota has no room for it (`limit`, `max`, `used`).",
     "Delete recordings or ask the operator.",
   ],
+  HEADERS_TOO_LARGE: [431, "The request's header fields are too large.", "Send fewer or shorter ones."],
   CLIENT_CLOSED_REQUEST: [499, "The client went away.", "Nothing: nobody reads this answer."],
   INTERNAL_SERVER_ERROR: [
     500,

@@ -109,15 +109,20 @@ describe("the limits of a request", () => {
   });
 
   it.each([
-    ["what is no HTTP", "nonsense\r\n\r\n", 400],
-    ["headers that are too long", `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(20_000)}\r\n\r\n`, 431],
-    ["an address that cannot be decoded", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400],
-    ["an unknown address", "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404],
-    ["an unknown method", "PURGE /graphql HTTP/1.1\r\nHost: a\r\n\r\n", 404],
-  ])("answer %s in JSON", async (_what, request, status) => {
+    ["what is no HTTP", "nonsense\r\n\r\n", 400, "BAD_REQUEST"],
+    [
+      "headers that are too long",
+      `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(20_000)}\r\n\r\n`,
+      431,
+      "HEADERS_TOO_LARGE",
+    ],
+    ["an address that cannot be decoded", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400, "BAD_REQUEST"],
+    ["an unknown address", "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404, "NOT_FOUND"],
+    ["an unknown method", "PURGE /graphql HTTP/1.1\r\nHost: a\r\n\r\n", 404, "NOT_FOUND"],
+  ])("answer %s in JSON", async (_what, request, status, code) => {
     const answer = await exchange(port, Buffer.from(request));
     expect(answer!.status).toBe(status);
-    expect(JSON.parse(answer!.body)).toEqual({ error: { code: expect.any(String), message: expect.any(String) } });
+    expect(JSON.parse(answer!.body)).toEqual({ error: { code, message: expect.any(String) } });
     expect(answer!.headers.get("x-content-type-options")).toBe("nosniff");
   });
 

@@ -7,12 +7,13 @@ import {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
+import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { v4 as uuidv4 } from "uuid";
 import type { Config } from "../config.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
 import { closeAfterEarlyAnswer } from "./early-answer.ts";
-import { ServiceError } from "../errors.ts";
+import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
 
 /** Largest JSON body of a GraphQL request, in bytes. Files come as multipart and have a limit of their own. */
 const maxBodyBytes = 1024 * 1024;
@@ -90,15 +91,17 @@ export async function createApp(
   return app;
 }
 
+/** What Node's parser says of requests that are HTTP and yet cannot be read. */
+const unreadable: Readonly<Record<string, ErrorCode | undefined>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: "REQUEST_TIMEOUT",
+  HPE_HEADER_OVERFLOW: "HEADERS_TOO_LARGE",
+};
+
 /** Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. */
 function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
   if (socket.writable && error.code !== "ECONNRESET") {
-    const [status, code, message] =
-      error.code === "ERR_HTTP_REQUEST_TIMEOUT"
-        ? ["408 Request Timeout", "REQUEST_TIMEOUT", "The request did not arrive in time."]
-        : error.code === "HPE_HEADER_OVERFLOW"
-          ? ["431 Request Header Fields Too Large", "BAD_REQUEST", "The request's header fields are too large."]
-          : ["400 Bad Request", "BAD_REQUEST", "The request is not valid HTTP."];
+    const code = unreadable[error.code ?? ""] ?? "BAD_REQUEST";
+    const [status, message] = errorCodes[code];
     const body = JSON.stringify({ error: { code, message } });
     const headers = [
       "Content-Type: application/json; charset=utf-8",
@@ -106,7 +109,7 @@ function answerUnreadable(error: Error & { code?: string }, socket: Socket): voi
       ...Object.entries(bareHeaders).map(([name, value]) => `${name}: ${value}`),
       "Connection: close",
     ];
-    socket.write(`HTTP/1.1 ${status}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
+    socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
   }
   socket.destroySoon();
 }
