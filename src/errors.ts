@@ -57,7 +57,7 @@ export const errorCodes = {
     "The conversion took longer than allowed (`maxSeconds`).",
     "Retry when the service is less busy.",
   ],
-  SHUTTING_DOWN: [503, "The service is stopping.", "Retry in a few seconds."],
+  SHUTTING_DOWN: [503, "The service is stopping (`retryAfterSeconds`).", "Wait, then retry."],
   DATABASE_UNAVAILABLE: [503, "The database cannot be reached (`retryAfterSeconds`).", "Wait, then retry."],
 } as const satisfies Record<string, readonly [status: number, meaning: string, advice: string]>;
 
@@ -96,4 +96,31 @@ export class ServiceError extends Error {
   get status(): number {
     return errorCodes[this.code][0];
   }
+}
+
+/**
+ * A refusal that will not last: says when to try again, also in `retryAfterSeconds`.
+ * @param why what is in the way, as a sentence without its full stop
+ */
+export function tryAgainLater(
+  code: ErrorCode,
+  why: string,
+  retryAfterSeconds: number,
+  options?: ErrorOptions,
+): ServiceError {
+  const sentence = `${why}; try again in ${retryAfterSeconds} seconds.`;
+  return new ServiceError(code, sentence, { retryAfterSeconds }, options);
+}
+
+/** The refusal of everything new, and of what does not finish in time, while the service stops. */
+export function shuttingDown(): ServiceError {
+  return tryAgainLater("SHUTTING_DOWN", "The service is stopping", 5);
+}
+
+/** The header fields that go with a failure beside its status (RFC 9110 sections 10.2.3 and 11.6.1). */
+export function headersOf({ status, details: { retryAfterSeconds } }: ServiceError): Readonly<Record<string, string>> {
+  return {
+    ...(retryAfterSeconds !== undefined && { "retry-after": String(retryAfterSeconds) }),
+    ...(status === 401 && { "www-authenticate": "Bearer" }),
+  };
 }

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { ServiceError } from "../errors.ts";
+import { shuttingDown } from "../errors.ts";
 import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
 import { startFfmpeg } from "./ffmpeg.ts";
 
@@ -198,9 +198,4 @@ export class EncoderPool implements AsyncDisposable {
 
 function stillLent(loan: Loan): number {
   return loan.lent - loan.calledBack;
-}
-
-/** What everybody is told whose encoder the pool took away when it was disposed of. */
-export function shuttingDown(): ServiceError {
-  return new ServiceError("SHUTTING_DOWN", "The service is stopping; send the file again in a few seconds.");
 }

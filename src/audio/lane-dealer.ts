@@ -1,8 +1,7 @@
-import { ServiceError } from "../errors.ts";
+import { ServiceError, shuttingDown } from "../errors.ts";
 import type { Mp3Format } from "./encoder-lane.ts";
 import { conversionFailed, EncoderLane } from "./encoder-lane.ts";
 import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
-import { shuttingDown } from "./encoder-pool.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import type { EncodedSound } from "./mp3-encoder.ts";
 import { mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";

@@ -2,7 +2,7 @@ import type { ApolloServerPlugin } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
 import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError } from "graphql";
 import { isDatabaseBusy, isDatabaseUnavailable } from "../database/database.ts";
-import { operationErrorCodes, ServiceError } from "../errors.ts";
+import { headersOf, operationErrorCodes, ServiceError, tryAgainLater } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
 import { queryLimits, tooComplex } from "./query-limits-rule.ts";
 
@@ -20,18 +20,10 @@ export function toServiceError(error: unknown, requestId: string): ServiceError 
     return status === 500 ? new ServiceError(code, message, { ...details, requestId }, { cause }) : error;
   }
   if (isDatabaseBusy(error)) {
-    const retryAfterSeconds = 10;
-    const sentence = `The service has too much to do; try again in ${retryAfterSeconds} seconds.`;
-    return new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause: error });
+    return tryAgainLater("BUSY", "The service has too much to do", 10, { cause: error });
   }
   if (isDatabaseUnavailable(error)) {
-    const retryAfterSeconds = 5;
-    return new ServiceError(
-      "DATABASE_UNAVAILABLE",
-      `The database cannot be reached; try again in ${retryAfterSeconds} seconds.`,
-      { retryAfterSeconds },
-      { cause: error },
-    );
+    return tryAgainLater("DATABASE_UNAVAILABLE", "The database cannot be reached", 5, { cause: error });
   }
   return new ServiceError("INTERNAL_SERVER_ERROR", "Internal server error.", { requestId }, { cause: error });
 }
@@ -49,7 +41,7 @@ export function toFormattedError(error: ServiceError): GraphQLFormattedError {
 }
 
 /** Translates what resolvers throw, gives the answer the matching HTTP status, and logs faults. */
-export const answerErrors: ApolloServerPlugin<RequestContext> = {
+export const answerErrorsPlugin: ApolloServerPlugin<RequestContext> = {
   requestDidStart: async () => ({
     willSendResponse: async ({ errors, response, contextValue: { logger, requestId } }) => {
       if (!errors || response.body.kind !== "single") return;
@@ -61,9 +53,7 @@ export const answerErrors: ApolloServerPlugin<RequestContext> = {
       // With some data the answer is a success with remarks: GraphQL over HTTP wants a 2xx for it.
       if (failure && result.data == null) {
         response.http.status = failure.status;
-        const { retryAfterSeconds } = failure.details;
-        if (retryAfterSeconds !== undefined) response.http.headers.set("retry-after", String(retryAfterSeconds));
-        if (failure.status === 401) response.http.headers.set("www-authenticate", "Bearer");
+        for (const [name, value] of Object.entries(headersOf(failure))) response.http.headers.set(name, value);
       }
     },
   }),

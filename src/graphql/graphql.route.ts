@@ -8,12 +8,12 @@ import { OperationTypeNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
 import type { Config } from "../config.ts";
-import { shuttingDown, type RecordUploader } from "../record/upload-record.ts";
+import type { RecordUploader } from "../record/upload-record.ts";
 import type { RequestContext } from "../request-context.ts";
 import { authenticateUser, bearerToken, requireScope, type Caller } from "../user/authenticate-user.ts";
 import type { TokenScope } from "../user/user.entity.ts";
-import { ServiceError } from "../errors.ts";
-import { answerErrors } from "./answer-errors.ts";
+import { ServiceError, shuttingDown } from "../errors.ts";
+import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
 import {
   readMultipartRequest,
@@ -55,7 +55,7 @@ export async function graphqlRoute(
     hideSchemaDetailsFromClientErrors: !config.introspection,
     parseOptions: { maxTokens: queryLimits.maxTokens },
     validationRules: [uploadOnceRule, queryLimitsRule(queryLimits)],
-    plugins: [landingPage(config), scopeOfOperation, refuseMutationsWhen(stopping), answerErrors],
+    plugins: [landingPage(config), scopeOfOperation, refuseMutationsWhen(stopping), answerErrorsPlugin],
   });
   await apollo.start();
   app.addHook("onClose", async () => await apollo.stop());

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { logFailure, toFormattedError, toServiceError } from "../graphql/answer-errors.ts";
-import { ServiceError } from "../errors.ts";
+import { headersOf, ServiceError } from "../errors.ts";
 
 /**
  * Answers whatever a route throws in JSON: `{ "errors": [...] }` on the GraphQL route, as its clients expect, and
@@ -23,9 +23,7 @@ export async function answerError(
   reply: FastifyReply,
   failure: ServiceError,
 ): Promise<FastifyReply> {
-  const { retryAfterSeconds } = failure.details;
-  if (retryAfterSeconds !== undefined) void reply.header("retry-after", String(retryAfterSeconds));
-  if (failure.status === 401) void reply.header("www-authenticate", "Bearer");
+  void reply.headers(headersOf(failure));
   const formatted = toFormattedError(failure);
   const body =
     request.routeOptions.url === "/graphql"

@@ -3,7 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/waveform.ts";
-import { ServiceError } from "../errors.ts";
+import { ServiceError, tryAgainLater } from "../errors.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
 import {
@@ -124,9 +124,7 @@ export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, 
     const { rowCount } = await pool.query("select from audio_record where id = $1 and state = 'receiving'", [id]);
     if (rowCount === 0) return;
   }
-  const retryAfterSeconds = 10;
-  const message = `The first upload with this idempotency key is still under way; try again in ${retryAfterSeconds} seconds.`;
-  throw new ServiceError("BUSY", message, { retryAfterSeconds });
+  throw tryAgainLater("BUSY", "The first upload with this idempotency key is still under way", 10);
 }
 
 /** What completes a record. */

@@ -5,7 +5,7 @@ import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder-pool.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
-import { ServiceError } from "../errors.ts";
+import { ServiceError, shuttingDown } from "../errors.ts";
 import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
@@ -279,13 +279,6 @@ async function* upTo(
 function checkedSha256(given: string | undefined): string | undefined {
   if (given == null || /^[\da-f]{64}$/i.test(given)) return given?.toLowerCase();
   throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.");
-}
-
-/** The refusal of everything new, and of what does not finish in time, while the service stops. */
-export function shuttingDown(): ServiceError {
-  const retryAfterSeconds = 5;
-  const sentence = `The service is stopping; try again in ${retryAfterSeconds} seconds.`;
-  return new ServiceError("SHUTTING_DOWN", sentence, { retryAfterSeconds });
 }
 
 /** A signal that aborts after so many seconds, unless it is disposed of before. */

@@ -1,4 +1,4 @@
-import { ServiceError } from "../errors.ts";
+import { tryAgainLater, type ServiceError } from "../errors.ts";
 
 /** Uploads that may wait; more than that would wait in vain. */
 const maxWaiting = 1000;
@@ -95,8 +95,5 @@ export class UploadSlots {
 }
 
 function busy(): ServiceError {
-  const retryAfterSeconds = 10;
-  return new ServiceError("BUSY", `Too many uploads are under way; try again in ${retryAfterSeconds} seconds.`, {
-    retryAfterSeconds,
-  });
+  return tryAgainLater("BUSY", "Too many uploads are under way", 10);
 }
