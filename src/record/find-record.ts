@@ -1,6 +1,12 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { ServiceError } from "../errors.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { parseRecordId } from "./record-url.ts";
+
+/** The refusal of a recording that does not exist and, the same, of one that is somebody else's. */
+export function noSuchRecord(): ServiceError {
+  return new ServiceError("NOT_FOUND", "There is no such recording.");
+}
 
 /** The owner's record with this id, with its owner loaded; null when there is none or it is somebody else's. */
 export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: string): Promise<AudioRecord | null> {

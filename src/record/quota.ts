@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from "pg";
 import { ServiceError } from "../errors.ts";
+import { userDeleted } from "../user/authenticate-user.ts";
 
 /** What a user's recordings may take up altogether; 0: unlimited. */
 export interface Quota {
@@ -79,7 +80,7 @@ export async function findUsage(pool: Pool, ownerId: number, defaults: Quota): P
     [ownerId, defaults.bytes, defaults.seconds, defaults.records],
   );
   const row = rows[0];
-  if (!row) throw new ServiceError("UNAUTHENTICATED", "The user has been deleted.");
+  if (!row) throw userDeleted();
   return { ...usedOf(row), limits: limitsOf(row) };
 }
 

@@ -3,8 +3,8 @@ import { setTimeout } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/waveform.ts";
-import { ServiceError, tryAgainLater } from "../errors.ts";
-import type { Caller } from "../user/authenticate-user.ts";
+import { tryAgainLater } from "../errors.ts";
+import { userDeleted, type Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
 import {
   beginWithinQuota,
@@ -87,7 +87,7 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
     ],
   );
   const row = rows[0];
-  if (!row) throw new ServiceError("UNAUTHENTICATED", "The user has been deleted.");
+  if (!row) throw userDeleted();
   const { begun, earlierId, state, fileName, requestBytes, sha256 } = row;
   if (earlierId === null && row.exceeded) throw quotaExceeded(row.exceeded, row);
   const earlier = earlierId === null ? undefined : { id: earlierId, state, fileName, sha256 };

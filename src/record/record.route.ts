@@ -8,6 +8,7 @@ import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes } from "../http/send-bytes.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
+import { noSuchRecord } from "./find-record.ts";
 import { readMp3 } from "./mp3-chunks.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import { parseRecordId, parseSecret, parseUserId, type RecordAddress } from "./record-url.ts";
@@ -99,7 +100,7 @@ export function recordRoute(
         "select waveform from audio_record where id = $1 and waveform is not null",
         [row.id],
       );
-      if (!rows[0]) throw notFound();
+      if (!rows[0]) throw noSuchRecord();
       void reply.headers({ ...headers, "cache-control": cacheControl });
       return audiowaveformJson(decodeWaveform(rows[0].waveform));
     });
@@ -133,7 +134,7 @@ async function openPlainLink(
   );
   const row = rows[0];
   if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
-  if (!row || !(await speaksFor(pool, userId, request.headers.authorization))) throw notFound();
+  if (!row || !(await speaksFor(pool, userId, request.headers.authorization))) throw noSuchRecord();
   return { row, headers: { vary: "Authorization" }, cacheControl: closable };
 }
 
@@ -153,7 +154,7 @@ async function speaksFor(pool: Pool, userId: number, authorization: string | und
 /** @throws {ServiceError} NOT_FOUND for a link that never was or is revoked, GONE for one that has expired */
 async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
   const secret = parseSecret(params.secret);
-  if (secret === undefined) throw notFound();
+  if (secret === undefined) throw noSuchRecord();
   const { rows } = await pool.query<RecordRow & { linkId: string; expired: boolean }>(
     `select ${rowColumns}, share_link.id as "linkId", coalesce(expires_at <= now(), false) as expired
      from share_link join audio_record on audio_record.id = share_link.record_id
@@ -161,7 +162,7 @@ async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordReques
     [secret],
   );
   const row = rows[0];
-  if (!row) throw notFound();
+  if (!row) throw noSuchRecord();
   if (row.expired) throw new ServiceError("GONE", "This link has expired.");
   return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
 }
@@ -169,11 +170,6 @@ async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordReques
 /** Whether this answer is the start of a download: from the first byte, and more than Safari's probe of two bytes. */
 function beginsDownload({ body }: RecordAnswer): boolean {
   return body.some((part) => "start" in part && part.start === 0 && part.end > 1);
-}
-
-/** The same for a record that does not exist and one that is somebody else's. */
-function notFound(): ServiceError {
-  return new ServiceError("NOT_FOUND", "There is no such recording.");
 }
 
 /** What the body of a refusal says beside its status. */

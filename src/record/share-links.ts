@@ -2,7 +2,9 @@ import { randomBytes } from "node:crypto";
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
+import { requireFutureExpiry } from "../expiry.ts";
 import { checkedText } from "../plain-text.ts";
+import { noSuchRecord } from "./find-record.ts";
 import { parseRecordId } from "./record-url.ts";
 
 /** A link of its own to one recording. */
@@ -25,7 +27,7 @@ export interface LinkRequest {
 }
 
 /** Links of one recording, at most: `record.links` is a list without pages. */
-const maxLinksPerRecord = 100;
+export const maxLinksPerRecord = 100;
 /** Characters of a note, at most. */
 export const maxNoteLength = 200;
 
@@ -46,13 +48,11 @@ const columns = `share_link.record_id as "recordId", share_link.id, share_link.s
 /**
  * Makes a link to the owner's recording; its secret has 192 random bits.
  * @throws {ServiceError} NOT_FOUND for a record that is absent or somebody else's; BAD_USER_INPUT for a time that has
- * passed, a note that is too long or has characters that no line may have, or more than 100 links
+ * passed, a note that is too long or has characters that no line may have, or more than {@link maxLinksPerRecord}
  */
 export async function createShareLink(pool: Pool, ownerId: number, request: LinkRequest): Promise<SharedLink> {
   const { expiresAt } = request;
-  if (expiresAt && expiresAt.getTime() <= Date.now()) {
-    throw new ServiceError("BAD_USER_INPUT", "A link must expire in the future.");
-  }
+  requireFutureExpiry(expiresAt);
   const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
   // Locked against removal in the middle; a link to a record that has gone would be a fault, not an answer.
   const { rows } = await pool.query<LinkRow & { readonly id: string | null }>(
@@ -74,7 +74,7 @@ export async function createShareLink(pool: Pool, ownerId: number, request: Link
     ],
   );
   const row = rows[0];
-  if (!row) throw new ServiceError("NOT_FOUND", "There is no such recording.");
+  if (!row) throw noSuchRecord();
   if (row.id === null) {
     const message = `A recording has at most ${maxLinksPerRecord} links; revoke one first.`;
     throw new ServiceError("BAD_USER_INPUT", message, { maxLinks: maxLinksPerRecord });

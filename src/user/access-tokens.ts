@@ -1,6 +1,7 @@
 import type { Pool } from "pg";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
+import { requireFutureExpiry } from "../expiry.ts";
 import { checkedText } from "../plain-text.ts";
 import { requireScope, type Caller } from "./authenticate-user.ts";
 import { hashToken, maxNameLength } from "./create-user.ts";
@@ -48,9 +49,7 @@ export async function createToken(
 ): Promise<{ token: string; accessToken: TokenDescription }> {
   if (scopes.length === 0) throw new ServiceError("BAD_USER_INPUT", "A token needs at least one scope.");
   for (const scope of scopes) requireScope(caller, scope);
-  if (expiresAt && expiresAt.getTime() <= Date.now()) {
-    throw new ServiceError("BAD_USER_INPUT", "expiresAt must lie in the future.");
-  }
+  requireFutureExpiry(expiresAt);
   const token = uuidv4();
   const { rows } = await pool.query<TokenRow>(
     `insert into access_token (owner_id, sha256, name, expires_at, scopes)

@@ -43,6 +43,11 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
   return { id: user.id, name: user.name, createdAt: new Date(user.created_at), scopes: user.scopes };
 }
 
+/** The refusal of what was begun for a user who has been deleted meanwhile. */
+export function userDeleted(): ServiceError {
+  return new ServiceError("UNAUTHENTICATED", "The user has been deleted.");
+}
+
 /**
  * Makes sure that a token allows what is asked of it.
  * @throws {ServiceError} FORBIDDEN
