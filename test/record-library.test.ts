@@ -239,12 +239,21 @@ describe("a user's recordings", () => {
     const ann = await seeded(2);
     const [{ id }] = (await records(ann)).nodes;
     const rename =
-      "mutation ($id: ID!, $title: String) { updateRecord(id: $id, title: $title) { record { id title } } }";
+      "mutation ($id: ID!, $title: String, $visibility: Visibility) { " +
+      "updateRecord(id: $id, title: $title, visibility: $visibility) { record { id title visibility } } }";
     const { data } = await client.run(rename, { id, title: "  Ähnlich  " }, ann);
-    expect(data.updateRecord.record).toEqual({ id, title: "Ähnlich" });
+    expect(data.updateRecord.record).toEqual({ id, title: "Ähnlich", visibility: "PUBLIC" });
     expect(titles(await records(ann, { filter: { text: "ahnlich rec_2" } }))).toEqual(["Ähnlich"]);
     expect(titles(await records(ann, { orderBy: { field: "TITLE", direction: "ASC" } }))[0]).toBe("Ähnlich");
-    expect((await client.run(rename, { id }, ann)).data.updateRecord.record.title).toBe("Ähnlich");
+    const closed = await client.run(rename, { id, visibility: "PRIVATE" }, ann);
+    expect(closed.data.updateRecord.record).toEqual({ id, title: "Ähnlich", visibility: "PRIVATE" });
+    expect(titles(await records(ann, { filter: { text: "ahnlich rec_2" } }))).toEqual(["Ähnlich"]);
+    const both = await client.run(rename, { id, title: "Anders", visibility: "PUBLIC" }, ann);
+    expect(both.data.updateRecord.record).toEqual({ id, title: "Anders", visibility: "PUBLIC" });
+    expect(await client.run(rename, { id }, ann)).toMatchObject({
+      status: 400,
+      errors: [{ extensions: { code: "BAD_USER_INPUT" } }],
+    });
     for (const title of ["", " ", "a\nb", "a\u0000b", "x".repeat(1001)]) {
       expect(await client.run(rename, { id, title }, ann)).toMatchObject({ status: 400, data: null });
     }

@@ -9,9 +9,9 @@ const linkFields = "id url streamUrl waveformUrl note createdAt expiresAt downlo
 const createLink = `mutation ($recordId: ID!, $expiresAt: DateTime, $note: String) {
   createLink(recordId: $recordId, expiresAt: $expiresAt, note: $note) { link { ${linkFields} } }
 }`;
-const revokeLink = "mutation ($id: ID!) { revokeLink(id: $id) { id recordId } }";
+const revokeLink = "mutation ($id: ID!) { revokeLink(id: $id) { revokedId recordId } }";
 const setVisibility = `mutation ($id: ID!, $visibility: Visibility!) {
-  updateRecordVisibility(id: $id, visibility: $visibility) { record { id visibility } }
+  updateRecord(id: $id, visibility: $visibility) { record { id visibility } }
 }`;
 
 describe("sharing", () => {
@@ -108,7 +108,7 @@ describe("sharing", () => {
     expect([refused.status, refused.errors![0]!.extensions.code]).toEqual([404, "NOT_FOUND"]);
     expect(await statusOf(record.url)).toBe(404);
     const { data } = await client.run(setVisibility, { id: record.id, visibility: "PUBLIC" }, ann);
-    expect(data.updateRecordVisibility.record).toEqual({ id: record.id, visibility: "PUBLIC" });
+    expect(data.updateRecord.record).toEqual({ id: record.id, visibility: "PUBLIC" });
     expect(await statusOf(record.url)).toBe(200);
     expect(await statusOf(record.url, bearer(bob))).toBe(200);
     await client.run(setVisibility, { id: record.id, visibility: "PRIVATE" }, ann);
@@ -166,7 +166,7 @@ describe("sharing", () => {
     it("is gone when it is revoked, and no other link with it", async () => {
       const [first, second] = [await linkTo(record.id), await linkTo(record.id)];
       const { data } = await client.run(revokeLink, { id: first.id }, ann);
-      expect(data.revokeLink).toEqual({ id: first.id, recordId: record.id });
+      expect(data.revokeLink).toEqual({ revokedId: first.id, recordId: record.id });
       expect([await statusOf(first.url), await statusOf(second.url)]).toEqual([404, 200]);
       expect((await client.run(revokeLink, { id: first.id }, ann)).errors![0]!.extensions.code).toBe("NOT_FOUND");
     });

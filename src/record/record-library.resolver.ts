@@ -6,6 +6,7 @@ import type { RequestContext } from "../request-context.ts";
 import { requireSelf } from "../user/require-self.ts";
 import { UserType } from "../user/user.type.ts";
 import { deleteRecords, maxDeletions } from "./delete-records.ts";
+import { noSuchRecord } from "./find-record.ts";
 import { countRecords, defaultOrder, defaultPageSize, listRecords, maxPageSize } from "./list-records.ts";
 import {
   DeleteRecordPayload,
@@ -17,8 +18,9 @@ import {
   UpdateRecordPayload,
 } from "./record-library.type.ts";
 import { maxTitleLength } from "./record-title.ts";
-import { toRecordType } from "./record.type.ts";
+import { toRecordType, VisibilityEnum } from "./record.type.ts";
 import { updateRecord } from "./update-record.ts";
+import type { Visibility } from "./visibility.ts";
 
 /** A user's recordings, and what the user can do with them later. */
 @Resolver(() => UserType)
@@ -69,8 +71,8 @@ export class RecordLibraryResolver {
 
   @Mutation(() => UpdateRecordPayload, {
     description:
-      "Changes one of the caller's recordings. The MP3 stays as it is, with the title it had in its own tag. " +
-      "NOT_FOUND when it is absent or somebody else's.",
+      "Changes title, visibility or both of one of the caller's recordings. The MP3 stays as it is, with the title it " +
+      "had in its own tag. NOT_FOUND when it is absent or somebody else's.",
   })
   async updateRecord(
     @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
@@ -79,10 +81,15 @@ export class RecordLibraryResolver {
       description: `The new title: 1 to ${maxTitleLength} characters, no control characters. Absent: as it is.`,
     })
     title: string | null,
+    @Arg("visibility", () => VisibilityEnum, {
+      nullable: true,
+      description: "Who may read it by its plain link from now on. Absent: as it is.",
+    })
+    visibility: Visibility | null,
     @Ctx() context: RequestContext,
   ): Promise<UpdateRecordPayload> {
     const { id: ownerId } = await context.caller();
-    const record = await updateRecord({ pool: this.#pool, em: context.em() }, ownerId, id, { title });
+    const record = await updateRecord({ pool: this.#pool, em: context.em() }, ownerId, id, { title, visibility });
     return { record: toRecordType(record) };
   }
 
@@ -95,7 +102,7 @@ export class RecordLibraryResolver {
   ): Promise<DeleteRecordPayload> {
     const { id: ownerId } = await context.caller();
     const [deletedId] = await deleteRecords(this.#pool, ownerId, [id]);
-    if (deletedId === undefined) throw new ServiceError("NOT_FOUND", "There is no such recording.");
+    if (deletedId === undefined) throw noSuchRecord();
     return { deletedId };
   }
 

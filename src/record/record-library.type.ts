@@ -3,6 +3,7 @@ import { Field, ID, InputType, ObjectType, registerEnumType } from "type-graphql
 import { defaultOrder, maxSearchLength, type RecordFilter, type RecordPage } from "./list-records.ts";
 import type { RecordOrder, RecordOrderField } from "./record-cursor.ts";
 import { RecordType, toRecordType } from "./record.type.ts";
+import { maxSearchWords } from "./search-text.ts";
 
 /** By what recordings can be sorted. */
 export const RecordOrderFieldEnum: { readonly [F in RecordOrderField]: F } = {
@@ -66,7 +67,7 @@ export class RecordFilterInput implements RecordFilter {
     nullable: true,
     description:
       "Words, or parts of words, that all stand in the title, the file name or the tags, whatever their case and " +
-      `accents. At most ${maxSearchLength} characters, of which the first 8 words count.`,
+      `accents. At most ${maxSearchLength} characters, of which the first ${maxSearchWords} words count.`,
   })
   text?: string | null;
 

@@ -1,7 +1,7 @@
 import { GraphQLNonNegativeFloat, GraphQLURL, GraphQLUUID } from "graphql-scalars";
 import { GraphQLUpload, type FileUpload } from "graphql-upload-minimal";
 import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
-import { decodeWaveform, waveformPeaks } from "../audio/waveform.ts";
+import { decodeWaveform, maxWaveformBins, waveformPeaks } from "../audio/waveform.ts";
 import type { Quality } from "../audio/wav-to-mp3.ts";
 import { ServiceError } from "../errors.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
@@ -117,7 +117,8 @@ export class RecordResolver {
   })
   async peaks(
     @Root() record: RecordType,
-    @Arg("count", () => Int, { defaultValue: 512, description: "How many parts, from 1 to 2048." }) count: number,
+    @Arg("count", () => Int, { defaultValue: 512, description: `How many parts, from 1 to ${maxWaveformBins}.` })
+    count: number,
     @Ctx() context: RequestContext,
   ): Promise<number[]> {
     const waveform = await waveformOf(context, record.id);

@@ -10,7 +10,7 @@ const maxTitleKeyBytes = 200;
 const maxSearchTextBytes = 2000;
 
 /** Words of a search that count; further ones would make it slow. */
-const maxWords = 8;
+export const maxSearchWords = 8;
 
 /** Letters that Unicode does not take apart into a base letter and an accent. */
 const foldedLetters: Readonly<Record<string, string>> = {
@@ -39,7 +39,7 @@ export function searchTextOf({ title, fileName, tags }: SearchedTexts): string {
 
 /** The words of a search, in the spelling of {@link searchTextOf}. */
 export function searchWords(text: string): string[] {
-  return [...new Set(fold(text).split(/\s+/u))].filter((word) => word !== "").slice(0, maxWords);
+  return [...new Set(fold(text).split(/\s+/u))].filter((word) => word !== "").slice(0, maxSearchWords);
 }
 
 /** Unicode's compatibility decomposition (NFKD) without combining marks, in lower case. */

@@ -1,6 +1,5 @@
 import { GraphQLDateTime, GraphQLSafeInt } from "graphql-scalars";
 import { Field, ID, ObjectType } from "type-graphql";
-import { RecordType } from "./record.type.ts";
 import type { SharedLink } from "./share-links.ts";
 
 @ObjectType("Link", {
@@ -47,15 +46,9 @@ export class CreateLinkPayload {
 
 @ObjectType({ description: "A link that is no more." })
 export class RevokeLinkPayload {
-  @Field(() => ID, { description: "The id of the revoked link." })
-  id!: string;
+  @Field(() => ID, { description: "Its id." })
+  revokedId!: string;
 
   @Field(() => ID, { description: "The id of the recording that it led to." })
   recordId!: string;
-}
-
-@ObjectType({ description: "A recording whose visibility was set." })
-export class UpdateRecordVisibilityPayload {
-  @Field(() => RecordType, { description: "The recording." })
-  record!: RecordType;
 }

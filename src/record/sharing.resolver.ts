@@ -3,20 +3,19 @@ import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
-import { changeVisibility } from "./change-visibility.ts";
-import { RecordType, toRecordType, VisibilityEnum } from "./record.type.ts";
+import { RecordType } from "./record.type.ts";
 import { shareUrl } from "./record-url.ts";
+import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
 import {
-  CreateLinkPayload,
-  LinkType,
-  RevokeLinkPayload,
-  toLinkType,
-  UpdateRecordVisibilityPayload,
-} from "./share-link.type.ts";
-import { createShareLink, findShareLinks, revokeShareLink, type SharedLink } from "./share-links.ts";
-import type { Visibility } from "./visibility.ts";
+  createShareLink,
+  findShareLinks,
+  maxLinksPerRecord,
+  maxNoteLength,
+  revokeShareLink,
+  type SharedLink,
+} from "./share-links.ts";
 
-/** Who may read a recording. */
+/** Links of their own to recordings. */
 @Resolver(() => RecordType)
 export class SharingResolver {
   readonly #pool: Pool;
@@ -29,22 +28,10 @@ export class SharingResolver {
     );
   }
 
-  @Mutation(() => UpdateRecordVisibilityPayload, {
-    description: "Opens a recording's plain link to whoever has it, or closes it to all but the owner.",
-  })
-  async updateRecordVisibility(
-    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
-    @Arg("visibility", () => VisibilityEnum, { description: "Who may read it from now on." }) visibility: Visibility,
-    @Ctx() context: RequestContext,
-  ): Promise<UpdateRecordVisibilityPayload> {
-    const { id: ownerId } = await context.caller();
-    return { record: toRecordType(await changeVisibility(context.em(), ownerId, id, visibility)) };
-  }
-
   @Mutation(() => CreateLinkPayload, {
     description:
       "Makes a link of its own to one of the caller's recordings. It opens a private one too, and can be taken back " +
-      "without touching any other link. A recording has at most 100 links.",
+      `without touching any other link. A recording has at most ${maxLinksPerRecord} links.`,
   })
   async createLink(
     @Arg("recordId", () => ID, { description: "The record's id, a UUID." }) recordId: string,
@@ -55,7 +42,7 @@ export class SharingResolver {
     expiresAt: Date | undefined,
     @Arg("note", () => String, {
       nullable: true,
-      description: "What the owner wants to remember about it, such as whom it was given to; up to 200 characters.",
+      description: `What the owner wants to remember about it, such as whom it was given to; up to ${maxNoteLength} characters.`,
     })
     note: string | undefined,
     @Ctx() context: RequestContext,
@@ -72,7 +59,7 @@ export class SharingResolver {
     @Ctx() context: RequestContext,
   ): Promise<RevokeLinkPayload> {
     const { id: ownerId } = await context.caller();
-    return { id, recordId: await revokeShareLink(this.#pool, ownerId, id) };
+    return { revokedId: id, recordId: await revokeShareLink(this.#pool, ownerId, id) };
   }
 
   @FieldResolver(() => [LinkType], {

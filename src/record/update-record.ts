@@ -1,41 +1,47 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Pool } from "pg";
 import { ServiceError } from "../errors.ts";
-import { findOwnRecord } from "./find-record.ts";
+import { findOwnRecord, noSuchRecord } from "./find-record.ts";
 import { checkedTitle } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import { searchTextOf, titleKeyOf } from "./search-text.ts";
+import type { Visibility } from "./visibility.ts";
 
 /** What of a record can be changed; what is absent stays. */
 export interface RecordChange {
   readonly title?: string | null;
+  readonly visibility?: Visibility | null;
 }
 
 /**
  * Changes a record of the owner's. Its MP3 stays as it is, so the title in the file's own tag stays, too.
- * @throws {ServiceError} NOT_FOUND, or BAD_USER_INPUT when the title is blank, too long or has control characters
+ * @throws {ServiceError} NOT_FOUND, or BAD_USER_INPUT when nothing is to be changed or the title is not a valid one
  */
 export async function updateRecord(
   { pool, em }: { pool: Pool; em: SqlEntityManager },
   ownerId: number,
   id: string,
-  { title: given }: RecordChange,
+  change: RecordChange,
 ): Promise<AudioRecord> {
-  const title = given == null ? undefined : checkedTitle(given);
-  const record = await findOwnRecord(em, ownerId, id);
-  if (!record) throw notFound();
-  if (title !== undefined) {
-    const { fileName, tags } = record;
-    const { rowCount } = await pool.query(
-      "update audio_record set title = $2, title_key = $3, search_text = $4 where id = $1",
-      [record.id, title, titleKeyOf(title), searchTextOf({ title, fileName, tags })],
-    );
-    if (rowCount === 0) throw notFound();
-    record.title = title;
+  if (change.title == null && change.visibility == null) {
+    throw new ServiceError("BAD_USER_INPUT", "Give the title or the visibility that the recording is to have.");
   }
-  return record;
-}
-
-function notFound(): ServiceError {
-  return new ServiceError("NOT_FOUND", "There is no such recording.");
+  const givenTitle = change.title == null ? undefined : checkedTitle(change.title);
+  const record = await findOwnRecord(em, ownerId, id);
+  if (!record) throw noSuchRecord();
+  const { fileName, tags } = record;
+  const { rows } = await pool.query<Pick<AudioRecord, "title" | "visibility">>(
+    `update audio_record set visibility = coalesce($2, visibility), title = coalesce($3, title),
+       title_key = coalesce($4, title_key), search_text = coalesce($5, search_text)
+     where id = $1 returning title, visibility`,
+    [
+      record.id,
+      change.visibility,
+      givenTitle,
+      givenTitle === undefined ? undefined : titleKeyOf(givenTitle),
+      givenTitle === undefined ? undefined : searchTextOf({ title: givenTitle, fileName, tags }),
+    ],
+  );
+  if (!rows[0]) throw noSuchRecord();
+  return Object.assign(record, rows[0]);
 }

@@ -4,6 +4,7 @@ import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-grap
 import type { RequestContext } from "../request-context.ts";
 import { createToken, listTokens, maxTokens, revokeToken } from "./access-tokens.ts";
 import { deleteUser, renameUser } from "./change-user.ts";
+import { maxNameLength } from "./create-user.ts";
 import { requireSelf } from "./require-self.ts";
 import { tokenScopes, type TokenScope } from "./user.entity.ts";
 import {
@@ -40,7 +41,9 @@ export class AccountResolver {
       "It cannot have scopes that the caller's own token does not have (FORBIDDEN).",
   })
   async createToken(
-    @Arg("name", () => String, { description: "What to call it: 1 to 100 characters; no control characters." })
+    @Arg("name", () => String, {
+      description: `What to call it: 1 to ${maxNameLength} characters; no control characters.`,
+    })
     name: string,
     @Arg("expiresAt", () => GraphQLDateTime, {
       nullable: true,
@@ -69,7 +72,9 @@ export class AccountResolver {
 
   @Mutation(() => UpdateUserPayload, { description: "Changes the caller's own user." })
   async updateUser(
-    @Arg("name", () => String, { description: "1 to 100 characters of any script; no control characters." })
+    @Arg("name", () => String, {
+      description: `1 to ${maxNameLength} characters of any script; no control characters.`,
+    })
     name: string,
     @Ctx() context: RequestContext,
   ): Promise<UpdateUserPayload> {

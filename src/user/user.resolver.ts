@@ -2,7 +2,7 @@ import type { Pool } from "pg";
 import { Arg, Ctx, Mutation, Query, Resolver } from "type-graphql";
 import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import type { RequestContext } from "../request-context.ts";
-import { createUser } from "./create-user.ts";
+import { createUser, maxNameLength } from "./create-user.ts";
 import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
 
 @Resolver()
@@ -17,7 +17,9 @@ export class UserResolver {
 
   @Mutation(() => CreateUserPayload, { description: "Creates a user and its first token." })
   async createUser(
-    @Arg("name", () => String, { description: "1 to 100 characters of any script; no control characters." })
+    @Arg("name", () => String, {
+      description: `1 to ${maxNameLength} characters of any script; no control characters.`,
+    })
     name: string,
     @Ctx() { clientAddress }: RequestContext,
   ): Promise<CreateUserPayload> {
