@@ -27,6 +27,10 @@ describe("the schema", () => {
     expect(codes.getValues().map(({ name }) => name)).toEqual(expect.arrayContaining(Object.keys(errorCodes)));
   });
 
+  it("is not made without the instance of a resolver", async () => {
+    await expect(createSchema([])).rejects.toThrow("no instance of UserResolver");
+  });
+
   it("describes every type, field, argument and value", async () => {
     const schema = await createSchema();
     const silent: string[] = [];

@@ -10,21 +10,28 @@ import { UserResolver } from "../user/user.resolver.ts";
 import { errorCodeEnum } from "./error-code.type.ts";
 import { NodeResolver } from "./node.resolver.ts";
 
-/** The API's schema. Without resolvers it can be printed but not executed. */
-export async function createSchema(resolvers: readonly object[] = []): Promise<GraphQLSchema> {
-  const instances = new Map(resolvers.map((resolver) => [resolver.constructor, resolver]));
+const resolverClasses = [
+  UserResolver,
+  AccountResolver,
+  RecordResolver,
+  RecordLibraryResolver,
+  RecordConnectionResolver,
+  SharingResolver,
+  LinkResolver,
+  UsageResolver,
+  NodeResolver,
+] as const;
+
+/**
+ * The API's schema. Without resolvers it can be printed but not executed.
+ * @throws {Error} when there are resolvers, and one is missing: it would be noticed only when somebody asks for it
+ */
+export async function createSchema(resolvers?: readonly object[]): Promise<GraphQLSchema> {
+  const instances = new Map(resolvers?.map((resolver) => [resolver.constructor, resolver]));
+  const missing = resolvers && resolverClasses.find((resolverClass) => !instances.has(resolverClass));
+  if (missing) throw new Error(`The schema has no instance of ${missing.name}.`);
   const schema = await buildSchema({
-    resolvers: [
-      UserResolver,
-      AccountResolver,
-      RecordResolver,
-      RecordLibraryResolver,
-      RecordConnectionResolver,
-      SharingResolver,
-      LinkResolver,
-      UsageResolver,
-      NodeResolver,
-    ],
+    resolvers: resolverClasses,
     container: { get: (type) => instances.get(type) },
     validate: false,
   });
