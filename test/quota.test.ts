@@ -44,6 +44,17 @@ describe("a quota", () => {
     return errors![0]!.extensions;
   };
 
+  it("is told to nobody else", async () => {
+    const [user, other] = [await userWith(), await userWith()];
+    const { errors } = await client.uploadRecord(other, wav, {
+      fields: "owner { usage { bytes } }",
+      declarations: ", $userId: ID, $token: UUID",
+      args: ", userId: $userId, token: $token",
+      variables: { userId: user.id, token: user.token },
+    });
+    expect(errors).toMatchObject([{ extensions: { code: "FORBIDDEN" }, path: expect.arrayContaining(["usage"]) }]);
+  });
+
   it("is told with what is used of it", async () => {
     const user = await userWith({ bytes: 1_000_000, seconds: 0 });
     expect(await usageOf(user)).toEqual({

@@ -1,6 +1,8 @@
 import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
 import type { Pool } from "pg";
-import { Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
+import { Ctx, Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
+import type { RequestContext } from "../request-context.ts";
+import { requireSelf } from "../user/require-self.ts";
 import { UserType } from "../user/user.type.ts";
 import { findUsage, type Quota } from "./quota.ts";
 
@@ -41,8 +43,9 @@ export class UsageResolver {
     this.#defaults = defaults;
   }
 
-  @FieldResolver(() => UsageType, { description: "What the user's recordings take up, and what they may." })
-  async usage(@Root() user: UserType): Promise<UsageType> {
+  @FieldResolver(() => UsageType, { description: "What the user's own recordings take up, and what they may." })
+  async usage(@Root() user: UserType, @Ctx() context: RequestContext): Promise<UsageType> {
+    await requireSelf(context, user.id);
     const { bytes, seconds, records, limits } = await findUsage(this.#pool, Number(user.id), this.#defaults);
     const shown = (limit: number) => (limit === 0 ? null : limit);
     return {
