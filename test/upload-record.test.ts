@@ -147,24 +147,20 @@ describe("uploadRecord", () => {
   });
 
   it.each([
-    ["a NUL", "a\0b"],
-    ["a lone surrogate", "b\ud800c"],
-    ["two lines", "one\r\ntwo"],
-    ["characters that turn the direction of text", "two \u202ethree"],
-    ["a megabyte", "x".repeat(1_000_000)],
-    ["nothing to see", " \u200d\n "],
-  ])("refuses a title of %s", async (_what, title) => {
-    const { status, data, errors } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }), {
+    ["a NUL", "a\0b", /^a ?b$/],
+    ["a lone surrogate", "b\ud800c", /^b\ufffd?c$/],
+    ["two lines", "one\r\ntwo", /^one two$/],
+    ["characters that turn the direction of text", "two \u202ethree", /^two three$/],
+    ["a megabyte", "x".repeat(1_000_000), /^x{1000}$/],
+    ["nothing to see", " \u200d\n ", /^take$/],
+  ])("makes a title of %s fit to be shown", async (_what, title, wanted) => {
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }), {
       fields: "title",
       declarations: ", $title: String",
       args: ", title: $title",
       variables: { title },
     });
-    expect({ status, data, code: errors![0]!.extensions.code }).toEqual({
-      status: 400,
-      data: null,
-      code: "BAD_USER_INPUT",
-    });
+    expect(data.uploadRecord.record.title).toMatch(wanted);
   });
 
   it("keeps what can be kept of a strange file name", async () => {

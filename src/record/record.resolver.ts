@@ -39,8 +39,8 @@ export class RecordResolver {
     @Arg("title", () => String, {
       nullable: true,
       description:
-        `Title of the recording: 1 to ${maxTitleLength} characters, no control characters; by default from the WAV's ` +
-        "tags, else the file name without its ending.",
+        `Title of the recording, cut to ${maxTitleLength} characters and freed from control characters; if that leaves ` +
+        "nothing, from the WAV's tags, else the file name without its ending.",
     })
     title: string | undefined,
     @Arg("quality", () => QualityEnum, {

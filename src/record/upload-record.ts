@@ -6,6 +6,7 @@ import type { EncoderPool } from "../audio/encoder-pool.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
+import { cleanText } from "../plain-text.ts";
 import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
@@ -23,7 +24,7 @@ import {
   type EarlierUpload,
   type NewUpload,
 } from "./receiving-record.ts";
-import { checkedTitle, titleFromFileName } from "./record-title.ts";
+import { maxTitleLength, titleFromFileName } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
@@ -131,7 +132,7 @@ export class RecordUploader {
   ): Promise<UploadedRecord> {
     const started = performance.now();
     const { config, leases } = this.#dependencies;
-    const title = options.title == null ? undefined : checkedTitle(options.title);
+    const title = cleanText(options.title ?? "", maxTitleLength);
     const sourceSha256 = checkedSha256(options.sourceSha256);
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
     const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal]);
@@ -216,7 +217,7 @@ export class RecordUploader {
         const { sha256 } = facts.source;
         throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", { sha256 });
       }
-      const title = options.title ?? facts.source.tags.get("title") ?? titleFromFileName(incoming.fileName);
+      const title = options.title || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
       const { fileName } = incoming;
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
       if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
