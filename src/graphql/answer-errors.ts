@@ -1,44 +1,13 @@
 import type { ApolloServerPlugin } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
 import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError } from "graphql";
-import { isDatabaseBusy, isDatabaseUnavailable } from "../database/database.ts";
-import { headersOf, operationErrorCodes, ServiceError, tryAgainLater } from "../errors.ts";
+import { headersOf, operationErrorCodes, ServiceError } from "../errors.ts";
+import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
 import type { RequestContext } from "../request-context.ts";
 import { queryLimits, tooComplex } from "./query-limits-rule.ts";
 
 /** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
 const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...Object.keys(operationErrorCodes)]);
-
-/**
- * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, and
- * anything else as INTERNAL_SERVER_ERROR, which says no more than the id under which it was logged. Every fault of the
- * service's own (status 500) has that id.
- */
-export function toServiceError(error: unknown, requestId: string): ServiceError {
-  if (error instanceof ServiceError) {
-    const { code, status, message, details, cause = error } = error;
-    return status === 500 ? new ServiceError(code, message, { ...details, requestId }, { cause }) : error;
-  }
-  if (isDatabaseBusy(error)) {
-    return tryAgainLater("BUSY", "The service has too much to do", 10, { cause: error });
-  }
-  if (isDatabaseUnavailable(error)) {
-    return tryAgainLater("DATABASE_UNAVAILABLE", "The database cannot be reached", 5, { cause: error });
-  }
-  return new ServiceError("INTERNAL_SERVER_ERROR", "Internal server error.", { requestId }, { cause: error });
-}
-
-/** Writes a refusal down by its code, and a fault with its cause. */
-export function logFailure(logger: ReturnType<RequestContext["logger"]>, failure: ServiceError): void {
-  const { code, status, cause } = failure;
-  if (status < 500 || (cause === undefined && status === 503)) logger.info({ code }, "request refused");
-  else logger.error({ err: cause ?? failure, code }, "request failed");
-}
-
-/** A failure in the form of a GraphQL error. */
-export function toFormattedError(error: ServiceError): GraphQLFormattedError {
-  return { message: error.message, extensions: { code: error.code, ...error.details } };
-}
 
 /** Translates what resolvers throw, gives the answer the matching HTTP status, and logs faults. */
 export const answerErrorsPlugin: ApolloServerPlugin<RequestContext> = {

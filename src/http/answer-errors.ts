@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { logFailure, toFormattedError, toServiceError } from "../graphql/answer-errors.ts";
 import { headersOf, ServiceError } from "../errors.ts";
+import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
 
 /**
  * Answers whatever a route throws in JSON: `{ "errors": [...] }` on the GraphQL route, as its clients expect, and
