@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { EncoderPool } from "../src/audio/encoder-pool.ts";
+import { mp3FramesFor } from "../src/audio/lane-dealer.ts";
 import { encodeMp3 } from "../src/audio/mp3-encoder.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import { assertNoFfmpegRuns, ffmpeg } from "./support/mp3.ts";
+import { assertNoFfmpegRuns, ffmpeg, readFrames } from "./support/mp3.ts";
 
 const cd: PcmFormat = { sampleFormat: "s16le", sampleRateHz: 44_100, channels: 2 };
 const second = Buffer.alloc(44_100 * 4, 1);
@@ -21,19 +22,19 @@ describe("the pool of encoders", () => {
     async function* fast(): AsyncGenerator<Buffer> {
       yield second;
     }
-    const seconds = async (source: AsyncIterable<Buffer>) => {
+    const framesOf = async (source: AsyncIterable<Buffer>) => {
       const { signal } = new AbortController();
       using place = await pool.acquire(signal);
-      const frames = encodeMp3(place, source, cd, { bitrateKbps: 192 }, signal);
-      let next = await frames.next();
-      while (!next.done) next = await frames.next();
-      return next.value.samples / 44_100;
+      const pieces: Buffer[] = [];
+      for await (const bytes of encodeMp3(place, source, cd, { bitrateKbps: 192 }, signal)) pieces.push(bytes);
+      return readFrames(Buffer.concat(pieces)).length;
     };
-    const slow = [seconds(slowly()), seconds(slowly()), seconds(slowly())];
+    const framesOfSeconds = (seconds: number) => mp3FramesFor(seconds * 44_100, 1152);
+    const slow = [framesOf(slowly()), framesOf(slowly()), framesOf(slowly())];
     // Fails by waiting for ever if a slow client keeps its place.
-    expect(await seconds(fast())).toBe(1);
+    expect(await framesOf(fast())).toBe(framesOfSeconds(1));
     goOn.resolve();
-    expect(await Promise.all(slow)).toEqual([2, 2, 2]);
+    expect(await Promise.all(slow)).toEqual(Array(3).fill(framesOfSeconds(2)));
     expect([pool.taken, pool.waiting, pool.running]).toEqual([0, 0, 0]);
   });
 

@@ -1,15 +1,14 @@
 import { describe, expect, it } from "@jest/globals";
 import { parseBuffer } from "music-metadata";
 import { id3Tag } from "../src/audio/id3-tag.ts";
-import { bitratesOf, mpegVersionOf, readFrameHeader } from "../src/audio/mp3-frame.ts";
 import {
+  bitratesOf,
   decoderDelaySamples,
-  infoFrame,
   lameDelaySamples,
-  Mp3Index,
-  shortSoundSamples,
-  silenceAround,
-} from "../src/audio/mp3-header.ts";
+  mpegVersionOf,
+  readFrameHeader,
+} from "../src/audio/mp3-frame.ts";
+import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "../src/audio/mp3-header.ts";
 import type { EncodedSound } from "../src/audio/mp3-header.ts";
 import { ServiceError } from "../src/errors.ts";
 import {

@@ -3,16 +3,12 @@ import type { Mp3Format } from "./encoder-lane.ts";
 import { conversionFailed, EncoderLane } from "./encoder-lane.ts";
 import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
-import type { EncodedSound } from "./mp3-encoder.ts";
-import { mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";
+import { lameDelaySamples, mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";
 import type { PcmFormat } from "./pcm-format.ts";
 import { bytesPerPcmFrame } from "./pcm-format.ts";
 
-/** LAME's own delay in samples, at every rate. */
-const encoderDelay = 576;
-
-/** What a decoder needs behind the last sample: its own delay of 529 samples, for which LAME leaves at least this. */
-const leastPadding = 576;
+/** Samples that LAME leaves at least behind the last one, for the decoder's delay. */
+const leastPaddingSamples = 576;
 
 /** Sound that goes to one lane before another takes over, in samples: 200 frames of MPEG-1. */
 const segmentSamples = 200 * 1152;
@@ -38,7 +34,7 @@ const restAfterMs = 50;
 
 /** Frames that LAME makes of so many samples, flushed. */
 export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): number {
-  return Math.ceil((encoderDelay + samples + leastPadding) / samplesPerFrame);
+  return Math.ceil((lameDelaySamples + samples + leastPaddingSamples) / samplesPerFrame);
 }
 
 /** A stretch of the MP3 and the lane that encodes it. */
@@ -82,7 +78,6 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   #sourceEnded = false;
   #reading = false;
   #mp3Frames = 0;
-  #mp3Bytes = 0;
   readonly #watch: NodeJS.Timeout;
   #failure: { readonly reason: unknown } | undefined;
   #change = Promise.withResolvers<void>();
@@ -104,18 +99,14 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#watch = setInterval(() => this.#failIfStalled(), (place.pool.stallSeconds * 1000) / 4);
   }
 
-  /** The frames, in order; ends with the sum of it all. */
-  async *run(): AsyncGenerator<Buffer, EncodedSound, undefined> {
+  /** The frames, in order. */
+  async *run(): AsyncGenerator<Buffer, void, undefined> {
     void this.#feed().catch((error: unknown) => this.#fail(error));
     while (!this.#failure) {
       const frames = this.#takeFrames();
-      for (const bytes of frames) {
-        this.#mp3Bytes += bytes.length;
-        yield bytes;
-      }
+      yield* frames;
       if (frames.length > 0) continue;
-      const sound = this.#finished();
-      if (sound) return sound;
+      if (this.#finished()) return;
       await this.#change.promise;
     }
     throw this.#failure.reason;
@@ -326,26 +317,16 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     return Math.floor(this.#sentBytes / this.#frameBytes) - leadOutSamples / this.#samplesPerFrame;
   }
 
-  /** The sum of it all, once every frame was taken and every lane has ended and proved right. */
-  #finished(): EncodedSound | undefined {
-    if (!this.#sourceEnded || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return undefined;
+  /** Whether every frame was taken, and every lane has ended and proved right. */
+  #finished(): boolean {
+    if (!this.#sourceEnded || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return false;
     for (const lane of this.#lanes) {
       const due = mp3FramesFor(lane.fedBytes / bytesPerPcmFrame(this.#format), this.#samplesPerFrame);
       if (!lane.finish() || (!this.#resampled && lane.frames !== due)) {
         throw conversionFailed(`${lane.frames} frames instead of ${due}`);
       }
     }
-    const samples = this.#samples();
-    return {
-      sampleRateHz: this.#mp3.sampleRateHz,
-      channels: this.#mp3.channels,
-      samplesPerFrame: this.#samplesPerFrame,
-      frames: this.#mp3Frames,
-      bytes: this.#mp3Bytes,
-      samples,
-      encoderDelay,
-      padding: this.#mp3Frames * this.#samplesPerFrame - encoderDelay - samples,
-    };
+    return true;
   }
 }
 

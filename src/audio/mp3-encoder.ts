@@ -9,22 +9,6 @@ export interface Mp3Settings {
   readonly bitrateKbps: number;
 }
 
-/** What was encoded: all that the Xing and LAME head in front of the frames must say. */
-export interface EncodedSound {
-  readonly sampleRateHz: number;
-  readonly channels: 1 | 2;
-  readonly samplesPerFrame: 1152 | 576;
-  /** MP3 frames, and their bytes. */
-  readonly frames: number;
-  readonly bytes: number;
-  /** Samples of each channel that came from the source, at the MP3's rate. */
-  readonly samples: number;
-  /** Samples that the encoder put in front, as the LAME tag counts them; a decoder adds 529 of its own. */
-  readonly encoderDelay: number;
-  /** Samples that the encoder put behind, as the LAME tag counts them. */
-  readonly padding: number;
-}
-
 /** The MP3's sample rate for a source's: the same where MP3 has it, else the next one that keeps the sound. */
 export function mp3RateFor(sourceRateHz: number): number {
   if (mpegVersionOf(sourceRateHz)) return sourceRateHz;
@@ -53,10 +37,10 @@ export async function* encodeMp3(
   format: PcmFormat,
   settings: Mp3Settings,
   signal: AbortSignal,
-): AsyncGenerator<Buffer, EncodedSound, undefined> {
+): AsyncGenerator<Buffer, void, undefined> {
   signal.throwIfAborted();
   const { channels } = format;
   const mp3 = { sampleRateHz: mp3RateFor(format.sampleRateHz), channels, bitrateKbps: settings.bitrateKbps };
   await using dealer = new LaneDealer(place, pcm, format, mp3, signal);
-  return yield* dealer.run();
+  yield* dealer.run();
 }

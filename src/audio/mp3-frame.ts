@@ -8,10 +8,15 @@ export interface Mp3FrameHeader {
   readonly samplesPerFrame: 1152 | 576;
   /** The whole frame with its header. */
   readonly byteLength: number;
-  /** The side information behind the header (and the CRC, if `hasCrc`). */
+  /** The side information behind the header, and behind the CRC if there is one. */
   readonly sideInfoBytes: number;
-  readonly hasCrc: boolean;
 }
+
+/** Samples that LAME puts in front of the sound, whatever the version and the channels. */
+export const lameDelaySamples = 576;
+
+/** Samples by which every Layer III decoder lags behind; players add them to LAME's delay by themselves. */
+export const decoderDelaySamples = 529;
 
 /** Bit rates of Layer III in kbit/s by bitrate index, 1 to 14. */
 const bitratesKbps = {
@@ -62,7 +67,6 @@ export function readFrameHeader(bytes: Uint8Array, offset = 0): Mp3FrameHeader |
     samplesPerFrame,
     byteLength: Math.floor((samplesPerFrame * bitrateKbps * 125) / sampleRateHz) + padding,
     sideInfoBytes: mpegVersion === 1 ? (channels === 1 ? 17 : 32) : channels === 1 ? 9 : 17,
-    hasCrc: (b1 & 1) === 0,
   };
 }
 

@@ -1,5 +1,5 @@
 import { ServiceError } from "../errors.ts";
-import { bitratesOf, readFrameHeader } from "./mp3-frame.ts";
+import { bitratesOf, decoderDelaySamples, lameDelaySamples, readFrameHeader } from "./mp3-frame.ts";
 import type { Mp3FrameHeader } from "./mp3-frame.ts";
 
 /** The sound that goes with an {@link Mp3Index}, measured before it was encoded. */
@@ -13,12 +13,6 @@ export interface EncodedSound {
   /** Largest absolute sample, 1 being full scale. */
   readonly peak?: number | undefined;
 }
-
-/** Samples that LAME puts in front of the sound, whatever the version and the channels. */
-export const lameDelaySamples = 576;
-
-/** Samples by which every Layer III decoder lags behind; players add them to LAME's delay by themselves. */
-export const decoderDelaySamples = 529;
 
 /** Sounds below this many samples make fewer than nine MPEG-1 frames. */
 export const shortSoundSamples = 8112;

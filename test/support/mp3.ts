@@ -2,10 +2,10 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { findFfmpeg } from "../../src/audio/ffmpeg.ts";
 import type { Mp3FrameHeader } from "../../src/audio/mp3-frame.ts";
-import { readFrameHeader } from "../../src/audio/mp3-frame.ts";
+import { decoderDelaySamples, lameDelaySamples, readFrameHeader } from "../../src/audio/mp3-frame.ts";
 
 /** Samples that a decoder gives before the first sample of the source: LAME's delay and the decoder's own. */
-export const decodedDelay = 576 + 529;
+export const decodedDelay = lameDelaySamples + decoderDelaySamples;
 
 /** The ffmpeg that the tests use. */
 export const ffmpeg = await findFfmpeg();
