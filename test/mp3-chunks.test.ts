@@ -60,7 +60,7 @@ it.each([
 ])("stores %s in rows of the chunk size", async (_what, byteLength, chunks) => {
   const id = await beginRecord();
   const frames = randomBytes(byteLength);
-  expect(await writeMp3(postgres.pool, id, inPieces(frames, 7_001), chunkBytes)).toEqual({ bytes: byteLength, chunks });
+  expect(await writeMp3(postgres.pool, id, inPieces(frames, 7_001), chunkBytes)).toBe(byteLength);
   const { rows } = await postgres.pool.query<{ position: number; bytes: Buffer }>(
     "select position, bytes from mp3_chunk where record_id = $1 order by position",
     [id],

@@ -44,9 +44,9 @@ export interface WavFile extends AsyncDisposable {
   readonly remarks: ReadonlySet<WavRemark>;
 }
 
-export const minSampleRateHz = 2000;
-export const maxSampleRateHz = 384_000;
-export const maxChannels = 8;
+const minSampleRateHz = 2000;
+const maxSampleRateHz = 384_000;
+const maxChannels = 8;
 
 /** Sound passes on in pieces of about this size, whatever the source's pieces are. */
 const pieceBytes = 128 * 1024;

@@ -1,7 +1,7 @@
 import { cleanText } from "../plain-text.ts";
 
 /** Every tag this service carries over, in the order in which they are listed. */
-export const tagNames = [
+const tagNames = [
   "title",
   "artist",
   "album",

@@ -12,7 +12,7 @@ import type { WavTags } from "./wav-tags.ts";
 import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
 
 /** How much sound to keep: a constant bit rate for mono and for stereo, in kbit/s. */
-export const qualities = {
+const qualities = {
   LOW: { monoKbps: 48, stereoKbps: 96 },
   STANDARD: { monoKbps: 96, stereoKbps: 192 },
   HIGH: { monoKbps: 160, stereoKbps: 320 },

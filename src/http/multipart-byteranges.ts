@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { v4 as uuidv4 } from "uuid";
 import type { ByteInterval } from "./byte-range.ts";
 
 /** The body of a 206 with several ranges, as what stands between them and where they lie in the file. */
@@ -14,7 +14,7 @@ export function multipartByteranges(
   sizeBytes: number,
   contentType: string,
 ): MultipartByteranges {
-  const boundary = randomUUID();
+  const boundary = uuidv4();
   const parts = ranges.flatMap(({ start, end }) => [
     Buffer.from(
       `\r\n--${boundary}\r\nContent-Type: ${contentType}\r\nContent-Range: bytes ${start}-${end}/${sizeBytes}\r\n\r\n`,

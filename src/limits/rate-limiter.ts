@@ -5,7 +5,7 @@ import { ServiceError } from "../errors.ts";
 const hourSeconds = 3600;
 
 /** What is limited, and how often it may happen. */
-export interface RateLimit {
+export interface RateLimitRule {
   /** Keeps the keys of several limits apart, such as `upload:user`. */
   readonly name: string;
   /** What there were too many of, for the refusal: `uploads by this user`. */
@@ -19,12 +19,12 @@ export interface RateLimit {
  * hour is over: a flood costs no statements.
  */
 export class RateLimiter {
-  readonly #limit: RateLimit;
+  readonly #rule: RateLimitRule;
   readonly #counter: RateLimiterPostgres | undefined;
 
-  constructor(pool: Pool, limit: RateLimit) {
-    this.#limit = limit;
-    if (limit.perHour === 0) return;
+  constructor(pool: Pool, rule: RateLimitRule) {
+    this.#rule = rule;
+    if (rule.perHour === 0) return;
     this.#counter = new RateLimiterPostgres({
       // Without the statement's name: a transaction-pooling proxy may not know prepared statements.
       storeClient: {
@@ -33,10 +33,10 @@ export class RateLimiter {
       storeType: "client",
       tableName: "rate_limit",
       tableCreated: true,
-      keyPrefix: limit.name,
-      points: limit.perHour,
+      keyPrefix: rule.name,
+      points: rule.perHour,
       duration: hourSeconds,
-      inMemoryBlockOnConsumed: limit.perHour,
+      inMemoryBlockOnConsumed: rule.perHour,
     });
   }
 
@@ -50,7 +50,7 @@ export class RateLimiter {
     } catch (error) {
       if (!(error instanceof RateLimiterRes)) throw error;
       const retryAfterSeconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000));
-      const { perHour, what } = this.#limit;
+      const { perHour, what } = this.#rule;
       throw new ServiceError(
         "RATE_LIMITED",
         `There were ${perHour} ${what} within an hour, which is the limit; try again in ${retryAfterSeconds} seconds.`,

@@ -19,7 +19,7 @@ const deviceName = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
 export function mp3FileName(name: string): string {
   const printable = name.toWellFormed().normalize("NFC").replace(unprintable, " ").replace(forbidden, "-");
   const trimmed = printable.replace(/\s+/gu, " ").trim().replace(audioEnding, "");
-  const bounded = atMostBytes(trimmed, maxNameBytes).replace(edges, "");
+  const bounded = graphemesWithin(trimmed, maxNameBytes).replace(edges, "");
   return `${deviceName.test(bounded) ? "_" : ""}${bounded === "" ? "recording" : bounded}.mp3`;
 }
 
@@ -34,7 +34,7 @@ export function contentDisposition(fileName: string, inline: boolean): string {
 }
 
 /** The longest start of a text that fits, cut between what people see as characters. */
-function atMostBytes(text: string, maxBytes: number): string {
+function graphemesWithin(text: string, maxBytes: number): string {
   let bytes = 0;
   // No character that fits needs more of the text than this.
   for (const { segment, index } of new Intl.Segmenter().segment(text.slice(0, 2 * maxBytes))) {

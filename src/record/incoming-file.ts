@@ -30,7 +30,7 @@ export async function openIncomingFile(upload: Promise<FileUpload>, signal?: Abo
   let stream: Readable | undefined;
   const onAbort = () => {
     aborted.reject(signal?.reason);
-    stream?.destroy(toError(signal?.reason));
+    stream?.destroy(abortReason(signal));
   };
   signal?.throwIfAborted();
   signal?.addEventListener("abort", onAbort, { once: true });
@@ -50,6 +50,8 @@ export async function openIncomingFile(upload: Promise<FileUpload>, signal?: Abo
   };
 }
 
-function toError(reason: unknown): Error {
+/** A stream takes an Error only. */
+function abortReason(signal: AbortSignal | undefined): Error {
+  const reason: unknown = signal?.reason;
   return reason instanceof Error ? reason : new Error("Aborted.", { cause: reason });
 }

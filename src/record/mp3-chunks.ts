@@ -1,4 +1,5 @@
 import type { Pool } from "pg";
+import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { CopyQuery } from "./copy-query.ts";
@@ -15,12 +16,6 @@ export interface StoredMp3 {
   readonly sizeBytes: number;
 }
 
-/** How much `writeMp3` stored. */
-export interface WrittenMp3 {
-  readonly bytes: number;
-  readonly chunks: number;
-}
-
 /** A part of one row. */
 interface RowPart {
   readonly position: number;
@@ -31,11 +26,10 @@ interface RowPart {
 
 const headPosition = 0;
 const foreignKeyViolation = "23503";
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /**
  * Stores MP3 frames as rows of `chunkBytes` from position 1, each in a statement of its own, while the next ones come.
- * Holds no connection in between and at most two rows in memory. Returns when the last row is stored.
+ * Holds no connection in between and at most two rows in memory. Returns the number of bytes when the last row is stored.
  * @throws {ServiceError} CONFLICT when the record is no longer being received
  */
 export async function writeMp3(
@@ -43,18 +37,18 @@ export async function writeMp3(
   recordId: string,
   frames: AsyncIterable<Buffer>,
   chunkBytes: number,
-): Promise<WrittenMp3> {
+): Promise<number> {
   let chunk = Buffer.allocUnsafe(chunkBytes);
   let filled = 0;
   let bytes = 0;
-  let chunks = 0;
+  let position = headPosition;
   let insert = Promise.resolve();
   let failure: unknown;
 
   async function storeChunk(): Promise<void> {
     await insert;
-    chunks += 1;
-    insert = insertRow(pool, recordId, chunks, chunk.subarray(0, filled));
+    position += 1;
+    insert = insertRow(pool, recordId, position, chunk.subarray(0, filled));
     insert.catch((error: unknown) => (failure = error));
     chunk = Buffer.allocUnsafe(chunkBytes);
     filled = 0;
@@ -77,7 +71,7 @@ export async function writeMp3(
     await Promise.allSettled([insert]);
   }
   await insert;
-  return { bytes, chunks };
+  return bytes;
 }
 
 /**
@@ -172,7 +166,7 @@ function ignore(): void {
 
 /** COPY takes no parameters, so the values are checked and written into the statement. */
 function copyStatement(recordId: string, { position, offset, byteLength }: RowPart): string {
-  if (!uuid.test(recordId)) throw new TypeError("A record id is a UUID");
+  if (!isUuid(recordId)) throw new TypeError("A record id is a UUID");
   if (![position, offset, byteLength].every((value) => Number.isSafeInteger(value) && value >= 0)) {
     throw new RangeError("A part of a row lies at whole numbers of bytes");
   }

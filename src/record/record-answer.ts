@@ -28,9 +28,6 @@ export interface RecordAnswer {
   readonly body: readonly (Buffer | ByteInterval)[];
 }
 
-/** The `Cache-Control` of the link unless configured: the bytes under an id never change, but are not for everybody. */
-export const defaultCacheControl = "private, max-age=31536000, immutable";
-
 const mediaType = "audio/mpeg";
 const allow = "GET, HEAD, OPTIONS";
 

@@ -2,8 +2,7 @@ import { ServiceError } from "../errors.ts";
 import { parseRecordId } from "./record-url.ts";
 
 /** By what recordings can be sorted. */
-export const recordOrderFields = ["CREATED_AT", "TITLE", "DURATION", "SIZE"] as const;
-export type RecordOrderField = (typeof recordOrderFields)[number];
+export type RecordOrderField = "CREATED_AT" | "TITLE" | "DURATION" | "SIZE";
 
 /** In which order recordings are listed; records that are equal in it are sorted by their ids. */
 export interface RecordOrder {

@@ -29,12 +29,12 @@ const foldedLetters: Readonly<Record<string, string>> = {
 
 /** What titles are sorted by: the start of the title without case and accents. */
 export function titleKeyOf(title: string): string {
-  return atMostBytes(fold(title), maxTitleKeyBytes);
+  return codePointsWithin(fold(title), maxTitleKeyBytes);
 }
 
 /** What a text is looked for in: title, file name and tags without case and accents; the first 2000 bytes of them. */
 export function searchTextOf({ title, fileName, tags }: SearchedTexts): string {
-  return atMostBytes(fold([title, fileName, ...tags.map(({ value }) => value)].join("\n")), maxSearchTextBytes);
+  return codePointsWithin(fold([title, fileName, ...tags.map(({ value }) => value)].join("\n")), maxSearchTextBytes);
 }
 
 /** The words of a search, in the spelling of {@link searchTextOf}. */
@@ -52,7 +52,8 @@ function fold(text: string): string {
     .replace(/[ßæœøđðþħłıς]/gu, (letter) => foldedLetters[letter]!);
 }
 
-function atMostBytes(text: string, maxBytes: number): string {
+/** The longest start of a text that fits, cut between code points: nobody sees it. */
+function codePointsWithin(text: string, maxBytes: number): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(maxBytes));
   return text.slice(0, read);
 }

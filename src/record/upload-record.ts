@@ -211,7 +211,7 @@ export class RecordUploader {
         signal,
       });
       const frames = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
-      const { bytes: frameBytes } = await writeMp3(pool, id, frames, chunkBytes);
+      const frameBytes = await writeMp3(pool, id, frames, chunkBytes);
       const facts = conversion.facts();
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;

@@ -45,11 +45,6 @@ export function decodeMp3(mp3: Buffer): Float32Array {
   return new Float32Array(stdout.buffer, stdout.byteOffset, stdout.length / 4);
 }
 
-/** One channel of interleaved samples. */
-export function channelOf(interleaved: Float32Array, channels: number, channel: number): Float32Array {
-  return Float32Array.from({ length: interleaved.length / channels }, (_, i) => interleaved[i * channels + channel]!);
-}
-
 /** The root mean square of the difference between two sounds, for each stretch of `window` samples. */
 export function errorsByWindow(sound: Float32Array, source: Float32Array, window: number): number[] {
   const errors: number[] = [];
