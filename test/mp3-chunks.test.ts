@@ -1,35 +1,44 @@
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
+import { v4 as uuidv4 } from "uuid";
+import { openDatabase, type Database } from "../src/database/database.ts";
+import { createLogger } from "../src/logger.ts";
 import type { StoredMp3 } from "../src/record/mp3-chunks.ts";
 import { readMp3, writeMp3 } from "../src/record/mp3-chunks.ts";
-import type { ScratchPostgres } from "./support/scratch-postgres.ts";
-import { startScratchPostgres } from "./support/scratch-postgres.ts";
+import { createUser } from "../src/user/create-user.ts";
+import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
 
 const chunkBytes = 10_000;
 const neverAborted = new AbortController().signal;
-let postgres: ScratchPostgres;
+const poolSize = 10;
+let empty: TestDatabase;
+let database: Database;
+let ownerId: number;
 
 beforeAll(async () => {
-  postgres = await startScratchPostgres();
-  await postgres.pool.query(`
-    create table audio_record (id uuid primary key, state text not null);
-    create table mp3_chunk (record_id uuid references audio_record on delete cascade, position int, bytes bytea not null,
-      primary key (record_id, position));
-    alter table mp3_chunk alter bytes set storage external`);
+  empty = await createTestDatabase();
+  database = await openDatabase(empty.url, { poolSize, timeoutSeconds: 10 }, createLogger({ logLevel: "silent" }));
+  ({
+    user: { id: ownerId },
+  } = await createUser(database.pool, "Ann"));
 });
 
 afterAll(async () => {
-  await postgres[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+  await empty[Symbol.asyncDispose]();
 });
 
 async function beginRecord(): Promise<string> {
-  const id = randomUUID();
-  await postgres.pool.query("insert into audio_record values ($1, 'receiving')", [id]);
+  const id = uuidv4();
+  await database.pool.query(
+    "insert into audio_record (id, owner_id, state, title, file_name, chunk_bytes) values ($1, $2, 'receiving', '', '', $3)",
+    [id, ownerId, chunkBytes],
+  );
   return id;
 }
 
 async function removeRecord(id: string): Promise<void> {
-  await postgres.pool.query("delete from audio_record where id = $1", [id]);
+  await database.pool.query("delete from audio_record where id = $1", [id]);
 }
 
 async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buffer> {
@@ -38,15 +47,15 @@ async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buff
 
 async function storeRecord(head: Buffer, frames: Buffer): Promise<StoredMp3> {
   const id = await beginRecord();
-  await writeMp3(postgres.pool, id, inPieces(frames, 3_333), chunkBytes);
-  if (head.length > 0) await postgres.pool.query("insert into mp3_chunk values ($1, 0, $2)", [id, head]);
-  await postgres.pool.query("update audio_record set state = 'ready' where id = $1", [id]);
+  await writeMp3(database.pool, id, inPieces(frames, 3_333), chunkBytes);
+  if (head.length > 0) await database.pool.query("insert into mp3_chunk values ($1, 0, $2)", [id, head]);
+  await database.pool.query("update audio_record set state = 'ready' where id = $1", [id]);
   return { id, headBytes: head.length, chunkBytes, sizeBytes: head.length + frames.length };
 }
 
 async function readRange(record: StoredMp3, start: number, end: number): Promise<Buffer> {
   const pieces: Buffer[] = [];
-  for await (const piece of readMp3(postgres.pool, record, { start, end }, neverAborted)) pieces.push(piece);
+  for await (const piece of readMp3(database.pool, record, { start, end }, neverAborted)) pieces.push(piece);
   return Buffer.concat(pieces);
 }
 
@@ -60,8 +69,8 @@ it.each([
 ])("stores %s in rows of the chunk size", async (_what, byteLength, chunks) => {
   const id = await beginRecord();
   const frames = randomBytes(byteLength);
-  expect(await writeMp3(postgres.pool, id, inPieces(frames, 7_001), chunkBytes)).toBe(byteLength);
-  const { rows } = await postgres.pool.query<{ position: number; bytes: Buffer }>(
+  expect(await writeMp3(database.pool, id, inPieces(frames, 7_001), chunkBytes)).toBe(byteLength);
+  const { rows } = await database.pool.query<{ position: number; bytes: Buffer }>(
     "select position, bytes from mp3_chunk where record_id = $1 order by position",
     [id],
   );
@@ -88,7 +97,7 @@ it("reads any range back as it was stored, with and without a head", async () =>
 it("reads a row that arrives in many pieces", async () => {
   const frames = randomBytes(1_500_000);
   const id = await beginRecord();
-  await writeMp3(postgres.pool, id, inPieces(frames, 65_536), 700_000);
+  await writeMp3(database.pool, id, inPieces(frames, 65_536), 700_000);
   const record = { id, headBytes: 0, chunkBytes: 700_000, sizeBytes: frames.length };
   expect((await readRange(record, 0, frames.length - 1)).equals(frames)).toBe(true);
 });
@@ -103,13 +112,13 @@ it("ends an upload whose record is removed, without reading on", async () => {
       yield Buffer.alloc(chunkBytes);
     }
   }
-  await expect(writeMp3(postgres.pool, id, endless(), chunkBytes)).rejects.toMatchObject({ code: "CONFLICT" });
+  await expect(writeMp3(database.pool, id, endless(), chunkBytes)).rejects.toMatchObject({ code: "CONFLICT" });
   expect(pieces).toBeLessThan(10);
 });
 
 it("stores nothing for a record that is ready", async () => {
   const record = await storeRecord(randomBytes(10), randomBytes(100));
-  const more = writeMp3(postgres.pool, record.id, inPieces(randomBytes(10), 10), chunkBytes);
+  const more = writeMp3(database.pool, record.id, inPieces(randomBytes(10), 10), chunkBytes);
   await expect(more).rejects.toMatchObject({ code: "CONFLICT" });
 });
 
@@ -119,14 +128,14 @@ it("passes the failure of its source on after the last insert", async () => {
     yield Buffer.alloc(chunkBytes);
     throw new Error("the encoder died");
   }
-  await expect(writeMp3(postgres.pool, id, failing(), chunkBytes)).rejects.toThrow("the encoder died");
-  expect(postgres.pool.idleCount).toBe(postgres.pool.totalCount);
+  await expect(writeMp3(database.pool, id, failing(), chunkBytes)).rejects.toThrow("the encoder died");
+  expect(database.pool.idleCount).toBe(database.pool.totalCount);
 });
 
 it("ends with an error, not with wrong bytes, when the record is removed in the middle", async () => {
   const frames = randomBytes(5 * chunkBytes);
   const record = await storeRecord(Buffer.alloc(0), frames);
-  const reader = readMp3(postgres.pool, record, { start: 0, end: frames.length - 1 }, neverAborted);
+  const reader = readMp3(database.pool, record, { start: 0, end: frames.length - 1 }, neverAborted);
   const received = [(await reader.next()).value ?? Buffer.alloc(0)];
   await removeRecord(record.id);
   await expect(
@@ -148,38 +157,39 @@ it("refuses a row of another size than the record says", async () => {
 it("stops at once when it is aborted, even while it waits for a connection", async () => {
   const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
   const abort = new AbortController();
-  const clients = await Promise.all(Array.from({ length: 10 }, () => postgres.pool.connect()));
-  const reader = readMp3(postgres.pool, record, { start: 0, end: 100 }, abort.signal);
+  const clients = await Promise.all(Array.from({ length: poolSize }, () => database.pool.connect()));
+  const reader = readMp3(database.pool, record, { start: 0, end: 100 }, abort.signal);
   const first = reader.next();
   abort.abort(new Error("the client went away"));
   await expect(first).rejects.toThrow("the client went away");
   for (const client of clients) client.release();
   expect((await readRange(record, 0, 9)).length).toBe(10);
-  expect(postgres.pool.waitingCount).toBe(0);
+  expect(database.pool.waitingCount).toBe(0);
 });
 
 it("holds no connection while its consumer is slow, and reads at most one row ahead", async () => {
   const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
   const readers = Array.from({ length: 30 }, () =>
-    readMp3(postgres.pool, record, { start: 0, end: 5 * chunkBytes - 1 }, neverAborted),
+    readMp3(database.pool, record, { start: 0, end: 5 * chunkBytes - 1 }, neverAborted),
   );
   for (const reader of readers) await reader.next();
-  expect((await postgres.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+  expect((await database.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   await removeRecord(record.id);
   for (const reader of readers) await reader.return();
-  expect(postgres.pool.waitingCount).toBe(0);
+  expect(database.pool.waitingCount).toBe(0);
 });
 
 it("fails, and the pool recovers, when the server ends the connection", async () => {
   const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
-  const locker = await postgres.pool.connect();
+  const locker = await database.pool.connect();
   await locker.query("begin; lock table mp3_chunk in access exclusive mode");
   const reading = readRange(record, 0, 99);
   reading.catch(() => {});
   let ended = 0;
   while (ended === 0) {
     const { rows } = await locker.query(
-      "select pg_terminate_backend(pid) from pg_stat_activity where query like 'copy (%' and wait_event_type = 'Lock'",
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and query like 'copy (%' and wait_event_type = 'Lock'`,
     );
     ended = rows.length;
   }
