@@ -13,7 +13,8 @@ import { parseArgs } from "node:util";
 import { ApiClient, type Credentials } from "../test/support/api-client.ts";
 import { uploadRequest } from "../test/support/half-upload.ts";
 import { connectRaw, type RawAnswer } from "../test/support/raw-http.ts";
-import { ffmpegChildrenOf, startServiceProcess } from "../test/support/service-process.ts";
+import { ffmpegChildrenOf } from "../test/support/ffmpeg.ts";
+import { startServiceProcess } from "../test/support/service-process.ts";
 import { sineWav } from "../test/support/wav-maker.ts";
 
 const { values } = parseArgs({ options: { seconds: { type: "string" }, seed: { type: "string" } } });

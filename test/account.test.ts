@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { seedRecords } from "./support/seed-records.ts";
+import { SentStatements } from "./support/sent-statements.ts";
 import { startService, type TestService } from "./support/service.ts";
-import { sqlOf } from "./support/sql-of.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const createToken = `mutation ($name: String = "phone", $expiresAt: DateTime, $scopes: [TokenScope!]) {
@@ -76,7 +76,9 @@ describe("an account", () => {
     await pool.query("update access_token set last_used_at = now() - interval '61 seconds' where owner_id = $1", [
       ann.id,
     ]);
-    expect(await sqlOf(pool, async () => await client.run("{ me { id } }", {}, ann))).toHaveLength(1);
+    using sent = new SentStatements(pool);
+    await client.run("{ me { id } }", {}, ann);
+    expect(sent.take()).toHaveLength(1);
     expect(Date.parse(await used())).toBeGreaterThan(Date.now() - 50_000);
   });
 

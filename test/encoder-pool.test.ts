@@ -3,7 +3,8 @@ import { EncoderPool } from "../src/audio/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/lane-dealer.ts";
 import { encodeMp3 } from "../src/audio/mp3-encoder.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import { assertNoFfmpegRuns, ffmpeg, readFrames } from "./support/mp3.ts";
+import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
+import { readFrames } from "./support/mp3.ts";
 
 const cd: PcmFormat = { sampleFormat: "s16le", sampleRateHz: 44_100, channels: 2 };
 const second = Buffer.alloc(44_100 * 4, 1);

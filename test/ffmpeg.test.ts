@@ -4,7 +4,7 @@ import { rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findFfmpeg, startFfmpeg } from "../src/audio/ffmpeg.ts";
-import { assertNoFfmpegRuns, ffmpeg } from "./support/mp3.ts";
+import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
 
 const limits = { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 60 };
 const silence = ["-hide_banner", "-loglevel", "error", "-f", "s16le", "-ar", "8000", "-ac", "1", "-i", "pipe:0"];

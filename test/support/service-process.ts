@@ -1,6 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
@@ -58,14 +57,4 @@ export function spawnService(env: Readonly<Record<string, string>>): Pick<Servic
   const ended = once(child, "exit").then(([code, signal]: (number | NodeJS.Signals)[]) => code ?? signal!);
   if (child.pid === undefined) throw new Error("The service cannot be spawned");
   return { child: Object.assign(child, { pid: child.pid }), log, ended };
-}
-
-/** The ffmpeg processes that this process has started, by their ids. */
-export async function ffmpegChildrenOf(pid: number): Promise<number[]> {
-  const tasks = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
-  const children = tasks.trim().split(" ").filter(Boolean).map(Number);
-  const names = await Promise.all(
-    children.map(async (child) => await readFile(`/proc/${child}/cmdline`, "utf8").catch(() => "")),
-  );
-  return children.filter((_, i) => names[i]!.includes("ffmpeg"));
 }

@@ -1,0 +1,21 @@
+import { readFile } from "node:fs/promises";
+import { findFfmpeg } from "../../src/audio/ffmpeg.ts";
+
+/** The ffmpeg that the tests use: the one that the service would. */
+export const ffmpeg = await findFfmpeg(process.env["FFMPEG_PATH"]);
+
+/** The ffmpeg processes that a process has started and that still run, by their ids. */
+export async function ffmpegChildrenOf(pid: number): Promise<number[]> {
+  const tasks = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+  const children = tasks.trim().split(" ").filter(Boolean).map(Number);
+  const names = await Promise.all(
+    children.map(async (child) => await readFile(`/proc/${child}/cmdline`, "utf8").catch(() => "")),
+  );
+  return children.filter((_, i) => names[i]!.includes("ffmpeg"));
+}
+
+/** Throws if an ffmpeg is left that this process has started. */
+export async function assertNoFfmpegRuns(): Promise<void> {
+  const left = await ffmpegChildrenOf(process.pid);
+  if (left.length > 0) throw new Error(`ffmpeg still runs: ${left.join(", ")}`);
+}
