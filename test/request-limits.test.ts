@@ -36,6 +36,20 @@ describe("the limits of a request", () => {
     ],
     ["broad", `{ ${repeat(21, () => "__typename")} }`, { maxRootFields: 20 }],
     ["multiplied by fragments", bomb(), { maxFields: 1000 }],
+    ["rich in waveforms", listOf(25, "peaks(count: 2048)"), { maxValues: 250_000 }],
+    ["rich in waveforms by variables", listOf(2, "peaks(count: $n)", "$n"), { maxValues: 250_000 }],
+    [
+      "rich in waveforms with less than none",
+      listOf(2, "peaks(count: 2048)", "100, last: -100"),
+      { maxValues: 250_000 },
+    ],
+    [
+      "rich in waveforms by a fragment",
+      `${listOf(1, "...f")} fragment f on Record { a: peaks(count: 2048) ...g }
+      fragment g on Record { b: peaks(count: 2048) }`,
+      { maxValues: 250_000 },
+    ],
+    ["rich in links", listOf(26, "links { id }"), { maxValues: 250_000 }],
     ["long", `{ ${repeat(2000, () => "__typename")} }`, { maxTokens: 2000 }],
   ])("refuse an operation that is too %s, with the number", async (_what, query, details) => {
     const { status, errors, data } = await client.run(query);
@@ -51,6 +65,17 @@ describe("the limits of a request", () => {
     });
     expect((await client.run(introspection)).status).toBe(200);
     expect((await client.run(`{ ${repeat(20, () => "__typename")} }`)).status).toBe(200);
+  });
+
+  it("let through a page with whole waveforms", async () => {
+    const ann = await client.createUser();
+    for (const query of [
+      "{ me { records(first: 100) { nodes { id peaks(count: 2048) } } } }",
+      `{ me { records { nodes { ${repeat(24, (i) => `a${i}: peaks`)} } } } }`,
+      "{ me { usage { records } records(last: 100) { nodes { links { id url streamUrl note downloads } } } } }",
+    ]) {
+      expect((await client.run(query, {}, ann)).status).toBe(200);
+    }
   });
 
   it("leave the connection open after a request that keeps to them", async () => {
@@ -248,6 +273,12 @@ function uploadBody(credentials: { userId: string; token: string }, file: Buffer
     fieldPart("map", '{"0":["variables.file"]}'),
     filePart("0", "take.wav", file),
   );
+}
+
+/** An operation that asks for a field several times in each record of a page. */
+function listOf(times: number, field: string, first = "100"): string {
+  const fields = times === 1 ? field : repeat(times, (i) => `a${i}: ${field}`);
+  return `query ${first === "$n" ? "($n: Int!) " : ""}{ me { records(first: ${first}) { nodes { ${fields} } } } }`;
 }
 
 function repeat(times: number, make: (i: number) => string): string {
