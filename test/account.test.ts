@@ -95,6 +95,19 @@ describe("an account", () => {
     }
   });
 
+  it("is read once, however many recordings of a page ask for it", async () => {
+    const ann = await client.createUser();
+    const { pool } = service.server.database;
+    await seedRecords(pool, { ownerId: ann.id, count: 10 });
+    const query =
+      "{ me { records { nodes { owner { usage { records } again: usage { seconds } tokens { name } } } } } }";
+    using sent = new SentStatements(pool);
+    const { data } = await client.run(query, {}, ann);
+    const owner = { usage: { records: 10 }, again: { seconds: 55 }, tokens: [{ name: "first" }] };
+    expect(data.me.records.nodes).toEqual(Array.from({ length: 10 }, () => ({ owner })));
+    expect(sent.take().filter((sql) => /sum\(|from access_token\s+where owner_id/.test(sql))).toHaveLength(2);
+  });
+
   it("refuses a revoked token at once, at every replica", async () => {
     await using replica = await startService({ DATABASE_URL: service.databaseUrl });
     const there = new ApiClient(replica.url);

@@ -1,6 +1,5 @@
 import type { Pool, PoolClient } from "pg";
 import { ServiceError } from "../errors.ts";
-import { userDeleted } from "../user/authenticate-user.ts";
 
 /** What a user's recordings may take up altogether; 0: unlimited. */
 export interface Quota {
@@ -69,19 +68,22 @@ export function quotaParameters(ownerId: number, defaults: Quota, addition: Addi
   return [ownerId, defaults.bytes, defaults.seconds, defaults.records, addition.bytes, addition.microseconds];
 }
 
-/** What a user's recordings take up, and what they may. */
-export async function findUsage(pool: Pool, ownerId: number, defaults: Quota): Promise<Usage> {
-  const { rows } = await pool.query<Omit<QuotaRow, "exceeded">>(
-    `with used as (select ${usageColumns} from audio_record where owner_id = $1 and state = 'ready')
-     select coalesce(quota_bytes, $2::bigint) as "maxBytes", coalesce(quota_seconds, $3::bigint) as "maxSeconds",
+/** What users' recordings take up, and what they may, by the user's id; users that have been deleted are left out. */
+export async function findUsages(
+  pool: Pool,
+  ownerIds: readonly number[],
+  defaults: Quota,
+): Promise<ReadonlyMap<number, Usage>> {
+  const { rows } = await pool.query<Omit<QuotaRow, "exceeded"> & { readonly id: number }>(
+    `select id, coalesce(quota_bytes, $2::bigint) as "maxBytes", coalesce(quota_seconds, $3::bigint) as "maxSeconds",
        coalesce(quota_records, $4::int) as "maxRecords", used.bytes as "usedBytes",
        used.microseconds / 1000000.0 as "usedSeconds", used.records as "usedRecords"
-     from app_user, used where app_user.id = $1`,
-    [ownerId, defaults.bytes, defaults.seconds, defaults.records],
+     from app_user, lateral (
+       select ${usageColumns} from audio_record where owner_id = app_user.id and state = 'ready'
+     ) used where app_user.id = any($1::int[])`,
+    [ownerIds, defaults.bytes, defaults.seconds, defaults.records],
   );
-  const row = rows[0];
-  if (!row) throw userDeleted();
-  return { ...usedOf(row), limits: limitsOf(row) };
+  return new Map(rows.map((row) => [row.id, { ...usedOf(row), limits: limitsOf(row) }]));
 }
 
 /**

@@ -1,10 +1,12 @@
 import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Ctx, Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
+import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
+import { userDeleted } from "../user/authenticate-user.ts";
 import { requireSelf } from "../user/require-self.ts";
 import { UserType } from "../user/user.type.ts";
-import { findUsage, type Quota } from "./quota.ts";
+import { findUsages, type Quota, type Usage } from "./quota.ts";
 
 @ObjectType("UsageLimits", { description: "What a user's recordings may take up; null: no limit." })
 export class UsageLimitsType {
@@ -35,18 +37,20 @@ export class UsageType {
 
 @Resolver(() => UserType)
 export class UsageResolver {
-  readonly #pool: Pool;
-  readonly #defaults: Quota;
+  readonly #usageOf: (context: RequestContext, userId: number) => Promise<Usage | undefined>;
 
   constructor(pool: Pool, defaults: Quota) {
-    this.#pool = pool;
-    this.#defaults = defaults;
+    this.#usageOf = batchLoader(
+      async (_context, userIds: readonly number[]) => await findUsages(pool, userIds, defaults),
+    );
   }
 
   @FieldResolver(() => UsageType, { description: "What the user's own recordings take up, and what they may." })
   async usage(@Root() user: UserType, @Ctx() context: RequestContext): Promise<UsageType> {
     await requireSelf(context, user.id);
-    const { bytes, seconds, records, limits } = await findUsage(this.#pool, Number(user.id), this.#defaults);
+    const usage = await this.#usageOf(context, Number(user.id));
+    if (!usage) throw userDeleted();
+    const { bytes, seconds, records, limits } = usage;
     const shown = (limit: number) => (limit === 0 ? null : limit);
     return {
       bytes,

@@ -72,14 +72,18 @@ export async function createToken(
   return { token, accessToken: toDescription(rows[0]) };
 }
 
-/** The user's tokens, the newest first. */
-export async function listTokens(pool: Pool, ownerId: number): Promise<TokenDescription[]> {
-  const { rows } = await pool.query<TokenRow>(
-    `select id, name, created_at, last_used_at, expires_at, scopes from access_token
-     where owner_id = $1 order by created_at desc, id`,
-    [ownerId],
+/** The tokens of users, the newest first, by the user's id. */
+export async function findTokens(
+  pool: Pool,
+  ownerIds: readonly number[],
+): Promise<ReadonlyMap<number, readonly TokenDescription[]>> {
+  const { rows } = await pool.query<TokenRow & { readonly owner_id: number }>(
+    `select owner_id, id, name, created_at, last_used_at, expires_at, scopes from access_token
+     where owner_id = any($1::int[]) order by created_at desc, id`,
+    [ownerIds],
   );
-  return rows.map(toDescription);
+  const byOwner = Map.groupBy(rows, ({ owner_id }) => owner_id);
+  return new Map([...byOwner].map(([ownerId, tokens]) => [ownerId, tokens.map(toDescription)]));
 }
 
 /**

@@ -1,8 +1,9 @@
 import { GraphQLDateTime } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
+import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
-import { createToken, listTokens, maxTokens, revokeToken } from "./access-tokens.ts";
+import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
 import { deleteUser, renameUser } from "./change-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { requireSelf } from "./require-self.ts";
@@ -22,9 +23,11 @@ import {
 @Resolver(() => UserType)
 export class AccountResolver {
   readonly #pool: Pool;
+  readonly #tokensOf: (context: RequestContext, userId: number) => Promise<readonly TokenDescription[] | undefined>;
 
   constructor(pool: Pool) {
     this.#pool = pool;
+    this.#tokensOf = batchLoader(async (_context, userIds: readonly number[]) => await findTokens(pool, userIds));
   }
 
   @FieldResolver(() => [AccessTokenType], {
@@ -32,7 +35,7 @@ export class AccountResolver {
   })
   async tokens(@Root() user: UserType, @Ctx() context: RequestContext): Promise<readonly AccessTokenType[]> {
     await requireSelf(context, user.id);
-    return await listTokens(this.#pool, Number(user.id));
+    return (await this.#tokensOf(context, Number(user.id))) ?? [];
   }
 
   @Mutation(() => CreateTokenPayload, {
