@@ -190,6 +190,8 @@ describe("a user's recordings", () => {
     expect(await find("елка москва")).toEqual(["МОСКВА"]);
     expect(await find("cafe strasse")).toEqual([]);
     expect(await find(" \u0301 ")).toHaveLength(4);
+    expect(await find("\u0000cafe\u0000\u001f angst\u007f")).toEqual(["Ångström’s Café"]);
+    expect(await find("\u0000")).toHaveLength(4);
     expect((await records(ann, { filter: { text: "wav" } })).totalCount).toBe(4);
   });
 

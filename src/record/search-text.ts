@@ -37,9 +37,12 @@ export function searchTextOf({ title, fileName, tags }: SearchedTexts): string {
   return codePointsWithin(fold([title, fileName, ...tags.map(({ value }) => value)].join("\n")), maxSearchTextBytes);
 }
 
-/** The words of a search, in the spelling of {@link searchTextOf}. */
+/**
+ * The words of a search, in the spelling of {@link searchTextOf}. Control characters part words as white space does: none
+ * is ever found, and PostgreSQL takes no NUL in a text.
+ */
 export function searchWords(text: string): string[] {
-  return [...new Set(fold(text).split(/\s+/u))].filter((word) => word !== "").slice(0, maxSearchWords);
+  return [...new Set(fold(text).split(/[\s\p{Cc}]+/u))].filter((word) => word !== "").slice(0, maxSearchWords);
 }
 
 /** Unicode's compatibility decomposition (NFKD) without combining marks, in lower case. */
