@@ -27,6 +27,8 @@ export interface RequestContext {
   readOnly(): void;
   /** Like {@link caller}, for credentials given as arguments. */
   authenticate(userId: string, token: string): Promise<Caller>;
+  /** The user of this id if {@link authenticate} has met them, else {@link caller}. */
+  callerAs(userId: string): Promise<Caller>;
   /**
    * Asks, once for each user, whether there is room for one more upload.
    * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED

@@ -176,6 +176,44 @@ describe("an account", () => {
     expect([upload.status, upload.errors?.[0]?.extensions.code]).toEqual([403, "FORBIDDEN"]);
   });
 
+  it("gives a token without READ nothing more to read in a mutation's answer", async () => {
+    const ann = await client.createUser();
+    const writer = await newToken(ann, { scopes: ["WRITE"] });
+    const wav = sineWav({ seconds: 0.1 });
+    for (const fields of ["records { nodes { url } }", "tokens { name }", "usage { records }"]) {
+      const query = `mutation { updateUser(name: "Ann") { user { ${fields} } } }`;
+      expect(refusal(await client.run(query, {}, writer))).toEqual([403, null, "FORBIDDEN"]);
+      expect((await client.run(query, {}, ann)).status).toBe(200);
+    }
+    const links = await client.uploadRecord(writer, wav, { fields: "links { url }" });
+    expect(refusal(links)).toEqual([403, null, "FORBIDDEN"]);
+    // The token may also stand in the arguments.
+    const { data } = await client.uploadRecord(undefined, wav, {
+      fields: "links { url } owner { usage { records } records { totalCount } }",
+      variables: { userId: ann.id, token: ann.token },
+      declarations: ", $userId: ID, $token: UUID",
+      args: ", userId: $userId, token: $token",
+    });
+    const owner = { usage: { records: 2 }, records: { totalCount: 2 } };
+    expect(data.uploadRecord.record).toEqual({ links: [], owner });
+  });
+
+  it("gives no token that outlives the one that makes it", async () => {
+    const ann = await client.createUser();
+    const brief = await newToken(ann, { expiresAt: nextYear });
+    const endOf = async (variables: object): Promise<unknown> =>
+      (await client.run(createToken, { scopes: ["READ"], ...variables }, brief)).data.createToken.accessToken.expiresAt;
+    const sooner = new Date(Date.parse(nextYear) - 1000).toISOString();
+    expect([await endOf({}), await endOf({ expiresAt: nextYear }), await endOf({ expiresAt: sooner })]).toEqual([
+      nextYear,
+      nextYear,
+      sooner,
+    ]);
+    const later = new Date(Date.parse(nextYear) + 1).toISOString();
+    const { data, errors } = await client.run(createToken, { scopes: ["READ"], expiresAt: later }, brief);
+    expect([data, errors![0]!.extensions]).toEqual([null, { code: "BAD_USER_INPUT", max: nextYear }]);
+  });
+
   it.each([
     ["a blank name", { name: " " }],
     ["an end in the past", { expiresAt: "2020-01-01T00:00:00Z" }],

@@ -111,6 +111,7 @@ function createContext(
   });
   let caller: Promise<Caller> | undefined;
   const callers = new Map<string, Promise<Caller>>();
+  const authenticated = new Map<string, Caller>();
   const admissions = new Map<number, Promise<void>>();
   let fork: SqlEntityManager | undefined;
   let scope: TokenScope = "WRITE";
@@ -118,6 +119,7 @@ function createContext(
     requireScope(user, scope);
     return user;
   };
+  const findCaller = async (): Promise<Caller> => allowed(await (caller ??= callerOf(pool, request)));
   return {
     requestId: request.id,
     logger: () => request.log,
@@ -128,10 +130,12 @@ function createContext(
       request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
     clientAddress: request.ip,
     readOnly: () => void (scope = "READ"),
-    caller: async () => allowed(await (caller ??= callerOf(pool, request))),
+    caller: findCaller,
+    callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
     authenticate: async (userId, token) =>
       await once(callers, `${userId} ${token}`, async () => {
         const user = allowed(await authenticateUser(pool, token, userId));
+        authenticated.set(userId, user);
         logWithUser(request, user);
         return user;
       }),

@@ -3,6 +3,7 @@ import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
+import { requireSelf } from "../user/require-self.ts";
 import { RecordType } from "./record.type.ts";
 import { shareUrl } from "./record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
@@ -66,6 +67,7 @@ export class SharingResolver {
     description: "The recording's links, the newest first, also those that have expired.",
   })
   async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
+    await requireSelf(context, record.owner.id);
     return ((await this.#linksOf(context, record.id)) ?? []).map(toLinkType);
   }
 }

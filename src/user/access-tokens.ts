@@ -24,6 +24,7 @@ export interface TokenDescription {
 /** What a new token is to be. */
 export interface TokenRequest {
   readonly name: string;
+  /** Null: it expires with the caller's own token, if that does. */
   readonly expiresAt: Date | null;
   readonly scopes: readonly TokenScope[];
 }
@@ -39,7 +40,7 @@ interface TokenRow {
 }
 
 /**
- * Creates one more token for the caller, which can do no more than the caller's own.
+ * Creates one more token for the caller, which can do no more than the caller's own and no longer.
  * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, or CONFLICT when there are {@link maxTokens} already
  */
 export async function createToken(
@@ -50,6 +51,10 @@ export async function createToken(
   if (scopes.length === 0) throw new ServiceError("BAD_USER_INPUT", "A token needs at least one scope.");
   for (const scope of scopes) requireScope(caller, scope);
   requireFutureExpiry(expiresAt);
+  if (expiresAt && caller.expiresAt && expiresAt > caller.expiresAt) {
+    const message = "A new token must not be valid for longer than the one that creates it.";
+    throw new ServiceError("BAD_USER_INPUT", message, { max: caller.expiresAt.toISOString() });
+  }
   const token = uuidv4();
   const { rows } = await pool.query<TokenRow>(
     `insert into access_token (owner_id, sha256, name, expires_at, scopes)
@@ -60,7 +65,7 @@ export async function createToken(
       caller.id,
       hashToken(token),
       checkedText(name, "name", maxNameLength),
-      expiresAt,
+      expiresAt ?? caller.expiresAt,
       [...new Set(scopes)].toSorted(),
       maxTokens,
     ],

@@ -41,7 +41,8 @@ export class AccountResolver {
   @Mutation(() => CreateTokenPayload, {
     description:
       `Creates one more token for the caller, for instance for a second device; at most ${maxTokens} at a time. ` +
-      "It cannot have scopes that the caller's own token does not have (FORBIDDEN).",
+      "It cannot have scopes that the caller's own token does not have (FORBIDDEN), nor be valid for longer " +
+      "(BAD_USER_INPUT).",
   })
   async createToken(
     @Arg("name", () => String, {
@@ -50,7 +51,7 @@ export class AccountResolver {
     name: string,
     @Arg("expiresAt", () => GraphQLDateTime, {
       nullable: true,
-      description: "When it stops to be valid; absent: never, until it is revoked.",
+      description: "When it stops to be valid; absent: with the caller's own token, or never, until it is revoked.",
     })
     expiresAt: Date | null,
     @Arg("scopes", () => [TokenScopeEnum], { defaultValue: [...tokenScopes], description: "What it allows." })

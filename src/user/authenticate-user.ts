@@ -10,6 +10,17 @@ export interface Caller {
   readonly createdAt: Date;
   /** What the token allows. */
   readonly scopes: readonly TokenScope[];
+  /** When the token stops to be valid; null: never. */
+  readonly expiresAt: Date | null;
+}
+
+/** A row as the pool gives it: times come as text. */
+interface UserRow {
+  readonly id: number;
+  readonly name: string;
+  readonly created_at: string;
+  readonly scopes: TokenScope[];
+  readonly expires_at: string | null;
 }
 
 /**
@@ -21,14 +32,14 @@ export interface Caller {
  * @throws {ServiceError} UNAUTHENTICATED
  */
 export async function authenticateUser(pool: Pool, token: string, userId?: string): Promise<Caller> {
-  const { rows } = await pool.query<{ id: number; name: string; created_at: string; scopes: TokenScope[] }>(
+  const { rows } = await pool.query<UserRow>(
     `with noted as (
        update access_token set last_used_at = now() where id = (
          select id from access_token
          where sha256 = $1 and (expires_at > now()) is not false
            and (last_used_at > now() - interval '1 minute') is not true
          for update skip locked))
-     select app_user.id, app_user.name, app_user.created_at, access_token.scopes
+     select app_user.id, app_user.name, app_user.created_at, access_token.scopes, access_token.expires_at
      from access_token join app_user on app_user.id = access_token.owner_id
      where access_token.sha256 = $1 and (access_token.expires_at > now()) is not false`,
     [hashToken(token)],
@@ -40,7 +51,14 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
       "The user id and token do not belong together, or the token is not valid.",
     );
   }
-  return { id: user.id, name: user.name, createdAt: new Date(user.created_at), scopes: user.scopes };
+  const { id, name, created_at, scopes, expires_at } = user;
+  return {
+    id,
+    name,
+    createdAt: new Date(created_at),
+    scopes,
+    expiresAt: expires_at === null ? null : new Date(expires_at),
+  };
 }
 
 /** The refusal of what was begun for a user who has been deleted meanwhile. */

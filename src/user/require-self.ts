@@ -1,13 +1,16 @@
 import { ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
+import { requireScope } from "./authenticate-user.ts";
 
 /**
- * Makes sure that what is asked of a user is asked by that user, wherever in an answer the user stands.
+ * Makes sure that what is asked of a user is asked by that user, with a token that has READ, wherever in an answer the
+ * user stands: a mutation's answer gives no more to read than a query does.
  * @throws {ServiceError} UNAUTHENTICATED or FORBIDDEN
  */
 export async function requireSelf(context: RequestContext, userId: string): Promise<void> {
-  const caller = await context.caller();
+  const caller = await context.callerAs(userId);
   if (userId !== String(caller.id)) {
     throw new ServiceError("FORBIDDEN", "Only the user of the Bearer token can be asked for this.");
   }
+  requireScope(caller, "READ");
 }
