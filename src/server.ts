@@ -12,6 +12,7 @@ import { healthRoutes } from "./http/health.route.ts";
 import { RateLimiter } from "./limits/rate-limiter.ts";
 import type { Logger } from "./logger.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
+import { deleteAllRecords } from "./record/delete-records.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
 import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
@@ -101,7 +102,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         perHour: config.maxNewUsersPerHour,
       }),
     ),
-    new AccountResolver(database.pool),
+    new AccountResolver(database.pool, deleteAllRecords),
     new RecordResolver(uploader),
     new UsageResolver(database.pool, config.quota),
     new SharingResolver(database.pool),

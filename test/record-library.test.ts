@@ -282,4 +282,22 @@ describe("a user's recordings", () => {
     const tooMany = Array.from({ length: 101 }, () => uuidv4());
     expect(await client.run(removeAll, { ids: tooMany }, ann)).toMatchObject({ status: 400, data: null });
   });
+
+  it("are deleted a gigabyte at a time, by their ids or with their user", async () => {
+    const { pool } = service.server.database;
+    const deletions = async (query: string, variables: object, user: Credentials): Promise<number> => {
+      using sent = new SentStatements(pool);
+      expect((await client.run(query, variables, user)).status).toBe(200);
+      return sent.take().filter((sql) => sql.startsWith("delete from audio_record")).length;
+    };
+    const ann = await seeded(7);
+    await pool.query("update audio_record set size_bytes = 400e6 where owner_id = $1", [ann.id]);
+    const ids = (await records(ann)).nodes.map((record: any) => record.id);
+    await pool.query("update audio_record set size_bytes = 3e9 where id = $1", [ids[0]]);
+    const removeAll = "mutation ($ids: [ID!]!) { deleteRecords(ids: $ids) { deletedIds } }";
+    expect(await deletions(removeAll, { ids: ids.slice(1, 6) }, ann)).toBe(3);
+    expect((await records(ann)).totalCount).toBe(2);
+    // One each, and one that finds no more.
+    expect(await deletions('mutation { deleteUser(confirm: "Ann") { deletedId } }', {}, ann)).toBe(3);
+  });
 });

@@ -4,7 +4,7 @@ import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-grap
 import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
-import { deleteUser, renameUser } from "./change-user.ts";
+import { deleteUser, renameUser, type DeleteRecordsOfUser } from "./change-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { requireSelf } from "./require-self.ts";
 import { tokenScopes, type TokenScope } from "./user.entity.ts";
@@ -23,10 +23,12 @@ import {
 @Resolver(() => UserType)
 export class AccountResolver {
   readonly #pool: Pool;
+  readonly #deleteRecords: DeleteRecordsOfUser;
   readonly #tokensOf: (context: RequestContext, userId: number) => Promise<readonly TokenDescription[] | undefined>;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, deleteRecords: DeleteRecordsOfUser) {
     this.#pool = pool;
+    this.#deleteRecords = deleteRecords;
     this.#tokensOf = batchLoader(async (_context, userIds: readonly number[]) => await findTokens(pool, userIds));
   }
 
@@ -94,7 +96,7 @@ export class AccountResolver {
     @Ctx() context: RequestContext,
   ): Promise<DeleteUserPayload> {
     const caller = await context.caller();
-    await deleteUser(this.#pool, caller, confirm);
+    await deleteUser(this.#pool, caller, confirm, this.#deleteRecords);
     return { deletedId: String(caller.id) };
   }
 }

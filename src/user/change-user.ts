@@ -4,8 +4,8 @@ import { checkedText } from "../plain-text.ts";
 import type { Caller } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 
-/** Recordings that one statement deletes: few enough to stay far from the time that a statement may take. */
-const deletedAtOnce = 50;
+/** Removes everything that users own elsewhere. */
+export type DeleteRecordsOfUser = (pool: Pool, userId: number) => Promise<void>;
 
 /**
  * Gives the user another name.
@@ -23,15 +23,15 @@ export async function renameUser(pool: Pool, caller: Caller, given: string): Pro
  * @param confirm the user's name, so that nobody does this by mistake
  * @throws {ServiceError} BAD_USER_INPUT when the name is another
  */
-export async function deleteUser(pool: Pool, { id, name }: Caller, confirm: string): Promise<void> {
+export async function deleteUser(
+  pool: Pool,
+  { id, name }: Caller,
+  confirm: string,
+  deleteRecords: DeleteRecordsOfUser,
+): Promise<void> {
   if (confirm.trim().normalize("NFC") !== name) {
     throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.");
   }
-  for (let deleted: number | null = deletedAtOnce; deleted === deletedAtOnce;) {
-    ({ rowCount: deleted } = await pool.query(
-      "delete from audio_record where id in (select id from audio_record where owner_id = $1 limit $2)",
-      [id, deletedAtOnce],
-    ));
-  }
+  await deleteRecords(pool, id);
   await pool.query("delete from app_user where id = $1", [id]);
 }
