@@ -234,6 +234,25 @@ describe("an account", () => {
     expect(refusal(answer)).toEqual([409, null, "CONFLICT"]);
   });
 
+  it("has at most a hundred tokens, and a recording a hundred links, also when many are made at once", async () => {
+    const ann = await client.createUser();
+    const { pool } = service.server.database;
+    await seedRecords(pool, { ownerId: ann.id, count: 1 });
+    const [record] = (await client.run("{ me { records { nodes { id } } } }", {}, ann)).data.me.records.nodes;
+    await pool.query(
+      `with token as (insert into access_token (owner_id, sha256, name)
+         select $1, sha256(random()::text::bytea), 'x' from generate_series(1, 98))
+       insert into share_link (record_id, secret) select $2, random()::text from generate_series(1, 99)`,
+      [ann.id, record.id],
+    );
+    const createLink = "mutation ($recordId: ID!) { createLink(recordId: $recordId) { link { id } } }";
+    const attempts = Array.from({ length: 8 });
+    const made = async (attempt: () => Promise<Answer>): Promise<number> =>
+      (await Promise.all(attempts.map(attempt))).filter(({ status }) => status === 200).length;
+    expect(await made(async () => await client.run(createToken, { scopes: ["READ"] }, ann))).toBe(1);
+    expect(await made(async () => await client.run(createLink, { recordId: record.id }, ann))).toBe(1);
+  });
+
   it("gets another name", async () => {
     const ann = await client.createUser();
     expect((await client.run(rename, {}, ann)).data.updateUser.user).toEqual({ id: ann.id, name: "Anne" });

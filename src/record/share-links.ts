@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
+import { inTransaction } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
 import { checkedText } from "../plain-text.ts";
@@ -54,28 +55,23 @@ export async function createShareLink(pool: Pool, ownerId: number, request: Link
   const { expiresAt } = request;
   requireFutureExpiry(expiresAt);
   const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
-  // Locked against removal in the middle; a link to a record that has gone would be a fault, not an answer.
-  const { rows } = await pool.query<LinkRow & { readonly id: string | null }>(
-    `with record as (
-       select id from audio_record where id = $1 and owner_id = $2 and state = 'ready' for key share
-     ), share_link as (
-       insert into share_link (record_id, secret, note, expires_at)
-       select id, $3, $4, $5 from record where (select count(*) from share_link where record_id = $1) < $6
-       returning *
-     )
-     select ${columns} from record left join share_link on true`,
-    [
-      parseRecordId(request.recordId),
-      ownerId,
-      randomBytes(24).toString("base64url"),
-      note,
-      expiresAt?.toISOString(),
-      maxLinksPerRecord,
-    ],
-  );
-  const row = rows[0];
-  if (!row) throw noSuchRecord();
-  if (row.id === null) {
+  const recordId = parseRecordId(request.recordId);
+  const row = await inTransaction(pool, async (client) => {
+    // Also against removal in the middle. Only a statement that begins with the lock held counts the links before it.
+    const { rowCount } = await client.query(
+      "select from audio_record where id = $1 and owner_id = $2 and state = 'ready' for no key update",
+      [recordId, ownerId],
+    );
+    if (!rowCount) throw noSuchRecord();
+    const { rows } = await client.query<LinkRow>(
+      `insert into share_link (record_id, secret, note, expires_at)
+       select $1, $2, $3, $4 where (select count(*) from share_link where record_id = $1) < $5
+       returning ${columns}`,
+      [recordId, randomBytes(24).toString("base64url"), note, expiresAt?.toISOString(), maxLinksPerRecord],
+    );
+    return rows[0];
+  });
+  if (!row) {
     const message = `A recording has at most ${maxLinksPerRecord} links; revoke one first.`;
     throw new ServiceError("BAD_USER_INPUT", message, { maxLinks: maxLinksPerRecord });
   }

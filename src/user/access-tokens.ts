@@ -1,5 +1,6 @@
 import type { Pool } from "pg";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
+import { inTransaction } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
 import { checkedText } from "../plain-text.ts";
@@ -56,20 +57,26 @@ export async function createToken(
     throw new ServiceError("BAD_USER_INPUT", message, { max: caller.expiresAt.toISOString() });
   }
   const token = uuidv4();
-  const { rows } = await pool.query<TokenRow>(
-    `insert into access_token (owner_id, sha256, name, expires_at, scopes)
-     select id, $2, $3, $4, $5 from app_user
-     where id = $1 and (select count(*) from access_token where owner_id = $1) < $6
-     returning id, name, created_at, last_used_at, expires_at, scopes`,
-    [
-      caller.id,
-      hashToken(token),
-      checkedText(name, "name", maxNameLength),
-      expiresAt ?? caller.expiresAt,
-      [...new Set(scopes)].toSorted(),
-      maxTokens,
-    ],
-  );
+  const values = [
+    caller.id,
+    hashToken(token),
+    checkedText(name, "name", maxNameLength),
+    expiresAt ?? caller.expiresAt,
+    [...new Set(scopes)].toSorted(),
+    maxTokens,
+  ];
+  const rows = await inTransaction(pool, async (client) => {
+    // One after the other: only a statement that begins with the lock held counts what others have just made.
+    await client.query("select from app_user where id = $1 for no key update", [caller.id]);
+    const inserted = await client.query<TokenRow>(
+      `insert into access_token (owner_id, sha256, name, expires_at, scopes)
+       select id, $2, $3, $4, $5 from app_user
+       where id = $1 and (select count(*) from access_token where owner_id = $1) < $6
+       returning id, name, created_at, last_used_at, expires_at, scopes`,
+      values,
+    );
+    return inserted.rows;
+  });
   if (!rows[0]) {
     const message = `There are ${maxTokens} tokens already; revoke one first.`;
     throw new ServiceError("CONFLICT", message, { max: maxTokens });
