@@ -1,4 +1,11 @@
-import { getOperationAST, Kind, parse, valueFromASTUntyped, type FieldNode } from "graphql";
+import {
+  getOperationAST,
+  Kind,
+  parse,
+  valueFromASTUntyped,
+  type FieldNode,
+  type OperationDefinitionNode,
+} from "graphql";
 import type { GraphQLRequestBody } from "./multipart-request.ts";
 import { queryLimits } from "./query-limits-rule.ts";
 
@@ -7,12 +14,16 @@ export type UploadCredentials = { readonly userId: string; readonly token: strin
 
 /**
  * Who an operation uploads for, known before it is executed; undefined when it does not call `uploadRecord` directly
- * or when its arguments have to be refused for another reason: that is found when it is executed.
+ * and without directives, or when its arguments have to be refused for another reason: that is found when it is executed.
  */
 export function uploadCredentials(operation: GraphQLRequestBody): UploadCredentials | undefined {
-  const field = uploadField(operation);
-  if (!field) return undefined;
-  const variables = operation.variables ?? {};
+  const definition = parseOperation(operation);
+  const field = definition?.selectionSet.selections.find(
+    (selection): selection is FieldNode =>
+      selection.kind === Kind.FIELD && selection.name.value === "uploadRecord" && !selection.directives?.length,
+  );
+  if (!definition || !field) return undefined;
+  const variables = { ...defaultsOf(definition), ...operation.variables };
   const [userId, token] = ["userId", "token"].map((name) => {
     const value = field.arguments?.find((argument) => argument.name.value === name)?.value;
     return value && valueFromASTUntyped(value, variables);
@@ -24,14 +35,20 @@ export function uploadCredentials(operation: GraphQLRequestBody): UploadCredenti
   return undefined;
 }
 
-function uploadField({ query, operationName }: GraphQLRequestBody): FieldNode | undefined {
-  let document;
+function parseOperation({ query, operationName }: GraphQLRequestBody): OperationDefinitionNode | undefined {
   try {
-    document = parse(query ?? "", { noLocation: true, maxTokens: queryLimits.maxTokens });
+    const document = parse(query ?? "", { noLocation: true, maxTokens: queryLimits.maxTokens });
+    return getOperationAST(document, operationName) ?? undefined;
   } catch {
     return undefined;
   }
-  return getOperationAST(document, operationName)?.selectionSet.selections.find(
-    (selection): selection is FieldNode => selection.kind === Kind.FIELD && selection.name.value === "uploadRecord",
+}
+
+function defaultsOf({ variableDefinitions = [] }: OperationDefinitionNode): Record<string, unknown> {
+  return Object.fromEntries(
+    variableDefinitions.map(({ variable, defaultValue }) => [
+      variable.name.value,
+      defaultValue && valueFromASTUntyped(defaultValue),
+    ]),
   );
 }
