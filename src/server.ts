@@ -8,6 +8,7 @@ import { graphqlRoute } from "./graphql/graphql.route.ts";
 import { createSchema } from "./graphql/schema.ts";
 import { NodeResolver } from "./graphql/node.resolver.ts";
 import { createApp } from "./http/app.ts";
+import { connectionLimit } from "./http/connection-limit.ts";
 import { healthRoutes } from "./http/health.route.ts";
 import { RateLimiter } from "./limits/rate-limiter.ts";
 import type { Logger } from "./logger.ts";
@@ -80,6 +81,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const stopping = new AbortController();
   const app = await createApp(config, logger, stopping.signal);
   opening.defer(async () => await app.close());
+  const maxConnections = await connectionLimit({
+    encoders: config.maxUploads,
+    databaseConnections: config.databasePoolSize,
+  });
+  if (maxConnections !== undefined) app.server.maxConnections = maxConnections;
   healthRoutes(app, {
     service: { check: async () => (stopping.signal.aborted ? "stopping" : undefined), validSeconds: 0 },
     database: { check: async () => await databaseFault(database), validSeconds: 1 },

@@ -1,4 +1,4 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { constants as osConstants, setPriority } from "node:os";
@@ -6,6 +6,7 @@ import { delimiter, isAbsolute, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { ServiceError } from "../errors.ts";
 
 /** An ffmpeg binary that runs here and can encode MP3. */
 export interface Ffmpeg {
@@ -72,6 +73,7 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
 /**
  * Starts ffmpeg without a shell, an environment or a terminal, as a process group of its own, so that whatever it
  * might start dies with it. It may write to no file, only to its pipes.
+ * @throws {ServiceError} `BUSY` when the system has no pipes or no memory left for it
  */
 export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
   const command = ffmpeg.prlimit
@@ -84,14 +86,9 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
         ffmpeg.path,
       ]
     : [ffmpeg.path];
-  const child = spawn(command[0]!, [...command.slice(1), ...args], {
-    cwd: "/",
-    env: {},
-    detached: true,
-    stdio: ["pipe", "pipe", "pipe"],
-  });
+  const child = spawnWithPipes(command[0]!, [...command.slice(1), ...args]);
   // Encoding takes every core it gets; requests go first.
-  if (child.pid !== undefined) setPriority(child.pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
+  if (child.pid !== undefined) lowerPriority(child.pid);
   let stderr = Buffer.alloc(0);
   child.stderr.on("data", (bytes: Buffer) => {
     stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
@@ -114,6 +111,30 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
       await ended;
     },
   };
+}
+
+/** Without file descriptors `spawn` gives a child that has no pipes and tells the reason later; without memory it throws. */
+function spawnWithPipes(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+  let cause: unknown;
+  try {
+    const spawned = spawn(program, args, { cwd: "/", env: {}, detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    spawned.on("error", () => {}); // told by whoever listens besides; without any listener it would end the service
+    const { stderr }: { stderr: Readable | undefined } = spawned;
+    if (stderr) return spawned;
+  } catch (error) {
+    cause = error;
+  }
+  const retryAfterSeconds = 10;
+  const sentence = `The service has too much to do; try again in ${retryAfterSeconds} seconds.`;
+  throw new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause });
+}
+
+function lowerPriority(pid: number): void {
+  try {
+    setPriority(pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
+  } catch {
+    // It ended by itself already.
+  }
 }
 
 function killGroup(leaderPid: number | undefined): void {

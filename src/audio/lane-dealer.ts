@@ -228,8 +228,15 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     if (this.#borrowed.length + 1 >= this.#maxLanes) return undefined;
     const place = this.#place.pool.borrow(this);
     if (!place) return undefined;
-    this.#borrowed.push(place);
-    return this.#startLane();
+    try {
+      const lane = this.#startLane();
+      this.#borrowed.push(place);
+      return lane;
+    } catch {
+      // The system is at its limits: the upload goes on with the lanes that it has.
+      place[Symbol.dispose]();
+      return undefined;
+    }
   }
 
   #startLane(): EncoderLane {

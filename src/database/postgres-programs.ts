@@ -56,9 +56,17 @@ export async function runProgram(program: string, args: readonly string[], optio
   }
 }
 
-/** Starts the server in a process group of its own: Ctrl-C in a terminal must not stop it before the service. */
+/**
+ * Starts the server in a process group of its own: Ctrl-C in a terminal must not stop it before the service.
+ *
+ * @throws {EmbeddedPostgresError} when the system has no pipe left for its log
+ */
 export function spawnServer(program: string, args: readonly string[], user: PostgresUser | undefined): ServerProcess {
-  return spawn(program, args, { ...howToSpawn(user), stdio: ["ignore", "ignore", "pipe"], detached: true });
+  const child = spawn(program, args, { ...howToSpawn(user), stdio: ["ignore", "ignore", "pipe"], detached: true });
+  child.on("error", () => {}); // without any listener it would end the service
+  const { stderr }: { stderr: Readable | undefined } = child;
+  if (!stderr) throw new EmbeddedPostgresError("PostgreSQL cannot be started: the process has too many files open.");
+  return child;
 }
 
 /** A server process whose log can be read. */

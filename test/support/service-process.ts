@@ -18,8 +18,11 @@ export interface ServiceProcess extends AsyncDisposable {
 }
 
 /** Starts it on a free port of this machine, and waits until it listens. */
-export async function startServiceProcess(env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
-  const { child, log, ended } = spawnService(env);
+export async function startServiceProcess(
+  env: Readonly<Record<string, string>>,
+  launcher: readonly string[] = [],
+): Promise<ServiceProcess> {
+  const { child, log, ended } = spawnService(env, launcher);
   const listening = Promise.withResolvers<string>();
   createInterface({ input: child.stdout! }).on("line", (line) => {
     log.push(line);
@@ -44,11 +47,13 @@ export async function startServiceProcess(env: Readonly<Record<string, string>>)
   };
 }
 
-/** Starts it without waiting for anything. */
-export function spawnService(env: Readonly<Record<string, string>>): Pick<ServiceProcess, "child" | "ended"> & {
-  readonly log: string[];
-} {
-  const child = spawn(process.execPath, [main], {
+/** Starts it, through a program that sets limits for instance, without waiting for anything. */
+export function spawnService(
+  env: Readonly<Record<string, string>>,
+  launcher: readonly string[] = [],
+): Pick<ServiceProcess, "child" | "ended"> & { readonly log: string[] } {
+  const command = [...launcher, process.execPath, main];
+  const child = spawn(command[0]!, command.slice(1), {
     env: { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: "0", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
