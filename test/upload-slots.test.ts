@@ -66,4 +66,34 @@ describe("UploadSlots", () => {
     await Promise.all(waiting);
     expect(() => slots.refuseWhenFull(ann)).not.toThrow();
   });
+
+  it("counts those that rest apart, up to a bound of their own", async () => {
+    const slots = new UploadSlots({ maxUploads: 2, maxUploadsPerUser: 1, queueTimeoutSeconds: 0 });
+    const resting = [];
+    for (const user of [ann, bob, ann, bob, ann, bob, ann, bob]) {
+      const slot = await slots.acquire(user, never);
+      slot.rest();
+      slot.rest();
+      resting.push(slot);
+    }
+    await expect(slots.acquire(ann, never)).rejects.toMatchObject({ code: "BUSY" });
+    const others = [await slots.acquire(3, never), await slots.acquire(4, never)];
+    resting[0]!.wake();
+    resting[0]!.wake();
+    others[0]![Symbol.dispose]();
+    await expect(slots.acquire(5, never)).rejects.toMatchObject({ code: "BUSY" });
+    for (const slot of [...resting, ...others]) slot[Symbol.dispose]();
+    using again = await slots.acquire(ann, never);
+    again.wake();
+    await expect(slots.acquire(ann, never)).rejects.toMatchObject({ code: "BUSY" });
+  });
+
+  it("admits one who waits when another's client turns out to be slow", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    using slow = await slots.acquire(ann, never);
+    const waiting = slots.acquire(bob, never);
+    slow.rest();
+    using admitted = await waiting;
+    expect(admitted).toBeDefined();
+  });
 });

@@ -26,6 +26,9 @@ export const qualityNames: readonly Quality[] = ["LOW", "STANDARD", "HIGH"];
 /** What a client may be told about an upload that was converted all the same. */
 export type ConversionWarning = "CUT_SHORT" | "CLIPPED" | "SILENT" | "MIXED_DOWN" | "RESAMPLED" | "TRAILING_JUNK";
 
+/** PCM for which a process is started; a client that sends less costs none. */
+const worthwhileBytes = 64 * 1024;
+
 /** How to convert. */
 export interface ConversionOptions {
   readonly encoders: EncoderPool;
@@ -128,8 +131,13 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   }
 
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
-    using place = await encoders.acquire(signal);
-    yield* encodeMp3(place, recognisableSound(), pcm, mp3, signal);
+    const sound = recognisableSound();
+    const first = await readAtLeast(worthwhileBytes, sound);
+    using place = await encoders.acquire(signal).catch(async (error: unknown) => {
+      await sound.return();
+      throw error;
+    });
+    yield* encodeMp3(place, rejoined(first, sound), pcm, mp3, signal);
   }
 
   async function* frames(): AsyncGenerator<Buffer, void, undefined> {
@@ -175,6 +183,30 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   };
 
   return { frames, facts, head };
+}
+
+/** The first buffers of a source, until they are so many bytes or the source ends. */
+async function readAtLeast(byteCount: number, source: AsyncIterator<Buffer>): Promise<Buffer[]> {
+  const buffers: Buffer[] = [];
+  for (let bytes = 0; bytes < byteCount;) {
+    const next = await source.next();
+    if (next.done) break;
+    bytes += next.value.length;
+    buffers.push(next.value);
+  }
+  return buffers;
+}
+
+async function* rejoined(
+  first: readonly Buffer[],
+  rest: AsyncGenerator<Buffer, void, undefined>,
+): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    yield* first;
+    yield* rest;
+  } finally {
+    await rest.return();
+  }
 }
 
 /**

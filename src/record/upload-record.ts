@@ -26,6 +26,7 @@ import {
 } from "./receiving-record.ts";
 import { maxTitleLength, titleFromFileName } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
+import { restWhileSlow } from "./rest-while-slow.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
 import type { Visibility } from "./visibility.ts";
@@ -202,9 +203,9 @@ export class RecordUploader {
   ): Promise<AudioRecord> {
     const { config, encoders, slots, pool } = this.#dependencies;
     const room = roomLeft(quota);
-    using _slot = await slots.acquire(owner.id, signal);
+    using slot = await slots.acquire(owner.id, signal);
     try {
-      const conversion = await openConversion(incoming.bytes(), {
+      const conversion = await openConversion(restWhileSlow(incoming.bytes(), slot), {
         encoders,
         quality: options.quality ?? config.quality,
         maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),

@@ -4,20 +4,33 @@ import { tryAgainLater, type ServiceError } from "../errors.ts";
 const maxWaiting = 1000;
 const maxWaitingPerUser = 250;
 
+/** For each upload that may run, so many may be under way with those that rest; of one user not as large a part. */
+const underWayForEach = 8;
+const underWayForEachOfUser = 4;
+
+/** The right to run one upload; dispose of it when the upload is over. */
+export interface UploadSlot extends Disposable {
+  /** The upload has nothing to do, because its client is slow: somebody else's may run meanwhile. */
+  rest(): void;
+  /** There is something to do again. It is done at once, even if that makes one upload too many for a while. */
+  wake(): void;
+}
+
 interface Waiting {
   readonly userId: number;
   admit(): void;
 }
 
-/** How many uploads may be under way, for the service and for each user; those over it wait in order. */
+/** How many uploads may run, for the service and for each user; those over it wait in order. Those that rest do not count. */
 export class UploadSlots {
   readonly #limits: {
     readonly maxUploads: number;
     readonly maxUploadsPerUser: number;
     readonly queueTimeoutSeconds: number;
   };
-  readonly #running = new Map<number, number>();
-  #runningInAll = 0;
+  readonly #running = new Tally();
+  /** Those that run and those that rest. */
+  readonly #underWay = new Tally();
   #queue: Waiting[] = [];
 
   constructor(limits: { maxUploads: number; maxUploadsPerUser: number; queueTimeoutSeconds: number }) {
@@ -39,31 +52,56 @@ export class UploadSlots {
    * @throws {ServiceError} BUSY when the queue is full or none came free in time
    * @throws the signal's reason when it is aborted meanwhile
    */
-  async acquire(userId: number, signal: AbortSignal): Promise<Disposable> {
+  async acquire(userId: number, signal: AbortSignal): Promise<UploadSlot> {
     signal.throwIfAborted();
     this.refuseWhenFull(userId);
     if (this.#hasRoomFor(userId)) this.#occupy(userId);
     else await this.#wait(userId, signal);
-    return { [Symbol.dispose]: () => this.#release(userId) };
+    return this.#slotOf(userId);
+  }
+
+  #slotOf(userId: number): UploadSlot {
+    let held = true;
+    let resting = false;
+    return {
+      rest: () => {
+        if (!held || resting) return;
+        resting = true;
+        this.#running.subtract(userId);
+        this.#admitNext();
+      },
+      wake: () => {
+        if (!held || !resting) return;
+        resting = false;
+        this.#running.add(userId);
+      },
+      [Symbol.dispose]: () => {
+        if (!held) return;
+        held = false;
+        if (!resting) this.#running.subtract(userId);
+        this.#underWay.subtract(userId);
+        this.#admitNext();
+      },
+    };
   }
 
   #hasRoomFor(userId: number): boolean {
     const { maxUploads, maxUploadsPerUser } = this.#limits;
-    return this.#runningInAll < maxUploads && (this.#running.get(userId) ?? 0) < maxUploadsPerUser;
+    return (
+      this.#running.total < maxUploads &&
+      this.#running.of(userId) < maxUploadsPerUser &&
+      this.#underWay.total < maxUploads * underWayForEach &&
+      this.#underWay.of(userId) < maxUploadsPerUser * underWayForEachOfUser
+    );
   }
 
   #occupy(userId: number): void {
-    this.#runningInAll++;
-    this.#running.set(userId, (this.#running.get(userId) ?? 0) + 1);
+    this.#running.add(userId);
+    this.#underWay.add(userId);
   }
 
-  #release(userId: number): void {
-    this.#runningInAll--;
-    const left = (this.#running.get(userId) ?? 1) - 1;
-    if (left === 0) this.#running.delete(userId);
-    else this.#running.set(userId, left);
-    const next = this.#queue.find((waiting) => this.#hasRoomFor(waiting.userId));
-    if (next) next.admit();
+  #admitNext(): void {
+    this.#queue.find((waiting) => this.#hasRoomFor(waiting.userId))?.admit();
   }
 
   async #wait(userId: number, signal: AbortSignal): Promise<void> {
@@ -91,6 +129,28 @@ export class UploadSlots {
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);
     }
+  }
+}
+
+/** How many there are, in all and for each user. */
+class Tally {
+  total = 0;
+  readonly #ofUser = new Map<number, number>();
+
+  of(userId: number): number {
+    return this.#ofUser.get(userId) ?? 0;
+  }
+
+  add(userId: number): void {
+    this.total++;
+    this.#ofUser.set(userId, this.of(userId) + 1);
+  }
+
+  subtract(userId: number): void {
+    this.total--;
+    const left = this.of(userId) - 1;
+    if (left === 0) this.#ofUser.delete(userId);
+    else this.#ofUser.set(userId, left);
   }
 }
 
