@@ -55,7 +55,12 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     ),
   );
   const encoders = opening.use(
-    new EncoderPool({ ffmpeg, lanes: config.encoders, stallSeconds: config.stallTimeoutSeconds }),
+    new EncoderPool({
+      ffmpeg,
+      lanes: config.encoders,
+      stallSeconds: config.stallTimeoutSeconds,
+      queueTimeoutSeconds: config.queueTimeoutSeconds,
+    }),
   );
   const leases = opening.use(new UploadLeases(database.pool, logger));
   const slots = new UploadSlots(config);

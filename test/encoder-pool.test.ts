@@ -57,4 +57,33 @@ describe("the pool of encoders", () => {
     (await third)[Symbol.dispose]();
     expect(pool.taken).toBe(0);
   });
+
+  it("lets owners take turns, however many uploads each has", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const { signal } = new AbortController();
+    const first = await pool.acquire(signal, 1);
+    const admitted: number[] = [];
+    const others = [1, 1, 1, 2, 2, 3].map(async (owner) => {
+      using _place = await pool.acquire(signal, owner);
+      admitted.push(owner);
+    });
+    expect(pool.waiting).toBe(6);
+    first[Symbol.dispose]();
+    await Promise.all(others);
+    expect(admitted).toEqual([1, 2, 3, 1, 2, 1]);
+    expect([pool.taken, pool.waiting]).toEqual([0, 0]);
+  });
+
+  it("refuses with BUSY after the time that an upload may wait, and leaves no trace", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1, queueTimeoutSeconds: 0 });
+    const { signal } = new AbortController();
+    const first = await pool.acquire(signal, 1);
+    await expect(pool.acquire(signal, 2)).rejects.toMatchObject({
+      code: "BUSY",
+      details: { retryAfterSeconds: expect.any(Number) },
+    });
+    expect(pool.waiting).toBe(0);
+    first[Symbol.dispose]();
+    (await pool.acquire(signal, 2))[Symbol.dispose]();
+  });
 });

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { shuttingDown } from "../errors.ts";
+import { shuttingDown, tryAgainLater, type ServiceError } from "../errors.ts";
 import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
 import { startFfmpeg } from "./ffmpeg.ts";
 
@@ -10,6 +10,8 @@ export interface EncoderPoolOptions {
   readonly lanes?: number;
   /** How long a process may do nothing although there is something to do; by default 30 s. */
   readonly stallSeconds?: number;
+  /** How long an upload may wait for a place; by default 30 s. */
+  readonly queueTimeoutSeconds?: number;
   /** Of each process; by default 2 GiB of address space and four hours of CPU time. */
   readonly limits?: ChildLimits;
 }
@@ -41,7 +43,7 @@ interface Loan {
 }
 
 /**
- * All encoder processes of the service. Each upload is entitled to one place and waits for it in order; places that
+ * All encoder processes of the service. Each upload is entitled to one place and waits for it in turn; places that
  * nobody waits for are lent to uploads that run already, and called back as soon as somebody does.
  */
 export class EncoderPool implements AsyncDisposable {
@@ -51,16 +53,19 @@ export class EncoderPool implements AsyncDisposable {
   readonly stallSeconds: number;
   readonly #ffmpeg: Ffmpeg;
   readonly #limits: ChildLimits;
-  readonly #waiters = new Set<Waiter>();
+  readonly #queueTimeoutSeconds: number;
+  /** Those who wait, by owner; the owner whose turn it is comes first. */
+  readonly #waiters = new Map<number | undefined, Set<Waiter>>();
   readonly #loans = new Map<Borrower, Loan>();
   readonly #running = new Set<FfmpegProcess>();
   #taken = 0;
   #closed = false;
 
-  constructor({ ffmpeg, lanes, stallSeconds, limits }: EncoderPoolOptions) {
+  constructor({ ffmpeg, lanes, stallSeconds, queueTimeoutSeconds, limits }: EncoderPoolOptions) {
     this.#ffmpeg = ffmpeg;
     this.lanes = lanes ?? availableParallelism();
     this.stallSeconds = stallSeconds ?? 30;
+    this.#queueTimeoutSeconds = queueTimeoutSeconds ?? 30;
     this.#limits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
   }
 
@@ -76,7 +81,7 @@ export class EncoderPool implements AsyncDisposable {
 
   /** Uploads that wait for a place. */
   get waiting(): number {
-    return this.#waiters.size;
+    return [...this.#waiters.values()].reduce((sum, ofOwner) => sum + ofOwner.size, 0);
   }
 
   /** Encoder processes that run now. */
@@ -85,26 +90,30 @@ export class EncoderPool implements AsyncDisposable {
   }
 
   /**
-   * Waits, in order of arrival, for a place.
+   * Waits for a place. Owners take turns, however many uploads each has; those of one owner go in order of arrival.
    * @throws the signal's reason when it aborts first
-   * @throws {ServiceError} `SHUTTING_DOWN` when the pool is disposed of
+   * @throws {ServiceError} `SHUTTING_DOWN` when the pool is disposed of, `BUSY` when no place came free in time
    */
-  async acquire(signal: AbortSignal): Promise<EncoderPlace> {
+  async acquire(signal: AbortSignal, owner?: number): Promise<EncoderPlace> {
     signal.throwIfAborted();
     if (this.#closed) throw shuttingDown();
     if (this.#taken < this.lanes) return this.#takePlace();
     const { promise, resolve, reject } = Promise.withResolvers<EncoderPlace>();
     const waiter: Waiter = { admit: resolve, refuse: reject };
-    const leave = () => {
-      if (this.#waiters.delete(waiter)) waiter.refuse(signal.reason);
+    const leave = (reason: unknown) => {
+      if (this.#removeWaiter(owner, waiter)) waiter.refuse(reason);
     };
-    signal.addEventListener("abort", leave);
-    this.#waiters.add(waiter);
+    const onAbort = () => leave(signal.reason);
+    const timer = setTimeout(() => leave(busy()), this.#queueTimeoutSeconds * 1000);
+    signal.addEventListener("abort", onAbort);
+    const ofOwner = this.#waiters.get(owner) ?? new Set();
+    this.#waiters.set(owner, ofOwner.add(waiter));
     this.#callBack();
     try {
       return await promise;
     } finally {
-      signal.removeEventListener("abort", leave);
+      clearTimeout(timer);
+      signal.removeEventListener("abort", onAbort);
     }
   }
 
@@ -132,7 +141,7 @@ export class EncoderPool implements AsyncDisposable {
   /** Refuses everybody who waits and kills every process. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    for (const waiter of this.#waiters) waiter.refuse(shuttingDown());
+    for (const ofOwner of this.#waiters.values()) for (const waiter of ofOwner) waiter.refuse(shuttingDown());
     this.#waiters.clear();
     await Promise.all([...this.#running].map((child) => child[Symbol.asyncDispose]()));
   }
@@ -169,8 +178,22 @@ export class EncoderPool implements AsyncDisposable {
 
   #free(): void {
     this.#taken -= 1;
-    const [next] = this.#waiters;
-    if (next && this.#taken < this.lanes && this.#waiters.delete(next)) next.admit(this.#takePlace());
+    if (this.#taken >= this.lanes) return;
+    const [turn] = this.#waiters;
+    if (!turn) return;
+    const [owner, ofOwner] = turn;
+    const [next] = ofOwner;
+    if (!next) return;
+    this.#removeWaiter(owner, next);
+    if (this.#waiters.delete(owner)) this.#waiters.set(owner, ofOwner); // the others' turn comes first now
+    next.admit(this.#takePlace());
+  }
+
+  #removeWaiter(owner: number | undefined, waiter: Waiter): boolean {
+    const ofOwner = this.#waiters.get(owner);
+    const waited = ofOwner?.delete(waiter) ?? false;
+    if (ofOwner?.size === 0) this.#waiters.delete(owner);
+    return waited;
   }
 
   #settleLoan(borrower: Borrower): void {
@@ -185,7 +208,7 @@ export class EncoderPool implements AsyncDisposable {
   #callBack(): void {
     const loans = [...this.#loans];
     let expected = loans.reduce((sum, [, loan]) => sum + loan.calledBack, 0);
-    for (; expected < this.#waiters.size; expected += 1) {
+    for (; expected < this.waiting; expected += 1) {
       const [richest] = loans.toSorted(([, a], [, b]) => stillLent(b) - stillLent(a));
       if (!richest) return;
       const [borrower, loan] = richest;
@@ -198,4 +221,8 @@ export class EncoderPool implements AsyncDisposable {
 
 function stillLent(loan: Loan): number {
   return loan.lent - loan.calledBack;
+}
+
+function busy(): ServiceError {
+  return tryAgainLater("BUSY", "Too many recordings are being converted", 10);
 }

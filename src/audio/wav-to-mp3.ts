@@ -32,6 +32,8 @@ const worthwhileBytes = 64 * 1024;
 /** How to convert. */
 export interface ConversionOptions {
   readonly encoders: EncoderPool;
+  /** Whose upload it is: the pool's owners take turns. */
+  readonly owner?: number;
   readonly quality: Quality;
   /** Longest sound that is taken, in seconds. */
   readonly maxDurationSeconds: number;
@@ -70,7 +72,7 @@ export interface Conversion {
  * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it can be known
  */
 export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
-  const { encoders, quality, maxDurationSeconds, signal } = options;
+  const { encoders, owner, quality, maxDurationSeconds, signal } = options;
   const hash = createHash("sha256");
   let sourceBytes = 0;
   async function* hashed(): AsyncGenerator<Buffer, void, undefined> {
@@ -133,7 +135,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
     const sound = recognisableSound();
     const first = await readAtLeast(worthwhileBytes, sound);
-    using place = await encoders.acquire(signal).catch(async (error: unknown) => {
+    using place = await encoders.acquire(signal, owner).catch(async (error: unknown) => {
       await sound.return();
       throw error;
     });

@@ -207,6 +207,7 @@ export class RecordUploader {
     try {
       const conversion = await openConversion(restWhileSlow(incoming.bytes(), slot), {
         encoders,
+        owner: owner.id,
         quality: options.quality ?? config.quality,
         maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
         signal,
