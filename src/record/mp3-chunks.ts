@@ -88,9 +88,19 @@ async function insertRow(pool: Pool, recordId: string, position: number, bytes: 
     );
     if (rowCount === 1) return;
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === foreignKeyViolation)) throw error;
+    throw recordMissing(error) ? removedMeanwhile() : error;
   }
-  throw new ServiceError("CONFLICT", "The recording was removed while it was being uploaded.");
+  throw removedMeanwhile();
+}
+
+/** Whether a statement failed because the record that a chunk belongs to is gone. */
+export function recordMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === foreignKeyViolation;
+}
+
+/** What an upload is told whose record, or whose user, was removed before it was over. */
+export function removedMeanwhile(): ServiceError {
+  return new ServiceError("CONFLICT", "The recording was removed while it was being uploaded.");
 }
 
 /**

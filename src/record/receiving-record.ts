@@ -6,6 +6,7 @@ import { encodeWaveform } from "../audio/waveform.ts";
 import { tryAgainLater } from "../errors.ts";
 import { userDeleted, type Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
+import { recordMissing, removedMeanwhile } from "./mp3-chunks.ts";
 import {
   beginWithinQuota,
   leastAddition,
@@ -173,14 +174,17 @@ export async function finishWithinQuota(
   }
 }
 
-/** Writes the head and makes the record ready, in one statement. */
+/**
+ * Writes the head and makes the record ready, in one statement.
+ * @throws {ServiceError} CONFLICT when the record, or its owner, was removed meanwhile
+ */
 export async function finishRecord(
   { em, pool }: { em: SqlEntityManager; pool: Pool | PoolClient },
   id: string,
   owner: Caller,
   { title, fileName, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
 ): Promise<AudioRecord> {
-  const { rows } = await pool.query<Record<string, unknown>>(
+  const writing = pool.query<Record<string, unknown>>(
     `with head as (insert into mp3_chunk (record_id, position, bytes) values ($1, 0, $2))
      update audio_record set
        state = 'ready', lease_until = null, title = $3, head_bytes = $4, size_bytes = $5,
@@ -219,7 +223,10 @@ export async function finishRecord(
       searchTextOf({ title, fileName, tags: source.tags.list }),
     ],
   );
-  if (!rows[0]) throw new Error("The record was removed while its upload was under way");
+  const { rows } = await writing.catch((error: unknown) => {
+    throw recordMissing(error) ? removedMeanwhile() : error;
+  });
+  if (!rows[0]) throw removedMeanwhile();
   em.map(User, { id: owner.id, name: owner.name, created_at: owner.createdAt });
   return em.map(AudioRecord, rows[0]);
 }
