@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "@jest/globals";
 import { ApiClient } from "./support/api-client.ts";
-import { ffmpeg } from "./support/mp3.ts";
+import { ffmpeg } from "./support/ffmpeg.ts";
 import { connectRaw } from "./support/raw-http.ts";
 import { startServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase } from "./support/test-database.ts";

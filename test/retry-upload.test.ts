@@ -80,22 +80,38 @@ describe("an upload with an idempotency key", () => {
     expect(data.uploadRecord.record.id).not.toBe(first.record.id);
   });
 
-  it("is a conflict with another file, as far as that can be known without reading it", async () => {
+  it("is a conflict with another file", async () => {
     const key = uuidv4();
     const { record } = outcome(await upload(key));
     const sameLength = sineWav({ seconds: 0.5, frequencyHz: 500 });
     for (const different of [
       { fileName: "else.wav" },
       { wav: sineWav({ seconds: 0.6 }) },
+      { wav: sameLength },
       { wav: sameLength, sha256: createHash("sha256").update(sameLength).digest("hex") },
     ]) {
       const { status, data, errors } = await upload(key, different);
       expect([status, data]).toEqual([409, null]);
       expect(errors![0]!.extensions).toEqual({ code: "CONFLICT", recordId: record.id });
     }
-    const unknown = outcome(await upload(key, { wav: sameLength }));
-    expect(unknown).toEqual({ created: false, record });
-    expect(unknown.record.sourceSha256).toBe(createHash("sha256").update(wav).digest("hex"));
+  });
+
+  it("knows a retry whatever its multipart boundary and its other arguments are", async () => {
+    const key = uuidv4();
+    const first = outcome(await upload(key));
+    const retry = await begin(key);
+    retry.finish();
+    expect((await retry.answer).data.uploadRecord).toEqual({ created: false, record: { id: first.record.id } });
+  });
+
+  it("believes a large file by its name, without reading it", async () => {
+    const key = uuidv4();
+    const large = sineWav({ seconds: 200 });
+    expect(large.length).toBeGreaterThan(16 * 1024 ** 2);
+    const { record } = outcome(await upload(key));
+    expect(outcome(await upload(key, { wav: large }))).toEqual({ created: false, record });
+    const sha256 = createHash("sha256").update(large).digest("hex");
+    expect((await upload(key, { wav: large, sha256 })).status).toBe(409);
   });
 
   it("is refused when the file that arrives is not the one that was announced", async () => {
@@ -149,12 +165,13 @@ describe("an upload with an idempotency key", () => {
     }
   };
 
-  it("waits for the first request, and needs nothing of its own file", async () => {
+  it("waits for the first request", async () => {
     const key = uuidv4();
     const first = await begin(key);
     const id = await receivingRow(key);
     const second = await begin(key, replica.url);
     first.finish();
+    second.finish();
     expect((await first.answer).data.uploadRecord).toEqual({ created: true, record: { id } });
     expect((await second.answer).data.uploadRecord).toEqual({ created: false, record: { id } });
   });

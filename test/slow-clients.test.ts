@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { uploadRequest } from "./support/half-upload.ts";
 import { connectRaw } from "./support/raw-http.ts";
-import { ffmpegChildrenOf } from "./support/service-process.ts";
+import { ffmpegChildrenOf } from "./support/ffmpeg.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 

@@ -32,8 +32,6 @@ export interface NewUpload {
   readonly fileName: string;
   readonly visibility: Visibility;
   readonly idempotencyKey: string | undefined;
-  /** Bytes of the whole request; undefined when it does not say. */
-  readonly requestBytes: number | undefined;
 }
 
 /** An upload of the same user with the same idempotency key. */
@@ -41,8 +39,8 @@ export interface EarlierUpload {
   readonly id: string;
   readonly state: "receiving" | "ready";
   readonly fileName: string;
-  readonly requestBytes: number | undefined;
-  /** In hexadecimal digits; empty while receiving. */
+  /** Bytes of its file, and their SHA-256 in hexadecimal digits; 0 and empty while receiving. */
+  readonly sourceBytes: number;
   readonly sha256: string;
 }
 
@@ -62,19 +60,19 @@ export interface BegunUpload {
 export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota): Promise<BegunUpload> {
   const { rows } = await pool.query<BeginRow>(
     `with ${quotaTables}, earlier as (
-       select id, state, file_name, request_bytes, source_sha256 from audio_record
+       select id, state, file_name, source_bytes, source_sha256 from audio_record
        where owner_id = $1 and idempotency_key = $12
      ), begun as (
        insert into audio_record
-         (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility, idempotency_key, request_bytes)
-       select $7, $1, 'receiving', now() + make_interval(secs => $8), '', $9, $10, $11, $12, $13
+         (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility, idempotency_key)
+       select $7, $1, 'receiving', now() + make_interval(secs => $8), '', $9, $10, $11, $12
        from verdict cross join set_config('synchronous_commit', 'off', true)
        where exceeded is null and not exists (select from earlier)
        on conflict (owner_id, idempotency_key) where idempotency_key is not null do nothing
        returning id
      )
      select exists (select from begun) as begun, earlier.id as "earlierId", earlier.state, earlier.file_name as "fileName",
-       earlier.request_bytes as "requestBytes", earlier.source_sha256 as sha256, ${quotaColumns}
+       earlier.source_bytes as "sourceBytes", earlier.source_sha256 as sha256, ${quotaColumns}
      from quota cross join used cross join verdict left join earlier on true`,
     [
       ...quotaParameters(upload.ownerId, defaults, leastAddition),
@@ -84,19 +82,15 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
       chunkBytes,
       upload.visibility,
       upload.idempotencyKey,
-      upload.requestBytes,
     ],
   );
   const row = rows[0];
   if (!row) throw userDeleted();
-  const { begun, earlierId, state, fileName, requestBytes, sha256 } = row;
+  const { begun, earlierId, state, fileName, sourceBytes, sha256 } = row;
   if (earlierId === null && row.exceeded) throw quotaExceeded(row.exceeded, row);
-  const earlier = earlierId === null ? undefined : { id: earlierId, state, fileName, sha256 };
-  return {
-    begun,
-    earlier: earlier && { ...earlier, requestBytes: requestBytes === null ? undefined : Number(requestBytes) },
-    quota: row,
-  };
+  const earlier =
+    earlierId === null ? undefined : { id: earlierId, state, fileName, sourceBytes: Number(sourceBytes), sha256 };
+  return { begun, earlier, quota: row };
 }
 
 interface BeginRow extends QuotaRow {
@@ -104,7 +98,7 @@ interface BeginRow extends QuotaRow {
   readonly earlierId: string | null;
   readonly state: "receiving" | "ready";
   readonly fileName: string;
-  readonly requestBytes: string | null;
+  readonly sourceBytes: string;
   readonly sha256: string;
 }
 

@@ -16,8 +16,6 @@ const AudioRecordSchema = defineEntity({
     visibility: p.enum(visibilities).default("PUBLIC"),
     /** Names the upload among its owner's; a second one with the same key gets the first one's record. */
     idempotencyKey: p.uuid().nullable(),
-    /** Bytes of the upload's whole request, if it had a `Content-Length`: with the file name, what tells a retry. */
-    requestBytes: p.bigint("number").nullable(),
     title: p.text(),
     fileName: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),

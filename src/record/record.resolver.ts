@@ -57,8 +57,9 @@ export class RecordResolver {
       nullable: true,
       description:
         "Makes the upload safe to retry: made up by the client for each file and sent again with each retry. The same " +
-        "user and key give the first record again, without reading the file; if the first upload still runs, after " +
-        "it. Another file name or another length of the request is a `CONFLICT`.",
+        "user and key give the first record again, without converting the file; if the first upload still runs, after " +
+        "it. Another file is a `CONFLICT`, as far as its name, its `sourceSha256` or, in a request of up to 16 MiB, " +
+        "its bytes tell.",
     })
     idempotencyKey: string | undefined,
     @Arg("sourceSha256", () => String, {

@@ -1,5 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
+import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder-pool.ts";
@@ -31,6 +32,9 @@ import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
 import type { Visibility } from "./visibility.ts";
 
+/** Largest request whose file is read to tell whether it is a retry. */
+const maxComparedBytes = 16 * 1024 * 1024;
+
 /** What a client may choose for an upload. */
 export interface UploadOptions {
   readonly title: string | undefined;
@@ -45,7 +49,7 @@ export interface UploadOptions {
 /** The outcome of an upload. */
 export interface UploadedRecord {
   readonly record: AudioRecord;
-  /** False: an earlier upload with the same idempotency key had stored it; this one's file was not read. */
+  /** False: an earlier upload with the same idempotency key had stored it; this one's file was compared at most. */
   readonly created: boolean;
 }
 
@@ -53,6 +57,8 @@ export interface UploadedRecord {
 interface Work {
   readonly upload: NewUpload;
   readonly incoming: IncomingFile;
+  /** Bytes of the whole request; undefined when it does not say. */
+  readonly requestBytes: number | undefined;
   readonly owner: Caller;
   readonly options: UploadOptions;
   readonly em: SqlEntityManager;
@@ -145,16 +151,10 @@ export class RecordUploader {
       fileName: incoming.fileName,
       visibility: options.visibility ?? config.visibility,
       idempotencyKey: options.idempotencyKey,
-      requestBytes: context.requestBytes,
     };
-    const work: Work = {
-      upload,
-      incoming,
-      owner,
-      options: { ...options, title, sourceSha256 },
-      em: context.em(),
-      signal,
-    };
+    const { requestBytes } = context;
+    const checkedOptions = { ...options, title, sourceSha256 };
+    const work: Work = { upload, incoming, requestBytes, owner, options: checkedOptions, em: context.em(), signal };
     using _lease = leases.hold(upload.id);
     try {
       const { record: earlier, quota } = await this.#begin(work);
@@ -181,19 +181,22 @@ export class RecordUploader {
   }
 
   /** Makes the upload's row; or finds the record of an earlier upload with the same key, once that is ready. */
-  async #begin({ upload, options, em, signal }: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
+  async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
+    const { upload, em, signal } = work;
     const { config, pool } = this.#dependencies;
     for (;;) {
       const { begun, earlier, quota } = await beginRecord(pool, upload, config.quota);
       if (begun) return { record: null, quota };
       if (!earlier) continue;
-      requireSameUpload(earlier, upload, options.sourceSha256);
+      if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);
       if (earlier.state === "receiving") {
         await waitForUpload(pool, earlier.id, config.queueTimeoutSeconds, signal);
         continue;
       }
       const record = await findOwnRecord(em, upload.ownerId, earlier.id);
-      if (record) return { record, quota };
+      if (!record) continue;
+      if (!(await isSameFile(earlier, work))) throw keyTaken(earlier);
+      return { record, quota };
     }
   }
 
@@ -244,24 +247,28 @@ export class RecordUploader {
 }
 
 /**
- * Tells a retry from another upload as far as that is possible before the file is read.
- * @throws {ServiceError} CONFLICT, with `recordId` if the earlier one is ready
+ * Tells a retry from another file: by the SHA-256 that the client gave, else by reading the file if it is not large. A
+ * large one is believed by its name: to send all of it again is what a retry with a key is meant to save.
  */
-function requireSameUpload(earlier: EarlierUpload, upload: NewUpload, sourceSha256: string | undefined): void {
-  const isReady = earlier.state === "ready";
-  const differs = <T>(one: T | undefined, other: T | undefined) =>
-    one !== undefined && other !== undefined && one !== other;
-  if (
-    earlier.fileName === upload.fileName &&
-    !differs(earlier.requestBytes, upload.requestBytes) &&
-    !(isReady && differs(earlier.sha256, sourceSha256))
-  ) {
-    return;
+async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): Promise<boolean> {
+  const { sourceSha256 } = work.options;
+  if (sourceSha256 !== undefined) return sourceSha256 === sha256;
+  if ((work.requestBytes ?? Infinity) > maxComparedBytes) return true;
+  const hash = createHash("sha256");
+  let bytes = 0;
+  for await (const piece of work.incoming.bytes()) {
+    bytes += piece.length;
+    if (bytes > sourceBytes) return false;
+    hash.update(piece);
   }
-  throw new ServiceError(
+  return hash.digest("hex") === sha256;
+}
+
+function keyTaken({ id, state }: EarlierUpload): ServiceError {
+  return new ServiceError(
     "CONFLICT",
-    "This idempotency key belongs to another upload: use a new key for each file, and send a retry unchanged.",
-    isReady ? { recordId: earlier.id } : {},
+    "This idempotency key belongs to another file: use a new key for each file, and send a retry unchanged.",
+    state === "ready" ? { recordId: id } : {},
   );
 }
 

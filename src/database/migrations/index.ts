@@ -3,6 +3,7 @@ import { SharingAndQuotas } from "./20261123072521_sharing-and-quotas.ts";
 import { RecordLibrary } from "./20261123072600_record-library.ts";
 import { RateLimit } from "./20261123072629_rate-limit.ts";
 import { TokenScopes } from "./20261123074400_token-scopes.ts";
+import { NoRequestBytes } from "./20261123085500_no-request-bytes.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -11,4 +12,5 @@ export const migrations = [
   { name: "20261123072600_record-library", class: RecordLibrary },
   { name: "20261123072629_rate-limit", class: RateLimit },
   { name: "20261123074400_token-scopes", class: TokenScopes },
+  { name: "20261123085500_no-request-bytes", class: NoRequestBytes },
 ];
