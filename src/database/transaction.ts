@@ -1,6 +1,6 @@
 import type { Pool, PoolClient } from "pg";
 
-/** Runs statements in one transaction, of which each sees what others have committed before it; any failure undoes all. */
+/** Runs statements in one transaction; each sees what others have committed before it, and any failure undoes all. */
 export async function inTransaction<T>(pool: Pool, run: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   let broken = false;
