@@ -2,7 +2,7 @@ import { expect, it } from "@jest/globals";
 import { EncoderPool } from "../src/audio/encoder-pool.ts";
 import { openConversion } from "../src/audio/wav-to-mp3.ts";
 import { finishRecord, finishWithinQuota } from "../src/record/receiving-record.ts";
-import { ffmpeg } from "./support/mp3.ts";
+import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -22,7 +22,7 @@ it("is a conflict when the record or its user is removed before the upload is co
   const finished = { title: "Take", fileName: "take.wav", head, frameBytes, facts: conversion.facts() };
   const { pool, em } = service.server.database;
   const database = { pool, em: em.fork() };
-  const owner = { id: 1, name: "Ann", createdAt: new Date(), scopes: ["WRITE" as const] };
+  const owner = { id: 1, name: "Ann", createdAt: new Date(), scopes: ["WRITE" as const], expiresAt: null };
   const quota = { bytes: 0, seconds: 0, records: 1 };
   const conflict = { code: "CONFLICT", message: expect.stringContaining("removed") };
   await expect(finishRecord(database, crypto.randomUUID(), owner, finished)).rejects.toMatchObject(conflict);
