@@ -44,15 +44,15 @@ describe("a quota", () => {
     return errors![0]!.extensions;
   };
 
-  it("is told to nobody else", async () => {
+  it("is told in the answer to an upload to whoever has the user's own token", async () => {
     const [user, other] = [await userWith(), await userWith()];
-    const { errors } = await client.uploadRecord(other, wav, {
-      fields: "owner { usage { bytes } }",
+    const { data } = await client.uploadRecord(other, wav, {
+      fields: "owner { id usage { records } }",
       declarations: ", $userId: ID, $token: UUID",
       args: ", userId: $userId, token: $token",
       variables: { userId: user.id, token: user.token },
     });
-    expect(errors).toMatchObject([{ extensions: { code: "FORBIDDEN" }, path: expect.arrayContaining(["usage"]) }]);
+    expect(data.uploadRecord.record.owner).toEqual({ id: user.id, usage: { records: 1 } });
   });
 
   it("is told with what is used of it", async () => {
