@@ -258,10 +258,17 @@ class ChunkReader {
       const taken = await this.#bytes.take(limit - got);
       if (taken === undefined) break;
       got += taken.length;
-      const joined = rest.length === 0 ? taken : Buffer.concat([rest, taken]);
-      const whole = joined.length - (joined.length % blockAlign);
-      for (let start = 0; start < whole; start += step) yield joined.subarray(start, Math.min(start + step, whole));
-      rest = joined.subarray(whole);
+      // Only the block that is cut in two is put together: copying all that follows would double the garbage.
+      const completing = rest.length === 0 ? 0 : Math.min(blockAlign - rest.length, taken.length);
+      if (completing > 0) {
+        rest = Buffer.concat([rest, taken.subarray(0, completing)]);
+        if (rest.length < blockAlign) continue;
+        yield rest;
+      }
+      const whole = taken.length - ((taken.length - completing) % blockAlign);
+      for (let start = completing; start < whole; start += step)
+        yield taken.subarray(start, Math.min(start + step, whole));
+      rest = taken.subarray(whole);
     }
     if (framesInBlock(format, rest.length) > 0) yield rest;
     return got;
