@@ -14,6 +14,8 @@ export async function openBrowser(): Promise<Browser> {
     if (!found) continue;
     return await chromium.launch({
       executablePath,
+      // In a locale without UTF-8 Chromium saves under names of ASCII only.
+      env: { ...process.env, LC_ALL: "C.UTF-8" },
       args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
     });
   }
