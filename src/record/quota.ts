@@ -89,19 +89,16 @@ export async function findUsages(
 /**
  * Makes the user's uploads end one after the other until the transaction does, then asks for room. The lock comes first
  * and by itself: only a statement that begins after it sees what the upload before has stored.
- * @param client in no transaction; is left in one
+ * @param client in a transaction
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
-export async function beginWithinQuota(
+export async function requireQuota(
   client: PoolClient,
   ownerId: number,
   defaults: Quota,
   addition: Addition,
 ): Promise<void> {
-  if (!Number.isSafeInteger(ownerId)) throw new TypeError("A user's id is an integer");
-  await client.query(
-    `begin isolation level read committed; select from app_user where id = ${ownerId} for no key update`,
-  );
+  await client.query("select from app_user where id = $1 for no key update", [ownerId]);
   const { rows } = await client.query<QuotaRow>(
     `with ${quotaTables} select ${quotaColumns} from quota, used, verdict`,
     quotaParameters(ownerId, defaults, addition),

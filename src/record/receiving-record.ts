@@ -3,12 +3,13 @@ import { setTimeout } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/waveform.ts";
+import { inTransaction } from "../database/transaction.ts";
 import { tryAgainLater } from "../errors.ts";
 import { userDeleted, type Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
 import { recordMissing, removedMeanwhile } from "./mp3-chunks.ts";
 import {
-  beginWithinQuota,
+  requireQuota,
   leastAddition,
   quotaColumns,
   quotaExceeded,
@@ -150,22 +151,10 @@ export async function finishWithinQuota(
     bytes: finished.head.length + finished.frameBytes,
     microseconds: Math.floor((samples * 1e6) / format.sampleRateHz),
   };
-  const client = await pool.connect();
-  let broken = false;
-  const onError = () => (broken = true);
-  client.on("error", onError);
-  try {
-    await beginWithinQuota(client, owner.id, defaults, addition);
-    const record = await finishRecord({ em, pool: client }, id, owner, finished);
-    await client.query("commit");
-    return record;
-  } catch (error) {
-    await client.query("rollback").catch(onError);
-    throw error;
-  } finally {
-    client.off("error", onError);
-    client.release(broken);
-  }
+  return await inTransaction(pool, async (client) => {
+    await requireQuota(client, owner.id, defaults, addition);
+    return await finishRecord({ em, pool: client }, id, owner, finished);
+  });
 }
 
 /**
