@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { once } from "node:events";
-import { rmSync, statSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findFfmpeg, startFfmpeg } from "../src/audio/ffmpeg.ts";
@@ -8,6 +8,17 @@ import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
 
 const limits = { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 60 };
 const silence = ["-hide_banner", "-loglevel", "error", "-f", "s16le", "-ar", "8000", "-ac", "1", "-i", "pipe:0"];
+
+/** sched(7): the class that runs when nobody else wants to. */
+const schedIdle = 5;
+
+/** What the kernel says of a process (proc_pid_stat(5)). */
+function statFields(pid: number | "self"): { session: number; policy: number } {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  // The second field is a name in parentheses, with anything inside.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return { session: Number(fields[6 - 3]), policy: Number(fields[41 - 3]) };
+}
 
 describe("findFfmpeg", () => {
   it("finds the binary that npm installed and says its version", async () => {
@@ -59,6 +70,28 @@ describe("startFfmpeg", () => {
     }
   });
 
+  it("goes on when Ctrl-C in a terminal reaches every process of the session", async () => {
+    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+    const pieces: Buffer[] = [];
+    child.stdout.on("data", (bytes: Buffer) => pieces.push(bytes));
+    child.stdin.write(Buffer.alloc(640_000));
+    await once(child.stdout, "data");
+    // A process group of its own would not be reached; one within the group has to take no notice.
+    if (ffmpeg.background) for (const signal of ["SIGINT", "SIGQUIT"] as const) process.kill(child.pid!, signal);
+    child.stdin.end(Buffer.alloc(640_000));
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: "" });
+    expect(Buffer.concat(pieces)).toHaveLength(1_280_000);
+  });
+
+  it("works where the system cannot put it into the background", async () => {
+    const { path, version, origin } = ffmpeg;
+    await using child = startFfmpeg({ path, version, origin }, limits, [...silence, "-f", "s16le", "pipe:1"]);
+    child.stdin.end(Buffer.alloc(16_000));
+    child.stdout.resume();
+    expect(statFields(child.pid!).session).toBe(child.pid);
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: "" });
+  });
+
   it("reports a binary that cannot be started", async () => {
     await using child = startFfmpeg({ path: "/nowhere/ffmpeg", version: "", origin: "PATH" }, limits, []);
     expect(await child.ended).toMatchObject({ code: null, signal: null, stderr: expect.stringContaining("ENOENT") });
@@ -82,5 +115,18 @@ describe("startFfmpeg", () => {
       "-",
     ]);
     expect((await child.ended).code).not.toBe(0);
+  });
+});
+
+const onLinux = ffmpeg.background ? describe : describe.skip;
+
+onLinux("startFfmpeg on Linux", () => {
+  it("lets everything else have the processor first, in the service's own session", async () => {
+    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+    child.stdin.write(Buffer.alloc(640_000));
+    await once(child.stdout, "readable");
+    const [own, itsOwn] = [statFields("self"), statFields(child.pid!)];
+    expect(itsOwn.policy).toBe(schedIdle);
+    expect(itsOwn.session).toBe(own.session);
   });
 });

