@@ -38,7 +38,8 @@ export async function writeMp3(
   frames: AsyncIterable<Buffer>,
   chunkBytes: number,
 ): Promise<number> {
-  let chunk = Buffer.allocUnsafe(chunkBytes);
+  // Filled in turns, so that they become no garbage: the row before the last one is stored when the next one is begun.
+  let [chunk, other] = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)];
   let filled = 0;
   let bytes = 0;
   let position = headPosition;
@@ -50,7 +51,7 @@ export async function writeMp3(
     position += 1;
     insert = insertRow(pool, recordId, position, chunk.subarray(0, filled));
     insert.catch((error: unknown) => (failure = error));
-    chunk = Buffer.allocUnsafe(chunkBytes);
+    [chunk, other] = [other, chunk];
     filled = 0;
   }
 
