@@ -2,6 +2,7 @@ import { ServiceError } from "../errors.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import type { Mp3FrameHeader } from "./mp3-frame.ts";
 import { readFrameHeader } from "./mp3-frame.ts";
+import type { PcmPortion } from "./pcm-queue.ts";
 
 /** What every frame of one MP3 has in common. */
 export type Mp3Format = Pick<Mp3FrameHeader, "sampleRateHz" | "channels" | "bitrateKbps">;
@@ -27,7 +28,7 @@ export class EncoderLane {
   readonly #child: FfmpegProcess;
   readonly #format: Mp3Format;
   readonly #onChange: (end?: FfmpegEnd) => void;
-  readonly #queue: Buffer[] = [];
+  readonly #queue: PcmPortion[] = [];
   readonly #received: Buffer[] = [];
   #receivedBytes = 0;
   #writing = false;
@@ -54,12 +55,12 @@ export class EncoderLane {
     return idle ? 0 : (performance.now() - this.#movedAt) / 1000;
   }
 
-  /** Queues PCM for the child. */
-  feed(pcm: Buffer): void {
+  /** Queues PCM for the child; it is released when the child has taken it. */
+  feed(portion: PcmPortion): void {
     if (this.backlogBytes === 0) this.#movedAt = performance.now();
-    this.#queue.push(pcm);
-    this.fedBytes += pcm.length;
-    this.backlogBytes += pcm.length;
+    this.#queue.push(portion);
+    this.fedBytes += portion.pcm.length;
+    this.backlogBytes += portion.pcm.length;
     this.#write();
   }
 
@@ -129,22 +130,24 @@ export class EncoderLane {
   #write(): void {
     if (this.#writing) return;
     const { stdin } = this.#child;
-    const batch: Buffer[] = [];
+    const batch: PcmPortion[] = [];
     let batchBytes = 0;
     while (batchBytes < writeBytes && this.#queue.length > 0) {
-      batchBytes += this.#queue[0]!.length;
-      batch.push(this.#queue.shift()!);
+      const portion = this.#queue.shift()!;
+      batchBytes += portion.pcm.length;
+      batch.push(portion);
     }
-    if (batchBytes === 0) {
+    const last = batch.at(-1);
+    if (last === undefined) {
       if (this.ending) stdin.end();
       return;
     }
     this.#writing = true;
-    const last = batch.pop()!;
     stdin.cork();
-    for (const pcm of batch) stdin.write(pcm);
-    stdin.write(last, (error) => {
+    for (const { pcm } of batch.slice(0, -1)) stdin.write(pcm);
+    stdin.write(last.pcm, (error) => {
       if (error) return; // the child is gone, and its end says why
+      for (const portion of batch) portion.release();
       this.#writing = false;
       this.backlogBytes -= batchBytes;
       this.#movedAt = performance.now();

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { shuttingDown, tryAgainLater, type ServiceError } from "../errors.ts";
 import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
 import { startFfmpeg } from "./ffmpeg.ts";
+import { PcmBlocks } from "./pcm-queue.ts";
 
 /** What an {@link EncoderPool} needs. */
 export interface EncoderPoolOptions {
@@ -51,6 +52,8 @@ export class EncoderPool implements AsyncDisposable {
   readonly lanes: number;
   /** How long a process may do nothing although there is something to do. */
   readonly stallSeconds: number;
+  /** Memory for the PCM that waits for the processes. */
+  readonly blocks = new PcmBlocks();
   readonly #ffmpeg: Ffmpeg;
   readonly #limits: ChildLimits;
   readonly #queueTimeoutSeconds: number;

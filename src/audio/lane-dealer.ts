@@ -6,12 +6,17 @@ import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import { lameDelaySamples, mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";
 import type { PcmFormat } from "./pcm-format.ts";
 import { bytesPerPcmFrame } from "./pcm-format.ts";
+import { PcmQueue } from "./pcm-queue.ts";
 
 /** Samples that LAME leaves at least behind the last one, for the decoder's delay. */
 const leastPaddingSamples = 576;
 
-/** Sound that goes to one lane before another takes over, in samples: 200 frames of MPEG-1. */
-const segmentSamples = 200 * 1152;
+/**
+ * Sound that goes to one lane before another takes over, in samples: at least 200 frames of MPEG-1, and more where the
+ * source is faster than the lanes, as every change costs a lead-in and a lead-out.
+ */
+const leastSegmentSamples = 200 * 1152;
+const mostSegmentSamples = 500 * 1152;
 
 /** Sound that a lane encodes before its first and after its last own frame, so that both come out as in one pass. */
 const leadInSamples = 6 * 1152;
@@ -63,6 +68,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   /** PCM of one MP3 frame, where the rates are equal. */
   readonly #frameBytes: number;
   readonly #segmentBytes: number;
+  readonly #longSegmentBytes: number;
   readonly #borrowed: EncoderPlace[] = [];
   readonly #children: FfmpegProcess[] = [];
   readonly #lanes: EncoderLane[] = [];
@@ -70,12 +76,12 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   #current: EncoderLane;
   #spans: Span[] = [];
   /** PCM that no lane has yet. */
-  #pending: Buffer[] = [];
-  #pendingBytes = 0;
+  readonly #pending: PcmQueue;
   /** The last PCM that was sent: the next lane's lead-in and, before that, this lane's lead-out. */
-  #tail: Buffer[] = [];
+  readonly #tail: Buffer;
   #sentBytes = 0;
   #sourceEnded = false;
+  #lanesEnding = false;
   #reading = false;
   #mp3Frames = 0;
   readonly #watch: NodeJS.Timeout;
@@ -88,9 +94,16 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#mp3 = mp3;
     this.#samplesPerFrame = samplesPerFrameOf(mpegVersionOf(mp3.sampleRateHz) ?? 1);
     this.#frameBytes = this.#samplesPerFrame * bytesPerPcmFrame(format);
-    this.#segmentBytes = segmentSamples * bytesPerPcmFrame(format);
+    this.#segmentBytes = leastSegmentSamples * bytesPerPcmFrame(format);
     this.#resampled = mp3.sampleRateHz !== format.sampleRateHz;
-    this.#maxLanes = this.#resampled ? 1 : Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
+    const memoryLanes = Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
+    this.#maxLanes = this.#resampled ? 1 : Math.min(memoryLanes, place.pool.lanes);
+    // Each lane may have so much, and as much may be pending.
+    const sharedBytes = maxBufferedBytes / (this.#maxLanes + 1);
+    const mostBytes = mostSegmentSamples * bytesPerPcmFrame(format);
+    this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
+    this.#pending = new PcmQueue(place.pool.blocks);
+    this.#tail = Buffer.alloc((leadInSamples + leadOutSamples) * bytesPerPcmFrame(format));
     this.#current = this.#startLane();
     this.#spans.push({ lane: this.#current, firstFrame: 0, firstLaneFrame: 0 });
     this.#source = pcm[Symbol.asyncIterator]();
@@ -159,13 +172,25 @@ export class LaneDealer implements AsyncDisposable, Borrower {
       if (this.#failure) return;
       if (next.done) break;
       for (let at = 0; at < next.value.length; at += hungryBytes) {
-        const pcm = next.value.subarray(at, at + hungryBytes);
-        this.#pending.push(pcm);
-        this.#pendingBytes += pcm.length;
-        await this.#deal();
+        this.#pending.push(next.value.subarray(at, at + hungryBytes));
+        this.#deal();
+        await this.#pendingAtMost(() => this.#maxPendingBytes());
       }
     }
-    this.#endFeed();
+    this.#sourceEnded = true;
+    this.#deal();
+    await this.#pendingAtMost(() => 0);
+    if (!this.#failure) this.#endLanes();
+  }
+
+  /** Waits until the lanes have taken so much that no more than this is pending. */
+  async #pendingAtMost(byteCount: () => number): Promise<void> {
+    while (this.#pending.bytes > byteCount() && !this.#failure) await this.#change.promise;
+  }
+
+  /** PCM that may be pending while the source goes on. */
+  #maxPendingBytes(): number {
+    return this.#lanes.filter((lane) => !lane.ending).length > 1 ? this.#longSegmentBytes : this.#segmentBytes;
   }
 
   /** The source's next bytes. One that keeps its lane waiting keeps nobody else from encoding. */
@@ -181,36 +206,39 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     }
   }
 
-  /** Sends what is pending where it is wanted; waits while no lane wants a whole segment. */
-  async #deal(): Promise<void> {
-    while (!this.#failure) {
-      if (this.#current.backlogBytes < hungryBytes) return this.#send(this.#pendingBytes);
-      if (this.#pendingBytes < this.#segmentBytes) return;
-      const lane = this.#hungryLane() ?? this.#borrowLane();
-      if (lane) {
-        this.#switchTo(lane);
-        return this.#send(this.#pendingBytes);
+  /** Sends what is pending where it is wanted. */
+  #deal(): void {
+    while (this.#pending.bytes > 0 && !this.#failure) {
+      if (this.#current.backlogBytes >= hungryBytes) {
+        const other = this.#nextLane();
+        if (!other) return;
+        this.#switchTo(other);
       }
-      await this.#change.promise;
+      // Less and less at the end, so that no lane is left with much when the others are done.
+      const share = this.#sourceEnded ? Math.max(this.#segmentBytes, Math.ceil(this.#pending.bytes / 2)) : Infinity;
+      this.#send(Math.min(this.#pending.bytes, share));
     }
   }
 
-  #endFeed(): void {
+  /** The lane to change to, if one is idle and what is pending is worth the change. */
+  #nextLane(): EncoderLane | undefined {
+    const isSegment = this.#pending.bytes >= this.#segmentBytes;
+    const isWorthwhile =
+      isSegment || (this.#sourceEnded && this.#pending.bytes > (paddingCadence + 1) * this.#frameBytes);
+    return (isWorthwhile ? this.#hungryLane() : undefined) ?? (isSegment ? this.#borrowLane() : undefined);
+  }
+
+  #endLanes(): void {
     const pcmFrameBytes = bytesPerPcmFrame(this.#format);
-    const sourceBytes = this.#sentBytes + this.#pendingBytes;
-    if (sourceBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
-    if (sourceBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
-    const worthwhile = this.#pendingBytes > (paddingCadence + 1) * this.#frameBytes;
-    const lane = worthwhile && this.#current.backlogBytes >= hungryBytes ? this.#hungryLane() : undefined;
-    if (lane) this.#switchTo(lane);
-    this.#send(this.#pendingBytes);
-    this.#sourceEnded = true;
+    if (this.#sentBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
+    if (this.#sentBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
     if (this.#resampled) {
       const silentSamples = Math.ceil((resamplerSilence * this.#format.sampleRateHz) / this.#mp3.sampleRateHz);
-      this.#current.feed(Buffer.alloc(silentSamples * pcmFrameBytes));
+      this.#current.feed({ pcm: Buffer.alloc(silentSamples * pcmFrameBytes), release() {} });
     }
     this.#spans.at(-1)!.endFrame = mp3FramesFor(this.#samples(), this.#samplesPerFrame);
     for (const each of this.#lanes) each.end();
+    this.#lanesEnding = true;
     this.#notify();
   }
 
@@ -244,8 +272,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#children.push(child);
     const lane = new EncoderLane(child, this.#mp3, (end) => {
       if (end) this.#onLaneEnd(lane, end);
-      // A source that is slow just now shall not keep sound waiting that a lane could encode.
-      else if (this.#reading && this.#current.backlogBytes < hungryBytes) this.#send(this.#pendingBytes);
+      else this.#deal();
       this.#notify();
     });
     this.#lanes.push(lane);
@@ -277,29 +304,19 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     const border = earliest + shift;
     this.#spans.at(-1)!.endFrame = border;
     this.#spans.push({ lane, firstFrame: border, firstLaneFrame });
-    for (const pcm of this.#tail) lane.feed(pcm);
+    lane.feed({ pcm: Buffer.from(this.#tail), release() {} });
     this.#current = lane;
   }
 
   /** Moves bytes from the pending ones to the current lane and remembers the last of them. */
   #send(byteCount: number): void {
-    const tailBytes = (leadInSamples + leadOutSamples) * bytesPerPcmFrame(this.#format);
-    let left = byteCount;
-    while (left > 0) {
-      const first = this.#pending.shift()!;
-      const pcm = first.subarray(0, left);
-      if (pcm.length < first.length) this.#pending.unshift(first.subarray(left));
-      this.#current.feed(pcm);
-      this.#tail.push(pcm);
-      left -= pcm.length;
-    }
-    this.#pendingBytes -= byteCount;
-    this.#sentBytes += byteCount;
-    let surplus = this.#tail.reduce((sum, pcm) => sum + pcm.length, 0) - tailBytes;
-    while (surplus > 0) {
-      const first = this.#tail.shift()!;
-      if (first.length > surplus) this.#tail.unshift(first.subarray(surplus));
-      surplus -= first.length;
+    const tail = this.#tail;
+    for (const portion of this.#pending.take(byteCount)) {
+      const { pcm } = portion;
+      tail.copyWithin(0, pcm.length);
+      pcm.copy(tail, Math.max(0, tail.length - pcm.length), Math.max(0, pcm.length - tail.length));
+      this.#sentBytes += pcm.length;
+      this.#current.feed(portion);
     }
   }
 
@@ -326,7 +343,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
 
   /** Whether every frame was taken, and every lane has ended and proved right. */
   #finished(): boolean {
-    if (!this.#sourceEnded || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return false;
+    if (!this.#lanesEnding || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return false;
     for (const lane of this.#lanes) {
       const due = mp3FramesFor(lane.fedBytes / bytesPerPcmFrame(this.#format), this.#samplesPerFrame);
       if (!lane.finish() || (!this.#resampled && lane.frames !== due)) {

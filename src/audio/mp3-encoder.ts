@@ -26,8 +26,8 @@ export function mp3BitrateFor(mp3RateHz: number, wantedKbps: number): number {
 /**
  * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames.
  * It runs one ffmpeg in its place and, for as long as the source is faster than that and the pool has places to lend,
- * further ones. All are gone when the generator has ended, however it ended. The buffers of the source are kept for a
- * while: it must not write to them again.
+ * further ones. All are gone when the generator has ended, however it ended. What the source gives is copied: it may
+ * use its buffers again.
  * @throws what the source throws; the signal's reason when it aborts
  * @throws {ServiceError} `CONVERSION_FAILED` when an encoder fails; `UPLOAD_INCOMPLETE` when there is no sound
  */

@@ -1,0 +1,37 @@
+import { describe, expect, it } from "@jest/globals";
+import { randomBytes } from "node:crypto";
+import { PcmBlocks, pcmBlockBytes, PcmQueue } from "../src/audio/pcm-queue.ts";
+
+describe("the queue of PCM", () => {
+  it("gives out what came in, however it is cut", () => {
+    const queue = new PcmQueue(new PcmBlocks());
+    const pcm = randomBytes(5 * pcmBlockBytes);
+    const taken: Buffer[] = [];
+    let pushed = 0;
+    for (let size = 1; pushed < pcm.length; size = (size * 7 + 3) % 400_000) {
+      queue.push(pcm.subarray(pushed, pushed + size));
+      pushed = Math.min(pushed + size, pcm.length);
+      for (const portion of queue.take(Math.floor(queue.bytes * 0.7))) {
+        taken.push(Buffer.from(portion.pcm));
+        portion.release();
+      }
+    }
+    for (const { pcm } of queue.take(queue.bytes)) taken.push(Buffer.from(pcm));
+    expect(queue.bytes).toBe(0);
+    expect(Buffer.concat(taken).equals(pcm)).toBe(true);
+  });
+
+  it("uses a block again once it was released, and not before", () => {
+    const queue = new PcmQueue(new PcmBlocks());
+    const block = Buffer.alloc(pcmBlockBytes);
+    const memoryOfNext = () => {
+      queue.push(block);
+      return [...queue.take(pcmBlockBytes)][0]!;
+    };
+    const first = memoryOfNext();
+    const second = memoryOfNext();
+    expect(second.pcm.buffer).not.toBe(first.pcm.buffer);
+    first.release();
+    expect(memoryOfNext().pcm.buffer).toBe(first.pcm.buffer);
+  });
+});
