@@ -32,6 +32,13 @@ describe("the database", () => {
     expect(drift.split("\n").filter((line) => line && !line.includes("schema_migration"))).toEqual([]);
   });
 
+  it("heeds what the URL says beyond the server's address, such as `sslmode`", async () => {
+    const url = `${empty.url}?application_name=told-by-url`;
+    await using replica = await openDatabase(url, { poolSize: 2, timeoutSeconds: 10 }, logger);
+    const { rows } = await replica.pool.query("show application_name");
+    expect(rows).toEqual([{ application_name: "told-by-url" }]);
+  });
+
   it("names what is wrong when it cannot be reached", async () => {
     await expect(
       openDatabase("postgresql://nobody@127.0.0.1:1/nothing", { poolSize: 2, timeoutSeconds: 10 }, logger),

@@ -2,7 +2,7 @@ import { MikroORM, type SqlEntityManager } from "@mikro-orm/postgresql";
 import { Client, type Pool, type PoolClient } from "pg";
 import type { Logger } from "../logger.ts";
 import { migrations } from "./migrations/index.ts";
-import { ormOptions } from "./orm-options.ts";
+import { driverOptions, ormOptions } from "./orm-options.ts";
 
 /** The open database. */
 export interface Database extends AsyncDisposable {
@@ -36,6 +36,7 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
   const orm = await MikroORM.init({
     ...ormOptions(url, options.poolSize),
     driverOptions: {
+      ...driverOptions(url),
       connectionTimeoutMillis: timeoutMs,
       query_timeout: timeoutMs,
       keepAlive: true,

@@ -6,10 +6,16 @@ import { ShareLink } from "../record/share-link.entity.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
 
+/** MikroORM 7.2 takes no more from the URL than where the server is: `sslmode` and the like reach node-postgres here. */
+export function driverOptions(databaseUrl: string) {
+  return { connectionString: databaseUrl };
+}
+
 /** MikroORM's options, the same for the service and for the ORM's command line. */
 export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
     clientUrl: databaseUrl,
+    driverOptions: driverOptions(databaseUrl),
     entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit],
     extensions: [Migrator],
     forceUtcTimezone: true,
