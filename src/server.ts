@@ -12,8 +12,10 @@ import { connectionLimit } from "./http/connection-limit.ts";
 import { healthRoutes } from "./http/health.route.ts";
 import { RateLimiter } from "./limits/rate-limiter.ts";
 import type { Logger } from "./logger.ts";
+import { MemoryBlocks } from "./memory-blocks.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
 import { deleteAllRecords } from "./record/delete-records.ts";
+import { chunkBytes } from "./record/receiving-record.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
 import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
@@ -62,10 +64,12 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       queueTimeoutSeconds: config.queueTimeoutSeconds,
     }),
   );
+  const rowMemory = new MemoryBlocks(chunkBytes, 16);
   const leases = opening.use(new UploadLeases(database.pool, logger));
   const slots = new UploadSlots(config);
   const uploader = new RecordUploader({
     pool: database.pool,
+    rowMemory,
     encoders,
     slots,
     leases,
@@ -103,7 +107,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       validSeconds: 30,
     },
   });
-  await app.register(async (scope) => recordRoute(scope, { pool: database.pool, config }));
+  await app.register(async (scope) => recordRoute(scope, { pool: database.pool, rowMemory, config }));
   const schema = await createSchema([
     new UserResolver(
       database.pool,

@@ -1,14 +1,17 @@
 import { describe, expect, it } from "@jest/globals";
 import { randomBytes } from "node:crypto";
-import { PcmBlocks, pcmBlockBytes, PcmQueue } from "../src/audio/pcm-queue.ts";
+import { PcmQueue } from "../src/audio/pcm-queue.ts";
+import { MemoryBlocks } from "../src/memory-blocks.ts";
+
+const blockBytes = 50_000;
 
 describe("the queue of PCM", () => {
   it("gives out what came in, however it is cut", () => {
-    const queue = new PcmQueue(new PcmBlocks());
-    const pcm = randomBytes(5 * pcmBlockBytes);
+    const queue = new PcmQueue(new MemoryBlocks(blockBytes, 2));
+    const pcm = randomBytes(5 * blockBytes);
     const taken: Buffer[] = [];
     let pushed = 0;
-    for (let size = 1; pushed < pcm.length; size = (size * 7 + 3) % 400_000) {
+    for (let size = 1; pushed < pcm.length; size = (size * 7 + 3) % 90_000) {
       queue.push(pcm.subarray(pushed, pushed + size));
       pushed = Math.min(pushed + size, pcm.length);
       for (const portion of queue.take(Math.floor(queue.bytes * 0.7))) {
@@ -22,11 +25,11 @@ describe("the queue of PCM", () => {
   });
 
   it("uses a block again once it was released, and not before", () => {
-    const queue = new PcmQueue(new PcmBlocks());
-    const block = Buffer.alloc(pcmBlockBytes);
+    const queue = new PcmQueue(new MemoryBlocks(blockBytes, 2));
+    const block = Buffer.alloc(blockBytes);
     const memoryOfNext = () => {
       queue.push(block);
-      return [...queue.take(pcmBlockBytes)][0]!;
+      return [...queue.take(blockBytes)][0]!;
     };
     const first = memoryOfNext();
     const second = memoryOfNext();

@@ -220,8 +220,8 @@ describe("uploadRecord", () => {
     expect(await query("select count(*) from audio_record")).toEqual([before]);
   });
 
-  it("keeps the rows of a longer recording in chunks of 256 KiB behind a head", async () => {
-    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 30, channels: 2 }), {
+  it("keeps the rows of a longer recording in chunks of 1 MiB behind a head", async () => {
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 90, channels: 2 }), {
       fields: "id url sizeBytes",
     });
     const { id, url, sizeBytes } = data.uploadRecord.record;
@@ -229,11 +229,11 @@ describe("uploadRecord", () => {
       `select position, length(bytes) as bytes from mp3_chunk where record_id = '${id}' order by position`,
     );
     expect(chunks.map(({ position }) => position)).toEqual([0, 1, 2, 3]);
-    expect(chunks.slice(1, -1).every(({ bytes }) => bytes === 256 * 1024)).toBe(true);
+    expect(chunks.slice(1, -1).every(({ bytes }) => bytes === 1024 * 1024)).toBe(true);
     expect(chunks.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(sizeBytes);
     const mp3 = Buffer.from(await (await fetch(url)).arrayBuffer());
     expect(mp3.length).toBe(sizeBytes);
-    expect((await decodeWithMpg123(mp3)).length / 2).toBe(30 * 44_100);
+    expect((await decodeWithMpg123(mp3)).length / 2).toBe(90 * 44_100);
   });
 
   it("shows a record to its owner only", async () => {

@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 import { shuttingDown, tryAgainLater, type ServiceError } from "../errors.ts";
+import { MemoryBlocks } from "../memory-blocks.ts";
 import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
 import { startFfmpeg } from "./ffmpeg.ts";
-import { PcmBlocks } from "./pcm-queue.ts";
 
 /** What an {@link EncoderPool} needs. */
 export interface EncoderPoolOptions {
@@ -53,7 +53,7 @@ export class EncoderPool implements AsyncDisposable {
   /** How long a process may do nothing although there is something to do. */
   readonly stallSeconds: number;
   /** Memory for the PCM that waits for the processes. */
-  readonly blocks = new PcmBlocks();
+  readonly blocks = new MemoryBlocks(256 * 1024, 64);
   readonly #ffmpeg: Ffmpeg;
   readonly #limits: ChildLimits;
   readonly #queueTimeoutSeconds: number;

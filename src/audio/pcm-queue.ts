@@ -1,26 +1,4 @@
-/** Memory that PCM waits in comes in blocks of this size. */
-export const pcmBlockBytes = 256 * 1024;
-
-/** Blocks that are kept for the next upload; others go back to the system. */
-const maxSpareBlocks = 64;
-
-/**
- * Blocks of memory for PCM on its way to the encoders, which are used again and again. Sound waits there for longer than
- * the garbage collector's nursery lasts: in the buffers that it came in, it would be freed by full collections only.
- */
-export class PcmBlocks {
-  readonly #spare: Buffer[] = [];
-
-  /** A block with anything in it. */
-  take(): Buffer {
-    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(pcmBlockBytes);
-  }
-
-  /** Takes a block back that nobody uses any more. */
-  giveBack(block: Buffer): void {
-    if (this.#spare.length < maxSpareBlocks) this.#spare.push(block);
-  }
-}
+import type { MemoryBlocks } from "../memory-blocks.ts";
 
 /** PCM in a block of its own. */
 export interface PcmPortion {
@@ -31,11 +9,11 @@ export interface PcmPortion {
 
 /** PCM that waits, first in, first out, in blocks. */
 export class PcmQueue {
-  readonly #blocks: PcmBlocks;
+  readonly #blocks: MemoryBlocks;
   readonly #filled: { readonly block: Buffer; bytes: number }[] = [];
   #bytes = 0;
 
-  constructor(blocks: PcmBlocks) {
+  constructor(blocks: MemoryBlocks) {
     this.#blocks = blocks;
   }
 
@@ -49,7 +27,7 @@ export class PcmQueue {
     this.#bytes += pcm.length;
     for (let at = 0; at < pcm.length;) {
       let last = this.#filled.at(-1);
-      if (last === undefined || last.bytes === pcmBlockBytes) {
+      if (last === undefined || last.bytes === this.#blocks.blockBytes) {
         last = { block: this.#blocks.take(), bytes: 0 };
         this.#filled.push(last);
       }

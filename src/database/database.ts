@@ -2,6 +2,7 @@ import { MikroORM, type SqlEntityManager } from "@mikro-orm/postgresql";
 import { Client, type Pool, type PoolClient } from "pg";
 import type { Logger } from "../logger.ts";
 import { migrations } from "./migrations/index.ts";
+import { PostgresSocket } from "./postgres-socket.ts";
 import { driverOptions, ormOptions } from "./orm-options.ts";
 
 /** The open database. */
@@ -40,6 +41,7 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
       connectionTimeoutMillis: timeoutMs,
       query_timeout: timeoutMs,
       keepAlive: true,
+      stream: () => new PostgresSocket(),
       // The server's default is made for spinning disks: with it the planner reads whole tables where an index will do.
       onConnect: async (client: PoolClient) => await client.query("set random_page_cost = 1.1"),
     },

@@ -51,12 +51,12 @@ const maxRestartsPerMinute = 5;
 /** An orderly shutdown writes everything to the data files, which takes a while on a slow disk. */
 const stopGraceMs = 20_000;
 
-/** Small machine, rows of up to 256 KiB, everything committed is on disk. Sizes in PostgreSQL's own notation. */
+/** Small machine, rows of up to 1 MiB, everything committed is on disk. Sizes in PostgreSQL's own notation. */
 const serverSettings = {
   listen_addresses: "",
   unix_socket_permissions: "0700",
   max_connections: "50",
-  shared_buffers: "64MB",
+  shared_buffers: "128MB",
   max_wal_size: "1GB",
   checkpoint_warning: "0",
   io_method: "sync",

@@ -1,4 +1,5 @@
 import type { Connection, Submittable } from "pg";
+import { PostgresSocket } from "../database/postgres-socket.ts";
 
 const messageHeaderBytes = 5;
 const copyOutResponse = 0x48; // "H"
@@ -10,35 +11,34 @@ const copyTrailerBytes = 2;
 
 /**
  * One `COPY (select <one bytea>) TO STDOUT (FORMAT binary)`, the only way node-postgres lets bytes through as they are:
- * its other results are hex text. While the answer comes, this reads the connection's socket itself, so that a byte is
- * never copied; any message but copied bytes goes back to node-postgres. (PostgreSQL manual, "Message Formats" and
+ * its other results are hex text. While the answer comes, this reads the connection's socket itself, most of it straight
+ * to the target; any message but copied bytes goes back to node-postgres. (PostgreSQL manual, "Message Formats" and
  * "COPY, Binary Format".)
  */
 export class CopyQuery implements Submittable {
   /** Set by node-postgres when a query timeout is configured, and called to stop its clock. */
   callback?: (error: Error | null) => void;
   readonly #text: string;
-  readonly #byteLength: number;
-  readonly #settled = Promise.withResolvers<Buffer[] | undefined>();
-  readonly #pieces: Buffer[] = [];
+  readonly #target: Buffer;
+  readonly #settled = Promise.withResolvers<boolean>();
   readonly #header = Buffer.alloc(messageHeaderBytes);
   #headerFilled = 0;
   #messageLeft = 0;
   #isCopyData = false;
   #received = 0;
+  #filled = 0;
 
-  /** `text` must answer at most one row with one field of exactly `byteLength` bytes. */
-  constructor(text: string, byteLength: number) {
+  /** `text` must answer at most one row with one field of exactly as many bytes as `target` has. */
+  constructor(text: string, target: Buffer) {
     this.#text = text;
-    this.#byteLength = byteLength;
+    this.#target = target;
   }
 
   /**
-   * The bytes, as the pieces in which they arrived, or undefined if there is no such row. Settles when the connection is
-   * free again.
+   * Whether there is such a row; its bytes are in the target then. Settles when the connection is free again.
    * @throws {Error} when the statement or the connection fails, or the field has another length
    */
-  get bytes(): Promise<Buffer[] | undefined> {
+  get found(): Promise<boolean> {
     return this.#settled.promise;
   }
 
@@ -49,13 +49,22 @@ export class CopyQuery implements Submittable {
     const onBytes = (bytes: Buffer): void => {
       const rest = this.#read(bytes);
       if (rest === undefined) return;
+      if (isDirect) stream.destination = undefined;
       stream.off("data", onBytes);
       stream.on("data", parser);
-      parser(rest);
+      parser(Buffer.from(rest)); // it may keep them
     };
+    const isDirect = stream instanceof PostgresSocket;
+    if (isDirect) stream.destination = () => this.#destination();
     stream.off("data", parser);
     stream.on("data", onBytes);
     connection.query(this.#text);
+  }
+
+  /** Where the next bytes belong, in the middle of the field. */
+  #destination(): Buffer | undefined {
+    const isInField = this.#isCopyData && this.#messageLeft > 0 && this.#filled < this.#target.length;
+    return isInField && this.#received >= copyPreambleBytes ? this.#target.subarray(this.#filled) : undefined;
   }
 
   /** Takes the copied bytes out of what the socket received; returns the rest once another message begins. */
@@ -88,8 +97,11 @@ export class CopyQuery implements Submittable {
   #keep(bytes: Buffer): void {
     const fieldStart = copyPreambleBytes - this.#received;
     this.#received += bytes.length;
-    const piece = bytes.subarray(Math.max(0, fieldStart), Math.max(0, fieldStart + this.#byteLength));
-    if (piece.length > 0) this.#pieces.push(piece);
+    const piece = bytes.subarray(Math.max(0, fieldStart), Math.max(0, fieldStart + this.#target.length));
+    const isInPlace =
+      piece.buffer === this.#target.buffer && piece.byteOffset === this.#target.byteOffset + this.#filled;
+    if (!isInPlace) piece.copy(this.#target, this.#filled);
+    this.#filled += piece.length;
   }
 
   /** Called by node-postgres for bytes that come after it has taken the connection back, for instance after a notice. */
@@ -109,9 +121,10 @@ export class CopyQuery implements Submittable {
   handleReadyForQuery(): void {
     this.callback?.(null);
     const emptyBytes = copyPreambleBytes - 6 + copyTrailerBytes;
-    if (this.#received === copyPreambleBytes + this.#byteLength + copyTrailerBytes) this.#settled.resolve(this.#pieces);
-    else if (this.#received === emptyBytes) this.#settled.resolve(undefined);
-    else this.#settled.reject(new Error(`A field of ${this.#byteLength} bytes came in a COPY of ${this.#received}`));
+    const wantedBytes = this.#target.length;
+    if (this.#received === copyPreambleBytes + wantedBytes + copyTrailerBytes) this.#settled.resolve(true);
+    else if (this.#received === emptyBytes) this.#settled.resolve(false);
+    else this.#settled.reject(new Error(`A field of ${wantedBytes} bytes came in a COPY of ${this.#received}`));
   }
 }
 

@@ -24,7 +24,7 @@ import { leaseSeconds } from "./upload-leases.ts";
 import type { Visibility } from "./visibility.ts";
 
 /** Bytes of MP3 in one row; `docs/decisions` has the measurements behind it. */
-export const chunkBytes = 256 * 1024;
+export const chunkBytes = 1024 * 1024;
 
 /** What is known of an upload before its file is read. */
 export interface NewUpload {

@@ -6,6 +6,7 @@ import { ServiceError } from "../errors.ts";
 import { answerError } from "../http/answer-errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes } from "../http/send-bytes.ts";
+import type { MemoryBlocks } from "../memory-blocks.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
 import { noSuchRecord } from "./find-record.ts";
@@ -53,7 +54,11 @@ const closable = "private, no-cache";
  */
 export function recordRoute(
   app: FastifyInstance,
-  { pool, config }: { pool: Pool; config: Pick<Config, "recordCacheControl" | "stallTimeoutSeconds"> },
+  {
+    pool,
+    rowMemory,
+    config,
+  }: { pool: Pool; rowMemory: MemoryBlocks; config: Pick<Config, "recordCacheControl" | "stallTimeoutSeconds"> },
 ): void {
   // First of all, and so also for what is refused.
   app.addHook("onRequest", async (request: FastifyRequest, reply) => {
@@ -85,7 +90,8 @@ export function recordRoute(
         // Beside the first byte, not before it.
         countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
-      const read: ReadRange = (range, signal) => readMp3(pool, { ...row, sizeBytes: record.sizeBytes }, range, signal);
+      const read: ReadRange = (range, signal) =>
+        readMp3(pool, rowMemory, { ...row, sizeBytes: record.sizeBytes }, range, signal);
       return await send(reply.headers(headers), answer, request, { read, stallSeconds: config.stallTimeoutSeconds });
     });
   }

@@ -7,6 +7,7 @@ import type { EncoderPool } from "../audio/encoder-pool.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
+import type { MemoryBlocks } from "../memory-blocks.ts";
 import { cleanText } from "../plain-text.ts";
 import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import type { RequestContext } from "../request-context.ts";
@@ -17,7 +18,6 @@ import { writeMp3 } from "./mp3-chunks.ts";
 import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
 import {
   beginRecord,
-  chunkBytes,
   discardRecord,
   finishRecord,
   finishWithinQuota,
@@ -67,6 +67,8 @@ interface Work {
 
 interface UploaderDependencies {
   readonly pool: Pool;
+  /** Memory for the rows of MP3s on their way to the database. */
+  readonly rowMemory: MemoryBlocks;
   readonly encoders: EncoderPool;
   readonly slots: UploadSlots;
   readonly leases: UploadLeases;
@@ -204,7 +206,7 @@ export class RecordUploader {
     { upload: { id }, incoming, owner, options, em, signal }: Work,
     quota: QuotaRow,
   ): Promise<AudioRecord> {
-    const { config, encoders, slots, pool } = this.#dependencies;
+    const { config, encoders, slots, pool, rowMemory } = this.#dependencies;
     const room = roomLeft(quota);
     using slot = await slots.acquire(owner.id, signal);
     try {
@@ -216,7 +218,7 @@ export class RecordUploader {
         signal,
       });
       const frames = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
-      const frameBytes = await writeMp3(pool, id, frames, chunkBytes);
+      const frameBytes = await writeMp3(pool, rowMemory, id, frames);
       const facts = conversion.facts();
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;
