@@ -41,6 +41,24 @@ it("sends all bytes of its source", async () => {
   expect(await outcome).toBe("sent");
 });
 
+it("lets its source use its memory again, however slowly the client takes what is in it", async () => {
+  const memory = Buffer.alloc(100_000);
+  const { port, outcome } = await serve(async function* () {
+    for (let count = 1; count <= 3; count += 1) yield memory.fill(count);
+    memory.fill(0);
+  });
+  const client = connect(port, "127.0.0.1");
+  client.write("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  const received: Buffer[] = [];
+  for await (const bytes of client) {
+    received.push(bytes);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const body = Buffer.concat(received).subarray(-300_000);
+  expect(body.equals(Buffer.concat([1, 2, 3].map((count) => Buffer.alloc(100_000, count))))).toBe(true);
+  expect(await outcome).toBe("sent");
+});
+
 it("leaves the answer open to an error when the source fails at once", async () => {
   const failure = new Error("no such row");
   // oxlint-disable-next-line require-yield
