@@ -5,9 +5,10 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
-import { setTimeout } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 import { ServiceError } from "../src/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
+import { openIncomingFile } from "../src/record/incoming-file.ts";
 import { startMultipartServer, testLimits, type MultipartServer } from "./support/multipart-server.ts";
 import {
   boundary,
@@ -78,6 +79,71 @@ describe("a multipart request", () => {
     const head = rawPost(Buffer.alloc(0), { "content-length": undefined, "transfer-encoding": "chunked" });
     const answer = await exchange(server.port, Buffer.concat([head, ...chunks, httpChunk(Buffer.alloc(0))]));
     expect(JSON.parse(answer?.body ?? "")).toEqual({ data: summary("tune.wav", file.content) });
+  });
+
+  it.each(["at once", "slowly"])(
+    "hands over what looks like boundaries, read %s, however it is cut",
+    async (reading) => {
+      await using reader = await startMultipartServer({
+        resolve: async (upload) => {
+          using incoming = await openIncomingFile(upload);
+          const pieces: Buffer[] = [];
+          for await (const piece of incoming.bytes()) {
+            pieces.push(Buffer.from(piece));
+            if (reading === "slowly") await setImmediate();
+          }
+          return summary(incoming.fileName, Buffer.concat(pieces));
+        },
+      });
+      for (let seed = 1; seed <= 20; seed++) {
+        const random = randomNumbers(seed);
+        const delimiter = `\r\n--${boundary}`;
+        const pieces = Array.from({ length: 400 }, () =>
+          random(2) === 0
+            ? delimiter.slice(0, random(delimiter.length))
+            : "\r".repeat(random(3)) + "x".repeat(random(999)),
+        );
+        const content = pieces.join("").replaceAll(delimiter, "");
+        const body = multipartBody(operations, map, filePart("0", "tune.wav", content));
+        const chunks: Buffer[] = [];
+        for (let at = 0; at < body.length;) {
+          const size = 1 + random(random(2) === 0 ? 40 : 20_000);
+          chunks.push(httpChunk(body.subarray(at, at + size)));
+          at += size;
+        }
+        const head = rawPost(Buffer.alloc(0), { "content-length": undefined, "transfer-encoding": "chunked" });
+        const answer = await exchange(reader.port, Buffer.concat([head, ...chunks, httpChunk(Buffer.alloc(0))]));
+        expect([seed, JSON.parse(answer?.body ?? "")]).toEqual([seed, { data: summary("tune.wav", content) }]);
+      }
+    },
+  );
+
+  it("goes on with a reader that is slower than the client, wherever the client's chunks end", async () => {
+    await using reader = await startMultipartServer({
+      limits: { maxFileBytes: 20_000_000 },
+      resolve: async (upload) => {
+        using incoming = await openIncomingFile(upload);
+        const pieces: Buffer[] = [];
+        for await (const piece of incoming.bytes()) {
+          pieces.push(Buffer.from(piece));
+          await setTimeout(1);
+        }
+        return summary(incoming.fileName, Buffer.concat(pieces));
+      },
+    });
+    // Every other chunk ends with what may be the beginning of a boundary.
+    const chunk = (index: number) => "x".repeat(60_000) + (index % 2 === 0 ? "\r\n--" : "");
+    const chunks = Array.from({ length: 60 }, (_, index) => chunk(index));
+    const content = chunks.join("");
+    const body = multipartBody(operations, map, filePart("0", "tune.wav", content));
+    const start = body.indexOf("xxx");
+    const sent: Buffer[] = [httpChunk(body.subarray(0, start))];
+    let at = start;
+    for (const { length } of chunks) sent.push(httpChunk(body.subarray(at, (at += length))));
+    sent.push(httpChunk(body.subarray(at)), httpChunk(Buffer.alloc(0)));
+    const head = rawPost(Buffer.alloc(0), { "content-length": undefined, "transfer-encoding": "chunked" });
+    const answer = await exchange(reader.port, Buffer.concat([head, ...sent]));
+    expect(JSON.parse(answer?.body ?? "")).toEqual({ data: summary("tune.wav", content) });
   });
 
   it("may wait for 100 Continue", async () => {

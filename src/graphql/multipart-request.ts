@@ -98,7 +98,11 @@ class MultipartReader {
   #operations: GraphQLRequestBody = {};
   #authorized: Promise<void> = Promise.resolve();
   #fileField = "";
+  /** The file as the parser gives it, and as its reader gets it. */
+  #part: Readable | undefined;
   #file: Readable | undefined;
+  /** Called when the file's reader wants more than there is. */
+  #onRoom: (() => void) | undefined;
   #insideFile = false;
   #receivedBytes = 0;
   #fileBytes = 0;
@@ -155,15 +159,31 @@ class MultipartReader {
     }
     this.#receivedBytes += chunk.length;
     this.#request.pause();
-    this.#parser.write(chunk, () => {
-      if (this.#stopped) return;
-      // What stands around the file is small: it has to arrive within one such wait altogether.
-      if (this.#insideFile) this.#stallTimer.refresh();
-      // Other requests get a turn of the event loop: a fast client's bytes would come 32 reads at a time.
-      setImmediate(() => this.#stopped || this.#request.resume());
-    });
+    // The parser would search the file byte by byte, and make new buffers of it: it is spared while it holds nothing back.
+    const part = this.#insideFile ? this.#part : undefined;
+    if (part?.readableLength === 0 && !part.isPaused() && this.#delimiters.isOutside(chunk)) {
+      return this.#takeFileBytes(chunk, () => this.#goOn());
+    }
+    this.#parser.write(chunk, () => this.#goOn());
     // Second, for the parser's sentences say more; still before anybody is told that the file has ended.
     this.#guard(() => this.#delimiters.check(chunk));
+  }
+
+  /** Takes the next chunk, when the last one has been. */
+  #goOn(): void {
+    if (this.#stopped) return;
+    // What stands around the file is small: it has to arrive within one such wait altogether.
+    if (this.#insideFile) this.#stallTimer.refresh();
+    // Other requests get a turn of the event loop: a fast client's bytes would come 32 reads at a time.
+    setImmediate(() => this.#stopped || this.#request.resume());
+  }
+
+  /** Passes bytes of the file on; `taken` is called when there is room for more. */
+  #takeFileBytes(bytes: Buffer, taken: () => void): void {
+    this.#fileBytes += bytes.length;
+    if (this.#fileBytes > this.#limits.maxFileBytes) this.#fail(tooLarge(this.#limits));
+    else if (this.#file!.push(bytes)) taken();
+    else this.#onRoom = taken;
   }
 
   #readField(name: string | undefined, value: string | undefined): void {
@@ -195,14 +215,19 @@ class MultipartReader {
     if (this.#expected !== "file" || name !== this.#fileField) throw badRequest(expectations[this.#expected]);
     this.#expected = "nothing";
     this.#insideFile = true;
-    const file = new Readable({ highWaterMark: fileBufferBytes, read: () => part.resume() });
+    this.#part = part;
+    const read = () => {
+      const onRoom = this.#onRoom;
+      this.#onRoom = undefined;
+      onRoom?.();
+    };
+    const file = new Readable({ highWaterMark: fileBufferBytes, read });
     this.#file = file;
     file.on("error", () => {}); // nobody may be reading yet
     file.once("close", () => this.#stop());
     part.on("data", (chunk: Buffer) => {
-      this.#fileBytes += chunk.length;
-      if (this.#fileBytes > this.#limits.maxFileBytes) this.#fail(tooLarge(this.#limits));
-      else if (!file.push(chunk)) part.pause();
+      part.pause();
+      this.#takeFileBytes(chunk, () => part.resume());
     });
     part.once("end", () => {
       this.#insideFile = false;
@@ -272,13 +297,14 @@ class MultipartReader {
 }
 
 /**
- * Counts the parts in the raw body, since busboy 1.6 drops some of it without a word: parts that have no
- * `Content-Disposition: form-data`, and all that follows a boundary with something other than CRLF or `--` behind it,
- * which would cut a file short.
+ * Finds the delimiters between the parts in the raw body. It counts them, since busboy 1.6 drops some of it without a
+ * word: parts that have no `Content-Disposition: form-data`, and all that follows a boundary with something other than
+ * CRLF or `--` behind it, which would cut a file short.
  */
 class DelimiterCheck {
   readonly #delimiter: Buffer;
-  #unchecked = Buffer.from("\r\n"); // the first delimiter may stand at the very beginning
+  /** The end of what was seen, if a delimiter may have begun there: the first one may stand at the very beginning. */
+  #begun = Buffer.from("\r\n");
   #parts = 0;
   #closed = false;
 
@@ -286,10 +312,18 @@ class DelimiterCheck {
     this.#delimiter = Buffer.from(`\r\n--${boundary}`);
   }
 
-  /** @throws {ServiceError} BAD_REQUEST for a fourth part, or a boundary that is not alone on its line. */
+  /** Whether no delimiter begins, goes on or ends in this chunk, so that a parser holds nothing of it back either. */
+  isOutside(chunk: Buffer): boolean {
+    return this.#begun.length === 0 && chunk.indexOf(this.#delimiter) < 0 && this.#lastBeginning(chunk).length === 0;
+  }
+
+  /**
+   * Takes the next chunk that is not outside.
+   * @throws {ServiceError} BAD_REQUEST for a fourth part, or a boundary that is not alone on its line.
+   */
   check(chunk: Buffer): void {
     if (this.#closed) return;
-    const bytes = Buffer.concat([this.#unchecked, chunk]);
+    const bytes = Buffer.concat([this.#begun, chunk]);
     const { length } = this.#delimiter;
     for (let at = bytes.indexOf(this.#delimiter); at >= 0; at = bytes.indexOf(this.#delimiter, at + length)) {
       const end = bytes.toString("latin1", at + length, at + length + 2);
@@ -300,8 +334,18 @@ class DelimiterCheck {
       if (++this.#parts > 3)
         throw badRequest("The multipart body must have three parts: operations, map and one file.");
     }
-    // One byte less than a delimiter and its end: nothing is seen twice.
-    this.#unchecked = bytes.subarray(-(length + 1));
+    this.#begun = Buffer.from(this.#lastBeginning(bytes));
+  }
+
+  /** What ends these bytes and may be the beginning of a delimiter, or of what has to follow it; often nothing. */
+  #lastBeginning(bytes: Buffer): Buffer {
+    const { length } = this.#delimiter;
+    const tail = bytes.subarray(-(length + 1));
+    for (let at = tail.indexOf("\r"); at >= 0; at = tail.indexOf("\r", at + 1)) {
+      const beginning = tail.subarray(at, at + length);
+      if (this.#delimiter.subarray(0, beginning.length).equals(beginning)) return tail.subarray(at);
+    }
+    return Buffer.alloc(0);
   }
 }
 
