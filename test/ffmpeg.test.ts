@@ -70,14 +70,15 @@ describe("startFfmpeg", () => {
     }
   });
 
-  it("goes on when Ctrl-C in a terminal reaches every process of the session", async () => {
+  it("goes on when Ctrl-C in a terminal, or a supervisor, reaches every process of the session", async () => {
     await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
     const pieces: Buffer[] = [];
     child.stdout.on("data", (bytes: Buffer) => pieces.push(bytes));
     child.stdin.write(Buffer.alloc(640_000));
     await once(child.stdout, "data");
     // A process group of its own would not be reached; one within the group has to take no notice.
-    if (ffmpeg.background) for (const signal of ["SIGINT", "SIGQUIT"] as const) process.kill(child.pid!, signal);
+    if (ffmpeg.background)
+      for (const signal of ["SIGINT", "SIGQUIT", "SIGTERM"] as const) process.kill(child.pid!, signal);
     child.stdin.end(Buffer.alloc(640_000));
     expect(await child.ended).toEqual({ code: 0, signal: null, stderr: "" });
     expect(Buffer.concat(pieces)).toHaveLength(1_280_000);

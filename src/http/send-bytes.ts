@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { ServiceError } from "../errors.ts";
 
@@ -35,10 +36,13 @@ export async function sendBytes(
   const bytes = source(abort.signal);
   try {
     if (response.closed) throw clientGone;
+    // A pipelined request is handled at once, and its answer waits for those before it: nothing is read for it until then.
+    if (response.socket === null) await Promise.race([once(response, "socket"), gone.promise]);
     let next = await bytes.next();
     response.writeHead(head.status, head.headers);
     while (next.done !== true) {
       await Promise.race([written(response, next.value), gone.promise]);
+      if (response.destroyed) throw clientGone; // what is not sent any more counts as written, too
       next = await bytes.next();
     }
     response.end();

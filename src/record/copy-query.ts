@@ -52,7 +52,7 @@ export class CopyQuery implements Submittable {
       if (isDirect) stream.destination = undefined;
       stream.off("data", onBytes);
       stream.on("data", parser);
-      parser(Buffer.from(rest)); // it may keep them
+      parser(rest);
     };
     const isDirect = stream instanceof PostgresSocket;
     if (isDirect) stream.destination = () => this.#destination();
@@ -67,7 +67,7 @@ export class CopyQuery implements Submittable {
     return isInField && this.#received >= copyPreambleBytes ? this.#target.subarray(this.#filled) : undefined;
   }
 
-  /** Takes the copied bytes out of what the socket received; returns the rest once another message begins. */
+  /** Takes the copied bytes out of what the socket received; returns a copy of the rest once another message begins. */
   #read(bytes: Buffer): Buffer | undefined {
     let offset = 0;
     while (offset < bytes.length) {

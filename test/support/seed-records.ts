@@ -19,7 +19,7 @@ export async function seedRecords(pool: Pool, { ownerId, count, secondsApart = 6
        source_channels, source_bytes, source_sha256, tags, integrated_lufs, sample_peak_dbfs, waveform,
        title_key, search_text)
      select gen_random_uuid(), $1, 'ready', title, file_name,
-       timestamptz '2026-01-01' + n * $3 * interval '1 second', 262144, 24000 * (n % 600), 192,
+       timestamptz '2026-01-01' + n * $3 * interval '1 second', 1048576, 24000 * (n % 600), 192,
        44100, 2, 44100 * (n % 600)::bigint, 'pcm', 16, 44100,
        2, 176400 * (n % 600)::bigint, encode(sha256(title::bytea), 'hex'),
        jsonb_build_array(jsonb_build_object('name', 'artist', 'value', artist)), -14.5, -1,
