@@ -94,7 +94,20 @@ describe("after a fault", () => {
     expect(await aftermath()).toBe(nothing);
   });
 
-  it.each(["SIGKILL", "SIGTERM", "SIGSEGV"] as const)(
+  it("of SIGTERM to the whole process group, the encoders take no notice: uploads under way may finish", async () => {
+    using upload = await startUpload();
+    const children = await until(
+      async () => await ffmpegChildrenOf(service.child.pid),
+      (found) => found.length > 0,
+    );
+    for (const child of children) process.kill(child, "SIGTERM");
+    void upload.finish();
+    const answer = await upload.connection.answer();
+    expect(answer?.status).toBe(200);
+    expect(await aftermath()).toBe(nothing);
+  });
+
+  it.each(["SIGKILL", "SIGABRT", "SIGSEGV"] as const)(
     "of an upload whose ffmpeg met %s, nothing is left",
     async (signal) => {
       using upload = await startUpload();
