@@ -121,6 +121,23 @@ it("reads over connections that cannot read to a place of their own, as those wi
   expect(Buffer.concat(pieces).equals(frames.subarray(5))).toBe(true);
 });
 
+it("gives its memory to others when all was read, and not while something may still use it", async () => {
+  const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
+  const blocks = new MemoryBlocks(chunkBytes, 4);
+  const used = async (pieces: number) => {
+    const reader = readMp3(database.pool, blocks, record, { start: 0, end: 5 * chunkBytes - 1 }, neverAborted);
+    const memories = new Set<unknown>();
+    for (let count = 0; count < pieces; count += 1) memories.add((await reader.next()).value?.buffer);
+    await reader.return();
+    return memories;
+  };
+  const spare = () => [blocks.take(), blocks.take()].map(({ buffer }) => buffer);
+  const ofGivenUp = await used(2);
+  expect(spare().filter((memory) => ofGivenUp.has(memory))).toEqual([]);
+  const ofWhole = await used(6);
+  expect(spare().filter((memory) => ofWhole.has(memory))).toHaveLength(2);
+});
+
 it("mixes nothing up when the memory of one download serves the next, also of one that was given up", async () => {
   const stored: { record: StoredMp3; frames: Buffer }[] = [];
   for (let i = 0; i < 6; i++) {
