@@ -76,6 +76,13 @@ describe("after a fault", () => {
     return upload;
   }
 
+  async function encoders(): Promise<number[]> {
+    return await until(
+      async () => await ffmpegChildrenOf(service.child.pid),
+      (found) => found.length > 0,
+    );
+  }
+
   async function errorOf(answer: { status: number; body: string } | undefined) {
     return { status: answer?.status, code: JSON.parse(answer!.body).errors[0].extensions.code as string };
   }
@@ -96,10 +103,7 @@ describe("after a fault", () => {
 
   it("of SIGTERM to the whole process group, the encoders take no notice: uploads under way may finish", async () => {
     using upload = await startUpload();
-    const children = await until(
-      async () => await ffmpegChildrenOf(service.child.pid),
-      (found) => found.length > 0,
-    );
+    const children = await encoders();
     for (const child of children) process.kill(child, "SIGTERM");
     void upload.finish();
     const answer = await upload.connection.answer();
@@ -111,10 +115,7 @@ describe("after a fault", () => {
     "of an upload whose ffmpeg met %s, nothing is left",
     async (signal) => {
       using upload = await startUpload();
-      const children = await until(
-        async () => await ffmpegChildrenOf(service.child.pid),
-        (found) => found.length > 0,
-      );
+      const children = await encoders();
       for (const child of children) process.kill(child, signal);
       void upload.finish();
       const answer = await upload.connection.answer();
@@ -132,10 +133,7 @@ describe("after a fault", () => {
 
   it("of an upload whose ffmpeg is stopped, nothing is left", async () => {
     using upload = await startUpload();
-    const children = await until(
-      async () => await ffmpegChildrenOf(service.child.pid),
-      (found) => found.length > 0,
-    );
+    const children = await encoders();
     for (const child of children) process.kill(child, "SIGSTOP");
     void upload.finish();
     const { status, code } = await errorOf(await upload.connection.answer());
