@@ -78,12 +78,22 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
   if (!encoder.includes("-reservoir")) throw new Error(`${who} cannot encode MP3: it was built without libmp3lame.`);
   const prlimit = "/usr/bin/prlimit";
+  return {
+    path,
+    version: named,
+    origin,
+    ...((await isExecutable(prlimit)) && { prlimit }),
+    ...((await runsInBackground()) && { background: backgroundCommand }),
+  };
+}
+
+/** Whether the system has the programs, in versions that can do this, and allows it. */
+async function runsInBackground(): Promise<boolean> {
   const [program, ...parameters] = backgroundCommand;
-  const inBackground = await run(program!, [...parameters, path, "-version"], { env: {}, timeout: 10_000 }).then(
-    () => ({ background: backgroundCommand }),
-    () => undefined,
+  return await promisify(execFile)(program!, [...parameters, program!], { env: {}, timeout: 10_000 }).then(
+    () => true,
+    () => false,
   );
-  return { path, version: named, origin, ...((await isExecutable(prlimit)) && { prlimit }), ...inBackground };
 }
 
 /**

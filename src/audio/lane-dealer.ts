@@ -272,6 +272,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#children.push(child);
     const lane = new EncoderLane(child, this.#mp3, (end) => {
       if (end) this.#onLaneEnd(lane, end);
+      // Not only when the source gives more: one that is slow just now shall not keep sound waiting.
       else this.#deal();
       this.#notify();
     });

@@ -9,8 +9,8 @@ const smallTalk = Buffer.allocUnsafeSlow(64 * 1024);
  */
 export class PostgresSocket extends Socket {
   /**
-   * Where the next bytes are to be read to, in the thread's next turn at the latest; undefined: anywhere. What was read
-   * there is the memory of the `data` event, which is then no copy: it stays what it is until the next read only.
+   * Tells where the next bytes are to be read to; undefined: anywhere. Asked after each read, so what comes first after it
+   * was set still comes elsewhere. While it is set, the memory of a `data` event is used again by the next read.
    */
   destination: (() => Buffer | undefined) | undefined;
 
