@@ -1,29 +1,15 @@
 import { ServiceError } from "../errors.ts";
-import { framesInImaBlock, framesInMsBlock, isImaDepth } from "./adpcm.ts";
+import { ByteReader } from "./byte-reader.ts";
+import {
+  framesIn,
+  framesInBlock,
+  isBigEndian,
+  parseFormat,
+  uint32,
+  unsupported,
+  type WavFormat,
+} from "./wav-format.ts";
 import { id3TagBytes, isKnownInfo, maxTagBytes, WavTags } from "./wav-tags.ts";
-
-/** What the chunks before the sound say about it. */
-export interface WavFormat {
-  readonly container: "RIFF" | "RIFX" | "RF64" | "BW64";
-  readonly codec: "pcm" | "float" | "alaw" | "mulaw" | "ms-adpcm" | "ima-adpcm";
-  /** The bits of a sample that carry sound: 20 in a container of 24, 4 in ADPCM. */
-  readonly bitsPerSample: number;
-  /** The bits that a sample takes in the file; shorter samples stand left-justified in them. */
-  readonly containerBits: number;
-  readonly sampleRateHz: number;
-  /** From 1 to 8. */
-  readonly channels: number;
-  /** Speaker positions, one bit a channel (`dwChannelMask`); 0 when the file states none. */
-  readonly channelMask: number;
-  /** Bytes of one block: one sample of every channel, or one block of ADPCM. */
-  readonly blockAlign: number;
-  /** Sample frames in a whole block: 1 except in ADPCM. */
-  readonly framesPerBlock: number;
-  /** Whether samples of several bytes begin with their highest (RIFX). */
-  readonly bigEndian: boolean;
-  /** What full scale is in floats: 1, or 32768 in the "16.8 float" files of Cool Edit. */
-  readonly floatFullScale: 1 | 32_768;
-}
 
 /** Something odd about a file whose sound could be read all the same. */
 export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK";
@@ -43,10 +29,6 @@ export interface WavFile extends AsyncDisposable {
   /** What was odd: complete once `blocks()` has ended. */
   readonly remarks: ReadonlySet<WavRemark>;
 }
-
-const minSampleRateHz = 2000;
-const maxSampleRateHz = 384_000;
-const maxChannels = 8;
 
 /** Sound passes on in pieces of about this size, whatever the source's pieces are. */
 const pieceBytes = 128 * 1024;
@@ -84,13 +66,6 @@ export async function openWav(source: AsyncIterable<Buffer>): Promise<WavFile> {
     throw error;
   }
 }
-
-/** Sample frames in so many bytes of sound, counting a last ADPCM block that is cut short as decoders do. */
-export function framesIn(format: WavFormat, bytes: number): number {
-  const rest = bytes % format.blockAlign;
-  return Math.floor(bytes / format.blockAlign) * format.framesPerBlock + framesInBlock(format, rest);
-}
-
 async function* allBlocks(bytes: ByteReader, first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
   try {
     yield first;
@@ -99,18 +74,6 @@ async function* allBlocks(bytes: ByteReader, first: Buffer, rest: AsyncIterable<
     await bytes.close();
   }
 }
-
-function framesInBlock(format: Pick<WavFormat, "codec" | "channels" | "bitsPerSample">, bytes: number): number {
-  switch (format.codec) {
-    case "ms-adpcm":
-      return framesInMsBlock(bytes, format.channels);
-    case "ima-adpcm":
-      return framesInImaBlock(bytes, format.channels, format.bitsPerSample);
-    default:
-      return 0;
-  }
-}
-
 /** What the first 12 bytes say: the kind of file, and how much follows them, which is often wrong. */
 interface Container {
   readonly id: WavFormat["container"];
@@ -143,7 +106,7 @@ async function readForm(bytes: ByteReader, container: string): Promise<Container
   const form = header.toString("latin1", 4);
   if (form.length < 4 && "WAVE".startsWith(form)) throw noSound();
   if (form !== "WAVE") throw notWav(`a RIFF file of another kind ("${printable(form)}")`);
-  return { id: container, bytes: container === "RIFX" ? header.readUInt32BE(0) : header.readUInt32LE(0) };
+  return { id: container, bytes: uint32(header, 0, isBigEndian(container)) };
 }
 
 function isContainer(id: string): id is WavFormat["container"] {
@@ -188,7 +151,7 @@ class ChunkReader {
     this.tags = tags;
     this.#bytes = bytes;
     this.#container = container.id;
-    this.#bigEndian = container.id === "RIFX";
+    this.#bigEndian = isBigEndian(container.id);
     this.#fileBytes = container.bytes;
   }
 
@@ -227,7 +190,7 @@ class ChunkReader {
       if (this.format !== undefined && header.length > 0) this.remarks.add("TRAILING_JUNK");
       return undefined;
     }
-    const bytes = this.#uint32(header, 4);
+    const bytes = uint32(header, 4, this.#bigEndian);
     this.#atPad = bytes % 2 === 1;
     return { id: header.toString("latin1", 0, 4), bytes };
   }
@@ -296,51 +259,9 @@ class ChunkReader {
     const wanted = Math.min(size, 40);
     const fmt = await this.#bytes.read(wanted);
     if (fmt.length < wanted) throw noSound();
-    this.format = this.#parseFormat(fmt);
+    this.format = parseFormat(fmt, this.#container);
     await this.#bytes.skip(size - wanted);
   }
-
-  #parseFormat(fmt: Buffer): WavFormat {
-    if (fmt.length < 14) throw unsupported(`a format chunk of ${fmt.length} bytes, fewer than 14`);
-    const isExtensible = this.#uint16(fmt, 0) === 0xfffe;
-    if (isExtensible && fmt.length < 40) throw unsupported(`an extensible format chunk of ${fmt.length} bytes`);
-    const isCoolEdit = fmt.toString("hex", 14, 20) === "200002000100" && fmt.toString("hex", 0, 2) === "0100";
-    const codec = isCoolEdit ? "float" : codecOf(isExtensible ? this.#subFormat(fmt) : this.#uint16(fmt, 0));
-    const channels = this.#uint16(fmt, 2);
-    if (channels < 1 || channels > maxChannels) throw unsupported(`${channels} channels, not 1 to ${maxChannels}`);
-    const sampleRateHz = this.#uint32(fmt, 4);
-    if (sampleRateHz < minSampleRateHz || sampleRateHz > maxSampleRateHz) {
-      throw unsupported(`a sample rate of ${sampleRateHz} Hz, not ${minSampleRateHz} to ${maxSampleRateHz}`);
-    }
-    const validBits = isExtensible ? this.#uint16(fmt, 18) : 0;
-    return {
-      container: this.#container,
-      codec,
-      sampleRateHz,
-      channels,
-      channelMask: isExtensible ? this.#uint32(fmt, 20) : 0,
-      bigEndian: this.#bigEndian,
-      floatFullScale: isCoolEdit ? 32_768 : 1,
-      ...blocksOf(codec, channels, {
-        bytesPerSecond: this.#uint32(fmt, 8),
-        sampleRateHz,
-        blockAlign: this.#uint16(fmt, 12),
-        bits: fmt.length >= 16 ? mostLikelyBits(this.#uint16(fmt, 14), validBits) : undefined,
-        validBits,
-      }),
-    };
-  }
-
-  /** The format tag that an extensible header keeps in its GUID, for plain and for ambisonic sound. */
-  #subFormat(fmt: Buffer): number {
-    const isKnown = /^(?:0000(?:1000|0010)800000aa00389b71|(?:2107d311|072111d3)8644c8c1ca000000)$/u;
-    if (!isKnown.test(fmt.toString("hex", 28, 40))) return 0;
-    if (!this.#bigEndian) return fmt.readUInt32LE(24);
-    // Writers of RIFX disagree: the GUID's first four bytes turned around, or its first two (SoX), or none.
-    const at = fmt.readUInt16BE(26) === 0 ? 24 : 26;
-    return Math.min(fmt.readUInt16BE(at), fmt.readUInt16LE(at));
-  }
-
   /** Reads a chunk that is not sound; false if it has no known name and the file ends within it. */
   async #readOther({ id, bytes }: { readonly id: string; readonly bytes: number }): Promise<boolean> {
     let left = bytes;
@@ -364,7 +285,7 @@ class ChunkReader {
       left -= header.length;
       if (header.length < 8) break;
       const id = header.toString("latin1", 0, 4);
-      const size = Math.min(this.#uint32(header, 4), left);
+      const size = Math.min(uint32(header, 4, this.#bigEndian), left);
       const value = await this.#bytes.read(isKnownInfo(id) ? Math.min(size, maxTagBytes) : 0);
       this.tags.addInfo(id, value);
       const padded = Math.min(size + (size % 2), left);
@@ -373,104 +294,7 @@ class ChunkReader {
     }
     return left;
   }
-
-  #uint16(bytes: Buffer, offset: number): number {
-    return this.#bigEndian ? bytes.readUInt16BE(offset) : bytes.readUInt16LE(offset);
-  }
-
-  #uint32(bytes: Buffer, offset: number): number {
-    return this.#bigEndian ? bytes.readUInt32BE(offset) : bytes.readUInt32LE(offset);
-  }
 }
-
-/** Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are Xbox's and VoxWare's second names. */
-const codecs: Readonly<Record<number, WavFormat["codec"]>> = {
-  0x0001: "pcm",
-  0x0002: "ms-adpcm",
-  0x0003: "float",
-  0x0006: "alaw",
-  0x0007: "mulaw",
-  0x0011: "ima-adpcm",
-  0x0069: "ima-adpcm",
-  0x6c75: "mulaw",
-};
-
-const otherCodecs: Readonly<Record<number, string>> = {
-  0x0008: "DTS",
-  0x0010: "OKI ADPCM",
-  0x0020: "Yamaha ADPCM",
-  0x0022: "TrueSpeech",
-  0x0031: "GSM 6.10",
-  0x0042: "G.723.1",
-  0x0045: "G.726",
-  0x0050: "MPEG Layer II",
-  0x0055: "MP3",
-  0x00ff: "AAC",
-  0x0161: "WMA",
-  0x2000: "AC-3",
-};
-
-function codecOf(formatTag: number): WavFormat["codec"] {
-  const codec = codecs[formatTag];
-  if (codec !== undefined) return codec;
-  const tag = `0x${formatTag.toString(16).toUpperCase().padStart(4, "0")}`;
-  throw unsupported(`sound coded as ${otherCodecs[formatTag] ?? "something unknown"} (format tag ${tag})`);
-}
-
-interface StatedSizes {
-  readonly bytesPerSecond: number;
-  readonly sampleRateHz: number;
-  readonly blockAlign: number;
-  /** Undefined in a format chunk of 14 bytes, which has no room for it. */
-  readonly bits: number | undefined;
-  /** 0 when not stated. */
-  readonly validBits: number;
-}
-
-/** How sound stands in the file, from figures that may contradict each other. */
-function blocksOf(
-  codec: WavFormat["codec"],
-  channels: number,
-  stated: StatedSizes,
-): Pick<WavFormat, "bitsPerSample" | "containerBits" | "blockAlign" | "framesPerBlock"> {
-  if (codec === "ms-adpcm" || codec === "ima-adpcm") {
-    if (channels > 2) throw unsupported(`ADPCM of ${channels} channels`);
-    const bits = codec === "ms-adpcm" ? 4 : (stated.bits ?? 0);
-    if (codec === "ima-adpcm" && !isImaDepth(bits)) throw unsupported(`IMA ADPCM of ${bits} bits a sample`);
-    const framesPerBlock = framesInBlock({ codec, channels, bitsPerSample: bits }, stated.blockAlign);
-    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which hold no sound`);
-    return { bitsPerSample: bits, containerBits: bits, blockAlign: stated.blockAlign, framesPerBlock };
-  }
-  const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
-  const { validBits, bits = 0 } = stated;
-  const bitsPerSample = [validBits, bits].find((value) => value > 0 && value <= 8 * bytes) ?? 8 * bytes;
-  return {
-    bitsPerSample: codec === "pcm" ? bitsPerSample : 8 * bytes,
-    containerBits: 8 * bytes,
-    blockAlign: bytes * channels,
-    framesPerBlock: 1,
-  };
-}
-
-/** Bytes of one sample. `blockAlign` is often wrong, and believed only where samples plainly are padded to it. */
-function sampleBytes(codec: "pcm" | "float", channels: number, stated: StatedSizes): number {
-  const { bits, blockAlign, bytesPerSecond, sampleRateHz } = stated;
-  const byAlign = blockAlign / channels;
-  const byBits = bits === undefined ? byAlign : Math.ceil(bits / 8);
-  const isOdd = byBits > 1 && byBits * 8 !== bits && bytesPerSecond === sampleRateHz * blockAlign;
-  const isWider = byAlign > byBits && (bits === 24 ? byAlign === 4 : isOdd || byBits > 4);
-  const bytes = codec === "pcm" && isWider && [2, 3, 4, 8].includes(byAlign) ? byAlign : byBits;
-  if (!(codec === "pcm" ? [1, 2, 3, 4, 8] : [4, 8]).includes(bytes) || (codec === "float" && (bits ?? 0) % 32 !== 0)) {
-    throw unsupported(`samples of ${bits ?? 8 * byAlign} bits (${codec === "pcm" ? "integers" : "floating point"})`);
-  }
-  return bytes;
-}
-
-/** The bits of an extensible header are those of the container, unless that is impossible. */
-function mostLikelyBits(bits: number, validBits: number): number {
-  return validBits > 0 && (bits > 64 || bits < validBits) ? validBits : bits;
-}
-
 /** Sizes that programs leave in a header that they could not go back to. */
 function isPlaceholder(dataBytes: number): boolean {
   return (
@@ -501,78 +325,4 @@ function noSound(): ServiceError {
 function notWav(kind?: string): ServiceError {
   const guess = kind === undefined ? "" : ` It looks like ${kind}.`;
   return new ServiceError("UNSUPPORTED_MEDIA", `The file is not a WAV.${guess}`);
-}
-
-function unsupported(what: string): ServiceError {
-  return new ServiceError("UNSUPPORTED_MEDIA", `The WAV has ${what}, which cannot be converted.`);
-}
-
-/** Reads a stream in portions of any size, without copying where a portion lies in one piece. */
-class ByteReader {
-  readonly #source: AsyncIterator<Buffer>;
-  #piece: Buffer = Buffer.alloc(0);
-  #ended = false;
-
-  constructor(source: AsyncIterable<Buffer>) {
-    this.#source = source[Symbol.asyncIterator]();
-  }
-
-  /** What is at hand, at most `limit` bytes; undefined at the end. */
-  async take(limit: number): Promise<Buffer | undefined> {
-    while (this.#piece.length === 0) {
-      if (this.#ended) return undefined;
-      this.#ended = true; // also where the source throws: there is nothing to close then
-      const next = await this.#source.next();
-      if (next.done) return undefined;
-      this.#ended = false;
-      this.#piece = next.value;
-    }
-    const taken = this.#piece.subarray(0, limit);
-    this.#piece = this.#piece.subarray(taken.length);
-    return taken;
-  }
-
-  /** The next `length` bytes, or fewer at the end. */
-  async read(length: number): Promise<Buffer> {
-    const first = length === 0 ? undefined : await this.take(length);
-    if (first === undefined || first.length === length) return first ?? Buffer.alloc(0);
-    const joined = Buffer.allocUnsafe(length);
-    let at = first.copy(joined);
-    while (at < length) {
-      const next = await this.take(length - at);
-      if (next === undefined) break;
-      at += next.copy(joined, at);
-    }
-    return joined.subarray(0, at);
-  }
-
-  /** Passes over so many bytes; returns how many there were. */
-  async skip(length: number): Promise<number> {
-    let skipped = 0;
-    while (skipped < length) {
-      const part = await this.take(length - skipped);
-      if (part === undefined) break;
-      skipped += part.length;
-    }
-    return skipped;
-  }
-
-  /** The next bytes as Latin-1 text, which stay to be read. */
-  async peek(length: number): Promise<string> {
-    const ahead = await this.read(length);
-    this.unread(ahead);
-    return ahead.toString("latin1");
-  }
-
-  /** Puts bytes back, to be read next. */
-  unread(bytes: Buffer): void {
-    this.#piece = this.#piece.length === 0 ? bytes : Buffer.concat([bytes, this.#piece]);
-  }
-
-  async close(): Promise<void> {
-    this.#piece = Buffer.alloc(0);
-    if (this.#ended) return;
-    this.#ended = true;
-    await this.#source.return?.();
-  }
 }

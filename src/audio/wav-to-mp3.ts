@@ -7,7 +7,8 @@ import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./mp3-encoder.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
 import { SoundMeter, type SoundFacts } from "./sound-meter.ts";
-import { openWav, type WavFormat } from "./wav-reader.ts";
+import type { WavFormat } from "./wav-format.ts";
+import { openWav } from "./wav-reader.ts";
 import type { WavTags } from "./wav-tags.ts";
 import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
 

@@ -1,6 +1,6 @@
 import { decodeImaBlock, decodeMsBlock } from "./adpcm.ts";
 import type { PcmFormat } from "./pcm-format.ts";
-import type { WavFormat } from "./wav-reader.ts";
+import type { WavFormat } from "./wav-format.ts";
 
 type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
