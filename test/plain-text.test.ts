@@ -1,5 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
-import { checkedText, cleanText } from "../src/plain-text.ts";
+import { checkedText, cleanText, composed } from "../src/plain-text.ts";
+import { mp3FileName } from "../src/record/file-name.ts";
+import { searchTextOf, searchWords, titleKeyOf } from "../src/record/search-text.ts";
 
 const special = ["Dvořák: „Rusalka“ – 100 % & <b> 👩🏽 مرحبا", "👩‍👩‍👧‍👦", "می‌خواهم", "क्‍ष"];
 
@@ -59,5 +61,42 @@ describe("checking a text", () => {
 
   it.each(["", "  ", "\u200d\u200c", "\u3000"])("refuses what is blank: %j", (text) => {
     expect(() => checkedText(text, "title", 100)).toThrow("must not be blank");
+  });
+});
+
+describe("a text of a million combining marks, which Unicode's normalisation would sort for minutes,", () => {
+  // Marks in the wrong order: below the letter, above it.
+  const marks = "\u0301\u0323".repeat(500_000);
+
+  it("is cleaned, keeping 30 of them", () => {
+    expect(cleanText(`a${marks}b`, 100)).toBe(`a${"\u0301\u0323".repeat(15)}`.normalize("NFC"));
+    expect(cleanText(`${marks}${"\u0301".repeat(99)}`, 5)).toHaveLength(5);
+  });
+
+  it("is refused for its length", () => {
+    expect(() => checkedText(`a${marks}`, "name", 100)).toThrow("at most 100 characters; it has 1000001");
+  });
+
+  it("is composed, compared and searched for", () => {
+    expect(composed(`a${marks}`)).toHaveLength(30);
+    expect(searchWords(`a${marks} b`)).toEqual(["a", "b"]);
+    expect(titleKeyOf(`Ä${marks}`)).toBe("a");
+    expect(searchTextOf({ title: `a${marks}`, fileName: "b", tags: [] })).toBe("a\nb");
+  });
+
+  it("makes a file name", () => {
+    expect(mp3FileName(`a${marks}`)).toBe("recording.mp3");
+  });
+});
+
+describe("a text with a few marks", () => {
+  it("keeps them all", () => {
+    const zalgo = `Z${"\u0301\u0300".repeat(15)}algo`;
+    expect(checkedText(zalgo, "title", 100)).toBe(zalgo.normalize("NFC"));
+    expect(checkedText(`e${"\u0323\u0301".repeat(40)}`, "title", 100)).toHaveLength(30);
+  });
+
+  it("may be as long in its decomposed form as four units for each character", () => {
+    expect(checkedText("\u03b1\u0314\u0300\u0345".repeat(100), "title", 100)).toBe("\u1f83".repeat(100));
   });
 });

@@ -17,7 +17,12 @@ const deviceName = /^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i;
  * which may hold anything. At most 204 bytes of UTF-8.
  */
 export function mp3FileName(name: string): string {
-  const printable = name.toWellFormed().normalize("NFC").replace(unprintable, " ").replace(forbidden, "-");
+  // Normalisation takes a time that grows by the square of the combining marks in a row.
+  const beginning = name
+    .slice(0, 8 * maxNameBytes)
+    .toWellFormed()
+    .normalize("NFC");
+  const printable = beginning.replace(unprintable, " ").replace(forbidden, "-");
   const trimmed = printable.replace(/\s+/gu, " ").trim().replace(audioEnding, "");
   const bounded = graphemesWithin(trimmed, maxNameBytes).replace(edges, "");
   return `${deviceName.test(bounded) ? "_" : ""}${bounded === "" ? "recording" : bounded}.mp3`;

@@ -1,3 +1,5 @@
+import { withoutLongMarkRuns } from "../plain-text.ts";
+
 /** What of a record is searched. */
 export interface SearchedTexts {
   readonly title: string;
@@ -47,8 +49,7 @@ export function searchWords(text: string): string[] {
 
 /** Unicode's compatibility decomposition (NFKD) without combining marks, in lower case. */
 function fold(text: string): string {
-  return text
-    .toWellFormed()
+  return withoutLongMarkRuns(text.toWellFormed())
     .normalize("NFKD")
     .replace(/\p{Script=Inherited}/gu, "")
     .toLowerCase()

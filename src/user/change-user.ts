@@ -1,6 +1,6 @@
 import type { Pool } from "pg";
 import { ServiceError } from "../errors.ts";
-import { checkedText } from "../plain-text.ts";
+import { checkedText, composed } from "../plain-text.ts";
 import type { Caller } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 
@@ -29,7 +29,7 @@ export async function deleteUser(
   confirm: string,
   deleteRecords: DeleteRecordsOfUser,
 ): Promise<void> {
-  if (confirm.trim().normalize("NFC") !== name) {
+  if (composed(confirm.trim()) !== name) {
     throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.");
   }
   await deleteRecords(pool, id);
