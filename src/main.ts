@@ -18,7 +18,13 @@ async function main(): Promise<void> {
 
   const config = readConfig(process.env);
   const logger = createLogger(config);
-  await using server = await startServer(config, logger);
+  await using server = await startServer(config, logger).catch((error: unknown) => {
+    // Ctrl-C in a terminal also ends what the start was running, such as initdb: then that is no fault.
+    if (firstAt === undefined) throw error;
+    process.stderr.write("web-user-music was stopped before it had started.\n");
+    return undefined;
+  });
+  if (!server) return;
   if (config.production) logger.info(startMessage(server, config).join("; "));
   else process.stdout.write(`${startMessage(server, config).join("\n")}\n`);
   const reason = await Promise.race([stop.promise, server.failed]);

@@ -155,7 +155,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     database,
     databaseDescription: embedded
       ? `PostgreSQL ${database.version}, embedded, data in ${embedded.dataDir}`
-      : `PostgreSQL ${database.version} at ${new URL(config.databaseUrl!).host}`,
+      : `PostgreSQL ${database.version} at ${database.address}`,
     failed: embedded?.exited ?? new Promise(() => {}),
     [Symbol.asyncDispose]: async () => await open.disposeAsync(),
   };
@@ -180,7 +180,8 @@ async function closeBy(app: FastifyInstance, time: number): Promise<void> {
 
 async function databaseFault(database: Database): Promise<string | undefined> {
   try {
-    return (await database.isMigrated()) ? undefined : "migrations are missing";
+    if (!(await database.isMigrated())) return "migrations are missing";
+    return (await database.isReadOnly()) ? "the database can only be read" : undefined;
   } catch {
     return "the database cannot be reached";
   }

@@ -28,6 +28,27 @@ describe("readConfig", () => {
     );
   });
 
+  it.each([
+    ["postgresql+psycopg2://ann@db/music", "must be a URL that starts with postgres:// or postgresql://"],
+    ["postgresql://ann:pass#word@db/music", "must not contain #: write %23 for a # in the password"],
+    ["postgresql://ann:100%@db/music", "contains a % that escapes nothing: write %25 for a % in the password"],
+    ["postgresql://ann@db1:5432,db2:5432/music", "must name one host: for several servers, name an address"],
+    ["postgresql://ann:pa/ss@db/music", "must have the form postgresql://user:password@host:5432/database"],
+    ["postgresql://ann@db:port/music", "must have the form postgresql://user:password@host:5432/database"],
+  ])("says what is wrong with the DATABASE_URL %s", (given, fault) => {
+    expect(() => readConfig({ DATABASE_URL: given })).toThrow(`DATABASE_URL ${fault}`);
+  });
+
+  it.each([
+    "postgres://ann:p%23w@db/music?sslmode=require",
+    "postgresql://db",
+    "postgresql://ann@/music?host=/var/run/postgresql",
+    "postgresql://ann@%2Fvar%2Frun%2Fpostgresql/music",
+    "postgresql://ann:a,b@[::1]:5433/music",
+  ])("takes the DATABASE_URL %s", (given) => {
+    expect(readConfig({ DATABASE_URL: given }).databaseUrl).toBe(given);
+  });
+
   it("takes no slash at the end of PUBLIC_URL", () => {
     expect(readConfig({ PUBLIC_URL: "https://music.example.com/" }).publicUrl).toBe("https://music.example.com");
   });

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,6 +9,7 @@ import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, it } from "@jest/globals";
 import { ApiClient } from "./support/api-client.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const program = join(import.meta.dirname, "../src/main.js");
@@ -73,6 +75,38 @@ it("stops in order when Ctrl-C reaches it twice, from the terminal and from npm"
   expect(await stop(child, "SIGINT")).toEqual([0, null]);
 });
 
+it("ends in order when Ctrl-C comes while the first database is made, and starts afterwards", async () => {
+  const env = { PATH: process.env.PATH, DATA_DIR: join(folder, "new"), HOST: "127.0.0.1", PORT: "0" };
+  // In a process group of its own, which gets the signal as a whole, as from a terminal.
+  const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  children.push(child);
+  const said = text(child.stderr);
+  await readOutput(child).waitFor((line) => line.includes("Making a new database"));
+  const begun = () => existsSync(join(env.DATA_DIR, `postgres.new-${child.pid}`, "base"));
+  expect(await until(begun, (answer) => answer)).toBe(true);
+  const ended = once(child, "exit");
+  process.kill(-child.pid!, "SIGINT");
+  expect(await ended).toEqual([0, null]);
+  // By then initdb may have finished, or not.
+  expect(["", "web-user-music was stopped before it had started.\n"]).toContain(await said);
+
+  const next = launch({ DATA_DIR: env.DATA_DIR });
+  await readOutput(next).waitFor((line) => line.startsWith("Try: "));
+  expect(await stop(next, "SIGTERM")).toEqual([0, null]);
+});
+
+it("says that it was stopped when Ctrl-C comes while it waits for the database", async () => {
+  await using silent = createServer((socket) => socket.on("error", () => {}).resume()).listen(0, "127.0.0.1");
+  const asked = once(silent, "connection");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo;
+  const child = launch({ DATABASE_URL: `postgresql://ann@127.0.0.1:${port}/music`, DATABASE_TIMEOUT_SECONDS: "1" });
+  const said = text(child.stderr!);
+  await asked;
+  expect(await stop(child, "SIGINT")).toEqual([0, null]);
+  expect(await said).toBe("web-user-music was stopped before it had started.\n");
+});
+
 it("refuses a data folder that another service uses, and a port that another program uses, in one sentence", async () => {
   const { child } = await start();
   expect(await failure({})).toBe(
@@ -97,7 +131,7 @@ it.each([
   ],
   [
     { DATABASE_URL: "postgresql://nobody@localhost:1/nothing" },
-    /^PostgreSQL at localhost:1 cannot be used: connect ECONNREFUSED .+$/,
+    /^PostgreSQL at localhost:1 cannot be used: connect ECONNREFUSED .+ Is it running, and is the address right\?$/,
   ],
 ])("ends with exit code 1 and one sentence for %j", async (settings, sentence) => {
   const [beginning, ...rest] = (await failure(settings)).split(/(?<=cannot start: )/);

@@ -1,5 +1,5 @@
-/** SQLSTATE classes and codes of a server that is away, stopping, starting or full: a later try may work. */
-const unavailableStates = /^(08|57P0|53|25006)/;
+/** SQLSTATE classes and codes of a server that is away, stopping, starting, full or too slow: a later try may work. */
+const unavailableStates = /^(08|57P0|57014|53|25006)/;
 const unavailableErrors = new Set([
   "ECONNREFUSED",
   "ECONNRESET",

@@ -4,6 +4,7 @@ import type { Logger } from "../logger.ts";
 import { migrations } from "./migrations/index.ts";
 import { PostgresSocket } from "./postgres-socket.ts";
 import { driverOptions, ormOptions } from "./orm-options.ts";
+import { address, UnusableDatabaseError, unusableDatabase } from "./start-failures.ts";
 
 /** The open database. */
 export interface Database extends AsyncDisposable {
@@ -13,8 +14,12 @@ export interface Database extends AsyncDisposable {
   readonly pool: Pool;
   /** The server's version, such as `17.2`. */
   readonly version: string;
+  /** Where it is: `host:port`, or the folder of its Unix socket. */
+  readonly address: string;
   /** Whether every migration that this build knows has been applied. */
   isMigrated(): Promise<boolean>;
+  /** Whether nothing can be written now, as after a failover to a standby. */
+  isReadOnly(): Promise<boolean>;
 }
 
 /** How {@link openDatabase} uses the server. */
@@ -28,22 +33,40 @@ export interface DatabaseOptions {
 const migrationLock = 7_263_501;
 
 /**
+ * What the service relies on, whatever the server, the database or the role say otherwise: how dates and numbers are
+ * written, and that a statement which nobody waits for any more also ends in the server.
+ */
+function sessionSettings(timeoutMs: number): string {
+  return [
+    "set datestyle = 'ISO, MDY'",
+    "set intervalstyle = 'postgres'",
+    "set timezone = 'UTC'",
+    "set extra_float_digits = 1",
+    "set standard_conforming_strings = on",
+    `set statement_timeout = ${timeoutMs}`,
+    // The server's default is made for spinning disks: with it the planner reads whole tables where an index will do.
+    "set random_page_cost = 1.1",
+  ].join("; ");
+}
+
+/**
  * Connects, and applies the migrations that are missing; replicas that start together do this one after another.
- * @throws {Error} when the server cannot be reached, is older than PostgreSQL 14, or a migration fails
+ * @throws {UnusableDatabaseError} when the server cannot be reached, is older than PostgreSQL 14, cannot be written to
+ *   or has another encoding than UTF-8, or a migration fails
  */
 export async function openDatabase(url: string, options: DatabaseOptions, logger: Logger): Promise<Database> {
   const timeoutMs = options.timeoutSeconds * 1000;
-  const version = await migrate(url, timeoutMs, logger);
+  const found = await migrate(url, timeoutMs, logger);
   const orm = await MikroORM.init({
     ...ormOptions(url, options.poolSize),
     driverOptions: {
       ...driverOptions(url),
       connectionTimeoutMillis: timeoutMs,
-      query_timeout: timeoutMs,
+      // The client's clock is for a server that answers nothing; one that works ends the statement itself, sooner.
+      query_timeout: timeoutMs + 500,
       keepAlive: true,
       stream: () => new PostgresSocket(),
-      // The server's default is made for spinning disks: with it the planner reads whole tables where an index will do.
-      onConnect: async (client: PoolClient) => await client.query("set random_page_cost = 1.1"),
+      onConnect: async (client: PoolClient) => await client.query(sessionSettings(timeoutMs)),
     },
     logger: (message) => logger.warn(message),
     debug: false,
@@ -52,45 +75,75 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
   return {
     em: orm.em,
     pool,
-    version,
+    ...found,
     isMigrated: async () => {
       const { rows } = await pool.query<{ name: string }>("select name from schema_migration");
       const applied = new Set(rows.map(({ name }) => name));
       return migrations.every(({ name }) => applied.has(name));
     },
+    isReadOnly: async () => {
+      const { rows } = await pool.query<{ transaction_read_only: string }>("show transaction_read_only");
+      return rows[0]?.transaction_read_only === "on";
+    },
     [Symbol.asyncDispose]: async () => await orm.close(true),
   };
 }
 
-/** Applies what is missing under an advisory lock, and returns the server's version. */
-async function migrate(url: string, timeoutMs: number, logger: Logger): Promise<string> {
-  const lock = new Client({ connectionString: url, connectionTimeoutMillis: timeoutMs });
+/** Applies what is missing under an advisory lock, and returns what server it found. */
+async function migrate(url: string, timeoutMs: number, logger: Logger): Promise<Pick<Database, "version" | "address">> {
+  const lock = new Client({ ...driverOptions(url), connectionTimeoutMillis: timeoutMs });
   lock.on("error", (error) => logger.warn({ err: error }, "lost the connection that holds the migration lock"));
   await lock.connect().catch((cause: unknown) => {
-    throw new Error(`PostgreSQL at ${new URL(url).host} cannot be used: ${reasonOf(cause)}`, { cause });
+    throw unusableDatabase(lock, cause);
   });
   try {
-    const { rows } = await lock.query<{ server_version: string }>("show server_version");
-    const version = rows[0]?.server_version.split(" ", 1)[0] ?? "unknown";
-    if (Number.parseInt(version, 10) < 14) throw new Error(`PostgreSQL 14 or newer is needed; this one is ${version}`);
+    const { version, schema } = await requireUsableServer(lock);
     // Released with the transaction, so that it also works through a transaction-pooling proxy.
     await lock.query("begin");
     await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]);
-    const orm = await MikroORM.init(ormOptions(url, 2));
+    const { migrations: options = {}, ...others } = ormOptions(url, 2);
+    // MikroORM 7.2 looks for its table in `public`, and makes it where the search path says.
+    const tableName = `${schema}.${options.tableName}`;
+    // Migrations are made from the snapshot by a developer; applying them changes no file.
+    const orm = await MikroORM.init({ ...others, migrations: { ...options, tableName, snapshot: false } });
     try {
       for (const { name } of await orm.migrator.up()) logger.info({ migration: name }, "applied a migration");
     } finally {
       await orm.close(true);
     }
     await lock.query("commit");
-    return version;
+    return { version, address: address(lock) };
+  } catch (cause) {
+    throw unusableDatabase(lock, cause);
   } finally {
     await lock.end();
   }
 }
 
-/** A host with several addresses fails with one error for each, and no message of its own. */
-function reasonOf(error: unknown): string {
-  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  return first instanceof Error ? first.message : String(first);
+/** Returns the server's version, and the schema in which tables are made. */
+async function requireUsableServer(client: Client): Promise<{ version: string; schema: string }> {
+  const { rows } = await client.query<{
+    version: string;
+    encoding: string;
+    schema: string | null;
+    isReadOnly: boolean;
+  }>(
+    `select current_setting('server_version') as version, current_setting('server_encoding') as encoding,
+            current_schema() as schema,
+            current_setting('transaction_read_only')::boolean as "isReadOnly"`,
+  );
+  const { version = "unknown", encoding, schema = null, isReadOnly } = rows[0] ?? {};
+  const number = version.split(" ", 1)[0]!;
+  if (Number.parseInt(number, 10) < 14) {
+    throw new UnusableDatabaseError(`PostgreSQL 14 or newer is needed; the one at ${address(client)} is ${number}.`);
+  }
+  if (encoding !== "UTF8") {
+    throw new UnusableDatabaseError(
+      `The database ${client.database} keeps texts as ${encoding}, which has no room for most of the world's letters. ` +
+        `Make one with: create database "${client.database}" encoding 'UTF8' template template0;`,
+    );
+  }
+  if (isReadOnly) throw Object.assign(new Error("nothing can be written"), { code: "25006" });
+  if (schema === null) throw Object.assign(new Error("its search path names no schema"), { code: "3F000" });
+  return { version: number, schema };
 }

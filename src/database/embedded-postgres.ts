@@ -60,6 +60,8 @@ const serverSettings = {
   max_wal_size: "1GB",
   checkpoint_warning: "0",
   io_method: "sync",
+  // A statement whose client is gone ends soon.
+  client_connection_check_interval: "5s",
   jit: "off",
   max_parallel_workers_per_gather: "0",
   max_logical_replication_workers: "0",

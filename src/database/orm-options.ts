@@ -1,12 +1,13 @@
 import { Migrator } from "@mikro-orm/migrations";
 import { defineConfig } from "@mikro-orm/postgresql";
+import { Client } from "pg";
 import { RateLimit } from "../limits/rate-limit.entity.ts";
 import { AudioRecord, Mp3Chunk } from "../record/record.entity.ts";
 import { ShareLink } from "../record/share-link.entity.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
 
-/** MikroORM 7.2 takes no more from the URL than where the server is: `sslmode` and the like reach node-postgres here. */
+/** The URL as node-postgres reads it. MikroORM 7.2 reads less: no `sslmode`, and no `host` behind the `?`. */
 export function driverOptions(databaseUrl: string) {
   return { connectionString: databaseUrl };
 }
@@ -14,7 +15,7 @@ export function driverOptions(databaseUrl: string) {
 /** MikroORM's options, the same for the service and for the ORM's command line. */
 export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
-    clientUrl: databaseUrl,
+    dbName: new Client(driverOptions(databaseUrl)).database ?? "",
     driverOptions: driverOptions(databaseUrl),
     entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit],
     extensions: [Migrator],

@@ -1,0 +1,57 @@
+import type { Client } from "pg";
+
+/** A fault of the database that the operator can mend; the message says how. */
+export class UnusableDatabaseError extends Error {
+  override readonly name = "UnusableDatabaseError";
+}
+
+/** By SQLSTATE, or by the code of Node or OpenSSL; `error` is what the driver said. */
+const advice: readonly (readonly [pattern: RegExp, say: (client: Client, error: string) => string])[] = [
+  [/^(ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOST|ENET|ENOENT|EACCES)/, () => "Is it running, and is the address right?"],
+  [/^28/, ({ user }) => `It refuses the user ${user}: check user and password in DATABASE_URL.`],
+  [/^3D000$/, ({ database }) => `Make the database: create database "${database}" encoding 'UTF8' template template0;`],
+  [
+    /^(42501|3F000)$/,
+    ({ user, database }) =>
+      `The user ${user} may not make tables there. As the owner of the database ${database}: ` +
+      `grant create on schema public to "${user}"; or let an owner start the service once.`,
+  ],
+  [
+    /^25006$/,
+    () => "It can only be read: it is a standby, or set to be read-only. Name an address that leads to the primary.",
+  ],
+  [/^53300$/, () => "All its connections are taken: lower DATABASE_POOL_SIZE, or raise max_connections there."],
+  [/^57P0/, () => "It is starting or stopping: try again in a moment."],
+  [
+    /CERT|^ERR_TLS/,
+    () => "Its certificate is not trusted: name the authority's file with sslrootcert in DATABASE_URL.",
+  ],
+];
+
+/** What a connection or a migration failed at, as a sentence for the operator that says what to do. */
+export function unusableDatabase(client: Client, cause: unknown): UnusableDatabaseError {
+  if (cause instanceof UnusableDatabaseError) return cause;
+  // A host with several addresses fails with one error for each, and no message of its own.
+  const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
+  const said = first instanceof Error ? first.message : String(first);
+  const code = first instanceof Error && "code" in first ? String(first.code) : "";
+  const what = advice.find(([pattern]) => pattern.test(code))?.[1](client, said) ?? adviceByText(said);
+  return new UnusableDatabaseError(
+    [`PostgreSQL at ${address(client)} cannot be used: ${said.replace(/\.$/, "")}.`, what].join(" ").trim(),
+    { cause },
+  );
+}
+
+/** The driver has failures of its own that bear no code. */
+function adviceByText(said: string): string {
+  if (/password must be a (non-empty )?string/.test(said)) return "It asks for a password: put one into DATABASE_URL.";
+  if (/does not support SSL/.test(said))
+    return "It speaks no TLS: take sslmode out of DATABASE_URL, or switch it on there.";
+  if (/timeout|Connection terminated/.test(said)) return "Is it PostgreSQL, is it running, and is the address right?";
+  return "";
+}
+
+/** Host and port, or the folder of a Unix socket. */
+export function address({ host, port }: Client): string {
+  return host.startsWith("/") ? host : `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
