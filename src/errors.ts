@@ -47,10 +47,10 @@ export const errorCodes = {
   CLIENT_CLOSED_REQUEST: [499, "The client went away.", "Nothing: nobody reads this answer."],
   INTERNAL_SERVER_ERROR: [
     500,
-    "A fault of the service, logged under `requestId`.",
-    "Retry later; report the requestId.",
+    "A fault of the service; its log has more under the error's `requestId`.",
+    "Retry later; report the `requestId`.",
   ],
-  CONVERSION_FAILED: [500, "The encoder failed, logged under `requestId`.", "Retry; report the requestId."],
+  CONVERSION_FAILED: [500, "The encoder failed; the service's log has more.", "Retry; report the `requestId`."],
   BUSY: [503, "The service has too much to do (`retryAfterSeconds`).", "Wait, then retry."],
   CONVERSION_TIMEOUT: [
     503,

@@ -52,7 +52,8 @@ describe("the link", () => {
         },
       ),
     );
-    const absent = { status: 404, body: { error: { code: "NOT_FOUND", message: "There is no such recording." } } };
+    const error = { code: "NOT_FOUND", message: "There is no such recording.", requestId: expect.any(String) };
+    const absent = { status: 404, body: { error } };
     expect(answers).toEqual([absent, absent, absent]);
   });
 
@@ -179,7 +180,11 @@ describe("the link", () => {
     const response = await get("/nothing/here");
     expect(response.status).toBe(404);
     expect(await response.json()).toEqual({
-      error: { code: "NOT_FOUND", message: "There is nothing at this address." },
+      error: {
+        code: "NOT_FOUND",
+        message: "There is nothing at this address.",
+        requestId: response.headers.get("x-request-id"),
+      },
     });
   });
 });

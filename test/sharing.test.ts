@@ -72,7 +72,9 @@ describe("sharing", () => {
         }
       }
       const absent = await get(record.url.replace(record.id, uuidv4()));
-      expect((await get(record.url, bearer(bob))).body.toString()).toBe(absent.body.toString());
+      const closed = await get(record.url, bearer(bob));
+      const messageOf = ({ body }: { body: Buffer }) => JSON.parse(body.toString()).error.message;
+      expect(messageOf(closed)).toBe(messageOf(absent));
     });
 
     it("does not open through its owner's other addresses or another's number", async () => {
@@ -234,7 +236,7 @@ describe("sharing", () => {
       );
       await linkTo(other.id);
       const { errors } = await client.run(createLink, { recordId: other.id }, ann);
-      expect(errors![0]!.extensions).toEqual({ code: "BAD_USER_INPUT", maxLinks: 100 });
+      expect(errors![0]!.extensions).toMatchObject({ code: "BAD_USER_INPUT", maxLinks: 100 });
       expect(await linksOf(other.id)).toHaveLength(100);
     });
   });

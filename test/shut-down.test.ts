@@ -61,7 +61,7 @@ describe("stopping", () => {
     const create = await post(service.url, agent, 'mutation { createUser(name: "Bob") { token } }', ann);
     expect(create.status).toBe(503);
     expect(create.headers["retry-after"]).toBe("5");
-    expect(JSON.parse(create.body).errors[0].extensions).toEqual({ code: "SHUTTING_DOWN", retryAfterSeconds: 5 });
+    expect(JSON.parse(create.body).errors[0].extensions).toMatchObject({ code: "SHUTTING_DOWN", retryAfterSeconds: 5 });
     const second = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }));
     expect(second.status).toBe(503);
     expect(second.errors![0]!.extensions.code).toBe("SHUTTING_DOWN");

@@ -14,6 +14,9 @@ like \`this\`. In GraphQL they stand in \`errors[0].extensions\` (\`code\` and t
 for instance under a recording's link, in the JSON body \`{ "error": { "code", "message", ... } }\`. The schema has the
 codes as the enum \`ErrorCode\`.
 
+Every error also has a \`requestId\`. The header \`X-Request-Id\` and the service's log have the same one: name it when you
+report a fault.
+
 The HTTP status goes with the code where the answer has no data, as with every refused mutation. A query that failed in
 part answers 200 with both \`data\` and \`errors\`. Where waiting helps, \`retryAfterSeconds\` is also in the header
 \`Retry-After\`. New codes may come: treat one that is unknown by its status.

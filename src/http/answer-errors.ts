@@ -1,19 +1,33 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { graphqlAnswerType } from "../accept-header.ts";
 import { headersOf, ServiceError } from "../errors.ts";
 import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
 
 /**
- * Answers whatever a route throws in JSON: `{ "errors": [...] }` on the GraphQL route, as its clients expect, and
- * `{ "error": { "code", "message", ... } }` elsewhere.
+ * Answers whatever a route throws in JSON: `{ "errors": [...] }` on the GraphQL route, in the form that the client
+ * asked for, and `{ "error": { "code", "message", ... } }` elsewhere.
  */
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
-    const failure = fromFastify(error, app.initialConfig.bodyLimit!) ?? toServiceError(error, request.id);
+    const failure = fromFastify(error, app.initialConfig.bodyLimit!) ?? toServiceError(error);
     logFailure(request.log, failure);
     return await answerError(request, reply, failure);
   });
+  const methodsOf = new Map<string, string[]>();
+  app.addHook("onRoute", ({ url, method }) => {
+    methodsOf.set(url, [...new Set([...(methodsOf.get(url) ?? []), method].flat())]);
+  });
   app.setNotFoundHandler(async (request, reply) => {
-    return await answerError(request, reply, new ServiceError("NOT_FOUND", "There is nothing at this address."));
+    const methods = methodsOf.get(pathOf(request));
+    if (!methods) {
+      return await answerError(request, reply, new ServiceError("NOT_FOUND", "There is nothing at this address."));
+    }
+    const sentence = `This address does not know the method ${request.method}; it knows ${methods.join(", ")}.`;
+    return await answerError(
+      request,
+      reply.header("allow", methods.join(", ")),
+      new ServiceError("METHOD_NOT_ALLOWED", sentence),
+    );
   });
 }
 
@@ -23,13 +37,18 @@ export async function answerError(
   reply: FastifyReply,
   failure: ServiceError,
 ): Promise<FastifyReply> {
-  void reply.headers(headersOf(failure));
-  const formatted = toFormattedError(failure);
-  const body =
-    request.routeOptions.url === "/graphql"
-      ? { errors: [formatted] }
-      : { error: { ...formatted.extensions, message: formatted.message } };
-  return await reply.code(failure.status).header("cache-control", "no-store").send(body);
+  void reply.code(failure.status).headers(headersOf(failure)).header("cache-control", "no-store");
+  const formatted = toFormattedError(failure, request.id);
+  if (pathOf(request) !== "/graphql") {
+    return await reply.send({ error: { ...formatted.extensions, message: formatted.message } });
+  }
+  const contentType = graphqlAnswerType(request.headers.accept);
+  if (contentType !== undefined) void reply.type(contentType);
+  return await reply.send({ errors: [formatted] });
+}
+
+function pathOf({ url }: FastifyRequest): string {
+  return url.split("?", 1)[0]!;
 }
 
 /** What Fastify itself refuses: bodies too large, not JSON, of another type, and addresses that cannot be decoded. */

@@ -60,9 +60,9 @@ export async function createApp(
     return503OnClosing: false,
     // The name in a link is decoration and may be as long as the longest that downloads get, escaped.
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false, maxParamLength: 1000 },
-    clientErrorHandler: answerUnreadable,
+    clientErrorHandler: (error, socket) => answerUnreadable(error, socket, logger),
     frameworkErrors: (_error, request, reply) => {
-      void reply.headers(bareHeaders);
+      void reply.headers({ ...bareHeaders, "x-request-id": request.id });
       void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not a valid one."));
     },
   });
@@ -98,15 +98,17 @@ const unreadable: Readonly<Record<string, ErrorCode | undefined>> = {
 };
 
 /** Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. */
-function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
+function answerUnreadable(error: Error & { code?: string }, socket: Socket, logger: FastifyBaseLogger): void {
   if (socket.writable && error.code !== "ECONNRESET") {
+    const requestId = uuidv4();
     const code = unreadable[error.code ?? ""] ?? "BAD_REQUEST";
     const [status, message] = errorCodes[code];
-    const body = JSON.stringify({ error: { code, message } });
+    logger.info({ reqId: requestId, code }, "request refused");
+    const body = JSON.stringify({ error: { code, requestId, message } });
     const headers = [
       "Content-Type: application/json; charset=utf-8",
       `Content-Length: ${body.length}`,
-      ...Object.entries(bareHeaders).map(([name, value]) => `${name}: ${value}`),
+      ...Object.entries({ ...bareHeaders, "X-Request-Id": requestId }).map(([name, value]) => `${name}: ${value}`),
       "Connection: close",
     ];
     socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
