@@ -1,5 +1,7 @@
+import { BlockList, isIP, isIPv6 } from "node:net";
 import { availableParallelism } from "node:os";
 import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
+import { parseAllowedHost } from "./allowed-hosts.ts";
 import type { Quota } from "./record/quota.ts";
 import { visibilities, type Visibility } from "./record/visibility.ts";
 
@@ -10,8 +12,10 @@ export interface Config {
   readonly port: number;
   /** Origin in the links, without a slash at the end; undefined: taken from each request. */
   readonly publicUrl: string | undefined;
-  /** Fastify's `trustProxy`: whose `X-Forwarded-*` headers are believed. */
-  readonly trustProxy: boolean | number | string;
+  /** Names that requests may be addressed to, as in {@link isAllowedHost}; undefined: any. */
+  readonly allowedHosts: readonly string[] | undefined;
+  /** Proxies whose `X-Forwarded-*` headers are believed; undefined: nobody's. */
+  readonly trustedProxies: BlockList | undefined;
   /** Origins that browsers may call the API from, besides the service's own. */
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
@@ -123,7 +127,8 @@ export function readConfig(env: Env): Config {
     host: text("HOST") ?? "0.0.0.0",
     port: integer("PORT", 8000, 0, 65_535),
     publicUrl: publicUrl?.href.replace(/\/+$/, ""),
-    trustProxy: readTrustProxy(text("TRUST_PROXY"), faults),
+    allowedHosts: readAllowedHosts(text("ALLOWED_HOSTS"), publicUrl, faults),
+    trustedProxies: readTrustProxy(text("TRUST_PROXY"), faults),
     corsOrigins: (text("CORS_ORIGINS")?.split(",") ?? []).map((given) => origin("CORS_ORIGINS", given.trim())),
     logLevel: oneOf("LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
     introspection: flag("INTROSPECTION", !production),
@@ -181,12 +186,42 @@ function readDatabaseUrl(given: string | undefined, faults: string[]): string | 
   return given;
 }
 
-/** `false`, `true`, the number of proxies in front, or their addresses (as Fastify's `trustProxy`). */
-function readTrustProxy(given: string | undefined, faults: string[]): boolean | number | string {
-  if (given === undefined || given === "false") return false;
-  if (given === "true") return true;
-  if (/^\d+$/.test(given)) return Number(given);
-  if (/^[\da-fA-F.:/, a-z]+$/.test(given)) return given;
-  faults.push("TRUST_PROXY must be true, false, a number of proxies, or a list of addresses");
-  return false;
+/** The names of PUBLIC_URL and of the machine itself are always among them. */
+function readAllowedHosts(given: string | undefined, publicUrl: URL | undefined, faults: string[]) {
+  if (given === undefined) return undefined;
+  const hosts = given.split(",").map((entry) => parseAllowedHost(entry.trim()));
+  if (hosts.includes(undefined)) {
+    faults.push("ALLOWED_HOSTS must list names such as music.example.com or *.example.com, separated by commas");
+  }
+  return [...hosts, publicUrl?.host, "localhost", "127.0.0.1", "[::1]"].filter((host) => host !== undefined);
+}
+
+/** The private networks by the names that Fastify and Express give them. */
+const networks: Readonly<Record<string, readonly string[]>> = {
+  loopback: ["127.0.0.0/8", "::1/128"],
+  linklocal: ["169.254.0.0/16", "fe80::/10"],
+  uniquelocal: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+};
+
+/**
+ * Proxies are named by address only: a number of hops cannot tell a proxy from a client that comes past it, and whoever
+ * is believed may claim any address and host (GHSA-3m5p-2c4r-xxw2).
+ */
+function readTrustProxy(given: string | undefined, faults: string[]): BlockList | undefined {
+  if (given === undefined || given === "false") return undefined;
+  const proxies = new BlockList();
+  for (const entry of given.split(",").flatMap((name) => networks[name.trim()] ?? name.trim())) {
+    const [address = "", bits] = entry.split("/", 2);
+    const family = isIPv6(address) ? "ipv6" : "ipv4";
+    const most = family === "ipv6" ? 128 : 32;
+    const length = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : NaN;
+    if (isIP(address) && length <= most) proxies.addSubnet(address, length, family);
+    else {
+      faults.push(
+        "TRUST_PROXY must be false, or the addresses of the proxies: loopback, linklocal, uniquelocal, " +
+          `192.0.2.1, 192.0.2.0/24, separated by commas; ${/^(true|\d+)$/.test(entry) ? `${entry} would believe anybody` : `${entry} is none of these`}`,
+      );
+    }
+  }
+  return proxies;
 }

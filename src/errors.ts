@@ -36,6 +36,11 @@ export const errorCodes = {
     "Send a WAV file, or JSON.",
   ],
   RANGE_NOT_SATISFIABLE: [416, "The range lies outside the file.", "Ask for a range inside the file."],
+  WRONG_HOST: [
+    421,
+    "The request names a host that the service does not answer under (ALLOWED_HOSTS).",
+    "Use the service's public address.",
+  ],
   UPLOAD_INCOMPLETE: [422, "The file did not arrive whole, or holds no sound.", "Send the whole file."],
   RATE_LIMITED: [429, "Too many requests (`retryAfterSeconds`).", "Wait, then retry."],
   QUOTA_EXCEEDED: [

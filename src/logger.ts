@@ -1,4 +1,6 @@
 import { pino, type Logger } from "pino";
+import type { Socket } from "node:net";
+import { clientAddress } from "./client-address.ts";
 import type { Config } from "./config.ts";
 
 export type { Logger };
@@ -14,10 +16,10 @@ export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: ["req.headers", "headers", "token", "*.token"],
     serializers: {
-      req: (request: { method: string; url: string; ip?: string }) => ({
+      req: (request: { method: string; url: string; ip: string; socket: Socket }) => ({
         method: request.method,
         path: request.url.split("?", 1)[0]!.replace(/\/[\w-]{32}(?=\/|$)/, "/[secret]"),
-        client: request.ip,
+        client: clientAddress(request),
       }),
       res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),
     },

@@ -12,7 +12,7 @@ describe("the link", () => {
   let id: string;
 
   beforeAll(async () => {
-    service = await startService({ TRUST_PROXY: "1" });
+    service = await startService({ TRUST_PROXY: "loopback" });
     client = new ApiClient(service.url);
     ann = await client.createUser("Ann");
     const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.5 }), { fileName: "Ärger “1”.wav" });

@@ -12,6 +12,7 @@ import type { RecordUploader } from "../record/upload-record.ts";
 import type { RequestContext } from "../request-context.ts";
 import { authenticateUser, bearerToken, requireScope, type Caller } from "../user/authenticate-user.ts";
 import type { TokenScope } from "../user/user.entity.ts";
+import { clientAddress } from "../client-address.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
@@ -128,7 +129,7 @@ function createContext(
     origin: config.publicUrl ?? requestOrigin(request),
     requestBytes:
       request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
-    clientAddress: request.ip,
+    clientAddress: clientAddress(request),
     readOnly: () => void (scope = "READ"),
     caller: findCaller,
     callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
@@ -139,7 +140,8 @@ function createContext(
         logWithUser(request, user);
         return user;
       }),
-    admitUpload: async (owner) => await once(admissions, owner.id, async () => await uploader.admit(owner, request.ip)),
+    admitUpload: async (owner) =>
+      await once(admissions, owner.id, async () => await uploader.admit(owner, clientAddress(request))),
   };
 }
 

@@ -11,6 +11,9 @@ import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { v4 as uuidv4 } from "uuid";
 import type { Config } from "../config.ts";
+import { isAllowedHost } from "../allowed-hosts.ts";
+import { isTrustedProxy } from "../client-address.ts";
+import { isProbe } from "./health.route.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
 import { closeAfterEarlyAnswer } from "./early-answer.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
@@ -43,11 +46,11 @@ export async function createApp(
   logger: FastifyBaseLogger,
   stopping: AbortSignal,
 ): Promise<FastifyInstance> {
-  const proxies = config.trustProxy;
+  const { trustedProxies, allowedHosts } = config;
   const patienceMs = config.stallTimeoutSeconds * 1000;
   const app: FastifyInstance = fastify({
     loggerInstance: logger,
-    trustProxy: typeof proxies === "number" ? (_address, hop) => hop < proxies : proxies,
+    trustProxy: trustedProxies ? (hop) => isTrustedProxy(trustedProxies, hop) : false,
     bodyLimit: maxBodyBytes,
     genReqId: () => uuidv4(),
     logController: new OneLineForEachRequest(),
@@ -70,6 +73,10 @@ export async function createApp(
     void reply.header("x-request-id", request.id);
     closeAfterEarlyAnswer(request.raw, reply.raw);
     if (stopping.aborted) void reply.header("connection", "close");
+    // A probe names the machine, not the service.
+    if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
+      throw new ServiceError("WRONG_HOST", "The service does not answer under this name. Is it in ALLOWED_HOSTS?");
+    }
   });
   app.addHook("preParsing", async (request, reply) => {
     const { raw, headers } = request;

@@ -1,10 +1,15 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 
 /** What must be true for the service to take requests: the reason why not, or undefined if it is. */
 export interface ReadinessCheck {
   readonly check: () => Promise<string | undefined>;
   /** Seconds that an outcome is good for: probes, whoever sends them, cost no more than one check in that time. */
   readonly validSeconds: number;
+}
+
+/** Whether a request asks for the service's health, whatever name it uses for the machine. */
+export function isProbe({ routeOptions }: Pick<FastifyRequest, "routeOptions">): boolean {
+  return routeOptions.url === "/healthz" || routeOptions.url === "/readyz";
 }
 
 /** How long a check may take; a silent database is no good one. */

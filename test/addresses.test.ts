@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { request as httpRequest } from "node:http";
+import { text } from "node:stream/consumers";
+import { isAllowedHost } from "../src/allowed-hosts.ts";
+import { readConfig } from "../src/config.ts";
+import { startService, type TestService } from "./support/service.ts";
+
+interface Answer {
+  readonly status: number;
+  readonly body: any;
+}
+
+/** `createUser` with headers that fetch would not let through, such as Host. */
+async function createUser(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  query = "user { id }",
+): Promise<Answer> {
+  const request = httpRequest(`${url}/graphql`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+  });
+  request.end(JSON.stringify({ query: `mutation { createUser(name: "Ann") { ${query} } }` }));
+  return await new Promise((resolve, reject) => {
+    request.once("error", reject);
+    request.once("response", (response) => {
+      text(response).then((body) => resolve({ status: response.statusCode!, body: JSON.parse(body) }), reject);
+    });
+  });
+}
+
+const statuses = async (url: string, addresses: readonly string[]): Promise<number[]> => {
+  const found: number[] = [];
+  for (const address of addresses) found.push((await createUser(url, { "x-forwarded-for": address })).status);
+  return found;
+};
+
+describe("behind a trusted proxy", () => {
+  let service: TestService;
+
+  beforeAll(async () => {
+    service = await startService({ TRUST_PROXY: "loopback, 192.0.2.0/24", MAX_NEW_USERS_PER_HOUR: "2" });
+  });
+
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+  });
+
+  it.each([
+    ["a client whose port the gateway adds", ["203.0.113.7:1", "203.0.113.7:2", "203.0.113.7:3", "203.0.113.7"]],
+    ["one with IPv6 and a port", ["[2001:db8:1::7]:1", "[2001:db8:1::7]:2", "2001:db8:1::8", "2001:DB8:1:0::9"]],
+    [
+      "one that puts addresses of its own in front",
+      ["1.1.1.1, 203.0.113.8", "2.2.2.2, 203.0.113.8", "3.3.3.3, 203.0.113.8", "203.0.113.8"],
+    ],
+    [
+      "one behind a second proxy, whose port stands there too",
+      ["203.0.113.9, 192.0.2.1:80", "203.0.113.9, 192.0.2.2:81", "203.0.113.9, 192.0.2.3", "203.0.113.9"],
+    ],
+    ["what is no address: the proxy itself is counted", ["unknown", "a".repeat(1000), "_hidden", "300.1.1.1"]],
+  ])("counts %s as one address", async (_what, addresses) => {
+    expect(await statuses(service.url, addresses)).toEqual([200, 200, 429, 429]);
+  });
+});
+
+it("believes nobody's X-Forwarded-* headers when no proxy is named, also from the same machine", async () => {
+  await using service = await startService({ MAX_NEW_USERS_PER_HOUR: "2" });
+  expect(await statuses(service.url, ["203.0.113.1", "203.0.113.2", "203.0.113.3"])).toEqual([200, 200, 429]);
+});
+
+it.each([
+  ["1", "1 would believe anybody"],
+  ["true", "true would believe anybody"],
+  ["nginx", "nginx is none of these"],
+  ["10.0.0.0/33", "10.0.0.0/33 is none of these"],
+])("refuses TRUST_PROXY=%s and says what to write", (given, why) => {
+  expect(() => readConfig({ TRUST_PROXY: given })).toThrow(
+    "TRUST_PROXY must be false, or the addresses of the proxies: loopback, linklocal, uniquelocal, 192.0.2.1, " +
+      `192.0.2.0/24, separated by commas; ${why}`,
+  );
+});
+
+describe("ALLOWED_HOSTS", () => {
+  it("lets the service answer under these names only, and to probes under any", async () => {
+    await using service = await startService({ ALLOWED_HOSTS: "music.example.com,*.example.org" });
+    const answers = await Promise.all(
+      [
+        "music.example.com",
+        "MUSIC.example.com:8080",
+        "a.b.example.org",
+        "localhost:1",
+        "evil.example",
+        "example.org",
+      ].map(async (host) => await createUser(service.url, { host })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 421, 421]);
+    expect(answers[4]!.body.errors[0]).toMatchObject({
+      message: "The service does not answer under this name. Is it in ALLOWED_HOSTS?",
+      extensions: { code: "WRONG_HOST" },
+    });
+    const probe = httpRequest(`${service.url}/readyz`, { headers: { host: "10.1.2.3:8000" } }).end();
+    const status = await new Promise((resolve) => {
+      probe.once("response", (response) => resolve(response.resume().statusCode));
+    });
+    expect(status).toBe(200);
+  });
+
+  it("is compared by whole names, with or without a port", () => {
+    const allowed = ["music.example.com", "*.example.org", "[::1]", "other.example:8443"];
+    const answer = (host: string): boolean => isAllowedHost(allowed, host);
+    expect(
+      ["music.example.com.", "music.example.com:1", "x.example.org", "[::1]:8000", "other.example:8443"].map(answer),
+    ).toEqual(Array(5).fill(true));
+    expect(
+      [
+        "",
+        "evilmusic.example.com",
+        "music.example.com.evil",
+        "evilexample.org",
+        "example.org",
+        "other.example",
+        "other.example:1",
+      ].map(answer),
+    ).toEqual(Array(7).fill(false));
+  });
+
+  it("is refused when it lists what is no name", () => {
+    expect(() => readConfig({ ALLOWED_HOSTS: "https://music.example.com" })).toThrow(
+      "ALLOWED_HOSTS must list names such as music.example.com or *.example.com, separated by commas",
+    );
+  });
+});
