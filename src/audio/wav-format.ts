@@ -10,10 +10,12 @@ export interface WavFormat {
   /** The bits that a sample takes in the file; shorter samples stand left-justified in them. */
   readonly containerBits: number;
   readonly sampleRateHz: number;
-  /** From 1 to 8. */
+  /** From 1 to 64. */
   readonly channels: number;
   /** Speaker positions, one bit a channel (`dwChannelMask`); 0 when the file states none. */
   readonly channelMask: number;
+  /** Whether the channels are ambisonic B-format, which the header's GUID tells. */
+  readonly isAmbisonic?: true;
   /** Bytes of one block: one sample of every channel, or one block of ADPCM. */
   readonly blockAlign: number;
   /** Sample frames in a whole block: 1 except in ADPCM. */
@@ -26,7 +28,7 @@ export interface WavFormat {
 
 const minSampleRateHz = 2000;
 const maxSampleRateHz = 384_000;
-const maxChannels = 8;
+const maxChannels = 64;
 
 /** Sample frames in so many bytes of sound, counting a last ADPCM block that is cut short as decoders do. */
 export function framesIn(format: WavFormat, bytes: number): number {
@@ -70,6 +72,7 @@ export function parseFormat(fmt: Buffer, container: WavFormat["container"]): Wav
     sampleRateHz,
     channels,
     channelMask: isExtensible ? uint32(fmt, 20, bigEndian) : 0,
+    ...(isExtensible && fmt.toString("hex", 32, 40) === "8644c8c1ca000000" && { isAmbisonic: true }),
     bigEndian,
     floatFullScale: isCoolEdit ? 32_768 : 1,
     ...blocksOf(codec, channels, {

@@ -1,5 +1,6 @@
 import { decodeImaBlock, decodeMsBlock } from "./adpcm.ts";
 import type { PcmFormat } from "./pcm-format.ts";
+import { stereoMixOf } from "./stereo-mix.ts";
 import type { WavFormat } from "./wav-format.ts";
 
 type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
@@ -26,7 +27,7 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
 
 /**
  * A converter of whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound passes as it
- * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed by speaker position.
+ * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed (`stereo-mix.ts`).
  */
 export function wavToPcm(format: WavFormat): (blocks: Buffer) => Buffer {
   if (format.channels > 2) {
@@ -160,62 +161,3 @@ const mulawSamples = Int16Array.from({ length: 256 }, (_, byte) => {
   const magnitude = ((((code & 15) << 3) | 0x84) << ((code >> 4) & 7)) - 0x84;
   return code & 0x80 ? -magnitude : magnitude;
 });
-
-const half = Math.SQRT1_2;
-/**
- * What each speaker adds to left and right, by its bit in the channel mask (WAVEFORMATEXTENSIBLE): centre and surround
- * 3 dB down (ITU-R BS.775), the low-frequency channel left out.
- */
-const speakers: readonly (readonly [left: number, right: number])[] = [
-  [1, 0], // front left
-  [0, 1], // front right
-  [half, half], // front centre
-  [0, 0], // low frequency
-  [half, 0], // back left
-  [0, half], // back right
-  [1, 0], // front left of centre
-  [0, 1], // front right of centre
-  [0.5, 0.5], // back centre
-  [half, 0], // side left
-  [0, half], // side right
-  [0.5, 0.5], // top centre
-  [half, 0], // top front left
-  [0.5, 0.5], // top front centre
-  [0, half], // top front right
-  [half, 0], // top back left
-  [0.5, 0.5], // top back centre
-  [0, half], // top back right
-];
-
-/** The speakers of files that name none, by number of channels from 3 to 8: 3.0, quad, 5.0, 5.1, 6.1, 7.1. */
-const usualMasks: readonly number[] = [0x07, 0x33, 0x37, 0x3f, 0x70f, 0x63f];
-
-/** A mixer of interleaved channels to stereo, scaled so that full scale on every channel stays full scale. */
-function stereoMixOf({ channels, channelMask }: WavFormat): (samples: Samples) => Float32Array<ArrayBuffer> {
-  const named = speakersOf(channelMask).slice(0, channels);
-  const isUsable = named.length === channels && [0, 1].every((side) => named.some((gains) => gains[side] !== 0));
-  const gains = isUsable ? named : speakersOf(usualMasks[channels - 3]!);
-  const loudest = Math.max(...[0, 1].map((side) => gains.reduce((sum, gain) => sum + gain[side]!, 0)), 1);
-  const left = Float64Array.from(gains, ([gain]) => gain / loudest);
-  const right = Float64Array.from(gains, ([, gain]) => gain / loudest);
-  return (samples) => {
-    const fullScale = samples instanceof Int16Array ? 1 / 32_768 : 1;
-    const stereo = new Float32Array((samples.length / channels) * 2);
-    for (let out = 0, at = 0; out < stereo.length; out += 2) {
-      let l = 0;
-      let r = 0;
-      for (let channel = 0; channel < channels; channel++) {
-        const sample = samples[at++]!;
-        l += sample * left[channel]!;
-        r += sample * right[channel]!;
-      }
-      stereo[out] = l * fullScale;
-      stereo[out + 1] = r * fullScale;
-    }
-    return stereo;
-  };
-}
-
-function speakersOf(mask: number): (readonly [left: number, right: number])[] {
-  return speakers.filter((_, bit) => (mask & (1 << bit)) !== 0);
-}

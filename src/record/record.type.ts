@@ -49,7 +49,10 @@ registerEnumType(RecordWarningEnum, {
     CUT_SHORT: { description: "The WAV ended before its header said; the MP3 holds what arrived." },
     CLIPPED: { description: "Several samples in a row stand at full scale: the recording was probably too loud." },
     SILENT: { description: "There is no sound in it." },
-    MIXED_DOWN: { description: "It had more than two channels, which were mixed to stereo by speaker position." },
+    MIXED_DOWN: {
+      description:
+        "It had more than two channels, which were mixed to stereo by position; what has none stands in the middle.",
+    },
     RESAMPLED: { description: "MP3 does not know its sample rate, so it was converted to one that MP3 knows." },
     TRAILING_JUNK: { description: "Bytes that belong to no WAV chunk followed the sound; they were left out." },
   },

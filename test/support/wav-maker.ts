@@ -15,7 +15,7 @@ export interface FormatOptions {
   blockAlign?: number;
   bytesPerSecond?: number;
   /** Makes the chunk a WAVEFORMATEXTENSIBLE. */
-  extensible?: { validBits?: number; channelMask?: number; cbSize?: number };
+  extensible?: { validBits?: number; channelMask?: number; cbSize?: number; isAmbisonic?: boolean };
   /** What stands behind the first 16 bytes of a plain format chunk. */
   extra?: Buffer;
   bigEndian?: boolean;
@@ -74,7 +74,7 @@ export function formatChunk(options: FormatOptions = {}): Buffer {
     fmt.writeUInt16LE(extensible.validBits ?? bits, 18);
     fmt.writeUInt32LE(extensible.channelMask ?? 0, 20);
     fmt.writeUInt32LE(tag, 24);
-    fmt.write("00001000800000aa00389b71", 28, "hex");
+    fmt.write(extensible.isAmbisonic ? "2107d3118644c8c1ca000000" : "00001000800000aa00389b71", 28, "hex");
   }
   if (options.bigEndian) {
     for (const at of [0, 2, 12, 14, ...(extensible === undefined ? [] : [16, 18])]) fmt.subarray(at, at + 2).swap16();
