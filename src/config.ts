@@ -60,7 +60,7 @@ export interface Config {
   /** What each user's recordings may take up, unless the user's row says otherwise. */
   readonly quota: Quota;
 
-  /** `Cache-Control` of an MP3; by default for ever, as its bytes never change, but not for everybody. */
+  /** `Cache-Control` of an MP3 that plays; by default for ever, as its bytes never change, but not for everybody. */
   readonly recordCacheControl: string;
 }
 

@@ -116,12 +116,12 @@ describe("a browser", () => {
     await page.close();
   });
 
-  it("downloads a clicked link under its right name", async () => {
+  it("downloads a clicked link under its right name, also after a new one was given", async () => {
     const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.5 }), {
       fileName: "Lied für Ann 王.wav",
-      fields: "url sizeBytes",
+      fields: "id url sizeBytes",
     });
-    const { url, sizeBytes } = data.uploadRecord.record;
+    const { id, url, sizeBytes } = data.uploadRecord.record;
     const page = await openPage();
     await page.evaluate((href) => {
       const link = document.createElement("a");
@@ -132,6 +132,12 @@ describe("a browser", () => {
     const [download] = await Promise.all([page.waitForEvent("download"), page.click("text=the recording")]);
     expect(download.suggestedFilename()).toBe("Lied für Ann 王.mp3");
     expect((await readFile(await download.path())).length).toBe(sizeBytes);
+
+    const rename = "mutation ($id: ID!, $title: String) { updateRecord(id: $id, title: $title) { record { id } } }";
+    await client.run(rename, { id, title: "Dr. Who" }, ann);
+    const [again] = await Promise.all([page.waitForEvent("download"), page.click("text=the recording")]);
+    expect(again.suggestedFilename()).toBe("Dr. Who.mp3");
+    expect((await readFile(await again.path())).length).toBe(sizeBytes);
     await page.close();
   });
 

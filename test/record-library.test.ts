@@ -210,10 +210,10 @@ describe("a user's recordings", () => {
   it("cost the same few statements, however many there are and whatever is asked of them", async () => {
     const everything = `query ($first: Int) { me { id records(first: $first, filter: { text: "take" }, orderBy: { field: TITLE, direction: ASC }) {
       totalCount pageInfo { hasNextPage endCursor }
-      edges { cursor node { id url streamUrl waveformUrl title fileName createdAt durationSeconds sizeBytes bitrateKbps
+      edges { cursor node { id url streamUrl mp3Url waveformUrl title fileName createdAt durationSeconds sizeBytes bitrateKbps
         sampleRateHz channels sourceSha256 warnings peaks(count: 64) few: peaks(count: 2) tags { name value }
         loudness { integratedLufs samplePeakDbfs } source { codec sizeBytes } owner { id name createdAt } visibility
-        links { url note } } }
+        links { url mp3Url note } } }
     } } }`;
     const ann = await seeded(101);
     await client.run(everything, { first: 1 }, ann);

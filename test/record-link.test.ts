@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { request as httpRequest } from "node:http";
+import { parse } from "content-disposition";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { connectRaw } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -127,6 +129,106 @@ describe("the link", () => {
     const response = await get(`/record/${id}/${encodeURIComponent("ä".repeat(100))}.mp3?user=${ann.id}`);
     expect(response.status).toBe(200);
     await response.arrayBuffer();
+  });
+
+  it("names the download after its title in every form of the link, also when that changes", async () => {
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }), {
+      fileName: "ZOOM0007.WAV",
+      fields: "id url streamUrl",
+      declarations: ", $title: String",
+      args: ", title: $title",
+      variables: { title: "Final mix" },
+    });
+    const record = data.uploadRecord.record;
+    const createLink = "mutation ($id: ID!) { createLink(recordId: $id) { link { url } } }";
+    const shared = (await client.run(createLink, { id: record.id }, ann)).data.createLink.link.url;
+    const urls = [
+      record.url,
+      record.streamUrl,
+      `${service.url}/record?audio_id=${record.id}&user_id=${ann.id}`,
+      `${service.url}/record/${record.id}/any.mp3?user=${ann.id}`,
+      shared,
+      `${shared}?inline=1`,
+      `${shared}/any.mp3`,
+    ];
+    const namesOf = async (headers: Record<string, string> = {}) => {
+      const names = new Set<string>();
+      for (const url of urls) {
+        for (const method of ["GET", "HEAD"]) {
+          const answer = await fetch(url, { method, headers });
+          await answer.arrayBuffer();
+          names.add(parse(answer.headers.get("content-disposition")!).parameters["filename"]!);
+        }
+      }
+      return [...names];
+    };
+    expect(await namesOf()).toEqual(["Final mix.mp3"]);
+    const etag = (await get(`/record?id=${record.id}&user=${ann.id}`, { method: "HEAD" })).headers.get("etag")!;
+    const rename = "mutation ($id: ID!, $title: String) { updateRecord(id: $id, title: $title) { record { id } } }";
+    await client.run(rename, { id: record.id, title: "Dr. Who – “Łódź”" }, ann);
+    for (const headers of [{}, { range: "bytes=0-1" }, { "if-none-match": etag }]) {
+      expect(await namesOf(headers as Record<string, string>)).toEqual(["Dr. Who – “Łódź”.mp3"]);
+    }
+    await client.run(rename, { id: record.id, title: "???" }, ann);
+    expect(await namesOf()).toEqual(["ZOOM0007.mp3"]);
+  });
+
+  it.each([
+    ["Final mix", "Final%20mix.mp3"],
+    ["AC/DC: live?", "AC-DC-%20live-.mp3"],
+    ["../../etc/passwd", "etc-passwd.mp3"],
+    ["100% #1; a&b+c=d", "100_%20_1_%20a%26b%2Bc%3Dd.mp3"],
+    ["%2e%2e%2f", "_2e_2e_2f.mp3"],
+    ["It's (all) here!*", "It%27s%20%28all%29%20here%21-.mp3"],
+    ["Dr. Who", "Dr.%20Who.mp3"],
+    ["take.wav", "take.mp3"],
+    ["waveform.json", "waveform.json.mp3"],
+    ["Lied für 王 😀", "Lied%20f%C3%BCr%20%E7%8E%8B%20%F0%9F%98%80.mp3"],
+    ["x".repeat(1000), `${"x".repeat(200)}.mp3`],
+    ["王".repeat(1000), `${"%E7%8E%8B".repeat(66)}.mp3`],
+    ["???", "take.mp3"],
+  ])("has a form that ends as a file does for %p", async (title, name) => {
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }), {
+      fields: "id mp3Url",
+      declarations: ", $title: String",
+      args: ", title: $title",
+      variables: { title },
+    });
+    const record = data.uploadRecord.record;
+    const createLink = "mutation ($id: ID!) { createLink(recordId: $id) { link { id url mp3Url } } }";
+    const { link } = (await client.run(createLink, { id: record.id }, ann)).data.createLink;
+    expect(record.mp3Url).toBe(`${new URL(link.url).origin}/record/${record.id}/${name}?user=${ann.id}`);
+    expect(link.mp3Url).toBe(`${link.url}/${name}`);
+    const linksOf = "query ($id: ID!) { record(id: $id) { links { id url mp3Url } } }";
+    expect((await client.run(linksOf, { id: record.id }, ann)).data.record.links).toEqual([link]);
+
+    for (const url of [record.mp3Url, link.mp3Url]) {
+      const answer = await fetch(url);
+      expect([answer.status, answer.headers.get("content-type")]).toEqual([200, "audio/mpeg"]);
+      expect(parse(answer.headers.get("content-disposition")!).type).toBe("attachment");
+      await answer.arrayBuffer();
+      // As proxies send it on that decode it and escape it again, once more than was right, or only where they must.
+      const { pathname, search, port } = new URL(url);
+      const decoded = decodeURIComponent(pathname);
+      for (const path of [encodeURI(decoded), encodeURI(pathname), decoded.replace(/[^!-~]+/g, encodeURI)]) {
+        using connection = await connectRaw(Number(port));
+        void connection.send(`GET ${path}${search} HTTP/1.1\r\nHost: a\r\nRange: bytes=0-0\r\n\r\n`);
+        expect([path, (await connection.answer())?.status]).toEqual([path, 206]);
+      }
+    }
+  });
+
+  it("may be kept for ever to play, and is asked for again to download", async () => {
+    const path = `/record?id=${id}&user=${ann.id}`;
+    const cacheControl = async (path: string) => (await get(path, { method: "HEAD" })).headers.get("cache-control");
+    expect(await cacheControl(`${path}&inline=1`)).toBe("private, max-age=31536000, immutable");
+    expect(await cacheControl(path)).toBe("private, no-cache");
+    await using behindCdn = await startService({
+      DATABASE_URL: service.databaseUrl,
+      RECORD_CACHE_CONTROL: "public, max-age=60",
+    });
+    const { headers } = await fetch(behindCdn.url + path, { method: "HEAD" });
+    expect(headers.get("cache-control")).toBe("public, no-cache");
   });
 
   it("names the download after the upload, and plays it in the page if asked to", async () => {

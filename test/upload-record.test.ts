@@ -7,7 +7,7 @@ import { startService, type TestService } from "./support/service.ts";
 import { infoChunk, sineWav, wavFile } from "./support/wav-maker.ts";
 
 const everyField = `
-  id url streamUrl waveformUrl title fileName createdAt owner { id name }
+  id url streamUrl mp3Url waveformUrl title fileName createdAt owner { id name }
   durationSeconds sizeBytes bitrateKbps sampleRateHz channels
   source { codec bitsPerSample sampleRateHz channels sizeBytes sha256 } sourceSha256
   tags { name value } loudness { integratedLufs samplePeakDbfs } warnings peaks(count: 4)`;

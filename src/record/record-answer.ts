@@ -66,17 +66,15 @@ export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeader
     "cache-control": record.cacheControl,
     etag,
     "last-modified": lastModified.toUTCString(),
+    // Also with 304, for the stored answer to take it over (RFC 9111 section 3.2): the name may be another one by now.
+    "content-disposition": contentDisposition(record.fileName, record.inline),
   };
 
   const precondition = checkPreconditions(request, { etag, lastModified });
   if (precondition === "failed") return refusal(412);
   if (precondition === "not modified") return { status: 304, headers: stateHeaders, body: [] };
 
-  const headers = {
-    ...stateHeaders,
-    "content-type": mediaType,
-    "content-disposition": contentDisposition(record.fileName, record.inline),
-  };
+  const headers = { ...stateHeaders, "content-type": mediaType };
   const whole: RecordAnswer = {
     status: 200,
     headers: { ...headers, "content-length": String(sizeBytes) },

@@ -1,4 +1,5 @@
 import { checkedText, cleanText } from "../plain-text.ts";
+import { withoutAudioEnding } from "./file-name.ts";
 
 /** Characters of a title, at most. */
 export const maxTitleLength = 1000;
@@ -11,7 +12,7 @@ export function checkedTitle(given: string): string {
   return checkedText(given, "title", maxTitleLength);
 }
 
-/** `take 3.wav` without its ending; a name that is nothing but an ending stays. */
+/** `take 3.wav` without its ending; `Recording` if nothing is left. */
 export function titleFromFileName(fileName: string): string {
-  return cleanText(fileName.replace(/(?<=.)\.[^.]{1,5}$/u, ""), maxTitleLength) || "Recording";
+  return cleanText(withoutAudioEnding(fileName), maxTitleLength) || "Recording";
 }

@@ -7,10 +7,11 @@ import { ServiceError } from "../errors.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
+import { mp3FileName } from "./file-name.ts";
 import { findOwnRecord, findWaveforms } from "./find-record.ts";
 import { maxTitleLength } from "./record-title.ts";
 import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
-import { recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
+import { mp3Url, recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
 import type { RecordUploader } from "./upload-record.ts";
 import type { Visibility } from "./visibility.ts";
 
@@ -103,6 +104,16 @@ export class RecordResolver {
   })
   streamUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(streamUrl(origin, addressOf(record)));
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description:
+      "The same as `url` in an address that ends as a file does, for players and feeds that want that: " +
+      "`/record/<id>/<title>.mp3?user=<user>`. With another title it is another address; the old one goes on working. " +
+      "Add `&inline=1` to play instead of downloading.",
+  })
+  mp3Url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(mp3Url(origin, addressOf(record), mp3FileName(record.title, record.fileName)));
   }
 
   @FieldResolver(() => GraphQLURL, {

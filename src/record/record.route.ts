@@ -40,6 +40,7 @@ interface RecordRow {
   /** A bigint and a timestamp come as text. */
   readonly sizeBytes: string;
   readonly createdAt: string;
+  readonly title: string;
   readonly fileName: string;
 }
 
@@ -77,13 +78,14 @@ export function recordRoute(
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
       const { row, headers, cacheControl, linkId } = await open(request);
+      const isInline = request.query.inline !== undefined && request.query.inline !== "0";
       const record = {
         id: row.id,
         sizeBytes: Number(row.sizeBytes),
         lastModified: new Date(row.createdAt),
-        fileName: mp3FileName(row.fileName),
-        inline: request.query.inline !== undefined && request.query.inline !== "0",
-        cacheControl,
+        fileName: mp3FileName(row.title, row.fileName),
+        inline: isInline,
+        cacheControl: isInline ? cacheControl : askedAgain(cacheControl),
       };
       const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
       if (linkId !== undefined && beginsDownload(answer)) {
@@ -125,7 +127,13 @@ function addressOf({ query, params }: FastifyRequest<RecordRequest>): RecordAddr
 }
 
 const rowColumns = `audio_record.id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
-  audio_record.created_at as "createdAt", file_name as "fileName"`;
+  audio_record.created_at as "createdAt", title, file_name as "fileName"`;
+
+/** A download is asked for again each time, mostly for a 304 without bytes: its name may have changed. */
+function askedAgain(cacheControl: string): string {
+  if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
+  return /\bpublic\b/i.test(cacheControl) ? "public, no-cache" : "private, no-cache";
+}
 
 /** @throws {ServiceError} NOT_FOUND, also for a private recording without its owner's token */
 async function openPlainLink(

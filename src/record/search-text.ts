@@ -15,18 +15,26 @@ const maxSearchTextBytes = 2000;
 export const maxSearchWords = 8;
 
 /** Letters that Unicode does not take apart into a base letter and an accent. */
-const foldedLetters: Readonly<Record<string, string>> = {
+const decomposedLetters: Readonly<Record<string, string>> = {
   ß: "ss",
+  ẞ: "SS",
   æ: "ae",
+  Æ: "AE",
   œ: "oe",
+  Œ: "OE",
   ø: "o",
+  Ø: "O",
   đ: "d",
+  Đ: "D",
   ð: "d",
+  Ð: "D",
   þ: "th",
+  Þ: "TH",
   ħ: "h",
+  Ħ: "H",
   ł: "l",
+  Ł: "L",
   ı: "i",
-  ς: "σ",
 };
 
 /** What titles are sorted by: the start of the title without case and accents. */
@@ -49,11 +57,15 @@ export function searchWords(text: string): string[] {
 
 /** Unicode's compatibility decomposition (NFKD) without combining marks, in lower case. */
 function fold(text: string): string {
+  return plainLetters(text).toLowerCase().replaceAll("ς", "σ");
+}
+
+/** Unicode's compatibility decomposition (NFKD) without combining marks and Latin letters that it leaves, such as ß. */
+export function plainLetters(text: string): string {
   return withoutLongMarkRuns(text.toWellFormed())
     .normalize("NFKD")
     .replace(/\p{Script=Inherited}/gu, "")
-    .toLowerCase()
-    .replace(/[ßæœøđðþħłıς]/gu, (letter) => foldedLetters[letter]!);
+    .replace(/[ßẞæÆœŒøØđĐðÐþÞħĦłŁı]/gu, (letter) => decomposedLetters[letter]!);
 }
 
 /** The longest start of a text that fits, cut between code points: nobody sees it. */

@@ -13,6 +13,9 @@ export class LinkType {
   /** Not a field: it stands in the addresses. */
   secret!: string;
 
+  /** Not a field: it stands in `mp3Url`. */
+  mp3FileName!: string;
+
   @Field(() => String, { nullable: true, description: "What its maker wrote down about it; only the owner sees it." })
   note!: string | null;
 

@@ -5,6 +5,7 @@ import { inTransaction } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
 import { checkedText } from "../plain-text.ts";
+import { mp3FileName } from "./file-name.ts";
 import { noSuchRecord } from "./find-record.ts";
 import { parseRecordId } from "./record-url.ts";
 
@@ -18,6 +19,8 @@ export interface SharedLink {
   /** Null: it works until it is revoked. */
   readonly expiresAt: Date | null;
   readonly downloads: number;
+  /** The name under which the recording is saved. */
+  readonly mp3FileName: string;
 }
 
 /** What a client says of a new link. */
@@ -43,6 +46,12 @@ interface LinkRow {
   readonly downloads: string;
 }
 
+/** What the recording's name is made of. */
+interface RecordNames {
+  readonly title: string;
+  readonly fileName: string;
+}
+
 const columns = `share_link.record_id as "recordId", share_link.id, share_link.secret, share_link.note,
   share_link.created_at as "createdAt", share_link.expires_at as "expiresAt", share_link.downloads`;
 
@@ -58,18 +67,19 @@ export async function createShareLink(pool: Pool, ownerId: number, request: Link
   const recordId = parseRecordId(request.recordId);
   const row = await inTransaction(pool, async (client) => {
     // Also against removal in the middle. Only a statement that begins with the lock held counts the links before it.
-    const { rowCount } = await client.query(
-      "select from audio_record where id = $1 and owner_id = $2 and state = 'ready' for no key update",
+    const { rows: records } = await client.query<RecordNames>(
+      "select title, file_name as \"fileName\" from audio_record where id = $1 and owner_id = $2 and state = 'ready' for no key update",
       [recordId, ownerId],
     );
-    if (!rowCount) throw noSuchRecord();
+    const [record] = records;
+    if (!record) throw noSuchRecord();
     const { rows } = await client.query<LinkRow>(
       `insert into share_link (record_id, secret, note, expires_at)
        select $1, $2, $3, $4 where (select count(*) from share_link where record_id = $1) < $5
        returning ${columns}`,
       [recordId, randomBytes(24).toString("base64url"), note, expiresAt?.toISOString(), maxLinksPerRecord],
     );
-    return rows[0];
+    return rows[0] && { ...rows[0], ...record };
   });
   if (!row) {
     const message = `A recording has at most ${maxLinksPerRecord} links; revoke one first.`;
@@ -99,8 +109,10 @@ export async function findShareLinks(
   pool: Pool,
   recordIds: readonly string[],
 ): Promise<ReadonlyMap<string, readonly SharedLink[]>> {
-  const { rows } = await pool.query<LinkRow>(
-    `select ${columns} from share_link where record_id = any($1) order by created_at desc, id`,
+  const { rows } = await pool.query<LinkRow & RecordNames>(
+    `select ${columns}, title, file_name as "fileName"
+     from share_link join audio_record on audio_record.id = share_link.record_id
+     where record_id = any($1) order by share_link.created_at desc, share_link.id`,
     [recordIds],
   );
   return new Map(
@@ -116,7 +128,8 @@ export async function countDownload(pool: Pool, linkId: string): Promise<void> {
   await pool.query("update share_link set downloads = downloads + 1 where id = $1", [linkId]);
 }
 
-function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads }: LinkRow): SharedLink {
+function toSharedLink(row: LinkRow & RecordNames): SharedLink {
+  const { id, secret, note, createdAt, expiresAt, downloads, title, fileName } = row;
   return {
     id,
     secret,
@@ -124,5 +137,6 @@ function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads }: Lin
     createdAt: new Date(createdAt),
     expiresAt: expiresAt === null ? null : new Date(expiresAt),
     downloads: Number(downloads),
+    mp3FileName: mp3FileName(title, fileName),
   };
 }

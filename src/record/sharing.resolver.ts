@@ -5,7 +5,7 @@ import { batchLoader } from "../graphql/batch-loader.ts";
 import type { RequestContext } from "../request-context.ts";
 import { requireSelf } from "../user/require-self.ts";
 import { RecordType } from "./record.type.ts";
-import { shareUrl } from "./record-url.ts";
+import { shareMp3Url, shareUrl } from "./record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
 import {
   createShareLink,
@@ -87,6 +87,15 @@ export class LinkResolver {
   })
   streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(`${shareUrl(origin, secret)}?inline=1`);
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description:
+      "The same as `url` with the recording's title and `.mp3` at the end, as in `record.mp3Url`. It shows the title to " +
+      "whoever sees the address.",
+  })
+  mp3Url(@Root() { secret, mp3FileName }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(shareMp3Url(origin, secret, mp3FileName));
   }
 
   @FieldResolver(() => GraphQLURL, { description: "The waveform as JSON, as in `record.waveformUrl`." })
