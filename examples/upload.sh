@@ -8,7 +8,9 @@ trap 'rm -f "$answer"' EXIT
 # A retry with the same key gets the record that an earlier attempt stored.
 key=$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
 query='mutation UploadRecord($file: Upload!, $key: UUID) { uploadRecord(file: $file, idempotencyKey: $key) { record { id title url } } }'
-curl --silent --show-error --retry 3 --retry-all-errors --output "$answer" "$endpoint" \
+# No retry begins later than a minute after the start, also if the service asks to wait for longer. Raise it for files
+# that take longer to send.
+curl --silent --show-error --retry 3 --retry-all-errors --retry-max-time 60 --output "$answer" "$endpoint" \
   --header "authorization: Bearer $TOKEN" --header 'apollo-require-preflight: true' \
   --form-string "operations={\"query\":\"$query\",\"variables\":{\"file\":null,\"key\":\"$key\"}}" \
   --form-string 'map={"0":["variables.file"]}' \
@@ -16,6 +18,10 @@ curl --silent --show-error --retry 3 --retry-all-errors --output "$answer" "$end
 
 if grep -q '"errors"' "$answer"; then
   cat "$answer" >&2
+  seconds=$(sed -n 's/.*"retryAfterSeconds":\([0-9]*\).*/\1/p' "$answer")
+  if [ -n "$seconds" ]; then
+    echo "Not tried again: the service asks to wait for $seconds seconds." >&2
+  fi
   exit 1
 fi
 sed 's/.*"url":"\([^"]*\)".*/\1/' "$answer"

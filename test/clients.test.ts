@@ -70,6 +70,23 @@ describe("the examples for client developers", () => {
     });
   });
 
+  it("do not sleep with curl for as long as the service asks, and say so", async () => {
+    const refusal = { message: "Later", extensions: { code: "RATE_LIMITED", retryAfterSeconds: 3599 } };
+    let requests = 0;
+    const busy = createServer(async (request, response) => {
+      requests += 1;
+      await buffer(request);
+      response.writeHead(429, { "retry-after": "3599" }).end(JSON.stringify({ errors: [refusal] }));
+    });
+    await new Promise<void>((resolve) => busy.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${(busy.address() as AddressInfo).port}`;
+    const { code, stdout, stderr } = await runExample(["sh", join(examples, "upload.sh")], ann.token, url);
+    busy.close();
+    expect({ code, stdout, requests }).toEqual({ code: 1, stdout: "", requests: 1 });
+    expect(stderr).toContain("RATE_LIMITED");
+    expect(stderr).toContain("the service asks to wait for 3599 seconds");
+  });
+
   it("store one record with curl, although the first answer is lost and the service then busy", async () => {
     const bob = await new ApiClient(service.url).createUser("Bob");
     await using proxy = await startUnreliableProxy(service.url);
