@@ -122,9 +122,11 @@ export function shuttingDown(): ServiceError {
   return tryAgainLater("SHUTTING_DOWN", "The service is stopping", 5);
 }
 
-/** The header fields that go with a failure beside its status (RFC 9110 sections 10.2.3 and 11.6.1). */
-export function headersOf({ status, details: { retryAfterSeconds } }: ServiceError): Readonly<Record<string, string>> {
+/** The header fields that go with a failure beside its status (RFC 9110 sections 10.2.3, 11.6.1 and 12.5.3). */
+export function headersOf({ status, details }: ServiceError): Readonly<Record<string, string>> {
+  const { retryAfterSeconds, acceptEncoding } = details;
   return {
+    ...(acceptEncoding !== undefined && { "accept-encoding": String(acceptEncoding) }),
     ...(retryAfterSeconds !== undefined && { "retry-after": String(retryAfterSeconds) }),
     ...(status === 401 && { "www-authenticate": "Bearer" }),
   };

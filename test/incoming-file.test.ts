@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import type { FileUpload } from "graphql-upload-minimal";
+import { getEventListeners } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { openIncomingFile } from "../src/record/incoming-file.ts";
 import { startMultipartServer, type MultipartServerOptions } from "./support/multipart-server.ts";
@@ -150,5 +151,18 @@ describe("an incoming file", () => {
     await using server = await startMultipartServer({ resolve: nameOf });
     const answer = await exchange(server.port, rawPost(multipartBody(operations, map, escaped)));
     expect(JSON.parse(answer?.body ?? "")).toEqual({ data: 'a ".wav' });
+  });
+
+  it("leaves nothing with its signal, whether the file comes or not", async () => {
+    const { signal } = new AbortController();
+    const answer = await answerTo(async (upload) => {
+      await expect(openIncomingFile(Promise.reject(new Error("No file.")), signal)).rejects.toThrow("No file.");
+      const afterFailure = getEventListeners(signal, "abort").length;
+      const file = await openIncomingFile(upload, signal);
+      const whileOpen = getEventListeners(signal, "abort").length;
+      file[Symbol.dispose]();
+      return [afterFailure, whileOpen, getEventListeners(signal, "abort").length];
+    }, Buffer.alloc(10));
+    expect(answer).toEqual({ data: [0, 1, 0] });
   });
 });

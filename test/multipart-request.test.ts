@@ -225,8 +225,7 @@ describe("a multipart request", () => {
       ["with the same file twice", [operations, map, file, file]],
       ["with a file that map does not name", [operations, map, filePart("1", "b.wav", "x")]],
       ["with a file without a name of its part", [operations, map, filePart("", "b.wav", "x")]],
-      ["with a field in place of the file", [operations, map, fieldPart("0", "RIFF")]],
-      ["with operations as a file", [filePart("operations", "blob", operations.content), map, file]],
+      ["with a text in place of the file", [operations, map, fieldPart("0", "undefined")]],
       ["with operations that are not JSON", [fieldPart("operations", "{"), map, file]],
       ["with empty operations", [fieldPart("operations", ""), map, file]],
       ["with operations null", [fieldPart("operations", "null"), map, file]],
@@ -244,6 +243,7 @@ describe("a multipart request", () => {
       ["with extensions that are no object", [fieldPart("operations", '{"extensions":1}'), map, file]],
       ["with operations over their limit", [operationsWith(`{"file":null,"x":"${huge}"}`), map, file]],
       ["with operations nested too deeply", [operationsWith(`{"file":null,"x":${deep}}`), map, file]],
+      ["with too many values in operations", [operationsWith(`{"file":null,"x":[0${",0".repeat(990)}]}`), map, file]],
       [
         "with operations in an unknown charset",
         [
@@ -310,7 +310,7 @@ describe("a multipart request", () => {
       ["one dash", "-x"],
       ["a CR alone", "\rx"],
     ])("with %s behind a boundary in the file, which is not cut short there", async (_case, end) => {
-      const content = `RIFF\r\n--${boundary}${end}\r\nmore`;
+      const content = `RIFF\r\n--${boundary}${end}\r\nmore\r\n\r\nand more`;
       expect((await post(operations, map, filePart("0", "a.wav", content))).json.code).toBe("BAD_REQUEST");
     });
 
@@ -333,7 +333,7 @@ describe("a multipart request", () => {
       ["without a boundary", "multipart/form-data"],
       ["with an empty boundary", 'multipart/form-data; boundary=""'],
       ["with a boundary over 70 characters", `multipart/form-data; boundary=${"x".repeat(71)}`],
-      ["with a malformed content type", `multipart/form-data; a b; boundary=${boundary}`],
+      ["with two boundaries", `multipart/form-data; boundary=${boundary}; boundary=other`],
       ["as another multipart type", `multipart/mixed; boundary=${boundary}`],
       ["as an HTML form", "application/x-www-form-urlencoded"],
       ["with another boundary", "multipart/form-data; boundary=other"],
@@ -460,7 +460,7 @@ describe("a multipart request", () => {
       }
     }
     expect(faults).toEqual([]);
-    expect(statuses).toEqual(new Set([200, 400, 408, 422]));
+    expect(Array.from(statuses)).toEqual(expect.arrayContaining([200, 400, 408, 422]));
   });
 });
 
@@ -594,7 +594,7 @@ describe("reading a multipart request", () => {
 /** Whether it is a refusal that blames the request, or the file is the one that undici's parser finds in the body. */
 async function isSoundAnswer({ status, body }: RawAnswer, sent: Buffer): Promise<boolean> {
   const answer = JSON.parse(body);
-  if (status !== 200) return [400, 408, 422].includes(status) && typeof answer.code === "string";
+  if (status !== 200) return [400, 408, 415, 422].includes(status) && typeof answer.code === "string";
   const headers = { "content-type": `multipart/form-data; boundary=${boundary}` };
   const form = await new Response(new Uint8Array(sent), { headers }).formData().catch(() => undefined);
   const found = [...(form?.values() ?? [])].at(-1);
@@ -616,6 +616,8 @@ const tokens = [
   `\r\n--${boundary}`,
   `\r\n--${boundary}--`,
   `--${boundary}\r\n`,
+  `--${boundary}\n`,
+  `--${boundary} \t\r\n`,
   "\r\n\r\n",
   "\r\n",
   "\r",
@@ -635,6 +637,11 @@ const tokens = [
   'Content-Disposition: form-data; name="0"; filename="b.wav"\r\n',
   "Content-Type: application/octet-stream; charset=base64\r\n",
   "filename*=utf-16le''%00%d8",
+  "filename*0*=utf-8''%c3; filename*1*=%b6",
+  "=?utf-8?B?w7w=?=",
+  "Content-Transfer-Encoding: base64\r\n",
+  "\n\n",
+  "\ufeff",
   "\u{1f3b5}",
 ];
 

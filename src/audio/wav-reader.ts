@@ -126,7 +126,10 @@ function kindOf(start: string): string | undefined {
     "\x1aE\xdf\xa3": "WebM or Matroska",
     "\x30\x26\xb2\x75": "WMA",
     ".snd": "AU",
+    UklG: "a WAV in Base64: send the bytes that it stands for",
+    data: "a data URL: send the bytes that it stands for",
   };
+  if (start.startsWith("\x1f\x8b")) return "gzip: send it unpacked";
   if (/^\xff[\xe2-\xfd]/u.test(start)) return "MP3 or AAC";
   return /^\0{3}[^\0]/u.test(start) ? "MP4" : kinds[start];
 }

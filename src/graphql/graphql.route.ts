@@ -16,11 +16,11 @@ import { clientAddress } from "../client-address.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
+import type { GraphQLRequestBody } from "./multipart-fields.ts";
 import {
   readMultipartRequest,
   refuseByLength,
   requirePreflightHeader,
-  type GraphQLRequestBody,
   type MultipartLimits,
 } from "./multipart-request.ts";
 import { queryLimits, queryLimitsRule } from "./query-limits-rule.ts";
@@ -63,7 +63,7 @@ export async function graphqlRoute(
 
   const limits = {
     maxFileBytes: config.maxUploadBytes,
-    maxOperationsBytes: app.initialConfig.bodyLimit!,
+    maxOperationsBytes: 64 * 1024,
     maxMapBytes: 16 * 1024,
     stallSeconds: config.stallTimeoutSeconds,
   };
@@ -73,6 +73,7 @@ export async function graphqlRoute(
     exposedHeaders: ["Retry-After", "X-Request-Id"],
     maxAge: 86_400,
   });
+  app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
   // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
   app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
   app.route({
@@ -167,6 +168,16 @@ function logWithUser(request: FastifyRequest, { id }: Caller): void {
 
 function isMultipart({ headers }: FastifyRequest): boolean {
   return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");
+}
+
+/** Codings that leave the bytes as they are; some clients take the header for the charset's. */
+const plainCodings = /^(?:identity|none|utf-?8)?$/i;
+
+/** @throws {ServiceError} UNSUPPORTED_MEDIA for a compressed body (RFC 9110 section 12.5.3) */
+function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHeaders): void {
+  if (plainCodings.test(coding.trim())) return;
+  const message = "The request's body is compressed: send it as it is, without the header Content-Encoding.";
+  throw new ServiceError("UNSUPPORTED_MEDIA", message, { acceptEncoding: "identity" });
 }
 
 /**

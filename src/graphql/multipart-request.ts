@@ -1,8 +1,18 @@
-import busboy from "busboy";
 import { Upload, type FileUpload } from "graphql-upload-minimal";
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { ServiceError } from "../errors.ts";
+import { readParameters } from "../multipart/header-parameters.ts";
+import { MultipartScanner, type MultipartEvent } from "../multipart/multipart-scanner.ts";
+import { readPartHead, type PartHead } from "../multipart/part-head.ts";
+import {
+  parseMap,
+  parseOperations,
+  quoted,
+  readFieldText,
+  replaceNull,
+  type GraphQLRequestBody,
+} from "./multipart-fields.ts";
 
 /** What one multipart request may hold, and how long the service waits for its next byte. */
 export interface MultipartLimits {
@@ -13,29 +23,21 @@ export interface MultipartLimits {
   readonly stallSeconds: number;
 }
 
-/** The GraphQL request inside a multipart body, as GraphQL over HTTP section 5.2 names its parts. */
-export interface GraphQLRequestBody {
-  readonly query?: string | undefined;
-  readonly operationName?: string | null | undefined;
-  readonly variables?: Record<string, unknown> | null | undefined;
-  readonly extensions?: Record<string, unknown> | null | undefined;
-}
-
-/** Room for the boundaries, the headers of the parts (busboy allows each 16 kB), a preamble and an epilogue. */
+/** Room for the boundaries, the headers of the parts (each has up to 16 KiB), a preamble and an epilogue. */
 const framingBytes = 64 * 1024;
-
-/** Nesting of `operations` and `map`; far more than any argument of a schema needs. */
-const maxJsonDepth = 64;
 
 /** Bytes of the file that wait for their reader; when they are there, the body is left unread. */
 const fileBufferBytes = 64 * 1024;
 
-const expectations = {
-  operations: "The first part of the multipart body must be the field `operations`, without a file name.",
-  map: "The second part of the multipart body must be the field `map`, without a file name.",
-  file: "The third part of the multipart body must be the file that `map` names, with its file name.",
-  nothing: "One request carries one file, and nothing may follow it.",
-} as const;
+/** A text that was sent in the file's place is shorter, and is looked at whole. */
+const maxTextBytes = 256;
+
+/** Ways to write bytes in a part that change nothing. */
+const plainEncodings = new Set(["", "7bit", "8bit", "binary", "identity"]);
+
+/** The parts of a request, in the order that the specification asks for. */
+const places = ["operations", "map", "file"] as const;
+const order = "Send `operations`, then `map`, then the file, and nothing else.";
 
 /**
  * Refuses a multipart request that a foreign web page could make a browser send without asking first (CSRF).
@@ -89,21 +91,27 @@ class MultipartReader {
   readonly #request: IncomingMessage;
   readonly #limits: MultipartLimits;
   readonly #authorize: (operations: GraphQLRequestBody) => Promise<void>;
-  readonly #parser: busboy.Busboy;
-  readonly #delimiters: DelimiterCheck;
+  readonly #scanner: MultipartScanner;
+  /** Of names that are not UTF-8, if the request says so. */
+  readonly #charset: string | undefined;
   readonly #stallTimer: NodeJS.Timeout;
   readonly #onData = (chunk: Buffer) => this.#take(chunk);
   readonly #upload = new PendingUpload();
-  #expected: keyof typeof expectations = "operations";
+  /** Parts that have begun. */
+  #parts = 0;
+  #partHead: PartHead | undefined;
+  /** Room for the field that is being read: bytes that come one by one cost no more than others. */
+  #field = Buffer.alloc(0);
+  #fieldBytes = 0;
   #operations: GraphQLRequestBody = {};
   #authorized: Promise<void> = Promise.resolve();
   #fileField = "";
-  /** The file as the parser gives it, and as its reader gets it. */
-  #part: Readable | undefined;
   #file: Readable | undefined;
-  /** Called when the file's reader wants more than there is. */
-  #onRoom: (() => void) | undefined;
   #insideFile = false;
+  /** The beginning of a file without a name, until it is known to be no text that a form put into the file's place. */
+  #held: Buffer | undefined;
+  /** Called when the file's reader wants more than there is; meanwhile the body is left unread. */
+  #onRoom: (() => void) | undefined;
   #receivedBytes = 0;
   #fileBytes = 0;
   #stopped = false;
@@ -119,21 +127,9 @@ class MultipartReader {
     this.#authorize = authorize;
     this.#settle = Promise.withResolvers();
     this.body = this.#settle.promise;
-    const boundary = readBoundary(request.headers);
-    this.#delimiters = new DelimiterCheck(boundary);
-    const parser = openParser(request.headers, limits);
-    this.#parser = parser;
-
-    parser.on("field", (name, value, info) => {
-      this.#guard(() => this.#readField(name, info.valueTruncated ? undefined : value));
-    });
-    parser.on("file", (name, part, info) => {
-      part.on("error", () => {}); // the parser's own error tells the same
-      this.#guard(() => this.#openFile(name, part, info));
-    });
-    // Stays for good: busboy 1.6 reports a malformed header any number of times, and once more when destroyed.
-    parser.on("error", () => this.#failAsMalformed());
-    parser.once("finish", () => this.#finish());
+    const { boundary, charset } = readContentType(request.headers);
+    this.#scanner = new MultipartScanner(boundary);
+    this.#charset = charset;
 
     this.#stallTimer = setTimeout(() => {
       const receivedBytes = this.#receivedBytes;
@@ -141,32 +137,32 @@ class MultipartReader {
       setImmediate(() => this.#failAsStalled(receivedBytes));
     }, limits.stallSeconds * 1000);
     request.on("data", this.#onData);
-    request.once("end", () => parser.end());
+    request.once("end", () => this.#guard(() => this.#finish()));
     request.on("error", () => this.#failAsGone());
     request.once("close", () => {
       if (!request.readableEnded) this.#failAsGone();
     });
-    // Before node:http's own listener, which would read the rest of the body into the parser.
+    // Before node:http's own listener, which would read the rest of the body.
     response.prependOnceListener("finish", () => this.#failAsGone());
     response.once("close", () => this.#failAsGone());
     if (request.destroyed) this.#failAsGone();
   }
 
   #take(chunk: Buffer): void {
-    // Exact: every earlier chunk has gone through the parser, and its part of the file has been counted.
     if (this.#receivedBytes - this.#fileBytes > maxOverheadBytes(this.#limits)) {
       return this.#fail(badRequest("The multipart body holds too much beside the file."));
     }
     this.#receivedBytes += chunk.length;
     this.#request.pause();
-    // The parser would search the file byte by byte, and make new buffers of it: it is spared while it holds nothing back.
-    const part = this.#insideFile ? this.#part : undefined;
-    if (part?.readableLength === 0 && !part.isPaused() && this.#delimiters.isOutside(chunk)) {
-      return this.#takeFileBytes(chunk, () => this.#goOn());
-    }
-    this.#parser.write(chunk, () => this.#goOn());
-    // Second, for the parser's sentences say more; still before anybody is told that the file has ended.
-    this.#guard(() => this.#delimiters.check(chunk));
+    this.#guard(() => {
+      for (const event of this.#scanner.scan(chunk)) this.#takeEvent(event);
+    });
+    if (this.#stopped) return;
+    if ((this.#file?.readableLength ?? 0) < fileBufferBytes) return this.#goOn();
+    this.#onRoom = () => {
+      this.#stallTimer.refresh();
+      this.#goOn();
+    };
   }
 
   /** Takes the next chunk, when the last one has been. */
@@ -178,44 +174,55 @@ class MultipartReader {
     setImmediate(() => this.#stopped || this.#request.resume());
   }
 
-  /** Passes bytes of the file on; `taken` is called when there is room for more. */
-  #takeFileBytes(bytes: Buffer, taken: () => void): void {
-    this.#fileBytes += bytes.length;
-    if (this.#fileBytes > this.#limits.maxFileBytes) this.#fail(tooLarge(this.#limits));
-    else if (this.#file!.push(bytes)) taken();
-    else this.#onRoom = taken;
+  #takeEvent(event: MultipartEvent): void {
+    if (this.#stopped) return;
+    if (event.kind === "head") this.#beginPart(readPartHead(event.bytes, this.#charset));
+    else if (event.kind === "part end") this.#endPart();
+    else if (this.#insideFile) this.#takeFileBytes(event.bytes);
+    else this.#takeFieldBytes(event.bytes);
   }
 
-  #readField(name: string | undefined, value: string | undefined): void {
-    const expected = this.#expected;
-    if (name !== expected || (expected !== "operations" && expected !== "map")) {
-      throw badRequest(expectations[expected]);
+  #beginPart(head: PartHead): void {
+    const place = places[this.#parts++];
+    const name = place === "file" ? this.#fileField : place;
+    if (name === undefined || head.name !== name) throw unexpectedPart(head, place, name);
+    refuseEncoded(head);
+    this.#partHead = head;
+    if (place === "file") return this.#openFile(head);
+    const { maxOperationsBytes, maxMapBytes } = this.#limits;
+    this.#field = Buffer.allocUnsafe(place === "operations" ? maxOperationsBytes : maxMapBytes);
+    this.#fieldBytes = 0;
+  }
+
+  #takeFieldBytes(bytes: Buffer): void {
+    const maxBytes = this.#field.length;
+    if (this.#fieldBytes + bytes.length > maxBytes) {
+      const message = `The field \`${this.#partHead?.name}\` has more than ${maxBytes} bytes: only the file may be large.`;
+      throw new ServiceError("BAD_REQUEST", message, { maxBytes });
     }
-    const maxBytes = expected === "operations" ? this.#limits.maxOperationsBytes : this.#limits.maxMapBytes;
-    if (value === undefined || Buffer.byteLength(value) > maxBytes) {
-      throw new ServiceError("BAD_REQUEST", `The field \`${name}\` must be UTF-8 of at most ${maxBytes} bytes.`, {
-        maxBytes,
-      });
-    }
-    if (expected === "operations") {
-      this.#operations = parseOperations(value);
+    this.#fieldBytes += bytes.copy(this.#field, this.#fieldBytes);
+  }
+
+  #endPart(): void {
+    if (this.#insideFile) return this.#endFile();
+    const { name = "", charset } = this.#partHead ?? {};
+    const text = readFieldText(name, this.#field.subarray(0, this.#fieldBytes), charset);
+    this.#field = Buffer.alloc(0);
+    if (this.#parts === 1) {
+      this.#operations = parseOperations(text);
       this.#authorized = this.#authorize(this.#operations);
       this.#authorized.catch((error: unknown) => this.#fail(toError(error)));
-      this.#expected = "map";
     } else {
-      const { fileField, path } = parseMap(value);
+      const { fileField, path } = parseMap(text);
       replaceNull(this.#operations, path, this.#upload);
       this.#fileField = fileField;
-      this.#expected = "file";
       this.#authorized.then(() => this.#settle.resolve(this.#operations), this.#settle.reject);
     }
   }
 
-  #openFile(name: string | undefined, part: Readable, info: busboy.FileInfo): void {
-    if (this.#expected !== "file" || name !== this.#fileField) throw badRequest(expectations[this.#expected]);
-    this.#expected = "nothing";
+  #openFile(head: PartHead): void {
     this.#insideFile = true;
-    this.#part = part;
+    if (!head.fileName) this.#held = Buffer.alloc(0);
     const read = () => {
       const onRoom = this.#onRoom;
       this.#onRoom = undefined;
@@ -225,20 +232,12 @@ class MultipartReader {
     this.#file = file;
     file.on("error", () => {}); // nobody may be reading yet
     file.once("close", () => this.#stop());
-    part.on("data", (chunk: Buffer) => {
-      part.pause();
-      this.#takeFileBytes(chunk, () => part.resume());
-    });
-    part.once("end", () => {
-      this.#insideFile = false;
-      this.#stallTimer.refresh();
-    });
     let taken = false;
     this.#upload.resolve({
-      fieldName: name,
-      filename: info.filename ?? "",
-      mimetype: info.mimeType,
-      encoding: info.encoding,
+      fieldName: this.#fileField,
+      filename: head.fileName ?? "",
+      mimetype: head.type,
+      encoding: head.transferEncoding,
       createReadStream: () => {
         if (taken) throw badRequest("An uploaded file can be used once.");
         taken = true;
@@ -247,21 +246,42 @@ class MultipartReader {
     });
   }
 
+  #takeFileBytes(bytes: Buffer): void {
+    this.#fileBytes += bytes.length;
+    if (this.#fileBytes > this.#limits.maxFileBytes) throw tooLarge(this.#limits);
+    if (this.#held === undefined) return void this.#file?.push(bytes);
+    this.#held = Buffer.concat([this.#held, bytes]);
+    if (this.#held.length > maxTextBytes) this.#release(this.#held);
+  }
+
+  #endFile(): void {
+    if (this.#held !== undefined) {
+      refuseText(this.#held, this.#partHead);
+      this.#release(this.#held);
+    }
+    this.#insideFile = false;
+    this.#stallTimer.refresh();
+  }
+
+  #release(held: Buffer): void {
+    this.#held = undefined;
+    if (held.length > 0) this.#file?.push(held);
+  }
+
   #finish(): void {
-    if (this.#expected !== "nothing") return this.#fail(badRequest(expectations[this.#expected]));
+    if (!this.#scanner.closed) {
+      if (this.#file) throw new ServiceError("UPLOAD_INCOMPLETE", "The body ended before the file did.");
+      throw endsTooEarly(this.#scanner.begun, this.#receivedBytes);
+    }
+    if (this.#parts < places.length) throw missingPart(this.#parts, this.#fileField);
     this.#file?.push(null);
     this.#stop();
   }
 
-  #failAsMalformed(): void {
-    if (!this.#request.readableEnded) this.#fail(badRequest("A part of the multipart body has a malformed header."));
-    else if (this.#file) this.#fail(new ServiceError("UPLOAD_INCOMPLETE", "The body ended before the file did."));
-    else this.#fail(badRequest("The multipart body ended before its last boundary."));
-  }
-
   #failAsStalled(receivedBytes: number): void {
-    const nobodyReads = this.#request.isPaused();
-    if (nobodyReads || (this.#insideFile && this.#receivedBytes > receivedBytes)) return;
+    if (this.#stopped) return;
+    if (this.#onRoom) return void this.#stallTimer.refresh(); // nobody reads: no fault of the client's
+    if (this.#insideFile && this.#receivedBytes > receivedBytes) return;
     this.#fail(new ServiceError("UPLOAD_STALLED", "The upload stopped arriving."));
   }
 
@@ -292,162 +312,95 @@ class MultipartReader {
     clearTimeout(this.#stallTimer);
     this.#request.off("data", this.#onData);
     this.#request.pause();
-    this.#parser.destroy();
   }
 }
 
-/**
- * Finds the delimiters between the parts in the raw body. It counts them, since busboy 1.6 drops some of it without a
- * word: parts that have no `Content-Disposition: form-data`, and all that follows a boundary with something other than
- * CRLF or `--` behind it, which would cut a file short.
- */
-class DelimiterCheck {
-  readonly #delimiter: Buffer;
-  /** The end of what was seen, if a delimiter may have begun there: the first one may stand at the very beginning. */
-  #begun = Buffer.from("\r\n");
-  #parts = 0;
-  #closed = false;
-
-  constructor(boundary: string) {
-    this.#delimiter = Buffer.from(`\r\n--${boundary}`);
-  }
-
-  /** Whether no delimiter begins, goes on or ends in this chunk, so that a parser holds nothing of it back either. */
-  isOutside(chunk: Buffer): boolean {
-    return this.#begun.length === 0 && chunk.indexOf(this.#delimiter) < 0 && this.#lastBeginning(chunk).length === 0;
-  }
-
-  /**
-   * Takes the next chunk that is not outside.
-   * @throws {ServiceError} BAD_REQUEST for a fourth part, or a boundary that is not alone on its line.
-   */
-  check(chunk: Buffer): void {
-    if (this.#closed) return;
-    const bytes = Buffer.concat([this.#begun, chunk]);
-    const { length } = this.#delimiter;
-    for (let at = bytes.indexOf(this.#delimiter); at >= 0; at = bytes.indexOf(this.#delimiter, at + length)) {
-      const end = bytes.toString("latin1", at + length, at + length + 2);
-      if (end.length < 2) break;
-      this.#closed = end === "--";
-      if (this.#closed) return;
-      if (end !== "\r\n") throw badRequest("A boundary in the multipart body is not alone on its line.");
-      if (++this.#parts > 3)
-        throw badRequest("The multipart body must have three parts: operations, map and one file.");
-    }
-    this.#begun = Buffer.from(this.#lastBeginning(bytes));
-  }
-
-  /** What ends these bytes and may be the beginning of a delimiter, or of what has to follow it; often nothing. */
-  #lastBeginning(bytes: Buffer): Buffer {
-    const { length } = this.#delimiter;
-    const tail = bytes.subarray(-(length + 1));
-    for (let at = tail.indexOf("\r"); at >= 0; at = tail.indexOf("\r", at + 1)) {
-      const beginning = tail.subarray(at, at + length);
-      if (this.#delimiter.subarray(0, beginning.length).equals(beginning)) return tail.subarray(at);
-    }
-    return Buffer.alloc(0);
-  }
-}
-
-/** RFC 2046 section 5.1.1: a boundary has 1 to 70 characters. busboy takes none, and thousands. */
-function readBoundary(headers: IncomingHttpHeaders): string {
-  const charset = '(?: *; *charset="?utf-8"?)?';
-  const boundary = ' *; *boundary=(?:"([^"\\\\]{1,70})"|([^\\s;"]{1,70}))';
-  const [, quoted, plain] =
-    new RegExp(`^multipart/form-data${charset}${boundary}${charset} *$`, "i").exec(headers["content-type"] ?? "") ?? [];
-  const value = quoted ?? plain;
-  if (value === undefined) throw badContentType();
-  return value;
-}
-
-function openParser(headers: IncomingHttpHeaders, limits: MultipartLimits): busboy.Busboy {
-  try {
-    return busboy({
-      headers,
-      defParamCharset: "utf8",
-      fileHwm: 1, // the file is buffered once, in the stream that the resolver reads
-      limits: { fieldSize: Math.max(limits.maxOperationsBytes, limits.maxMapBytes) + 1 },
-    });
-  } catch {
-    throw badContentType();
-  }
-}
-
-function parseOperations(json: string): GraphQLRequestBody {
-  const value = parseJson("operations", json);
-  if (Array.isArray(value)) throw badRequest("Batches are not served: `operations` must be one operation.");
-  if (!isObject(value)) throw badRequest("The field `operations` must be a JSON object.");
-  const { query, operationName, variables, extensions } = value;
-  if (query !== undefined && typeof query !== "string") throw badRequest("`query` must be a string.");
-  if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
-  if (variables != null && !isObject(variables)) throw badRequest("`variables` must be an object.");
-  if (extensions != null && !isObject(extensions)) throw badRequest("`extensions` must be an object.");
-  return { query, operationName, variables, extensions };
-}
-
-function parseMap(json: string): { fileField: string; path: string } {
-  const value = parseJson("map", json);
-  const [entry, ...more] = isObject(value) ? Object.entries(value) : [];
-  const paths: unknown = entry?.[1];
-  if (!entry || more.length > 0 || !Array.isArray(paths) || paths.length !== 1 || typeof paths[0] !== "string") {
+/** The boundary, and the charset that some clients name beside it. */
+function readContentType(headers: IncomingHttpHeaders): { boundary: string; charset: string | undefined } {
+  const { value, parameters } = readParameters(headers["content-type"] ?? "");
+  const valuesOf = (name: string) =>
+    parameters.filter((parameter) => parameter.name === name).map(({ value }) => value);
+  const [boundary, ...more] = valuesOf("boundary");
+  if (value !== "multipart/form-data") throw badRequest("The content type must be multipart/form-data.");
+  if (!boundary) {
     throw badRequest(
-      'The field `map` must name one file with one path, as in {"0":["variables.file"]}: a file is used once.',
+      "The Content-Type has no boundary: do not set this header yourself, the client adds it with the boundary.",
     );
   }
-  return { fileField: entry[0], path: paths[0] };
+  if (more.length > 0) throw badRequest("The Content-Type has two boundaries: send one.");
+  // RFC 2046 section 5.1.1
+  if (boundary.length > 70) throw badRequest("The boundary in the Content-Type must have 1 to 70 characters.");
+  return { boundary, charset: valuesOf("charset")[0] };
 }
 
-/** Puts the upload where the path leads, through own properties only: a path can name `__proto__` or `constructor`. */
-function replaceNull(operations: GraphQLRequestBody, path: string, upload: Upload): void {
-  const [root, ...keys] = path.split(".");
-  const last = keys.pop();
-  let holder: unknown = root === "variables" ? operations.variables : undefined;
-  for (const key of keys) holder = isContainer(holder) && Object.hasOwn(holder, key) ? holder[key] : undefined;
-  if (last === undefined || !isContainer(holder) || !Object.hasOwn(holder, last) || holder[last] !== null) {
-    throw badRequest("The path in `map` must begin with `variables.` and lead to a null in `operations`.");
+function unexpectedPart(
+  head: PartHead,
+  place: (typeof places)[number] | undefined,
+  name: string | undefined,
+): ServiceError {
+  const { name: sent, fileName } = head;
+  const found =
+    sent === undefined ? "a part without a name" : `the ${fileName === undefined ? "field" : "file"} ${quoted(sent)}`;
+  if (place === undefined || name === undefined) {
+    return badRequest(
+      `One request carries one file, and ${found} follows it: send one request for each file, and no field behind it.`,
+    );
   }
-  holder[last] = upload;
+  if (place === "file") {
+    return badRequest(
+      `\`map\` names the file ${quoted(name)}, but ${found} follows: give the file's part that name. ${order}`,
+    );
+  }
+  const position = place === "operations" ? "first" : "second";
+  return badRequest(`The ${position} part of the multipart body must be \`${place}\`, but it is ${found}. ${order}`);
 }
 
-function parseJson(field: string, json: string): unknown {
-  if (jsonDepth(json) > maxJsonDepth) throw badRequest(`The field \`${field}\` is nested too deeply.`);
-  try {
-    return JSON.parse(json);
-  } catch {
-    throw badRequest(`The field \`${field}\` is not JSON.`);
+function missingPart(parts: number, fileField: string): ServiceError {
+  if (parts === 2) {
+    return badRequest(`\`map\` names the file ${quoted(fileField)}, but no part with that name follows. ${order}`);
+  }
+  return badRequest(`The multipart body has no part \`${places[parts]}\`. ${order}`);
+}
+
+function endsTooEarly(begun: boolean, receivedBytes: number): ServiceError {
+  if (begun) return badRequest("The multipart body ended before its last boundary: it did not arrive whole.");
+  if (receivedBytes === 0) return badRequest(`The multipart body is empty. ${order}`);
+  return badRequest(
+    "The boundary of the Content-Type does not occur in the body: do not set this header yourself, the client adds it.",
+  );
+}
+
+/** @throws {ServiceError} UNSUPPORTED_MEDIA for a part whose bytes are not sent as they are */
+function refuseEncoded({ name = "", transferEncoding, contentEncoding }: PartHead): void {
+  for (const [header, encoding] of [
+    ["Content-Transfer-Encoding", transferEncoding],
+    ["Content-Encoding", contentEncoding],
+  ] as const) {
+    if (plainEncodings.has(encoding)) continue;
+    throw new ServiceError(
+      "UNSUPPORTED_MEDIA",
+      `The part ${quoted(name)} has the ${header} ${quoted(encoding)}: send its bytes as they are.`,
+    );
   }
 }
 
-/** How deep the brackets of a JSON text go, found before anything is built of it. */
-function jsonDepth(json: string): number {
-  let depth = 0;
-  let deepest = 0;
-  let insideString = false;
-  for (let i = 0; i < json.length; i++) {
-    const character = json[i];
-    if (insideString && character === "\\") i++;
-    else if (character === '"') insideString = !insideString;
-    else if (insideString) continue;
-    else if (character === "[" || character === "{") deepest = Math.max(deepest, ++depth);
-    else if (character === "]" || character === "}") depth--;
+/** @throws {ServiceError} for what a form or an app sends when there is no file: nothing, or a text such as `undefined` */
+function refuseText(content: Buffer, head: PartHead | undefined): void {
+  const part = `the part ${quoted(head?.name ?? "")}`;
+  if (content.length === 0) {
+    throw new ServiceError("UPLOAD_INCOMPLETE", `No file was chosen: ${part} has no file name and no content.`);
   }
-  return deepest;
-}
-
-function isContainer(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return isContainer(value) && !Array.isArray(value);
+  const mayBeField = head?.fileName === undefined && /^(?:text\/plain)?$/.test(head?.type ?? "");
+  // A WAV that short is no text either: its sizes are numbers with zero bytes.
+  if (!mayBeField || !/^[\P{Cc}\s]+$/u.test(content.toString()) || /^R(?:IFF|IFX|F64)|^BW64/.test(content.toString()))
+    return;
+  throw badRequest(
+    `There is a text where the file should be: ${part} is ${quoted(content.toString())}. Append a File or a Blob.`,
+  );
 }
 
 function maxOverheadBytes(limits: MultipartLimits): number {
   return limits.maxOperationsBytes + limits.maxMapBytes + framingBytes;
-}
-
-function badContentType(): ServiceError {
-  return badRequest("The content type must be multipart/form-data with a boundary of 1 to 70 characters.");
 }
 
 function tooLarge({ maxFileBytes }: MultipartLimits): ServiceError {

@@ -6,7 +6,7 @@ import {
   type FieldNode,
   type OperationDefinitionNode,
 } from "graphql";
-import type { GraphQLRequestBody } from "./multipart-request.ts";
+import type { GraphQLRequestBody } from "./multipart-fields.ts";
 import { queryLimits } from "./query-limits-rule.ts";
 
 /** The user id and token in the arguments of `uploadRecord`, or that it is called without. */

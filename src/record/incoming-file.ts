@@ -1,4 +1,5 @@
 import type { FileUpload } from "graphql-upload-minimal";
+import { addAbortListener } from "node:events";
 import type { Readable } from "node:stream";
 import { cleanText } from "../plain-text.ts";
 
@@ -25,26 +26,32 @@ export interface IncomingFile extends Disposable {
  * @throws {ServiceError} as `bytes()` does, when the file does not come.
  */
 export async function openIncomingFile(upload: Promise<FileUpload>, signal?: AbortSignal): Promise<IncomingFile> {
+  signal?.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   aborted.promise.catch(() => {}); // what is aborted after the file has begun is told by its stream
   let stream: Readable | undefined;
-  const onAbort = () => {
-    aborted.reject(signal?.reason);
-    stream?.destroy(abortReason(signal));
-  };
-  signal?.throwIfAborted();
-  signal?.addEventListener("abort", onAbort, { once: true });
+  // A listener that stayed would keep the signal, and through it all that it was made of.
+  using listening = new DisposableStack();
+  if (signal) {
+    listening.use(
+      addAbortListener(signal, () => {
+        aborted.reject(signal.reason);
+        stream?.destroy(abortReason(signal));
+      }),
+    );
+  }
   const file = await Promise.race([upload, aborted.promise]);
   stream = file.createReadStream();
   stream.on("error", () => {}); // told to whoever reads
   const source = stream;
+  const untilDisposed = listening.move();
   return {
     fileName: cleanText(file.filename, maxFileNameLength),
     async *bytes() {
       for await (const chunk of source) yield chunk;
     },
     [Symbol.dispose]() {
-      signal?.removeEventListener("abort", onAbort);
+      untilDisposed.dispose();
       source.destroy();
     },
   };

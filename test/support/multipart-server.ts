@@ -3,11 +3,11 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createHash } from "node:crypto";
 import { ServiceError } from "../../src/errors.ts";
+import type { GraphQLRequestBody } from "../../src/graphql/multipart-fields.ts";
 import {
   readMultipartRequest,
   refuseByLength,
   requirePreflightHeader,
-  type GraphQLRequestBody,
   type MultipartLimits,
 } from "../../src/graphql/multipart-request.ts";
 import { closeAfterEarlyAnswer } from "../../src/http/early-answer.ts";

@@ -10,7 +10,7 @@ export interface RawAnswer {
 
 /** One part of a multipart body: its raw header lines, and its content. */
 export interface RawPart {
-  readonly head: string;
+  readonly head: string | Buffer;
   readonly content: string | Buffer;
 }
 
@@ -33,7 +33,9 @@ export function filePart(name: string, fileName: string, content: string | Buffe
 /** The parts between their boundaries, byte for byte. */
 export function multipartBody(...parts: readonly RawPart[]): Buffer {
   const pieces = parts.flatMap(({ head, content }) => [
-    Buffer.from(`--${boundary}\r\n${head}\r\n\r\n`),
+    Buffer.from(`--${boundary}\r\n`),
+    Buffer.from(head),
+    Buffer.from("\r\n\r\n"),
     Buffer.from(content),
     Buffer.from("\r\n"),
   ]);

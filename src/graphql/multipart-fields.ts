@@ -1,0 +1,148 @@
+import { Upload } from "graphql-upload-minimal";
+import { ServiceError } from "../errors.ts";
+import { decoded } from "../multipart/sent-file-name.ts";
+import { cleanText } from "../plain-text.ts";
+
+/** The GraphQL request inside a multipart body, as GraphQL over HTTP section 5.2 names its parts. */
+export interface GraphQLRequestBody {
+  readonly query?: string | undefined;
+  readonly operationName?: string | null | undefined;
+  readonly variables?: Record<string, unknown> | null | undefined;
+  readonly extensions?: Record<string, unknown> | null | undefined;
+}
+
+/** Where the file belongs: the name of its part, and the path to its variable. */
+export interface FileMapping {
+  readonly fileField: string;
+  readonly path: string;
+}
+
+/** Nesting of `operations` and `map`; far more than any argument of a schema needs. */
+const maxJsonDepth = 64;
+
+/** Values in `operations` and `map`: an upload has about ten arguments, and each value costs memory while it runs. */
+const maxJsonValues = 1000;
+
+/**
+ * The text of a field. UTF-8 counts before what the part's header says; a BOM is left out.
+ * @param charset as the part's header names it
+ * @throws {ServiceError} BAD_REQUEST when it is in another charset
+ */
+export function readFieldText(field: string, bytes: Buffer, charset: string | undefined): string {
+  const isWide = /^utf-?(?:16|32)|^ucs/.test(charset ?? "") || bytes.subarray(0, 4).includes(0);
+  const hasWideMark = bytes[0] === 0xff || bytes[0] === 0xfe;
+  const text =
+    isWide || hasWideMark ? undefined : (decoded(bytes, "utf-8") ?? (charset ? decoded(bytes, charset) : undefined));
+  if (text !== undefined) return text;
+  const found = isWide || hasWideMark ? (charset ?? "UTF-16") : (charset ?? "another charset");
+  throw badRequest(`The field \`${field}\` is in ${cleanText(found, 40)}: send it in UTF-8.`);
+}
+
+/** @throws {ServiceError} BAD_REQUEST when it is not one GraphQL request in JSON */
+export function parseOperations(json: string): GraphQLRequestBody {
+  const value = parseJson("operations", json);
+  if (Array.isArray(value))
+    throw badRequest("Batches are not served: `operations` must be one operation. Send one request for each.");
+  if (!isObject(value)) throw badRequest("The field `operations` must be a JSON object with `query` and `variables`.");
+  const { query, operationName, variables, extensions } = value;
+  if (query !== undefined && typeof query !== "string") throw badRequest("`query` must be a string.");
+  if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
+  if (variables != null && !isObject(variables)) throw badRequest("`variables` must be an object, no text.");
+  if (extensions != null && !isObject(extensions)) throw badRequest("`extensions` must be an object.");
+  return { query, operationName, variables, extensions };
+}
+
+/** @throws {ServiceError} BAD_REQUEST when it does not name one file with one path */
+export function parseMap(json: string): FileMapping {
+  const value = parseJson("map", json);
+  const [entry, ...more] = isObject(value) ? Object.entries(value) : [];
+  if (more.length > 0) {
+    const message = `One request carries one file, and \`map\` names ${more.length + 1}: send one request for each.`;
+    throw badRequest(message);
+  }
+  const paths: unknown = entry?.[1];
+  if (!entry || !Array.isArray(paths) || paths.length === 0 || typeof paths[0] !== "string") {
+    throw badRequest('The field `map` must name one file with its path, as in {"0":["variables.file"]}.');
+  }
+  if (paths.length > 1) {
+    throw badRequest(`A file is used once, and \`map\` gives ${quoted(entry[0])} ${paths.length} paths: send one.`);
+  }
+  return { fileField: entry[0], path: paths[0] };
+}
+
+/**
+ * Puts the upload where the path leads, through own properties only: a path can name `__proto__` or `constructor`.
+ * @throws {ServiceError} BAD_REQUEST when no null is there
+ */
+export function replaceNull(operations: GraphQLRequestBody, path: string, upload: Upload): void {
+  const [root, ...keys] = path.split(".");
+  const last = keys.pop();
+  if (root !== "variables" || last === undefined) {
+    throw badRequest(`The path ${quoted(path)} in \`map\` must begin with \`variables.\`, as in \`variables.file\`.`);
+  }
+  let holder: unknown = operations.variables;
+  for (const key of keys) holder = isContainer(holder) && Object.hasOwn(holder, key) ? holder[key] : undefined;
+  if (!isContainer(holder) || !Object.hasOwn(holder, last) || holder[last] !== null) {
+    const found =
+      isContainer(holder) && Object.hasOwn(holder, last) ? `${kindOf(holder[last])} is` : "there is nothing";
+    throw badRequest(
+      `The path ${quoted(path)} in \`map\` must lead to a null in \`operations\`, but ${found} there: ` +
+        `set ${quoted(path)} to null, the file takes its place.`,
+    );
+  }
+  holder[last] = upload;
+}
+
+/** Text of a client in a message: one line, not long. */
+export function quoted(text: string): string {
+  return `\`${cleanText(text, 60)}\``;
+}
+
+function kindOf(value: unknown): string {
+  return Array.isArray(value) ? "a list" : typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+function parseJson(field: string, json: string): unknown {
+  const { depth, values } = jsonSize(json);
+  if (depth > maxJsonDepth) {
+    throw badRequest(`The field \`${field}\` is nested too deeply: ${maxJsonDepth} levels are allowed.`);
+  }
+  if (values > maxJsonValues) throw badRequest(`The field \`${field}\` has more than ${maxJsonValues} values.`);
+  try {
+    return JSON.parse(json);
+  } catch {
+    throw badRequest(json === "" ? `The field \`${field}\` is empty.` : `The field \`${field}\` is not JSON.`);
+  }
+}
+
+/** How deep the brackets of a JSON text go and at most how many values it has, found before anything is built of it. */
+function jsonSize(json: string): { depth: number; values: number } {
+  let depth = 0;
+  let deepest = 0;
+  let values = 1;
+  let insideString = false;
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (insideString && character === "\\") i++;
+    else if (character === '"') insideString = !insideString;
+    else if (insideString) continue;
+    else if (character === ",") values++;
+    else if (character === "[" || character === "{") {
+      values++;
+      deepest = Math.max(deepest, ++depth);
+    } else if (character === "]" || character === "}") depth--;
+  }
+  return { depth: deepest, values };
+}
+
+function isContainer(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return isContainer(value) && !Array.isArray(value);
+}
+
+function badRequest(sentence: string): ServiceError {
+  return new ServiceError("BAD_REQUEST", sentence);
+}

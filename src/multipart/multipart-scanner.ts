@@ -1,0 +1,132 @@
+import { ServiceError } from "../errors.ts";
+
+/** What the scanner found next in a multipart body. */
+export type MultipartEvent =
+  | { readonly kind: "head"; readonly bytes: Buffer }
+  | { readonly kind: "content"; readonly bytes: Buffer }
+  | { readonly kind: "part end" };
+
+/** Room for the rest of the boundary's line and the header lines of one part. */
+const maxHeadBytes = 16 * 1024;
+
+const lineFeed = 0x0a;
+const carriageReturn = 0x0d;
+
+/** What may stand behind a boundary on its line: RFC 2046 calls it transport padding. */
+const padding = /^[ \t]{0,100}$/;
+const beginningOfBoundaryEnd = /^(?:-|[ \t]{0,100}\r?)$/;
+
+/**
+ * Splits a multipart body into its parts (RFC 2046 section 5.1.1), in one pass and while it arrives. It knows nothing
+ * of what the parts mean. Content is handed on as views of the given chunks, a head as a view that the next head
+ * overwrites; at most one head and the beginning of a boundary are kept.
+ *
+ * Lines end with CRLF. A body whose first boundary ends with LF alone is read with LF throughout.
+ */
+export class MultipartScanner {
+  readonly #boundary: string;
+  /** What ends a part's content. Line ends before the first boundary do not matter. */
+  #delimiter: Buffer;
+  #state: "preamble" | "head" | "content" | "epilogue" = "preamble";
+  /** The end of the last chunk, where a delimiter may have begun. The first one may stand at the very beginning. */
+  #begun = Buffer.from("\n");
+  readonly #head = Buffer.allocUnsafe(maxHeadBytes);
+  #headBytes = 0;
+  /** Where the line begins that is not complete yet, and where the first header line does. */
+  #lineStart = 0;
+  #headStart = 0;
+  #knowsLineEnds = false;
+
+  /** @param boundary one character for each byte (latin1) */
+  constructor(boundary: string) {
+    this.#boundary = boundary;
+    this.#delimiter = Buffer.from(`\n--${boundary}`, "latin1");
+  }
+
+  /** Whether a boundary has been found. */
+  get begun(): boolean {
+    return this.#state !== "preamble";
+  }
+
+  /** Whether the last boundary, the one with `--` behind it, has been found. */
+  get closed(): boolean {
+    return this.#state === "epilogue";
+  }
+
+  /**
+   * Takes the next chunk.
+   * @throws {ServiceError} BAD_REQUEST for a boundary that is not alone on its line, or a head that is too long
+   */
+  *scan(chunk: Buffer): Generator<MultipartEvent, void, undefined> {
+    let rest = chunk;
+    while (rest.length > 0 && this.#state !== "epilogue") {
+      rest = this.#state === "head" ? yield* this.#scanHead(rest) : yield* this.#scanContent(rest);
+    }
+  }
+
+  /** Looks for the delimiter; answers what stands behind it. */
+  *#scanContent(chunk: Buffer): Generator<MultipartEvent, Buffer, undefined> {
+    const bytes = this.#begun.length > 0 ? Buffer.concat([this.#begun, chunk]) : chunk;
+    const found = bytes.indexOf(this.#delimiter);
+    const end = found >= 0 ? found : this.#beginningOfDelimiter(bytes);
+    const isContent = this.#state === "content";
+    if (isContent && end > 0) yield { kind: "content", bytes: bytes.subarray(0, end) };
+    if (found < 0) {
+      this.#begun = Buffer.from(bytes.subarray(end));
+      return Buffer.alloc(0);
+    }
+    this.#begun = Buffer.alloc(0);
+    this.#state = "head";
+    this.#headBytes = this.#lineStart = this.#headStart = 0;
+    if (isContent) yield { kind: "part end" };
+    return bytes.subarray(found + this.#delimiter.length);
+  }
+
+  /** Where the longest end of these bytes begins that may be the beginning of a delimiter; often behind them. */
+  #beginningOfDelimiter(bytes: Buffer): number {
+    const [first] = this.#delimiter;
+    const start = Math.max(0, bytes.length - this.#delimiter.length + 1);
+    for (let at = bytes.indexOf(first!, start); at >= 0; at = bytes.indexOf(first!, at + 1)) {
+      if (this.#delimiter.subarray(0, bytes.length - at).equals(bytes.subarray(at))) return at;
+    }
+    return bytes.length;
+  }
+
+  /** Collects the rest of the boundary's line, and the header lines up to an empty one; answers what follows. */
+  *#scanHead(chunk: Buffer): Generator<MultipartEvent, Buffer, undefined> {
+    const head = this.#head;
+    const before = this.#headBytes;
+    this.#headBytes += chunk.copy(head, before);
+    const bytes = head.subarray(0, this.#headBytes);
+    if (this.#headStart === 0 && bytes.length >= 2 && bytes.toString("latin1", 0, 2) === "--") {
+      this.#state = "epilogue";
+      return Buffer.alloc(0);
+    }
+    for (let at = bytes.indexOf(lineFeed, before); at >= 0; at = bytes.indexOf(lineFeed, at + 1)) {
+      const lineEnd = at > this.#lineStart && bytes[at - 1] === carriageReturn ? at - 1 : at;
+      const line = bytes.subarray(this.#lineStart, lineEnd);
+      this.#lineStart = at + 1;
+      if (this.#headStart === 0) {
+        if (!padding.test(line.toString("latin1"))) throw badBoundary();
+        this.#headStart = at + 1;
+        if (!this.#knowsLineEnds && lineEnd < at) this.#delimiter = Buffer.from(`\r\n--${this.#boundary}`, "latin1");
+        this.#knowsLineEnds = true;
+      } else if (line.length === 0) {
+        yield { kind: "head", bytes: bytes.subarray(this.#headStart, at + 1) };
+        this.#state = "content";
+        return chunk.subarray(at + 1 - before);
+      }
+    }
+    if (this.#headStart === 0 && !beginningOfBoundaryEnd.test(bytes.toString("latin1"))) throw badBoundary();
+    if (this.#headBytes === maxHeadBytes) {
+      throw new ServiceError("BAD_REQUEST", `The headers of a part have more than ${maxHeadBytes} bytes.`);
+    }
+    return Buffer.alloc(0);
+  }
+}
+
+function badBoundary(): ServiceError {
+  const message =
+    "A boundary in the multipart body is not alone on its line: choose one that does not occur in the file.";
+  return new ServiceError("BAD_REQUEST", message);
+}
