@@ -131,6 +131,15 @@ describe("stopping", () => {
     expect(await service.ended).toBe(0);
   });
 
+  it("is not held up by a client that was refused and neither sends on nor goes away", async () => {
+    await start({ SHUTDOWN_GRACE_SECONDS: "600" });
+    using connection = await connectRaw(service.port, true);
+    await connection.send("POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    expect((await connection.answer())!.status).toBe(404);
+    service.child.kill("SIGTERM");
+    expect(await service.ended).toBe(0);
+  });
+
   it("ends at once at a second signal", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "600" });
     using _upload = await startUpload();

@@ -7,7 +7,7 @@ import {
   type FastifyReply,
   type FastifyRequest,
 } from "fastify";
-import { STATUS_CODES } from "node:http";
+import { STATUS_CODES, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { v4 as uuidv4 } from "uuid";
 import type { Config } from "../config.ts";
@@ -15,7 +15,7 @@ import { isAllowedHost } from "../allowed-hosts.ts";
 import { isTrustedProxy } from "../client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
-import { closeAfterEarlyAnswer } from "./early-answer.ts";
+import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
 
 /** Largest JSON body of a GraphQL request, in bytes. Files come as multipart and have a limit of their own. */
@@ -63,15 +63,29 @@ export async function createApp(
     return503OnClosing: false,
     // The name in a link is decoration and may be as long as the longest that downloads get, escaped.
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false, maxParamLength: 1000 },
-    clientErrorHandler: (error, socket) => answerUnreadable(error, socket, logger),
+    clientErrorHandler: (error, socket) => answerUnreadable(error, socket, logger, lingering),
+    // No hook runs for these.
     frameworkErrors: (_error, request, reply) => {
+      closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
       void reply.headers({ ...bareHeaders, "x-request-id": request.id });
       void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not a valid one."));
     },
   });
+  const { server } = app;
+  const lingering = new LingeringConnections(server, {
+    ...lingerLimits,
+    maxBytes: Math.max(2 * config.maxUploadBytes, lingerLimits.maxBytes),
+  });
+  stopping.addEventListener("abort", () => lingering.hurry(), { once: true });
+  server.on("checkContinue", (request, response) => {
+    continueWhenRead(request, response);
+    server.emit("request", request, response);
+  });
+  // Whatever else is expected is no reason to refuse a request (RFC 9110 section 10.1.1).
+  server.on("checkExpectation", (request, response) => server.emit("request", request, response));
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);
-    closeAfterEarlyAnswer(request.raw, reply.raw);
+    closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
     if (stopping.aborted) void reply.header("connection", "close");
     // A probe names the machine, not the service.
     if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
@@ -104,21 +118,34 @@ const unreadable: Readonly<Record<string, ErrorCode | undefined>> = {
   HPE_HEADER_OVERFLOW: "HEADERS_TOO_LARGE",
 };
 
-/** Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. */
-function answerUnreadable(error: Error & { code?: string }, socket: Socket, logger: FastifyBaseLogger): void {
-  if (socket.writable && error.code !== "ECONNRESET") {
-    const requestId = uuidv4();
-    const code = unreadable[error.code ?? ""] ?? "BAD_REQUEST";
-    const [status, message] = errorCodes[code];
-    logger.info({ reqId: requestId, code }, "request refused");
-    const body = JSON.stringify({ error: { code, requestId, message } });
-    const headers = [
-      "Content-Type: application/json; charset=utf-8",
-      `Content-Length: ${body.length}`,
-      ...Object.entries({ ...bareHeaders, "X-Request-Id": requestId }).map(([name, value]) => `${name}: ${value}`),
-      "Connection: close",
-    ];
-    socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
+/**
+ * Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. Where
+ * another answer has begun, the connection is cut instead.
+ */
+function answerUnreadable(
+  error: Error & { code?: string },
+  socket: Socket,
+  logger: FastifyBaseLogger,
+  lingering: LingeringConnections,
+): void {
+  const { _httpMessage: underWay } = socket as Socket & { _httpMessage?: ServerResponse | null };
+  if (!socket.writable || error.code === "ECONNRESET" || underWay?.headersSent) {
+    socket.destroySoon();
+    return;
   }
-  socket.destroySoon();
+  const requestId = uuidv4();
+  const code = unreadable[error.code ?? ""] ?? "BAD_REQUEST";
+  const [status, message] = errorCodes[code];
+  logger.info({ reqId: requestId, code }, "request refused");
+  const body = JSON.stringify({ error: { code, requestId, message } });
+  const headers = [
+    "Content-Type: application/json; charset=utf-8",
+    `Content-Length: ${body.length}`,
+    ...Object.entries({ ...bareHeaders, "X-Request-Id": requestId }).map(([name, value]) => `${name}: ${value}`),
+    "Connection: close",
+  ];
+  socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
+  // A request that is being worked on is told at once that its client is gone.
+  if (underWay) socket.destroySoon();
+  else lingering.add(socket);
 }

@@ -10,7 +10,7 @@ import {
   requirePreflightHeader,
   type MultipartLimits,
 } from "../../src/graphql/multipart-request.ts";
-import { closeAfterEarlyAnswer } from "../../src/http/early-answer.ts";
+import { closeAfterEarlyAnswer, LingeringConnections, lingerLimits } from "../../src/http/early-answer.ts";
 import { openIncomingFile } from "../../src/record/incoming-file.ts";
 
 /** Limits small enough to meet in a test. */
@@ -52,7 +52,7 @@ export async function startMultipartServer(options: MultipartServerOptions = {})
   }
 
   const server = createServer((request, response) => {
-    closeAfterEarlyAnswer(request, response);
+    closeAfterEarlyAnswer(request, response, lingering);
     serve(request, response).then(
       (data) => answer(response, 200, { data }),
       (error: unknown) => {
@@ -66,6 +66,7 @@ export async function startMultipartServer(options: MultipartServerOptions = {})
       },
     );
   });
+  const lingering = new LingeringConnections(server, lingerLimits);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();

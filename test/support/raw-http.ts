@@ -136,9 +136,9 @@ export class RawConnection implements Disposable {
   }
 }
 
-/** Connects to a port of this machine. */
-export async function connectRaw(port: number): Promise<RawConnection> {
-  const socket = connect(port, "127.0.0.1");
+/** Connects to a port of this machine; with `allowHalfOpen` the connection stays open when the server ends its side. */
+export async function connectRaw(port: number, allowHalfOpen = false): Promise<RawConnection> {
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen });
   await once(socket, "connect");
   return new RawConnection(socket);
 }
