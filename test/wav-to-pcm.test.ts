@@ -135,7 +135,7 @@ describe("wavToPcm", () => {
       const numbers = [0.5, NaN, Infinity, -Infinity, 1e30, -1e30, 1.5, -1.5];
       const data = bits === 32 ? Float32Array.from(numbers) : Float64Array.from(numbers);
       const wav = wavFile({ format: { tag: 3, bits, channels: 1 }, data: Buffer.from(data.buffer) });
-      expect([...(await decode(wav)).samples]).toEqual([0.5, 0, 1, -1, 1, -1, 1.5, -1.5]);
+      expect([...(await decode(wav)).samples]).toEqual([0.5, 0, 8, -8, 8, -8, 1.5, -1.5]);
     }
   });
 

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { ServiceError } from "../errors.ts";
 import type { EncoderPool } from "./encoder-pool.ts";
+import { FloatScale } from "./float-scale.ts";
 import { id3Tag } from "./id3-tag.ts";
 import { replayGainDb } from "./loudness.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./mp3-encoder.ts";
@@ -25,7 +26,8 @@ export type Quality = keyof typeof qualities;
 export const qualityNames: readonly Quality[] = ["LOW", "STANDARD", "HIGH"];
 
 /** What a client may be told about an upload that was converted all the same. */
-export type ConversionWarning = "CUT_SHORT" | "CLIPPED" | "SILENT" | "MIXED_DOWN" | "RESAMPLED" | "TRAILING_JUNK";
+export type ConversionWarning =
+  "CUT_SHORT" | "CLIPPED" | "SILENT" | "MIXED_DOWN" | "RESAMPLED" | "RESCALED" | "TRAILING_JUNK";
 
 /** PCM for which a process is started; a client that sends less costs none. */
 const worthwhileBytes = 64 * 1024;
@@ -91,13 +93,14 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
 
   const mp3 = { ...mp3FormatOf(pcm, quality), channels: pcm.channels };
   const meter = new SoundMeter(pcm, largestSampleOf(wav.format));
+  const scale = new FloatScale(wav.format);
   const index = new Mp3Index();
   let samples = 0;
   let silenceBefore = 0;
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
-    const toPcm = wavToPcm(wav.format);
-    for await (const block of wav.blocks()) {
+    const toPcm = wavToPcm(wav.format, () => scale.fullScale);
+    for await (const block of scale.settled(wav.blocks())) {
       const bytes = toPcm(block);
       samples += bytes.length / bytesPerPcmFrame(pcm);
       if (samples > maxSamples) throw tooLong(maxDurationSeconds);
@@ -161,6 +164,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       ["CLIPPED", soundFacts.clippedSamples > 0],
       ["SILENT", soundFacts.silent],
       ["MIXED_DOWN", wav.format.channels > 2],
+      ["RESCALED", scale.fullScale !== wav.format.floatFullScale],
       ["RESAMPLED", mp3.sampleRateHz !== wav.format.sampleRateHz],
     ];
     return {

@@ -5,8 +5,8 @@ import type { WavFormat } from "./wav-format.ts";
 
 type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
-/** Floats beyond this, 24 dB over full scale, are no sound but damage or a wrong scale: they are held at full scale. */
-const maxFloat = 16;
+/** Floats are held at this, 18 dB over full scale: from 20 dB on LAME 3.100 tears the sound, and fails where it is endless. */
+const maxFloat = 8;
 
 /** The plain samples that {@link wavToPcm} makes: 16 bits where that loses nothing, else floats; more than two channels become two. */
 export function pcmFormatOf(format: WavFormat): PcmFormat {
@@ -28,17 +28,21 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
 /**
  * A converter of whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound passes as it
  * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed (`stereo-mix.ts`).
+ * @param floatFullScale what full scale is in floats, which may have to be found out (`float-scale.ts`)
  */
-export function wavToPcm(format: WavFormat): (blocks: Buffer) => Buffer {
+export function wavToPcm(
+  format: WavFormat,
+  floatFullScale: () => number = () => format.floatFullScale,
+): (blocks: Buffer) => Buffer {
   if (format.channels > 2) {
-    const decode = decoderOf(format);
+    const decode = decoderOf(format, floatFullScale);
     const mix = stereoMixOf(format);
     return (blocks) => bytesOf(mix(decode(blocks)));
   }
   if (format.codec === "pcm" && format.containerBits === 16) {
     return format.bigEndian ? (blocks) => Buffer.from(blocks).swap16() : (blocks) => blocks;
   }
-  const decode = decoderOf(format);
+  const decode = decoderOf(format, floatFullScale);
   return (blocks) => bytesOf(decode(blocks));
 }
 
@@ -46,8 +50,18 @@ function bytesOf(samples: Samples): Buffer {
   return Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
 }
 
+/** The floats of blocks of the file, as they stand there, in memory of their own. */
+export function floatsOf(
+  blocks: Buffer,
+  { containerBits, bigEndian }: WavFormat,
+): Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> {
+  return containerBits === 32
+    ? new Float32Array(aligned(blocks, 4, bigEndian))
+    : new Float64Array(aligned(blocks, 8, bigEndian));
+}
+
 /** Samples as numbers, channels still as they are in the file. */
-function decoderOf(format: WavFormat): (blocks: Buffer) => Samples {
+function decoderOf(format: WavFormat, floatFullScale: () => number): (blocks: Buffer) => Samples {
   switch (format.codec) {
     case "alaw":
       return (blocks) => lookUp(alawSamples, blocks);
@@ -59,9 +73,7 @@ function decoderOf(format: WavFormat): (blocks: Buffer) => Samples {
       return (blocks) =>
         decodeBlocks(blocks, format, (block) => decodeImaBlock(block, format.channels, format.bitsPerSample));
     case "float":
-      return format.containerBits === 32
-        ? (blocks) => limited(new Float32Array(aligned(blocks, 4, format.bigEndian)), 1 / format.floatFullScale)
-        : (blocks) => limited(new Float64Array(aligned(blocks, 8, format.bigEndian)), 1);
+      return (blocks) => limited(floatsOf(blocks, format), 1 / floatFullScale());
     default:
       return integerDecoderOf(format);
   }
@@ -118,12 +130,16 @@ function scaled(integers: Int32Array, stride: number): Float32Array<ArrayBuffer>
   return samples;
 }
 
-/** Floats without what is no number: encoders fail on it. 32-bit floats are corrected in place. */
-function limited(numbers: Float32Array<ArrayBuffer> | Float64Array, gain: number): Float32Array<ArrayBuffer> {
+/** Floats that encoders can take: within limits, and 0 for what is no number. 32-bit floats are corrected in place. */
+function limited(
+  numbers: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>,
+  gain: number,
+): Float32Array<ArrayBuffer> {
   const samples = numbers instanceof Float32Array ? numbers : new Float32Array(numbers.length);
   for (let i = 0; i < samples.length; i++) {
     const number = numbers[i]! * gain;
-    samples[i] = number >= -maxFloat && number <= maxFloat ? number : Number.isNaN(number) ? 0 : Math.sign(number);
+    if (number >= -maxFloat && number <= maxFloat) samples[i] = number;
+    else samples[i] = number > 0 ? maxFloat : number < 0 ? -maxFloat : 0;
   }
   return samples;
 }

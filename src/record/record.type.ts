@@ -40,6 +40,7 @@ export const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
   SILENT: "SILENT",
   MIXED_DOWN: "MIXED_DOWN",
   RESAMPLED: "RESAMPLED",
+  RESCALED: "RESCALED",
   TRAILING_JUNK: "TRAILING_JUNK",
 };
 registerEnumType(RecordWarningEnum, {
@@ -54,6 +55,11 @@ registerEnumType(RecordWarningEnum, {
         "It had more than two channels, which were mixed to stereo by position; what has none stands in the middle.",
     },
     RESAMPLED: { description: "MP3 does not know its sample rate, so it was converted to one that MP3 knows." },
+    RESCALED: {
+      description:
+        "Its floating-point samples had the range of integers (such as -32768 to 32767 instead of -1 to 1), by which " +
+        "they were divided.",
+    },
     TRAILING_JUNK: { description: "Bytes that belong to no WAV chunk followed the sound; they were left out." },
   },
 });
