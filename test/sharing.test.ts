@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
+import { once } from "node:events";
 import { Client } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { connectRaw } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -258,17 +260,68 @@ describe("sharing", () => {
       }
     };
 
+    const firefox = { "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0" };
+
     it("counts what starts at the first byte, and nothing else", async () => {
       const { headers } = await get(link.url);
-      await get(link.url, { range: "bytes=0-" });
-      await get(link.url, { range: "bytes=0-1" });
+      await get(link.url, { range: "bytes=0-1", "user-agent": "other" });
       await get(link.url, { range: "bytes=1000-" });
+      await get(link.url, { range: "bytes=1000-", "user-agent": "another" });
       await get(link.url, { range: "bytes=99999999-" });
       await get(link.url, { "if-none-match": headers.get("etag")! });
       await get(link.url, {}, "HEAD");
       await get(link.waveformUrl);
       await get(`${link.url}/take.mp3`);
+      await get(link.url, { range: "bytes=0-", ...firefox });
       expect(await downloadsWhen(3)).toBe(3);
+    });
+
+    it.each<Record<string, string>>([
+      { "user-agent": "TelegramBot (like TwitterBot)" },
+      { "user-agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)" },
+      { "user-agent": "WhatsApp/2.23.20.0" },
+      {
+        "user-agent":
+          "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_11_1) AppleWebKit/601.2.4 (KHTML, like Gecko) Version/9.0.1 " +
+          "Safari/601.2.4 facebookexternalhit/1.1 Facebot Twitterbot/1.0",
+      },
+      { "sec-purpose": "prefetch" },
+      { "sec-purpose": "prefetch;prerender" },
+      { purpose: "prefetch" },
+      { "x-moz": "prefetch" },
+      { "x-purpose": "preview" },
+    ])("counts a person who comes after %p", async (headers) => {
+      expect(await statusOf(link.url, { ...firefox, ...headers })).toBe(200);
+      expect(await statusOf(link.url, { range: "bytes=0-", ...headers })).toBe(206);
+      expect(await statusOf(link.url, firefox)).toBe(200);
+      expect(await downloadsWhen(1)).toBe(1);
+    });
+
+    it("takes the ranges of one player for one listening, and each player for one", async () => {
+      for (const player of ["AppleCoreMedia/1.0.0.21E236 (iPhone; U)", "VLC/3.0.20 LibVLC/3.0.20"]) {
+        for (const range of ["bytes=0-1", "bytes=0-", "bytes=500-", "bytes=0-999", "bytes=1000-1999", "bytes=0-"]) {
+          await get(link.url, { range, "user-agent": player });
+        }
+      }
+      expect(await downloadsWhen(2)).toBe(2);
+    });
+
+    it("takes a download that was cut off and begun again for one", async () => {
+      const long = (await client.uploadRecord(ann, sineWav({ seconds: 300, channels: 1, sampleRateHz: 8000 }))).data;
+      recordId = long.uploadRecord.record.id;
+      const { url } = await linkTo(recordId);
+      const { port, pathname } = new URL(url);
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        using connection = await connectRaw(Number(port));
+        connection.socket.pause();
+        await connection.send(`GET ${pathname} HTTP/1.1\r\nHost: a\r\nUser-Agent: ${firefox["user-agent"]}\r\n\r\n`);
+        await once(connection.socket.resume(), "data");
+        connection.reset();
+        await once(connection.socket, "close");
+      }
+      expect(await statusOf(url, firefox)).toBe(200);
+      expect(await statusOf(url, { "user-agent": "other" })).toBe(200);
+      expect(await downloadsWhen(2)).toBe(2);
     });
 
     it("misses none of many at once", async () => {

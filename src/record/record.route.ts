@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { ServerResponse } from "node:http";
 import type { Pool } from "pg";
 import { audiowaveformJson, decodeWaveform } from "../audio/waveform.ts";
 import type { Config } from "../config.ts";
@@ -8,6 +9,7 @@ import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes } from "../http/send-bytes.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
+import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "./file-name.ts";
 import { noSuchRecord } from "./find-record.ts";
 import { readMp3 } from "./mp3-chunks.ts";
@@ -69,6 +71,7 @@ export function recordRoute(
   });
   const openPlain: OpenRequest = async (request) => await openPlainLink(pool, request, config.recordCacheControl);
   const openShared: OpenRequest = async (request) => await openShareLink(pool, request);
+  const counter = new DownloadCounter();
   for (const [path, open] of [
     ["/record", openPlain],
     ["/record/:recordId/:name", openPlain],
@@ -88,7 +91,7 @@ export function recordRoute(
         cacheControl: isInline ? cacheControl : askedAgain(cacheControl),
       };
       const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
-      if (linkId !== undefined && beginsDownload(answer)) {
+      if (linkId !== undefined && counter.begins(linkId, request, answer, sentWhole(reply.raw))) {
         // Beside the first byte, not before it.
         countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
@@ -181,9 +184,10 @@ async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordReques
   return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
 }
 
-/** Whether this answer is the start of a download: from the first byte, and more than Safari's probe of two bytes. */
-function beginsDownload({ body }: RecordAnswer): boolean {
-  return body.some((part) => "start" in part && part.start === 0 && part.end > 1);
+/** Resolves when the answer has ended, with whether all of it was sent. */
+async function sentWhole(response: ServerResponse): Promise<boolean> {
+  await new Promise<void>((resolve) => response.once("close", resolve));
+  return response.writableFinished;
 }
 
 /** What the body of a refusal says beside its status. */

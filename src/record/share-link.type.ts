@@ -30,8 +30,9 @@ export class LinkType {
 
   @Field(() => GraphQLSafeInt, {
     description:
-      "How many downloads have begun: answers to `GET` that start with the first byte and hold more than a player's " +
-      "probe of two bytes. Later ranges, `HEAD` and what was not modified do not count.",
+      "How many downloads have begun. A listening is one, whatever ranges its player asks for, and so is a download that " +
+      "was cut off and begun again. Programs that make previews for chats, search engines, prefetching browsers, `HEAD` " +
+      "and what was not modified do not count.",
   })
   downloads!: number;
 }
