@@ -144,6 +144,11 @@ describe("the multipart reader", () => {
         disposition(`form-data; name="0"; filename*0*=utf-8''Lied%20; filename*1*=f%C3%BCr; filename*2=" Ann.wav"`),
         "Lied für Ann.wav",
       ],
+      [
+        "a mail library with encoded words in continuations",
+        disposition('form-data; name="0"; filename*0="=?UTF-8?Q?f=C3=BCr?="; filename*1=" Ann.wav"'),
+        "für Ann.wav",
+      ],
       ["urllib3 1", disposition(`form-data; name="0"; filename*=utf-8''f%C3%BCr.wav`), "für.wav"],
       ["a client with upper case", disposition(`FORM-DATA; NAME="0"; FILENAME*=UTF-8'en'f%c3%bcr.wav`), "für.wav"],
       ["a client in ISO-8859-1", disposition(`form-data; name="0"; filename*=iso-8859-1''f%FCr.wav`), "für.wav"],
@@ -334,6 +339,17 @@ describe("the multipart reader", () => {
       for (const [form, body] of Object.entries(bodies)) {
         const answer = await post(Buffer.from(body));
         expect([form, answer.status, answer.byteLength]).toEqual([form, 200, 4]);
+      }
+    });
+
+    it("a content that is empty, with its own line end or without", async () => {
+      const whole = multipartBody(operations, map, filePart("0", "a.wav", "")).toString();
+      for (const body of [whole, whole.replace("audio/wav\r\n\r\n\r\n--", "audio/wav\r\n\r\n--")]) {
+        expect(await post(Buffer.from(body))).toMatchObject({ status: 200, byteLength: 0 });
+        const chunks = Array.from(Buffer.from(body), (byte) => httpChunk(Buffer.of(byte)));
+        const head = rawPost(Buffer.alloc(0), { "content-length": undefined, "transfer-encoding": "chunked" });
+        const answer = await exchange(server.port, Buffer.concat([head, ...chunks, httpChunk(Buffer.alloc(0))]));
+        expect(answer?.status).toBe(200);
       }
     });
 

@@ -29,7 +29,9 @@ export class MultipartScanner {
   #delimiter: Buffer;
   #state: "preamble" | "head" | "content" | "epilogue" = "preamble";
   /** The end of the last chunk, where a delimiter may have begun. The first one may stand at the very beginning. */
-  #begun = Buffer.from("\n");
+  #begun: Buffer = Buffer.from("\n");
+  /** How many bytes of `#begun` end the head: in front of an empty content they also begin the delimiter. */
+  #headEndBytes = 0;
   readonly #head = Buffer.allocUnsafe(maxHeadBytes);
   #headBytes = 0;
   /** Where the line begins that is not complete yet, and where the first header line does. */
@@ -70,7 +72,10 @@ export class MultipartScanner {
     const found = bytes.indexOf(this.#delimiter);
     const end = found >= 0 ? found : this.#beginningOfDelimiter(bytes);
     const isContent = this.#state === "content";
-    if (isContent && end > 0) yield { kind: "content", bytes: bytes.subarray(0, end) };
+    if (isContent && end > this.#headEndBytes) {
+      yield { kind: "content", bytes: bytes.subarray(this.#headEndBytes, end) };
+    }
+    if (end > 0) this.#headEndBytes = 0;
     if (found < 0) {
       this.#begun = Buffer.from(bytes.subarray(end));
       return Buffer.alloc(0);
@@ -114,6 +119,8 @@ export class MultipartScanner {
       } else if (line.length === 0) {
         yield { kind: "head", bytes: bytes.subarray(this.#headStart, at + 1) };
         this.#state = "content";
+        this.#headEndBytes = this.#delimiter[0] === carriageReturn ? 2 : 1;
+        this.#begun = this.#delimiter.subarray(0, this.#headEndBytes);
         return chunk.subarray(at + 1 - before);
       }
     }

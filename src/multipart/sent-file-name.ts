@@ -41,18 +41,19 @@ function splitExtended(value: string): { charset: string; text: string } {
 function readContinued(parameters: readonly HeaderParameter[]): string | undefined {
   const values = new Map(parameters.map(({ name, value }) => [name, value]));
   const pieces: Buffer[] = [];
-  let charset = "utf-8";
+  let charset: string | undefined;
   for (let index = 0; ; index++) {
     const plain = values.get(`filename*${index}`);
     const extended = values.get(`filename*${index}*`);
     if (extended !== undefined) {
-      const first = index === 0 ? splitExtended(extended) : { charset, text: extended };
+      const first = index === 0 ? splitExtended(extended) : { charset: charset ?? "utf-8", text: extended };
       charset = first.charset;
       pieces.push(percentDecoded(first.text));
     } else if (plain !== undefined) pieces.push(Buffer.from(plain));
     else break;
   }
-  return pieces.length === 0 ? undefined : decoded(Buffer.concat(pieces), charset);
+  if (pieces.length === 0) return undefined;
+  return charset === undefined ? readPlain(Buffer.concat(pieces).toString()) : decoded(Buffer.concat(pieces), charset);
 }
 
 const encodedWord = /=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bq])\?([^?]*)\?=/gi;
