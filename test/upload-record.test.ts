@@ -4,7 +4,7 @@ import { Client } from "pg";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { decodeWithMpg123 } from "./support/mp3-decoders.ts";
 import { startService, type TestService } from "./support/service.ts";
-import { infoChunk, sineWav, wavFile } from "./support/wav-maker.ts";
+import { infoChunk, seededRandom, sineWav, wavFile } from "./support/wav-maker.ts";
 
 const everyField = `
   id url streamUrl mp3Url waveformUrl title fileName createdAt owner { id name }
@@ -200,9 +200,40 @@ describe("uploadRecord", () => {
     expect(second.data.uploadRecord.record).toEqual({ warnings: ["SILENT", "RESAMPLED"], loudness: null });
   });
 
+  it("makes one recording of WAVs that stand one behind the other", async () => {
+    const slices = Array.from({ length: 10 }, (_, i) =>
+      sineWav({ seconds: 1, frequencyHz: 300 + 50 * i, channels: 1, sampleRateHz: 16_000 }),
+    );
+    const fields = "durationSeconds warnings source { leftOutBytes }";
+    const same = await client.uploadRecord(ann, Buffer.concat(slices), { fields });
+    expect(same.data.uploadRecord.record).toEqual({
+      durationSeconds: 10,
+      warnings: [],
+      source: { leftOutBytes: 0 },
+    });
+    const other = Buffer.concat([slices[0]!, sineWav({ seconds: 1, channels: 2 }), slices[1]!]);
+    const mixed = await client.uploadRecord(ann, other, { fields });
+    expect(mixed.data.uploadRecord.record).toEqual({
+      durationSeconds: 2,
+      warnings: ["SOUND_LEFT_OUT"],
+      source: { leftOutBytes: 4 * 44_100 },
+    });
+  });
+
+  it("believes the sizes in a header as far as the request can hold them", async () => {
+    const second = sineWav({ seconds: 1, channels: 1, sampleRateHz: 16_000 }).subarray(44);
+    const format = { channels: 1, sampleRateHz: 16_000 };
+    for (const dataSize of [2_000_000_000, 0x7fff_ffff, 0xffff_ffff - 36, 0]) {
+      const file = wavFile({ format, data: second, dataSize, size: dataSize + 36 });
+      const { data } = await client.uploadRecord(ann, file, { fields: "durationSeconds warnings" });
+      expect(data.uploadRecord.record).toEqual({ durationSeconds: 1, warnings: [] });
+    }
+  });
+
   it.each([
     ["a text", Buffer.from("This is not a WAV file at all."), 415, "UNSUPPORTED_MEDIA"],
     ["an MP3", Buffer.concat([Buffer.from([0xff, 0xfb, 0x90, 0x64]), Buffer.alloc(4000)]), 415, "UNSUPPORTED_MEDIA"],
+    ["AC-3 that is labelled as PCM", ac3Bursts(), 415, "UNSUPPORTED_MEDIA"],
     ["an empty file", Buffer.alloc(0), 422, "UPLOAD_INCOMPLETE"],
     ["a WAV without sound", wavFile({}), 422, "UPLOAD_INCOMPLETE"],
     ["a header alone", sineWav({ seconds: 1 }).subarray(0, 30), 422, "UPLOAD_INCOMPLETE"],
@@ -272,3 +303,15 @@ describe("uploadRecord", () => {
     expect(good.status).toBe(200);
   });
 });
+
+/** Bursts of coded sound as a receiver gets them (IEC 61937), with the header of a WAV. */
+function ac3Bursts(): Buffer {
+  const random = seededRandom(1);
+  const burst = (): Buffer => {
+    const bytes = Buffer.alloc(6144);
+    bytes.write("72f81f4e01000038", "hex");
+    for (let at = 8; at < 1800; at++) bytes[at] = random() * 256;
+    return bytes;
+  };
+  return wavFile({ format: { sampleRateHz: 48_000 }, data: Buffer.concat(Array.from({ length: 30 }, burst)) });
+}

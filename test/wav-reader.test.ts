@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import { openWav } from "../src/audio/wav-reader.ts";
-import type { WavFile } from "../src/audio/wav-reader.ts";
+import type { WavBounds, WavFile } from "../src/audio/wav-reader.ts";
 import { ServiceError } from "../src/errors.ts";
 import {
   chunk,
@@ -63,7 +63,6 @@ describe("openWav", () => {
     ["zero", 0, undefined, []],
     ["0xFFFFFFFF", 0xffff_ffff, undefined, []],
     ["what SoX leaves", 0x7fff_f000, undefined, []],
-    ["larger than the file's", 4000, undefined, ["CUT_SHORT"]],
   ] as const)("reads to the end when the data size is %s", async (_, dataSize, announcedFrames, remarks) => {
     const { wav, read } = await readWav(wavFile({ data: sound, dataSize }));
     expect(read).toEqual(sound);
@@ -71,11 +70,18 @@ describe("openWav", () => {
     expect([...wav.remarks]).toEqual(remarks);
   });
 
-  it("announces what the header promises where its two sizes agree", async () => {
-    const { wav, read } = await readWav(wavFile({ data: sound, dataSize: 4000, size: 4036 }));
-    expect(read).toEqual(sound);
-    expect(wav.announcedFrames).toBe(1000);
-    expect([...wav.remarks]).toEqual(["CUT_SHORT"]);
+  it("announces what the header promises if the request can hold it", async () => {
+    const bytes = wavFile({ data: sound, dataSize: 4000, size: 4036 });
+    for (const [maxBytes, frames] of [
+      [4044, 1000],
+      [4043, undefined],
+      [undefined, undefined],
+    ]) {
+      const { wav, read } = await readWav(bytes, 100, { maxBytes });
+      expect(read).toEqual(sound);
+      expect(wav.announcedFrames).toBe(frames);
+      expect([...wav.remarks]).toEqual(["CUT_SHORT"]);
+    }
   });
 
   it("reads to the end when the size in ds64 is as large as numbers go", async () => {
@@ -92,10 +98,11 @@ describe("openWav", () => {
     expect(read).toEqual(sound);
   });
 
-  it("stops at the data size when that is too small, and says that something follows", async () => {
-    const { wav, read } = await readWav(wavFile({ data: sound, dataSize: 200 }));
+  it("stops at the data size when a little follows that no size covers, and says so", async () => {
+    const { wav, read } = await readWav(wavFile({ data: sound, dataSize: 200, size: 236 }));
     expect(read).toEqual(sound.subarray(0, 200));
     expect([...wav.remarks]).toEqual(["TRAILING_JUNK"]);
+    expect(wav.leftOutBytes).toBe(200);
   });
 
   it("joins several data chunks", async () => {
@@ -230,7 +237,7 @@ describe("openWav", () => {
     ["UNSUPPORTED_MEDIA", "ADPCM without blocks", wavFile({ format: { tag: 2, bits: 4, blockAlign: 8 } }), "8 bytes"],
     ["UNSUPPORTED_MEDIA", "ADPCM of 6 channels", wavFile({ format: { tag: 17, channels: 6, bits: 4 } }), "6 channels"],
   ])("answers %s to %s", async (code, _, bytes, words) => {
-    await expect(openWav(inPieces(bytes))).rejects.toMatchObject({
+    await expect(readWav(bytes)).rejects.toMatchObject({
       name: "ServiceError",
       code,
       message: expect.stringContaining(words),
@@ -276,7 +283,7 @@ describe("openWav", () => {
     }
     expect(closed).toBe(1);
     {
-      await using wav = await openWav(counted());
+      await using wav = await openWav(counted(), { maxBytes: 2_000_000 });
       expect(wav.announcedFrames).toBe(441_000);
     }
     expect(closed).toBe(2);
@@ -314,8 +321,13 @@ describe("openWav", () => {
   });
 });
 
-async function readWav(bytes: Buffer, pieceBytes?: number): Promise<{ wav: WavFile; read: Buffer }> {
-  const wav = await openWav(inPieces(bytes, pieceBytes));
+/** Reads a file that arrives in a request of a known size. */
+async function readWav(
+  bytes: Buffer,
+  pieceBytes?: number,
+  bounds: WavBounds = { maxBytes: bytes.length + 300 },
+): Promise<{ wav: WavFile; read: Buffer }> {
+  const wav = await openWav(inPieces(bytes, pieceBytes), bounds);
   return { wav, read: await readAll(wav) };
 }
 

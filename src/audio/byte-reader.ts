@@ -1,26 +1,37 @@
 /** Reads a stream in portions of any size, without copying where a portion lies in one piece. */
 export class ByteReader {
   readonly #source: AsyncIterator<Buffer>;
-  #piece: Buffer = Buffer.alloc(0);
+  /** What was taken from the source and is still to be read; the last one comes first. */
+  readonly #ahead: Buffer[] = [];
+  #position = 0;
   #ended = false;
 
   constructor(source: AsyncIterable<Buffer>) {
     this.#source = source[Symbol.asyncIterator]();
   }
 
+  /** How many bytes of the source lie before what is read next. */
+  get position(): number {
+    return this.#position;
+  }
+
   /** What is at hand, at most `limit` bytes; undefined at the end. */
   async take(limit: number): Promise<Buffer | undefined> {
-    while (this.#piece.length === 0) {
+    let piece = this.#ahead.pop();
+    while (piece === undefined || piece.length === 0) {
       if (this.#ended) return undefined;
       this.#ended = true; // also where the source throws: there is nothing to close then
       const next = await this.#source.next();
       if (next.done) return undefined;
       this.#ended = false;
-      this.#piece = next.value;
+      piece = next.value;
     }
-    const taken = this.#piece.subarray(0, limit);
-    this.#piece = this.#piece.subarray(taken.length);
-    return taken;
+    if (piece.length > limit) {
+      this.#ahead.push(piece.subarray(limit));
+      piece = piece.subarray(0, limit);
+    }
+    this.#position += piece.length;
+    return piece;
   }
 
   /** The next `length` bytes, or fewer at the end. */
@@ -48,20 +59,35 @@ export class ByteReader {
     return skipped;
   }
 
-  /** The next bytes as Latin-1 text, which stay to be read. */
-  async peek(length: number): Promise<string> {
+  /** Passes over bytes of this value; returns how many there were. */
+  async skipRun(byte: number): Promise<number> {
+    let skipped = 0;
+    for (;;) {
+      const part = await this.take(Infinity);
+      if (part === undefined) return skipped;
+      const end = part.findIndex((other) => other !== byte);
+      skipped += end < 0 ? part.length : end;
+      if (end < 0) continue;
+      this.unread(part.subarray(end));
+      return skipped;
+    }
+  }
+
+  /** The next `length` bytes, or fewer at the end; they stay to be read. */
+  async peek(length: number): Promise<Buffer> {
     const ahead = await this.read(length);
     this.unread(ahead);
-    return ahead.toString("latin1");
+    return ahead;
   }
 
   /** Puts bytes back, to be read next. */
   unread(bytes: Buffer): void {
-    this.#piece = this.#piece.length === 0 ? bytes : Buffer.concat([bytes, this.#piece]);
+    this.#position -= bytes.length;
+    if (bytes.length > 0) this.#ahead.push(bytes);
   }
 
   async close(): Promise<void> {
-    this.#piece = Buffer.alloc(0);
+    this.#ahead.length = 0;
     if (this.#ended) return;
     this.#ended = true;
     await this.#source.return?.();

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { ServiceError } from "../errors.ts";
 import { framesInImaBlock, framesInMsBlock, isImaDepth } from "./adpcm.ts";
 
@@ -130,9 +131,14 @@ const otherCodecs: Readonly<Record<number, string>> = {
   0x0045: "G.726",
   0x0050: "MPEG Layer II",
   0x0055: "MP3",
+  0x0092: "AC-3",
   0x00ff: "AAC",
   0x0161: "WMA",
+  0x0162: "WMA",
+  0x0163: "WMA",
+  0x1600: "AAC",
   0x2000: "AC-3",
+  0x2001: "DTS",
 };
 
 function codecOf(formatTag: number): WavFormat["codec"] {
@@ -198,4 +204,27 @@ function mostLikelyBits(bits: number, validBits: number): number {
 /** The refusal of a WAV for what its sound is. */
 export function unsupported(what: string): ServiceError {
   return new ServiceError("UNSUPPORTED_MEDIA", `The WAV has ${what}, which cannot be converted.`);
+}
+
+/** The refusal of a WAV whose header says that it holds samples, while it holds something else. */
+export function disguised(what: string): ServiceError {
+  return new ServiceError(
+    "UNSUPPORTED_MEDIA",
+    `What this WAV holds is ${what}, although its header says that it is plain samples. Export the sound as PCM.`,
+  );
+}
+
+/** Whether sound of both formats can stand one behind the other: what differs is only said in another way. */
+export function isSameSound(one: WavFormat, other: WavFormat): boolean {
+  const masks = new Set([one.channelMask, other.channelMask, 0]);
+  if (one.channels > 2 && masks.size > 2) return false;
+  const { container, bitsPerSample, channelMask } = one;
+  return isDeepStrictEqual(one, { ...other, container, bitsPerSample, channelMask });
+}
+
+/** Bytes of silence: unsigned samples and logarithmic ones do not have their middle at zero. */
+export function silenceByte({ codec, containerBits }: WavFormat): number {
+  if (codec === "alaw") return 0xd5;
+  if (codec === "mulaw") return 0xff;
+  return codec === "pcm" && containerBits === 8 ? 0x80 : 0;
 }

@@ -8,7 +8,7 @@ import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./mp3-encoder.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
 import { SoundMeter, type SoundFacts } from "./sound-meter.ts";
-import type { WavFormat } from "./wav-format.ts";
+import { framesIn, type WavFormat } from "./wav-format.ts";
 import { openWav } from "./wav-reader.ts";
 import type { WavTags } from "./wav-tags.ts";
 import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
@@ -27,7 +27,15 @@ export const qualityNames: readonly Quality[] = ["LOW", "STANDARD", "HIGH"];
 
 /** What a client may be told about an upload that was converted all the same. */
 export type ConversionWarning =
-  "CUT_SHORT" | "CLIPPED" | "SILENT" | "MIXED_DOWN" | "RESAMPLED" | "RESCALED" | "TRAILING_JUNK";
+  | "CUT_SHORT"
+  | "DAMAGED"
+  | "CLIPPED"
+  | "SILENT"
+  | "MIXED_DOWN"
+  | "RESAMPLED"
+  | "RESCALED"
+  | "SOUND_LEFT_OUT"
+  | "TRAILING_JUNK";
 
 /** PCM for which a process is started; a client that sends less costs none. */
 const worthwhileBytes = 64 * 1024;
@@ -40,6 +48,8 @@ export interface ConversionOptions {
   readonly quality: Quality;
   /** Longest sound that is taken, in seconds. */
   readonly maxDurationSeconds: number;
+  /** Most bytes that the source can have; undefined when the client did not say. */
+  readonly maxSourceBytes?: number | undefined;
   /** Its reason is thrown when it is aborted. */
   readonly signal: AbortSignal;
 }
@@ -51,6 +61,8 @@ export interface ConversionFacts {
     /** Samples of each channel. */
     readonly samples: number;
     readonly bytes: number;
+    /** Bytes behind the sound that {@link ConversionFacts.warnings} are about. */
+    readonly leftOutBytes: number;
     /** In hexadecimal digits. */
     readonly sha256: string;
     readonly tags: WavTags;
@@ -75,7 +87,7 @@ export interface Conversion {
  * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it can be known
  */
 export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
-  const { encoders, owner, quality, maxDurationSeconds, signal } = options;
+  const { encoders, owner, quality, maxDurationSeconds, maxSourceBytes, signal } = options;
   const hash = createHash("sha256");
   let sourceBytes = 0;
   async function* hashed(): AsyncGenerator<Buffer, void, undefined> {
@@ -86,7 +98,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     }
   }
 
-  const wav = await openWav(hashed());
+  const wav = await openWav(hashed(), { maxBytes: maxSourceBytes, maxSeconds: maxDurationSeconds });
   const pcm = pcmFormatOf(wav.format);
   const maxSamples = maxDurationSeconds * pcm.sampleRateHz;
   if ((wav.announcedFrames ?? 0) > maxSamples) throw tooLong(maxDurationSeconds);
@@ -97,12 +109,16 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   const index = new Mp3Index();
   let samples = 0;
   let silenceBefore = 0;
+  let isDamaged = false;
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
     const toPcm = wavToPcm(wav.format, () => scale.fullScale);
-    for await (const block of scale.settled(wav.blocks())) {
-      const bytes = toPcm(block);
-      samples += bytes.length / bytesPerPcmFrame(pcm);
+    const frameBytes = bytesPerPcmFrame(pcm);
+    for await (const blocks of scale.settled(wav.blocks())) {
+      const decoded = toPcm(blocks);
+      isDamaged ||= decoded.length < framesIn(wav.format, blocks.length) * frameBytes;
+      const bytes = decoded.subarray(0, Math.max(0, decoded.length - wav.paddingFrames * frameBytes));
+      samples += bytes.length / frameBytes;
       if (samples > maxSamples) throw tooLong(maxDurationSeconds);
       meter.add(bytes);
       yield bytes;
@@ -160,6 +176,8 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     sha256 ??= hash.digest("hex");
     const conditions: [ConversionWarning, boolean][] = [
       ["CUT_SHORT", wav.remarks.has("CUT_SHORT")],
+      ["DAMAGED", isDamaged],
+      ["SOUND_LEFT_OUT", wav.remarks.has("SOUND_LEFT_OUT")],
       ["TRAILING_JUNK", wav.remarks.has("TRAILING_JUNK")],
       ["CLIPPED", soundFacts.clippedSamples > 0],
       ["SILENT", soundFacts.silent],
@@ -168,7 +186,14 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       ["RESAMPLED", mp3.sampleRateHz !== wav.format.sampleRateHz],
     ];
     return {
-      source: { format: wav.format, samples, bytes: sourceBytes, sha256, tags: wav.tags },
+      source: {
+        format: wav.format,
+        samples,
+        bytes: sourceBytes,
+        leftOutBytes: wav.leftOutBytes,
+        sha256,
+        tags: wav.tags,
+      },
       mp3,
       sound: soundFacts,
       warnings: conditions.filter(([, applies]) => applies).map(([warning]) => warning),

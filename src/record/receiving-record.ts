@@ -175,11 +175,11 @@ export async function finishRecord(
        source_samples = $9, source_codec = $10, source_bits_per_sample = $11, source_sample_rate_hz = $12,
        source_channels = $13, source_bytes = $14, source_sha256 = $15,
        tags = $16, warnings = $17, integrated_lufs = $18, sample_peak_dbfs = $19, waveform = $20,
-       title_key = $21, search_text = $22
+       title_key = $21, search_text = $22, source_left_out_bytes = $23
      where id = $1 and state = 'receiving'
      returning id, owner_id, state, visibility, title, file_name, created_at, head_bytes, chunk_bytes, size_bytes,
        bitrate_kbps, sample_rate_hz, channels, source_samples, source_codec, source_bits_per_sample,
-       source_sample_rate_hz, source_channels, source_bytes, source_sha256, tags, warnings,
+       source_sample_rate_hz, source_channels, source_bytes, source_left_out_bytes, source_sha256, tags, warnings,
        integrated_lufs, sample_peak_dbfs`,
     [
       id,
@@ -204,6 +204,7 @@ export async function finishRecord(
       encodeWaveform(sound.waveform),
       titleKeyOf(title),
       searchTextOf({ title, fileName, tags: source.tags.list }),
+      source.leftOutBytes,
     ],
   );
   const { rows } = await writing.catch((error: unknown) => {

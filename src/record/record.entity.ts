@@ -36,6 +36,8 @@ const AudioRecordSchema = defineEntity({
     sourceSampleRateHz: p.integer().default(0),
     sourceChannels: p.integer().default(0),
     sourceBytes: p.bigint("number").default(0),
+    /** Bytes behind the sound that `warnings` are about. */
+    sourceLeftOutBytes: p.bigint("number").default(0),
     /** SHA-256 of the uploaded file in hexadecimal digits. */
     sourceSha256: p.text().default(""),
     tags: p.json<{ name: string; value: string }[]>().defaultRaw("'[]'"),

@@ -36,18 +36,24 @@ registerEnumType(VisibilityEnum, {
 /** Remarks on an upload that was stored all the same. */
 export const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
   CUT_SHORT: "CUT_SHORT",
+  DAMAGED: "DAMAGED",
   CLIPPED: "CLIPPED",
   SILENT: "SILENT",
   MIXED_DOWN: "MIXED_DOWN",
   RESAMPLED: "RESAMPLED",
   RESCALED: "RESCALED",
+  SOUND_LEFT_OUT: "SOUND_LEFT_OUT",
   TRAILING_JUNK: "TRAILING_JUNK",
 };
 registerEnumType(RecordWarningEnum, {
   name: "RecordWarning",
   description: "A remark on a recording that was stored all the same.",
   valuesConfig: {
-    CUT_SHORT: { description: "The WAV ended before its header said; the MP3 holds what arrived." },
+    CUT_SHORT: {
+      description:
+        "The WAV ended before its header said; the MP3 holds what arrived. Send the whole file, if there is one.",
+    },
+    DAMAGED: { description: "Blocks of its ADPCM sound are damaged; they were left out, so the MP3 is shorter." },
     CLIPPED: { description: "Several samples in a row stand at full scale: the recording was probably too loud." },
     SILENT: { description: "There is no sound in it." },
     MIXED_DOWN: {
@@ -60,7 +66,14 @@ registerEnumType(RecordWarningEnum, {
         "Its floating-point samples had the range of integers (such as -32768 to 32767 instead of -1 to 1), by which " +
         "they were divided.",
     },
-    TRAILING_JUNK: { description: "Bytes that belong to no WAV chunk followed the sound; they were left out." },
+    SOUND_LEFT_OUT: {
+      description:
+        "Another WAV of another format followed the first one. It was left out; `source.leftOutBytes` says how much that was.",
+    },
+    TRAILING_JUNK: {
+      description:
+        "Bytes that are neither sound nor a WAV chunk followed the sound. They were left out; `source.leftOutBytes` says how many.",
+    },
   },
 });
 
@@ -100,6 +113,11 @@ export class RecordSourceType {
 
   @Field(() => GraphQLSafeInt, { description: "Size of the uploaded file, in bytes." })
   sizeBytes!: number;
+
+  @Field(() => GraphQLSafeInt, {
+    description: "Bytes behind the sound that were left out; `warnings` says what they were. 0 without such a warning.",
+  })
+  leftOutBytes!: number;
 
   @Field(() => String, { description: "SHA-256 of the uploaded file, in hexadecimal digits." })
   sha256!: string;
@@ -178,6 +196,7 @@ export function toRecordType(record: AudioRecord): RecordType {
       sampleRateHz: record.sourceSampleRateHz,
       channels: record.sourceChannels,
       sizeBytes: record.sourceBytes,
+      leftOutBytes: record.sourceLeftOutBytes,
       sha256: record.sourceSha256,
     },
     sourceSha256: record.sourceSha256,

@@ -203,7 +203,7 @@ export class RecordUploader {
   }
 
   async #convert(
-    { upload: { id }, incoming, owner, options, em, signal }: Work,
+    { upload: { id }, incoming, requestBytes, owner, options, em, signal }: Work,
     quota: QuotaRow,
   ): Promise<AudioRecord> {
     const { config, encoders, slots, pool, rowMemory } = this.#dependencies;
@@ -215,6 +215,7 @@ export class RecordUploader {
         owner: owner.id,
         quality: options.quality ?? config.quality,
         maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
+        maxSourceBytes: requestBytes,
         signal,
       });
       const frames = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));

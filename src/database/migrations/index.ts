@@ -4,6 +4,7 @@ import { RecordLibrary } from "./20261123072600_record-library.ts";
 import { RateLimit } from "./20261123072629_rate-limit.ts";
 import { TokenScopes } from "./20261123074400_token-scopes.ts";
 import { NoRequestBytes } from "./20261123085500_no-request-bytes.ts";
+import { LeftOutBytes } from "./20261126201500_left-out-bytes.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -13,4 +14,5 @@ export const migrations = [
   { name: "20261123072629_rate-limit", class: RateLimit },
   { name: "20261123074400_token-scopes", class: TokenScopes },
   { name: "20261123085500_no-request-bytes", class: NoRequestBytes },
+  { name: "20261126201500_left-out-bytes", class: LeftOutBytes },
 ];

@@ -1,0 +1,157 @@
+import { isKnownChunk, isPrintableId, isWavStart } from "./wav-chunks.ts";
+import type { WavFormat } from "./wav-format.ts";
+import { id3TagBytes } from "./wav-tags.ts";
+import { pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
+
+/** How many bytes are looked at to tell what follows the sound. */
+export const lookaheadBytes = 64 * 1024;
+
+/** Fewer bytes than these are no sound, unless the size in the file's header covers them. */
+const minSoundBytes = 4096;
+
+/** What stands where the sound should have ended. Junk of `Infinity` bytes goes on to the next WAV or to the end. */
+export type Follower =
+  | { readonly kind: "chunk" | "id3" | "sound" }
+  /** One byte again and again; what comes behind it is still to be seen. */
+  | { readonly kind: "padding"; readonly byte: number }
+  | { readonly kind: "junk"; readonly bytes: number };
+
+/** What is known about a place behind the sound. */
+export interface BehindSound {
+  /** The next bytes, {@link lookaheadBytes} of them or all that are left. */
+  readonly ahead: Buffer;
+  /** Whether `ahead` reaches the end of the file. */
+  readonly isAll: boolean;
+  /** The last bytes of the sound before, whole blocks. */
+  readonly before: Buffer;
+  /** Of the sound before; undefined if it could not be read. */
+  readonly format: WavFormat | undefined;
+  /** Whether the size in the file's header counts all of `ahead` as part of the file. */
+  readonly isCovered: boolean;
+  /** Most bytes that can follow. */
+  readonly maxBytes: number;
+}
+
+/**
+ * Tells what follows the sound where neither a chunk with a usual name nor a WAV does. Sound is what a writer put there
+ * that filled in its sizes too early: it goes on as the sound before it. Everything doubtful is junk.
+ */
+export function whatFollows(behind: BehindSound): Follower {
+  const { ahead, isAll, format, isCovered } = behind;
+  const wavAt = wavStartIn(ahead.subarray(0, minSoundBytes + 12));
+  const oldTag = oldTagBytes(ahead);
+  if (id3TagBytes(ahead) !== undefined && ahead[3]! < 5) return { kind: "id3" };
+  if (oldTag > 0) return { kind: "junk", bytes: oldTag };
+  if (isUnknownChunk(behind)) return { kind: "chunk" };
+  if (wavAt > 0) return { kind: "junk", bytes: wavAt };
+  const runBytes = runLength(ahead);
+  if (runBytes > 1 && isKnownChunk(ahead, runBytes)) return { kind: "junk", bytes: runBytes };
+  if (runBytes === ahead.length) return isAll ? junk : { kind: "padding", byte: ahead[0]! };
+  if (format === undefined || isText(ahead) || otherFileIn(ahead) !== undefined) return junk;
+  if (isCovered) return ahead.length >= format.blockAlign ? { kind: "sound" } : junk;
+  return ahead.length >= minSoundBytes && soundsAlike(format, behind.before, ahead) ? { kind: "sound" } : junk;
+}
+
+const junk: Follower = { kind: "junk", bytes: Infinity };
+
+function wavStartIn(bytes: Buffer): number {
+  for (let at = bytes.indexOf("WAVE", 8); at >= 0; at = bytes.indexOf("WAVE", at + 1)) {
+    if (isWavStart(bytes, at - 8)) return at - 8;
+  }
+  return -1;
+}
+
+/** Bytes of a tag that MP3 players know and that states its size: ID3v1, APEv2; 0 if none begins here. */
+function oldTagBytes(bytes: Buffer): number {
+  if (bytes.length >= 128 && bytes.toString("latin1", 0, 3) === "TAG") return 128;
+  if (bytes.length >= 32 && bytes.toString("latin1", 0, 8) === "APETAGEX") return 32 + bytes.readUInt32LE(12);
+  return 0;
+}
+
+/** Whether a chunk without a usual name begins here: its size has to lead to a place where something can begin. */
+function isUnknownChunk({ ahead, isAll, format, maxBytes }: BehindSound): boolean {
+  if (ahead.length < 8 || !isPrintableId(ahead)) return false;
+  const size = format?.bigEndian === true ? ahead.readUInt32BE(4) : ahead.readUInt32LE(4);
+  const end = 8 + size;
+  if (end + 4 <= ahead.length) return isPrintableId(ahead, end) || isPrintableId(ahead, end + (size % 2));
+  if (isAll) return end + (size % 2) >= ahead.length && end <= ahead.length;
+  return end <= maxBytes && /^[\w ]{4}$/u.test(ahead.toString("latin1", 0, 4));
+}
+
+/** How many bytes at the beginning are the same. */
+function runLength(bytes: Buffer): number {
+  const end = bytes.findIndex((byte) => byte !== bytes[0]);
+  return end < 0 ? bytes.length : end;
+}
+
+/** Whether these bytes are text: no sound stays among printable characters and uses all of their range. */
+export function isText(bytes: Buffer): boolean {
+  const values = new Set(bytes.subarray(0, 4096));
+  if (values.size < 12 || Math.min(...values) > 0x39 || Math.max(...values) < 0x61) return false;
+  return [...values].every((byte) => (byte >= 0x20 && byte < 0x7f) || (byte >= 9 && byte <= 13));
+}
+
+/** What kind of file begins here, if it is one that people have instead of sound. */
+export function otherFileIn(bytes: Buffer): string | undefined {
+  const start = bytes.toString("latin1", 0, 12);
+  if (start.startsWith("ID3") && (id3TagBytes(bytes) ?? 0) > 10 && bytes[3]! < 5) return "MP3";
+  if (/^[^]{0,4}ftyp/u.test(start)) return "MP4"; // behind zeros, which may have been passed over
+  if (start.startsWith("FORM") && start.slice(8, 11) !== "AIF") return undefined;
+  return otherFiles.find(([magic]) => start.startsWith(magic))?.[1];
+}
+
+const otherFiles: readonly (readonly [magic: string, name: string])[] = [
+  ["fLaC", "FLAC"],
+  ["OggS", "Ogg"],
+  ["FORM", "AIFF"],
+  ["caff", "CAF"],
+  ["wvpk", "WavPack"],
+  ["MAC ", "Monkey's Audio"],
+  ["#!AMR", "AMR"],
+  ["\x1aE\xdf\xa3", "WebM or Matroska"],
+  ["\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"],
+  [".snd", "AU"],
+  ["PK\x03\x04", "ZIP"],
+  ["%PDF", "PDF"],
+  ["\x89PNG", "PNG"],
+  ["\xff\xd8\xff\xe0", "JPEG"],
+  ["\xff\xd8\xff\xe1", "JPEG"],
+  ["\x1f\x8b\x08", "gzip"],
+];
+
+/** Whether sound of this format goes on: neighbouring samples are like each other, or as unlike as they were before. */
+function soundsAlike(format: WavFormat, before: Buffer, ahead: Buffer): boolean {
+  const next = ahead.subarray(0, ahead.length - (ahead.length % format.blockAlign));
+  if (next.length === 0) return false;
+  const pcm = wavToPcm(format)(next);
+  if (format.framesPerBlock > 1) {
+    // Other bytes than sound hardly ever begin a block of ADPCM that can be decoded.
+    const frames = (next.length / format.blockAlign) * format.framesPerBlock;
+    return pcm.length >= frames * pcmFormatOf(format).channels * 2 * 0.9;
+  }
+  const later = shapeOf(format, pcm);
+  if (later.roughness < 0.5) return true;
+  if (before.length < 256 * format.blockAlign) return later.level > 0; // a size that was never meant
+  const earlier = shapeOf(format, wavToPcm(format)(before.subarray(before.length % format.blockAlign)));
+  const isAsLoud = later.level < earlier.level * 4 && later.level > earlier.level / 4;
+  return isAsLoud && Math.abs(later.roughness - earlier.roughness) < 0.25;
+}
+
+/** The root mean square of the sound, and how its samples' steps compare to it: 0 for slow waves, about 1 for noise. */
+export function shapeOf(format: WavFormat, pcm: Buffer): { readonly level: number; readonly roughness: number } {
+  const { sampleFormat, channels } = pcmFormatOf(format);
+  const bytes = sampleFormat === "s16le" ? 2 : 4;
+  const count = Math.floor(pcm.length / bytes);
+  const sampleAt = (i: number): number => (bytes === 2 ? pcm.readInt16LE(2 * i) / 32_768 : pcm.readFloatLE(4 * i));
+  let sum = 0;
+  let energy = 0;
+  let stepEnergy = 0;
+  for (let i = 0; i < count; i++) {
+    const sample = sampleAt(i);
+    sum += sample;
+    energy += sample * sample;
+    if (i >= channels) stepEnergy += (sample - sampleAt(i - channels)) ** 2;
+  }
+  const variance = count === 0 ? 0 : Math.max(energy / count - (sum / count) ** 2, 0);
+  return { level: Math.sqrt(variance), roughness: variance === 0 ? 0 : stepEnergy / count / (2 * variance) };
+}

@@ -1,0 +1,65 @@
+import { framesInBlock, type WavFormat } from "./wav-format.ts";
+
+/** Sound passes on in pieces of about this size, whatever the source's pieces are. */
+const pieceBytes = 128 * 1024;
+
+/** Cuts a stretch of sound into pieces of whole blocks, without copying where the source's pieces fit. */
+export class BlockCutter {
+  readonly #format: WavFormat;
+  readonly #stepBytes: number;
+  #bytes = 0;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(format: WavFormat) {
+    this.#format = format;
+    this.#stepBytes = Math.max(pieceBytes - (pieceBytes % format.blockAlign), format.blockAlign);
+  }
+
+  /** Bytes that were added so far. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Takes the next bytes; gives the blocks that are whole, but not the last one of ADPCM before more has come. */
+  *add(taken: Buffer): Generator<Buffer, void, void> {
+    this.#bytes += taken.length;
+    yield* this.#format.framesPerBlock > 1 ? this.#addCoded(taken) : this.#addPlain(taken);
+  }
+
+  /** What is left: the last block of ADPCM, and one behind it that is cut short. */
+  end(): Buffer {
+    const rest = this.#rest;
+    this.#rest = Buffer.alloc(0);
+    const cut = rest.length % this.#format.blockAlign;
+    return framesInBlock(this.#format, cut) > 0 ? rest : rest.subarray(0, rest.length - cut);
+  }
+
+  *#addPlain(taken: Buffer): Generator<Buffer, void, void> {
+    const { blockAlign } = this.#format;
+    // Only the block that is cut in two is put together: copying all that follows would double the garbage.
+    const completing = this.#rest.length === 0 ? 0 : Math.min(blockAlign - this.#rest.length, taken.length);
+    if (completing > 0) {
+      this.#rest = Buffer.concat([this.#rest, taken.subarray(0, completing)]);
+      if (this.#rest.length < blockAlign) return;
+      yield this.#rest;
+    }
+    const whole = taken.length - ((taken.length - completing) % blockAlign);
+    yield* this.#inSteps(taken.subarray(completing, whole));
+    this.#rest = taken.subarray(whole);
+  }
+
+  /** The last block waits: how much of it is sound depends on whether it is the last one of all. */
+  *#addCoded(taken: Buffer): Generator<Buffer, void, void> {
+    const { blockAlign } = this.#format;
+    const joined = this.#rest.length === 0 ? taken : Buffer.concat([this.#rest, taken]);
+    const ready = Math.max(0, Math.floor(joined.length / blockAlign) - 1) * blockAlign;
+    yield* this.#inSteps(joined.subarray(0, ready));
+    this.#rest = joined.subarray(ready);
+  }
+
+  *#inSteps(blocks: Buffer): Generator<Buffer, void, void> {
+    for (let start = 0; start < blocks.length; start += this.#stepBytes) {
+      yield blocks.subarray(start, start + this.#stepBytes);
+    }
+  }
+}

@@ -1,0 +1,310 @@
+import { isText, otherFileIn, shapeOf } from "./behind-sound.ts";
+import { disguised, type WavFormat } from "./wav-format.ts";
+import { wavToPcm } from "./wav-to-pcm.ts";
+
+/** So much of the sound is looked at, from its first byte that is not zero: three seconds of a CD. */
+const watchedBytes = 512 * 1024;
+
+/**
+ * Looks into what is labelled as plain samples for what it really is: coded sound that was meant for a receiver, or
+ * another file. As samples it is white noise at full scale. To refuse music would be worse than to miss a rare file,
+ * so coded sound counts only if several of its frames follow each other at the distance that they state or keep.
+ */
+export class DisguisedSound {
+  readonly #format: WavFormat;
+  readonly #watched: Buffer[] = [];
+  #watchedBytes = 0;
+  #leadingZeros = 0;
+  #isOver: boolean;
+
+  constructor(format: WavFormat) {
+    this.#format = format;
+    this.#isOver = format.framesPerBlock > 1;
+  }
+
+  /**
+   * Takes the next bytes of the sound, as they stand in the file.
+   * @throws {ServiceError} UNSUPPORTED_MEDIA when enough was seen to know that they are something else
+   */
+  add(bytes: Buffer): void {
+    if (this.#isOver) return;
+    let next = bytes;
+    if (this.#watchedBytes === 0) {
+      const zeros = zerosIn(bytes);
+      this.#leadingZeros += zeros;
+      if (zeros === bytes.length) return;
+      // Samples stay whole: those of their bytes that are zero belong to what is watched.
+      this.#watch(Buffer.alloc(this.#leadingZeros % this.#format.blockAlign));
+      next = bytes.subarray(zeros);
+    }
+    this.#watch(Buffer.from(next.subarray(0, watchedBytes - this.#watchedBytes)));
+    if (this.#watchedBytes >= watchedBytes) this.finish();
+  }
+
+  /**
+   * Judges what there was of the sound.
+   * @throws {ServiceError} UNSUPPORTED_MEDIA if it is something else
+   */
+  finish(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const found = codingIn(Buffer.concat(this.#watched.splice(0)), this.#format);
+    if (found !== undefined) throw disguised(found);
+  }
+
+  #watch(bytes: Buffer): void {
+    this.#watched.push(bytes);
+    this.#watchedBytes += bytes.length;
+  }
+}
+
+const zeros = Buffer.alloc(4096);
+
+/** How many bytes at the beginning are zero. */
+function zerosIn(bytes: Buffer): number {
+  let at = 0;
+  while (at + zeros.length <= bytes.length && bytes.subarray(at, at + zeros.length).equals(zeros)) at += zeros.length;
+  const rest = bytes.subarray(at).findIndex((byte) => byte !== 0);
+  return rest < 0 ? bytes.length : at + rest;
+}
+
+/** What these bytes are instead of samples; undefined if nothing speaks against samples. */
+function codingIn(bytes: Buffer, format: WavFormat): string | undefined {
+  const file = otherFileIn(bytes);
+  if (file !== undefined) return file;
+  if (isText(bytes)) return "text";
+  if (isSmooth(bytes, format)) return undefined;
+  const words = wordsOf(bytes, format);
+  const pairs = format.containerBits === 16 ? words : bytes.subarray(0, bytes.length & ~1);
+  for (const view of new Set([words, pairs])) {
+    for (const order of [view, Buffer.from(view).swap16()]) {
+      const coding =
+        syncedCodingIn(order) ??
+        chainIn(order, 0x0b, (at) => ac3FrameAt(order, at)) ??
+        chainIn(order, 0xff, (at) => mpegFrameAt(order, at) ?? adtsFrameAt(order, at));
+      if (coding !== undefined) return coding;
+    }
+  }
+  return undefined;
+}
+
+/** Whether this is sound everywhere, as nearly all uploads are: coded sound is nowhere smooth. It saves the search. */
+function isSmooth(bytes: Buffer, format: WavFormat): boolean {
+  const windowBytes = 512 * format.blockAlign;
+  const gap = Math.floor(bytes.length / 16 / format.blockAlign) * format.blockAlign;
+  if (gap < windowBytes) return false;
+  const toPcm = wavToPcm(format);
+  for (let at = 0; at + windowBytes <= bytes.length; at += gap) {
+    const { level, roughness } = shapeOf(format, toPcm(bytes.subarray(at, at + windowBytes)));
+    if (level === 0 || roughness > 0.25) return false;
+  }
+  return true;
+}
+
+/** Samples as 16-bit words, highest byte first: coded sound travels in the upper 16 bits of wider samples. */
+function wordsOf(bytes: Buffer, { codec, containerBits, bigEndian }: WavFormat): Buffer {
+  const sampleBytes = containerBits / 8;
+  if (sampleBytes === 1) return bytes.subarray(0, bytes.length & ~1);
+  const count = Math.floor(bytes.length / sampleBytes);
+  const words = Buffer.alloc(2 * count);
+  for (let i = 0, at = 0; i < count; i++, at += sampleBytes) {
+    if (codec === "float") {
+      const sample = floatAt(bytes, at, sampleBytes, bigEndian);
+      words.writeInt16BE(Math.round(Math.max(-32_768, Math.min(32_767, (sample || 0) * 32_768))), 2 * i);
+    } else {
+      words[2 * i] = bytes[bigEndian ? at : at + sampleBytes - 1]!;
+      words[2 * i + 1] = bytes[bigEndian ? at + 1 : at + sampleBytes - 2]!;
+    }
+  }
+  return words;
+}
+
+function floatAt(bytes: Buffer, at: number, sampleBytes: number, bigEndian: boolean): number {
+  if (sampleBytes === 8) return bigEndian ? bytes.readDoubleBE(at) : bytes.readDoubleLE(at);
+  return bigEndian ? bytes.readFloatBE(at) : bytes.readFloatLE(at);
+}
+
+/** Words that begin a frame, and what shows that they are not two samples of music. */
+interface Sync {
+  readonly word: Buffer;
+  /** The name of what the frame holds; undefined if its header is impossible. */
+  readonly coding: (bytes: Buffer, at: number) => string | undefined;
+  /** What it is called if the header says nothing, but the frames are as random as coded sound is. */
+  readonly otherwise: string;
+}
+
+const syncs: readonly Sync[] = [
+  { word: Buffer.from("7ffe8001", "hex"), coding: dtsCoding, otherwise: "DTS" },
+  {
+    word: Buffer.from("1fffe800", "hex"),
+    coding: (bytes, at) => (bytes[at + 4] === 0x07 && bytes[at + 5]! >= 0xf0 ? "DTS" : undefined),
+    otherwise: "DTS",
+  },
+  { word: Buffer.from("f8724e1f", "hex"), coding: burstCoding, otherwise: "coded sound (IEC 61937)" },
+  // SMPTE ST 337 with words of 20 and of 24 bits
+  { word: Buffer.from("6f8754e1", "hex"), coding: burstCoding, otherwise: "coded sound (SMPTE ST 337)" },
+  { word: Buffer.from("96f8a54e", "hex"), coding: burstCoding, otherwise: "coded sound (SMPTE ST 337)" },
+];
+
+const maxFrameBytes = 96 * 1024;
+
+/** Finds sound by words that begin its frames, three times at the same distance. */
+function syncedCodingIn(bytes: Buffer): string | undefined {
+  for (const { word, coding, otherwise } of syncs) {
+    let previous = -1;
+    let distance = 0;
+    for (let at = bytes.indexOf(word); at >= 0; at = bytes.indexOf(word, at + 1)) {
+      if (previous >= 0 && at - previous === distance && distance >= 64 && distance <= maxFrameBytes) {
+        const found = coding(bytes, at);
+        if (found !== undefined && found === coding(bytes, previous)) return found;
+        if (isRandom(bytes.subarray(previous, at)) && !isRepeated(bytes, at, distance)) return otherwise;
+      }
+      distance = previous < 0 ? 0 : at - previous;
+      previous = at;
+    }
+  }
+  return undefined;
+}
+
+/** The header of a DTS frame (ETSI TS 102 114 section 5.3.1): a normal frame, with a possible number of samples and bytes. */
+function dtsCoding(bytes: Buffer, at: number): string | undefined {
+  if (at + 8 > bytes.length || (bytes[at + 4]! & 0xfc) !== 0xfc) return undefined;
+  const sampleBlocks = ((bytes[at + 4]! & 1) << 6) | (bytes[at + 5]! >> 2);
+  const frameBytes = ((bytes[at + 5]! & 3) << 12) | (bytes[at + 6]! << 4) | (bytes[at + 7]! >> 4);
+  return sampleBlocks >= 5 && frameBytes >= 95 ? "DTS" : undefined;
+}
+
+/** Data types of bursts (IEC 61937-2, SMPTE ST 338). */
+const burstTypes: Readonly<Record<number, string>> = {
+  1: "AC-3",
+  4: "MPEG audio",
+  5: "MPEG audio",
+  6: "MPEG audio",
+  7: "AAC",
+  8: "MPEG audio",
+  9: "MPEG audio",
+  10: "MPEG audio",
+  11: "DTS",
+  12: "DTS",
+  13: "DTS",
+  14: "ATRAC",
+  17: "DTS",
+  18: "WMA Professional",
+  19: "AAC",
+  21: "E-AC-3",
+  22: "Dolby TrueHD",
+  28: "Dolby E",
+};
+
+function burstCoding(bytes: Buffer, at: number): string | undefined {
+  if (at + 8 > bytes.length) return undefined;
+  const coding = burstTypes[bytes[at + 5]! & 0x1f];
+  return coding === undefined ? undefined : `${coding} (IEC 61937)`;
+}
+
+/** Whether bytes are spread as in coded sound: nearly all values, and none of them often. */
+function isRandom(bytes: Buffer): boolean {
+  if (bytes.length < 256) return false;
+  const counts = new Uint32Array(256);
+  for (const byte of bytes) counts[byte]!++;
+  const isSpread = counts.filter((count) => count > 0).length >= Math.min(200, bytes.length / 4);
+  return isSpread && Math.max(...counts.subarray(1)) < Math.max(12, bytes.length / 32);
+}
+
+/** Whether the frame before `at` is the same as the one before it: so are periods of a tone, but not frames. */
+function isRepeated(bytes: Buffer, at: number, distance: number): boolean {
+  return (
+    at >= 2 * distance && bytes.subarray(at - distance, at).equals(bytes.subarray(at - 2 * distance, at - distance))
+  );
+}
+
+/** A frame that states its size. */
+interface Frame {
+  readonly bytes: number;
+  readonly coding: string;
+  /** What frames of one stream have in common. */
+  readonly kind: number;
+}
+
+const chainedFrames = 5;
+/** Where frames may begin that are found by a sync word so short that it turns up by chance as well. */
+const chainStartBytes = 16 * 1024;
+
+/** Finds frames that follow each other as their sizes say, all of one kind and not all the same. */
+function chainIn(bytes: Buffer, sync: number, frameAt: (at: number) => Frame | undefined): string | undefined {
+  for (let at = bytes.indexOf(sync); at >= 0 && at < chainStartBytes; at = bytes.indexOf(sync, at + 1)) {
+    const coding = chainAt(bytes, at, frameAt);
+    if (coding !== undefined) return coding;
+  }
+  return undefined;
+}
+
+function chainAt(bytes: Buffer, start: number, frameAt: (at: number) => Frame | undefined): string | undefined {
+  const first = frameAt(start);
+  if (first === undefined) return undefined;
+  let areSame = true;
+  for (let at = start, count = 0; count < chainedFrames; count++) {
+    const frame = frameAt(at);
+    if (frame?.kind !== first.kind) return undefined;
+    areSame &&= bytes.subarray(at, at + frame.bytes).equals(bytes.subarray(start, start + first.bytes));
+    at += frame.bytes;
+  }
+  // Square waves chain as well, but have few values.
+  return areSame || new Set(bytes.subarray(start, start + 2048)).size < 128 ? undefined : first.coding;
+}
+
+const ac3Kbps = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
+const ac3RatesHz = [48_000, 44_100, 32_000];
+
+/** AC-3 and E-AC-3 as they are (ETSI TS 102 366 sections 4.4 and E.1.3). */
+function ac3FrameAt(bytes: Buffer, at: number): Frame | undefined {
+  if (at + 6 > bytes.length || bytes[at] !== 0x0b || bytes[at + 1] !== 0x77) return undefined;
+  const kind = bytes[at + 5]! >> 3;
+  if (kind > 10) {
+    return { bytes: 2 * ((((bytes[at + 2]! & 7) << 8) | bytes[at + 3]!) + 1), coding: "E-AC-3", kind };
+  }
+  const rateHz = ac3RatesHz[bytes[at + 4]! >> 6];
+  const sizeCode = bytes[at + 4]! & 63;
+  const kbps = ac3Kbps[sizeCode >> 1];
+  if (rateHz === undefined || kbps === undefined) return undefined;
+  const words = Math.floor((kbps * 96_000) / rateHz) + (rateHz === 44_100 ? sizeCode & 1 : 0);
+  return { bytes: 2 * words, coding: "AC-3", kind };
+}
+
+/** Bit rates by layer, as the header writes it: 1 is Layer III, 3 is Layer I. */
+const mpeg1Kbps: readonly (readonly number[])[] = [
+  [],
+  [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+  [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
+  [32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
+];
+const mpeg2Kbps: readonly (readonly number[])[] = [
+  [],
+  [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+  [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+  [32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256],
+];
+
+/** MP3 and its kin (ISO 11172-3 section 2.4.1.3, ISO 13818-3; version 0 is MPEG-2.5). */
+function mpegFrameAt(bytes: Buffer, at: number): Frame | undefined {
+  if (at + 4 > bytes.length || bytes[at] !== 0xff || bytes[at + 1]! < 0xe0) return undefined;
+  const version = (bytes[at + 1]! >> 3) & 3;
+  const layer = (bytes[at + 1]! >> 1) & 3;
+  const kbps = (version === 3 ? mpeg1Kbps : mpeg2Kbps)[layer]![(bytes[at + 2]! >> 4) - 1];
+  const rateCode = (bytes[at + 2]! >> 2) & 3;
+  const mpeg1RateHz = [44_100, 48_000, 32_000][rateCode];
+  if (version === 1 || kbps === undefined || mpeg1RateHz === undefined) return undefined;
+  const rateHz = mpeg1RateHz / (version === 3 ? 1 : version === 2 ? 2 : 4);
+  const padding = (bytes[at + 2]! >> 1) & 1;
+  const kind = (version << 4) | (layer << 2) | rateCode;
+  if (layer === 3) return { bytes: 4 * (Math.floor((12_000 * kbps) / rateHz) + padding), coding: "MPEG audio", kind };
+  const bytesAtOneHz = (layer === 1 && version !== 3 ? 72_000 : 144_000) * kbps;
+  return { bytes: Math.floor(bytesAtOneHz / rateHz) + padding, coding: layer === 1 ? "MP3" : "MPEG audio", kind };
+}
+
+/** AAC in ADTS frames (ISO 13818-7 section 6.2). */
+function adtsFrameAt(bytes: Buffer, at: number): Frame | undefined {
+  if (at + 7 > bytes.length || bytes[at] !== 0xff || (bytes[at + 1]! & 0xf6) !== 0xf0) return undefined;
+  const frameBytes = ((bytes[at + 3]! & 3) << 11) | (bytes[at + 4]! << 3) | (bytes[at + 5]! >> 5);
+  return frameBytes < 7 ? undefined : { bytes: frameBytes, coding: "AAC", kind: bytes[at + 2]! };
+}

@@ -1,0 +1,123 @@
+import type { WavFormat } from "./wav-format.ts";
+
+/** Names of chunks that stand in WAV files, told apart by them from sound and from pad bytes. */
+const knownChunks = new Set(
+  (
+    "fmt ,data,fact,LIST,bext,id3 ,ID3 ,cue ,smpl,inst,acid,JUNK,junk,PAD ,FLLR,iXML,aXML,axml,chna,cart,PEAK,DISP," +
+    "plst,_PMX,afsp,umid,minf,elm1,regn,levl,LGWV,ResU,strc,wavl,slnt,qlty,mext,link,ds64,CSET,bxml,sxml"
+  ).split(","),
+);
+
+const knownFirstBytes = new Set([...knownChunks].map((id) => id.charCodeAt(0)));
+
+const containers = ["RIFF", "RIFX", "RF64", "BW64"] as const;
+
+/** Four letters, a size, and letters that say more: together they are never met in sound by chance. */
+interface Mark {
+  readonly ids: readonly string[];
+  readonly form: Buffer;
+}
+
+const wavMarks: readonly Mark[] = [{ ids: containers, form: Buffer.from("WAVE") }];
+const listMarks: readonly Mark[] = [
+  ...wavMarks,
+  { ids: ["LIST"], form: Buffer.from("INFO") },
+  { ids: ["LIST"], form: Buffer.from("adtl") },
+  { ids: ["id3 ", "ID3 "], form: Buffer.from("ID3") },
+];
+
+const markFirstBytes = new Set(listMarks.flatMap(({ ids }) => ids.map((id) => id.charCodeAt(0))));
+
+/** Bytes in which a mark shows. */
+export const markBytes = 12;
+
+export function isContainer(id: string): id is WavFormat["container"] {
+  return (containers as readonly string[]).includes(id);
+}
+
+/** Whether a chunk with a usual name begins here. */
+export function isKnownChunk(bytes: Buffer, at = 0): boolean {
+  return knownChunks.has(bytes.toString("latin1", at, at + 4));
+}
+
+/** Whether these four bytes may be the name of a chunk, as far as their characters go. */
+export function isPrintableId(bytes: Buffer, at = 0): boolean {
+  return /^[\x20-\x7e]{4}$/u.test(bytes.toString("latin1", at, at + 4));
+}
+
+/** Whether a WAV begins here. */
+export function isWavStart(bytes: Buffer, at = 0): boolean {
+  return bytes.toString("latin1", at + 8, at + 12) === "WAVE" && isContainer(bytes.toString("latin1", at, at + 4));
+}
+
+/**
+ * Where in these bytes a WAV begins, or may begin with bytes that are still to come; -1 if nowhere.
+ * @param withLists looks for the beginning of tags as well
+ */
+export function findMark(bytes: Buffer, withLists: boolean): number {
+  const marks = withLists ? listMarks : wavMarks;
+  let found = bytes.length;
+  for (const { ids, form } of marks) {
+    for (let at = bytes.indexOf(form, 8); at >= 0 && at - 8 < found; at = bytes.indexOf(form, at + 1)) {
+      if (ids.includes(bytes.toString("latin1", at - 8, at - 4))) found = at - 8;
+    }
+  }
+  for (let at = Math.max(0, bytes.length - markBytes + 1); at < found; at++) {
+    if (markFirstBytes.has(bytes[at]!) && mayBeginMark(bytes.toString("latin1", at), marks)) return at;
+  }
+  return found < bytes.length ? found : -1;
+}
+
+/** Whether one of the marks that {@link findMark} looks for stands at the beginning of these bytes. */
+export function isMark(bytes: Buffer, withLists: boolean): boolean {
+  const id = bytes.toString("latin1", 0, 4);
+  return (withLists ? listMarks : wavMarks).some(
+    ({ ids, form }) => ids.includes(id) && bytes.subarray(8, 8 + form.length).equals(form),
+  );
+}
+
+function mayBeginMark(text: string, marks: readonly Mark[]): boolean {
+  return marks.some(
+    ({ ids, form }) =>
+      ids.some((id) => id.startsWith(text.slice(0, 4))) &&
+      form.toString("latin1").startsWith(text.slice(8, 8 + form.length)),
+  );
+}
+
+/**
+ * Where the last chunks of a file begin that has no size for its sound: the first place from which chunks, one behind
+ * the other, reach exactly the end. An ID3v1 or APE tag behind them belongs to them.
+ * @returns the length of `bytes` if there are none
+ */
+export function trailerStart(bytes: Buffer, bigEndian: boolean): number {
+  const end = startOfOldTags(bytes);
+  for (let at = 0; at + 8 <= end; at++) {
+    if (knownFirstBytes.has(bytes[at]!) && isKnownChunk(bytes, at) && reachesEnd(bytes.subarray(at, end), bigEndian))
+      return at;
+  }
+  return end;
+}
+
+function reachesEnd(bytes: Buffer, bigEndian: boolean): boolean {
+  let at = 0;
+  while (at + 8 <= bytes.length && isPrintableId(bytes, at)) {
+    const size = bigEndian ? bytes.readUInt32BE(at + 4) : bytes.readUInt32LE(at + 4);
+    at += 8 + size;
+    if (at === bytes.length) return true;
+    at += size % 2;
+    if (at === bytes.length) return true;
+  }
+  return false;
+}
+
+/** Where tags of MP3 players begin that stand at the very end: ID3v1 in 128 bytes, APEv2 with its size in a footer. */
+function startOfOldTags(bytes: Buffer): number {
+  let end = bytes.length;
+  if (end >= 128 && bytes.toString("latin1", end - 128, end - 125) === "TAG") end -= 128;
+  if (end >= 32 && bytes.toString("latin1", end - 32, end - 24) === "APETAGEX") {
+    const hasHeader = bytes.readUInt32LE(end - 12) >= 0x8000_0000;
+    const tagBytes = bytes.readUInt32LE(end - 20) + (hasHeader ? 32 : 0);
+    if (tagBytes >= 32 && tagBytes <= end) end -= tagBytes;
+  }
+  return end;
+}
