@@ -17,7 +17,12 @@ export const errorCodes = {
   UNAUTHENTICATED: [401, "No valid user id and token were presented.", "Ask for credentials; do not retry as is."],
   FORBIDDEN: [403, "The token is valid but may not do this.", "Use a token with the needed scope."],
   NOT_FOUND: [404, "There is no such thing, or it belongs to somebody else.", "Forget the id."],
-  METHOD_NOT_ALLOWED: [405, "The address does not know this HTTP method.", "Use a method from the Allow header."],
+  METHOD_NOT_ALLOWED: [
+    405,
+    "The address does not know this HTTP method, or a mutation came with GET.",
+    "Use a method from the Allow header.",
+  ],
+  NOT_ACCEPTABLE: [406, "The client wants no type of answer that there is.", "Name JSON in the Accept header."],
   REQUEST_TIMEOUT: [408, "The request did not arrive in time.", "Send it again."],
   UPLOAD_STALLED: [408, "No byte of the upload arrived for too long.", "Send the file again."],
   CONFLICT: [409, "The request contradicts what is stored already.", "Read the message; do not retry as is."],

@@ -6,5 +6,5 @@ import { ServiceError } from "./errors.ts";
  */
 export function requireFutureExpiry(expiresAt: Date | null | undefined): void {
   if (!expiresAt || expiresAt.getTime() > Date.now()) return;
-  throw new ServiceError("BAD_USER_INPUT", "expiresAt must lie in the future.");
+  throw new ServiceError("BAD_USER_INPUT", "expiresAt must lie in the future.", { argument: "expiresAt" });
 }

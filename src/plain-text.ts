@@ -46,7 +46,7 @@ export function cleanText(text: string, maxCharacters: number): string {
 
 /**
  * A line that somebody gave, in Unicode's composed form (NFC) and without white space around it.
- * @param what stands in the message: `name`, `title`
+ * @param what the argument, which stands in the message: `name`, `title`
  * @throws {ServiceError} BAD_USER_INPUT when it is blank, has more characters (code points) than allowed, or one that
  * {@link cleanText} would take out
  */
@@ -56,13 +56,14 @@ export function checkedText(given: string, what: string, maxCharacters: number):
   const text = trimmed.length > unitsPerCharacter * maxCharacters ? trimmed : composed(trimmed);
   if (refused.test(text)) {
     const message = `The ${what} must not have line breaks, control characters or characters that turn the direction of text.`;
-    throw new ServiceError("BAD_USER_INPUT", message);
+    throw new ServiceError("BAD_USER_INPUT", message, { argument: what });
   }
-  if (!visible.test(text)) throw new ServiceError("BAD_USER_INPUT", `The ${what} must not be blank.`);
+  if (!visible.test(text))
+    throw new ServiceError("BAD_USER_INPUT", `The ${what} must not be blank.`, { argument: what });
   const length = Array.from(text).length;
   if (length > maxCharacters) {
     const message = `The ${what} must have at most ${maxCharacters} characters; it has ${length}.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { maxLength: maxCharacters });
+    throw new ServiceError("BAD_USER_INPUT", message, { argument: what, maxLength: maxCharacters });
   }
   return text;
 }

@@ -8,6 +8,8 @@ import { sineWav } from "./support/wav-maker.ts";
 const asJson = "application/json; charset=utf-8";
 const asGraphql = "application/graphql-response+json; charset=utf-8";
 
+const wav = sineWav({ seconds: 0.1, channels: 1 });
+
 describe("the form of an answer", () => {
   it.each([
     ["no Accept header", undefined, asJson],
@@ -49,7 +51,9 @@ describe("a refusal on /graphql", () => {
   beforeAll(async () => {
     service = await startService({ MAX_UPLOAD_BYTES: "100000", MAX_NEW_USERS_PER_HOUR: "1" });
     port = Number(new URL(service.url).port);
-    ann = await new ApiClient(service.url).createUser();
+    const client = new ApiClient(service.url);
+    ann = await client.createUser();
+    await client.uploadRecord(ann, wav);
   });
 
   afterAll(async () => {
@@ -65,7 +69,6 @@ describe("a refusal on /graphql", () => {
     return rawPost(multipartBody(...parts, filePart("0", "take.wav", file)), headers);
   };
   const operations = JSON.stringify({ query: upload, variables: { file: null } });
-  const wav = sineWav({ seconds: 0.1, channels: 1 });
   const bearer = () => ({ authorization: `Bearer ${ann.token}` });
 
   it.each<[string, number, string, (headers: Record<string, string>) => Buffer]>([
@@ -137,4 +140,544 @@ describe("a refusal on /graphql", () => {
     expect([answer.status, answer.headers.get("allow")]).toEqual([405, "GET, POST, HEAD"]);
     expect(JSON.parse(answer.body)).toMatchObject({ errors: [{ extensions: { code: "METHOD_NOT_ALLOWED" } }] });
   });
+
+  /** A GET of /graphql. */
+  const get = (search: string, headers: object = {}) => {
+    const lines = Object.entries({ host: "localhost", ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
+    return Buffer.from(`GET /graphql${search} HTTP/1.1\r\n${lines.join("")}\r\n`);
+  };
+  const body = (value: unknown, headers: object = {}) =>
+    rawPost(Buffer.from(typeof value === "string" ? value : JSON.stringify(value)), { ...jsonType, ...headers });
+  const run = (query: string, variables: object = {}) => body({ query, variables }, bearer());
+  const list = (args: string) => `{ me { records(${args}) { totalCount nodes { id peaks } } } }`;
+  const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data for a file.';
+  const howToSendFile =
+    "A file must be sent as multipart/form-data, as docs/clients.md shows: with Apollo Client it takes apollo-upload-client.";
+  const csrf =
+    "A foreign web page could have sent this. Prove that none did: send `Authorization: Bearer <token>`, or the header " +
+    "`apollo-require-preflight: true`.";
+  const noToken = "Send your token in the header: Authorization: Bearer <token>.";
+  const tokenForm = "The Authorization header must have the form: Bearer <token>.";
+  const badToken = "The token is not valid: unknown, revoked or expired.";
+
+  it.each<[string, () => Buffer, string, string, object?]>([
+    [
+      "a file in JSON, as Apollo's own link sends it",
+      () => run(upload, { file: {} }),
+      "400 BAD_USER_INPUT",
+      howToSendFile,
+      { argument: "file" },
+    ],
+    [
+      "a file in JSON as text",
+      () => run(upload, { file: "UklGRg==" }),
+      "400 BAD_USER_INPUT",
+      howToSendFile,
+      { argument: "file" },
+    ],
+    [
+      "a file in the document",
+      () => run('mutation { uploadRecord(file: "take.wav") { created } }'),
+      "400 BAD_USER_INPUT",
+      `A file cannot stand in the document. ${howToSendFile}`,
+      { argument: "file" },
+    ],
+    [
+      "a null in place of the file",
+      () => run(upload, { file: null }),
+      "400 BAD_USER_INPUT",
+      `The variable "$file" has no file. ${howToSendFile}`,
+      { argument: "file" },
+    ],
+    [
+      "no file",
+      () => run(upload),
+      "400 BAD_USER_INPUT",
+      `The variable "$file" has no file. ${howToSendFile}`,
+      { argument: "file" },
+    ],
+    [
+      "a file under another name than the variable's",
+      () =>
+        multipart(
+          JSON.stringify({ query: upload.replaceAll("$file", "$wav"), variables: { file: null } }),
+          wav,
+          bearer(),
+        ),
+      "400 BAD_USER_INPUT",
+      'The variable "$wav" has no file: `map` puts it into `variables.file`. Use one name for both.',
+      { argument: "file" },
+    ],
+    [
+      "several files in Sandbox",
+      () => severalFiles(),
+      "400 BAD_USER_INPUT",
+      "This takes one file, not a list: send one request for each file.",
+      { argument: "file" },
+    ],
+    [
+      "an upload without a token or a header",
+      () => multipart(operations, wav, { "apollo-require-preflight": undefined }),
+      "400 BAD_REQUEST",
+      csrf,
+    ],
+    [
+      "an upload with a proxy's password only",
+      () => multipart(operations, wav, { "apollo-require-preflight": undefined, authorization: "Basic eDp5" }),
+      "400 BAD_REQUEST",
+      csrf,
+    ],
+    ["a query by GET without a header", () => get("?query={__typename}"), "400 BAD_REQUEST", csrf],
+    ["no token", () => json("{ me { id } }"), "401 UNAUTHENTICATED", noToken],
+    [
+      "a token without Bearer",
+      () => json("{ me { id } }", { authorization: ann.token }),
+      "401 UNAUTHENTICATED",
+      tokenForm,
+    ],
+    [
+      "Bearer without a token",
+      () => json("{ me { id } }", { authorization: "Bearer" }),
+      "401 UNAUTHENTICATED",
+      tokenForm,
+    ],
+    [
+      "a proxy's password only",
+      () => json("{ me { id } }", { authorization: "Basic eDp5" }),
+      "401 UNAUTHENTICATED",
+      tokenForm,
+    ],
+    [
+      "a token that JavaScript made of null",
+      () => json("{ me { id } }", { authorization: "Bearer null" }),
+      "401 UNAUTHENTICATED",
+      badToken,
+    ],
+    [
+      "an unknown token",
+      () => json("{ me { id } }", { authorization: `Bearer ${crypto.randomUUID()}` }),
+      "401 UNAUTHENTICATED",
+      badToken,
+    ],
+    [
+      "a user id without its token",
+      () =>
+        multipart(
+          JSON.stringify({ query: upload.replace("$file)", `$file, userId: "1")`), variables: { file: null } }),
+          wav,
+        ),
+      "400 BAD_USER_INPUT",
+      "Give both userId and token, or neither and an Authorization header.",
+      { argument: "token" },
+    ],
+    [
+      "a token without its user id",
+      () =>
+        multipart(
+          JSON.stringify({
+            query: upload.replace("$file)", `$file, token: "${ann.token}")`),
+            variables: { file: null },
+          }),
+          wav,
+        ),
+      "400 BAD_USER_INPUT",
+      "Give both userId and token, or neither and an Authorization header.",
+      { argument: "userId" },
+    ],
+    [
+      "another's user id",
+      () =>
+        multipart(
+          JSON.stringify({
+            query: upload.replace("$file)", `$file, userId: "77", token: "${ann.token}")`),
+            variables: { file: null },
+          }),
+          wav,
+        ),
+      "401 UNAUTHENTICATED",
+      "The user id and token do not belong together, or the token is not valid.",
+    ],
+    [
+      "no WAV",
+      () => multipart(operations, Buffer.from("ID3\x04 and so on, an MP3"), bearer()),
+      "415 UNSUPPORTED_MEDIA",
+      "The file is not a WAV. It looks like MP3.",
+    ],
+    [
+      "a batch",
+      () => body([{ query: "{ __typename }" }]),
+      "400 BAD_REQUEST",
+      "Batches are not served. Send one operation for each request.",
+    ],
+    [
+      "a subscription",
+      () => run("subscription { x }"),
+      "400 BAD_REQUEST",
+      "Subscriptions are not served. Ask with a query.",
+    ],
+    [
+      "a mutation by GET",
+      () => get('?query=mutation{deleteUser(confirm:""){deletedId}}', bearer()),
+      "405 METHOD_NOT_ALLOWED",
+      "GET is for queries only: send a mutation with POST.",
+    ],
+    [
+      "GET without an operation",
+      () => get("", bearer()),
+      "400 BAD_REQUEST",
+      "The request has no operation. Give it as the parameter `query`, or send it with POST.",
+    ],
+    [
+      "GET with two operations",
+      () => get("?query={__typename}&query={__typename}", bearer()),
+      "400 BAD_REQUEST",
+      "The parameter `query` may be given once.",
+    ],
+    [
+      "GET with variables that are not JSON",
+      () => get("?query={__typename}&variables=a", bearer()),
+      "400 BAD_REQUEST",
+      "The parameter `variables` must be a JSON object.",
+    ],
+    [
+      "a page asked for with POST",
+      () => json("{ __typename }", { accept: "text/html" }),
+      "406 NOT_ACCEPTABLE",
+      "Answers are JSON: name application/graphql-response+json, application/json or */* in the Accept header.",
+    ],
+    [
+      "plain text",
+      () => rawPost(Buffer.from("{ me }"), { "content-type": "text/plain" }),
+      "415 UNSUPPORTED_MEDIA",
+      "Send application/json, or multipart/form-data for a file.",
+    ],
+    [
+      "GraphQL as such",
+      () => rawPost(Buffer.from("{ me }"), { "content-type": "application/graphql" }),
+      "415 UNSUPPORTED_MEDIA",
+      "Send application/json, or multipart/form-data for a file.",
+    ],
+    [
+      "curl's usual content type",
+      () => rawPost(Buffer.from("{}"), { "content-type": "application/x-www-form-urlencoded" }),
+      "415 UNSUPPORTED_MEDIA",
+      "Send application/json, or multipart/form-data for a file.",
+    ],
+    [
+      "a body without a content type",
+      () => rawPost(Buffer.from("{}"), { "content-type": undefined }),
+      "415 UNSUPPORTED_MEDIA",
+      "Send application/json, or multipart/form-data for a file.",
+    ],
+    [
+      "no body",
+      () => rawPost(Buffer.alloc(0), { "content-type": undefined }),
+      "400 BAD_REQUEST",
+      `The request has no body. ${howToSend}`,
+    ],
+    ["an empty body", () => body(""), "400 BAD_REQUEST", "The body is empty, and the content type says JSON."],
+    [
+      "a form under JSON's name",
+      () => rawPost(multipartBody(fieldPart("operations", operations)), jsonType),
+      "400 BAD_REQUEST",
+      "The body is multipart/form-data and the content type says JSON: do not set Content-Type yourself, the client sets it with the boundary.",
+    ],
+    ["broken JSON", () => body('{"query":'), "400 BAD_REQUEST", "The body is not JSON."],
+    [
+      "JSON that is text",
+      () => body('"{ me { id } }"'),
+      "400 BAD_REQUEST",
+      `The body must be a JSON object. ${howToSend}`,
+    ],
+    ["JSON that is null", () => body("null"), "400 BAD_REQUEST", `The body must be a JSON object. ${howToSend}`],
+    [
+      "an object without an operation",
+      () => body({ data: "{ me { id } }" }),
+      "400 BAD_REQUEST",
+      `The request has no operation. ${howToSend}`,
+    ],
+    ["an empty operation", () => body({ query: "" }), "400 BAD_REQUEST", `The request has no operation. ${howToSend}`],
+    [
+      "a syntax tree",
+      () => body({ query: { kind: "Document", definitions: [] } }),
+      "400 BAD_REQUEST",
+      "`query` must be a string: the operation as text, not its syntax tree.",
+    ],
+    [
+      "variables as text",
+      () => body({ query: "{ __typename }", variables: "{}" }),
+      "400 BAD_REQUEST",
+      "`variables` must be a JSON object, not a string with JSON in it.",
+    ],
+    [
+      "variables as a list",
+      () => body({ query: "{ __typename }", variables: [] }),
+      "400 BAD_REQUEST",
+      "`variables` must be a JSON object.",
+    ],
+    [
+      "a number as the operation's name",
+      () => body({ query: "{ __typename }", operationName: 1 }),
+      "400 BAD_REQUEST",
+      "`operationName` must be a string.",
+    ],
+    [
+      "two operations and no name",
+      () => body({ query: "query A { __typename } query B { __typename }" }),
+      "400 OPERATION_RESOLUTION_FAILURE",
+      "Must provide operation name if query contains multiple operations.",
+    ],
+    [
+      "an unknown operation's name",
+      () => body({ query: "query A { __typename }", operationName: "C" }),
+      "400 OPERATION_RESOLUTION_FAILURE",
+      'Unknown operation named "C".',
+    ],
+    [
+      "a persisted query with another's hash",
+      () => body({ query: "{ __typename }", extensions: { persistedQuery: { version: 1, sha256Hash: "0" } } }),
+      "400 BAD_REQUEST",
+      "The persisted query cannot be used: provided sha does not match query.",
+    ],
+    [
+      "a persisted query of another version",
+      () => body({ query: "{ __typename }", extensions: { persistedQuery: { version: 2, sha256Hash: "0" } } }),
+      "400 BAD_REQUEST",
+      "The persisted query cannot be used: Unsupported persisted query version.",
+    ],
+    [
+      "a persisted query that is not known",
+      () => body({ extensions: { persistedQuery: { version: 1, sha256Hash: "0" } } }),
+      "200 PERSISTED_QUERY_NOT_FOUND",
+      "PersistedQueryNotFound",
+    ],
+    [
+      "an unknown field",
+      () => run("{ me { recordz { totalCount } } }"),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Cannot query field "recordz" on type "User". Did you mean "records"?',
+    ],
+    [
+      "an unknown argument",
+      () => run("{ me { records(frist: 1) { totalCount } } }"),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Unknown argument "frist" on field "User.records". Did you mean "first" or "last"?',
+      { argument: "frist" },
+    ],
+    [
+      "text as a number in the document",
+      () => run(list('first: "ten"')),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Int cannot represent non-integer value: "ten"',
+      { argument: "first" },
+    ],
+    [
+      "a filter that there is not",
+      () =>
+        run("query ($f: RecordFilterInput) { me { records(filter: $f) { totalCount } } }", {
+          f: { visibility: "PUBLIC" },
+        }),
+      "400 BAD_USER_INPUT",
+      'Variable "$f" got invalid value { visibility: "PUBLIC" }; Field "visibility" is not defined by type "RecordFilterInput".',
+      { argument: "filter" },
+    ],
+    [
+      "half a number",
+      () => run("query ($n: Int) { me { records(first: $n) { totalCount } } }", { n: 1.5 }),
+      "400 BAD_USER_INPUT",
+      'Variable "$n" got invalid value 1.5; Int cannot represent non-integer value: 1.5',
+      { argument: "first" },
+    ],
+    [
+      "a number as text",
+      () => run("query ($n: Int) { me { records(first: $n) { totalCount } } }", { n: "20" }),
+      "400 BAD_USER_INPUT",
+      'Variable "$n" got invalid value "20"; Int cannot represent non-integer value: "20"',
+      { argument: "first" },
+    ],
+    [
+      "too long a page",
+      () => run(list("first: 1000")),
+      "400 BAD_USER_INPUT",
+      "first must be from 0 to 100.",
+      { argument: "first", max: 100 },
+    ],
+    [
+      "less than nothing",
+      () => run(list("last: -1")),
+      "400 BAD_USER_INPUT",
+      "last must be from 0 to 100.",
+      { argument: "last", max: 100 },
+    ],
+    [
+      "both ends of a list",
+      () => run(list("first: 1, last: 1")),
+      "400 BAD_USER_INPUT",
+      "Give first or last, not both.",
+      { argument: "last" },
+    ],
+    [
+      "a foreign cursor",
+      () => run(list('first: 1, after: "x"')),
+      "400 BAD_USER_INPUT",
+      "The cursor does not belong to this list in this order.",
+      { argument: "after" },
+    ],
+    [
+      "a foreign cursor at the other end",
+      () => run(list('last: 1, before: "x"')),
+      "400 BAD_USER_INPUT",
+      "The cursor does not belong to this list in this order.",
+      { argument: "before" },
+    ],
+    [
+      "a date that is none, deep inside",
+      () =>
+        run("query ($d: DateTime) { me { records(filter: { createdAt: { from: $d } }) { totalCount } } }", {
+          d: "tomorrow",
+        }),
+      "400 BAD_USER_INPUT",
+      'Variable "$d" got invalid value "tomorrow"; DateTime cannot represent an invalid date-time-string tomorrow.',
+      { argument: "filter.createdAt.from" },
+    ],
+    [
+      "a date that is none, in an object",
+      () =>
+        run("query ($f: RecordFilterInput) { me { records(filter: $f) { totalCount } } }", {
+          f: { createdAt: { from: "tomorrow" } },
+        }),
+      "400 BAD_USER_INPUT",
+      'Variable "$f" got invalid value "tomorrow" at "f.createdAt.from"; DateTime cannot represent an invalid date-time-string tomorrow.',
+      { argument: "filter.createdAt.from" },
+    ],
+    [
+      "a search text that is too long",
+      () => run(list(`filter: { text: "${"a".repeat(201)}" }`)),
+      "400 BAD_USER_INPUT",
+      "The text of a search must have at most 200 characters.",
+      { argument: "filter.text", maxLength: 200 },
+    ],
+    [
+      "a null where none may be",
+      () => run("query ($n: Int) { me { records(first: 1) { nodes { peaks(count: $n) } } } }", { n: null }),
+      "400 BAD_USER_INPUT",
+      'Argument "count" of non-null type "Int!" must not be null.',
+      { argument: "count" },
+    ],
+    [
+      "a blank name",
+      () => run('mutation { updateUser(name: " ") { user { id } } }'),
+      "400 BAD_USER_INPUT",
+      "The name must not be blank.",
+      { argument: "name" },
+    ],
+    [
+      "a name with a line break",
+      () => run('mutation { updateUser(name: "a\\nb") { user { id } } }'),
+      "400 BAD_USER_INPUT",
+      "The name must not have line breaks, control characters or characters that turn the direction of text.",
+      { argument: "name" },
+    ],
+    [
+      "a token without scopes",
+      () => run('mutation { createToken(name: "x", scopes: []) { token } }'),
+      "400 BAD_USER_INPUT",
+      "A token needs at least one scope.",
+      { argument: "scopes" },
+    ],
+    [
+      "a token that has expired already",
+      () => run('mutation { createToken(name: "x", expiresAt: "2020-01-01T00:00:00Z") { token } }'),
+      "400 BAD_USER_INPUT",
+      "expiresAt must lie in the future.",
+      { argument: "expiresAt" },
+    ],
+    [
+      "a wrong confirmation",
+      () => run('mutation { deleteUser(confirm: "x") { deletedId } }'),
+      "400 BAD_USER_INPUT",
+      "confirm must be the user's name.",
+      { argument: "confirm" },
+    ],
+    [
+      "a change of nothing",
+      () => run(`mutation { updateRecord(id: "${crypto.randomUUID()}") { record { id } } }`),
+      "400 BAD_USER_INPUT",
+      "Give the title or the visibility that the recording is to have.",
+    ],
+    [
+      "a SHA-256 that is none",
+      () =>
+        multipart(
+          JSON.stringify({ query: upload.replace("$file)", `$file, sourceSha256: "abc")`), variables: { file: null } }),
+          wav,
+          bearer(),
+        ),
+      "400 BAD_USER_INPUT",
+      "A SHA-256 has 64 hexadecimal digits.",
+      { argument: "sourceSha256" },
+    ],
+    [
+      "another file's SHA-256",
+      () =>
+        multipart(
+          JSON.stringify({
+            query: upload.replace("$file)", `$file, sourceSha256: "${"0".repeat(64)}")`),
+            variables: { file: null },
+          }),
+          wav,
+          bearer(),
+        ),
+      "400 BAD_USER_INPUT",
+      "The file that arrived does not have the given SHA-256.",
+      { argument: "sourceSha256", sha256: expect.any(String) },
+    ],
+    [
+      "an idempotency key that is no UUID",
+      () =>
+        multipart(
+          JSON.stringify({
+            query: upload.replace("$file)", "$file, idempotencyKey: $k)").replace("(", "($k: UUID, "),
+            variables: { file: null, k: "abc" },
+          }),
+          wav,
+          bearer(),
+        ),
+      "400 BAD_USER_INPUT",
+      'Variable "$k" got invalid value "abc"; Value is not a valid UUID: abc',
+      { argument: "idempotencyKey" },
+    ],
+    [
+      "an unknown quality",
+      () =>
+        multipart(
+          JSON.stringify({
+            query: upload.replace("$file)", "$file, quality: $q)").replace("(", "($q: Quality, "),
+            variables: { file: null, q: "BEST" },
+          }),
+          wav,
+          bearer(),
+        ),
+      "400 BAD_USER_INPUT",
+      'Variable "$q" got invalid value "BEST"; Value "BEST" does not exist in "Quality" enum.',
+      { argument: "quality" },
+    ],
+  ])("tells what to do about %s", async (_mistake, request, statusAndCode, message, details = {}) => {
+    const answer = (await exchange(port, request()))!;
+    const { errors } = JSON.parse(answer.body);
+    const [{ extensions }] = errors;
+    expect({ answer: `${answer.status} ${extensions.code}`, message: errors[0].message, extensions }).toEqual({
+      answer: statusAndCode,
+      message,
+      extensions: { ...details, code: extensions.code, requestId: answer.headers.get("x-request-id") },
+    });
+  });
+
+  function severalFiles(): Buffer {
+    const parts = [
+      fieldPart("operations", JSON.stringify({ query: upload, variables: { file: [null] } })),
+      fieldPart("map", '{"0":["variables.file.0"]}'),
+    ];
+    return rawPost(multipartBody(...parts, filePart("0", "take.wav", wav)), bearer());
+  }
 });

@@ -135,6 +135,7 @@ export function decodeWaveform(bytes: Uint8Array): Waveform {
 export function waveformPeaks({ extremes }: Waveform, count: number): number[] {
   if (!Number.isInteger(count) || count < 1 || count > maxWaveformBins) {
     throw new ServiceError("BAD_USER_INPUT", `count must be a whole number from 1 to ${maxWaveformBins}.`, {
+      argument: "count",
       maxCount: maxWaveformBins,
     });
   }

@@ -1,10 +1,11 @@
 import type { ApolloServerPlugin } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
-import { GraphQLError, type FormattedExecutionResult, type GraphQLFormattedError } from "graphql";
+import type { FormattedExecutionResult, GraphQLError, GraphQLFormattedError } from "graphql";
 import { graphqlAnswerType } from "../accept-header.ts";
 import { headersOf, operationErrorCodes, ServiceError } from "../errors.ts";
 import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
 import type { RequestContext } from "../request-context.ts";
+import { argumentOf, boundedMessage, clientMistake, serviceErrorIn, type MistakenRequest } from "./client-mistakes.ts";
 import { queryLimits, tooComplex } from "./query-limits-rule.ts";
 
 /** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
@@ -13,15 +14,18 @@ const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...
 /**
  * Translates what resolvers throw, gives the answer the matching HTTP status and the form that the client asked for,
  * and logs faults.
+ * @param hidesSchema takes out of messages what the client might have meant, as Apollo does with its own
  */
-export const answerErrorsPlugin: ApolloServerPlugin<RequestContext> = {
+export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<RequestContext> => ({
   requestDidStart: async () => ({
-    willSendResponse: async ({ errors, request, response, contextValue: { logger, requestId } }) => {
+    willSendResponse: async ({ errors, document, request, response, contextValue: { logger, requestId } }) => {
       const contentType = graphqlAnswerType(request.http?.headers.get("accept"));
       if (contentType !== undefined) response.http.headers.set("content-type", contentType);
       if (!errors || response.body.kind !== "single") return;
       const result: FormattedExecutionResult = response.body.singleResult;
-      const answers = errors.map((error) => answerOf(error, requestId));
+      const answers = errors.map((error) =>
+        answerOf(error, { document, variables: request.variables ?? {} }, { requestId, hidesSchema }),
+      );
       for (const { failure } of answers) if (failure) logFailure(logger(), failure);
       result.errors = answers.map(({ formatted }) => formatted);
       const failure = answers.find((answer) => answer.failure)?.failure;
@@ -32,28 +36,39 @@ export const answerErrorsPlugin: ApolloServerPlugin<RequestContext> = {
       }
     },
   }),
-};
+});
 
 function answerOf(
   error: GraphQLError,
-  requestId: string,
+  request: MistakenRequest,
+  { requestId, hidesSchema }: { requestId: string; hidesSchema: boolean },
 ): { formatted: GraphQLFormattedError; failure?: ServiceError } {
-  const cause = error.originalError instanceof ServiceError ? error.originalError : unwrapResolverError(error);
-  const code = error.extensions.code ?? "GRAPHQL_VALIDATION_FAILED";
+  const { code } = error.extensions;
+  const { path, locations } = error.toJSON();
+  const argument = path ? {} : argumentOf(error, request);
   if (code === "GRAPHQL_PARSE_FAILED" && /more that \d+ tokens/.test(error.message)) {
     const { maxTokens } = queryLimits;
     const failure = tooComplex(`The document may have at most ${maxTokens} tokens.`, { maxTokens });
     return { failure, formatted: toFormattedError(failure, requestId) };
   }
-  if (cause === error && requestErrorCodes.has(code)) {
-    return {
-      formatted: { ...error.toJSON(), extensions: { code, requestId } },
-    };
+  const refusal = serviceErrorIn(error) ?? clientMistake(error, request);
+  if (!refusal && !path && requestErrorCodes.has(code)) {
+    const extensions = { code, ...argument, requestId };
+    return { formatted: { ...error.toJSON(), message: boundedMessage(error.message), extensions } };
   }
-  const failure = toServiceError(cause);
-  const { path, locations } = error.toJSON();
+  const failure = refusal ?? toServiceError(unwrapResolverError(error));
+  const { message, extensions } = toFormattedError(failure, requestId);
   return {
     failure,
-    formatted: { ...toFormattedError(failure, requestId), ...(locations && { locations }), ...(path && { path }) },
+    formatted: {
+      message: hidesSchema ? withoutSuggestion(message) : message,
+      extensions: { ...argument, ...extensions },
+      ...(locations && { locations }),
+      ...(path && { path }),
+    },
   };
+}
+
+function withoutSuggestion(message: string): string {
+  return message.replace(/ Did you mean [^?]*\?$/, "");
 }

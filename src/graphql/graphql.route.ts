@@ -3,10 +3,11 @@ import { ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/dis
 import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
 import fastifyCors from "@fastify/cors";
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OperationTypeNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
+import { acceptWeight } from "../accept-header.ts";
 import type { Config } from "../config.ts";
 import type { RecordUploader } from "../record/upload-record.ts";
 import type { RequestContext } from "../request-context.ts";
@@ -16,13 +17,9 @@ import { clientAddress } from "../client-address.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
+import { requireAcceptable, requireOperation, requireOperationIn, requirePreflight } from "./graphql-request.ts";
 import type { GraphQLRequestBody } from "./multipart-fields.ts";
-import {
-  readMultipartRequest,
-  refuseByLength,
-  requirePreflightHeader,
-  type MultipartLimits,
-} from "./multipart-request.ts";
+import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
 import { queryLimits, queryLimitsRule } from "./query-limits-rule.ts";
 import { uploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
@@ -56,7 +53,12 @@ export async function graphqlRoute(
     hideSchemaDetailsFromClientErrors: !config.introspection,
     parseOptions: { maxTokens: queryLimits.maxTokens },
     validationRules: [uploadOnceRule, queryLimitsRule(queryLimits)],
-    plugins: [landingPage(config), scopeOfOperation, refuseMutationsWhen(stopping), answerErrorsPlugin],
+    plugins: [
+      landingPage(config),
+      scopeOfOperation,
+      refuseMutationsWhen(stopping),
+      answerErrorsPlugin(!config.introspection),
+    ],
   });
   await apollo.start();
   app.addHook("onClose", async () => await apollo.stop());
@@ -75,6 +77,8 @@ export async function graphqlRoute(
   });
   app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
   // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
+  app.removeContentTypeParser("text/plain");
+  app.addContentTypeParser("application/json", { parseAs: "string" }, parseJson(app));
   app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
   app.route({
     method: ["GET", "POST"],
@@ -82,14 +86,23 @@ export async function graphqlRoute(
     ...(config.sandbox && { helmet: sandboxHeaders }),
     handler: async (request, reply) => {
       const context = createContext(request, reply, { em, pool, uploader, config });
+      const search = request.url.slice(request.url.split("?", 1)[0]!.length);
       const multipart = isMultipart(request);
+      const checked = !wantsLandingPage(request, config);
+      if (checked) {
+        requireAcceptable(request.headers.accept);
+        requirePreflight(request.raw);
+        if (request.method !== "POST") requireOperationIn(search);
+        else if (!multipart) requireOperation(request.body);
+      }
       if (multipart && stopping.aborted) throw shuttingDown();
       const uploadBody = multipart ? await readUpload(request, reply, context, limits) : undefined;
       const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
         httpGraphQLRequest: {
           method: request.method,
-          headers: toHeaderMap(request.headers),
-          search: request.url.slice(request.url.split("?", 1)[0]!.length),
+          // What has been read and checked is JSON to Apollo, however it came.
+          headers: toHeaderMap({ ...request.headers, ...(checked && { "content-type": "application/json" }) }),
+          search,
           body: uploadBody ?? request.body ?? {},
         },
         context: async () => context,
@@ -166,6 +179,23 @@ function logWithUser(request: FastifyRequest, { id }: Caller): void {
   request.log = request.log.child({ user: id });
 }
 
+/** Reads JSON as Fastify does, and knows a form that a client sends under the wrong name. */
+function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
+  const parse = app.getDefaultJsonParser("error", "error");
+  return (request, body, done) => {
+    if (!body.startsWith("--")) return parse(request, body, done);
+    const message =
+      "The body is multipart/form-data and the content type says JSON: do not set Content-Type yourself, the client " +
+      "sets it with the boundary.";
+    return done(new ServiceError("BAD_REQUEST", message));
+  };
+}
+
+/** Whether Apollo answers with Sandbox's page. If it does not after all, it makes its own checks. */
+function wantsLandingPage({ method, headers: { accept } }: FastifyRequest, { sandbox }: GraphqlConfig): boolean {
+  return sandbox && method === "GET" && acceptWeight(accept, "text/html") > acceptWeight(accept, "application/json");
+}
+
 function isMultipart({ headers }: FastifyRequest): boolean {
   return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");
 }
@@ -182,7 +212,8 @@ function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHead
 
 /**
  * Reads a multipart request up to its file. Whatever can be refused without the file is refused before it is read:
- * a missing header, a body too large, a token that is not valid, an upload that there is no room for.
+ * a body too large, a token that is not valid, an upload that there is no room for. Whose token counts is known when
+ * `operations` is read: user id and token in the arguments go before a header, which may be a proxy's.
  */
 async function readUpload(
   request: FastifyRequest,
@@ -190,9 +221,7 @@ async function readUpload(
   context: RequestContext,
   limits: MultipartLimits,
 ): Promise<GraphQLRequestBody> {
-  requirePreflightHeader(request.headers);
   refuseByLength(request.headers, limits);
-  if (request.headers.authorization) await context.admitUpload(await context.caller());
   const body = await readMultipartRequest(request.raw, reply.raw, limits, async (operations) => {
     const credentials = uploadCredentials(operations);
     if (!credentials) return;
@@ -208,9 +237,12 @@ async function readUpload(
 
 /** The user of the Bearer token. */
 async function callerOf(pool: Pool, request: FastifyRequest): Promise<Caller> {
-  const token = bearerToken(request.headers.authorization);
+  const token = bearerToken(request.raw.headersDistinct.authorization);
   if (token === undefined) {
-    throw new ServiceError("UNAUTHENTICATED", "Send your token in the header: Authorization: Bearer <token>.");
+    const message = request.headers.authorization
+      ? "The Authorization header must have the form: Bearer <token>."
+      : "Send your token in the header: Authorization: Bearer <token>.";
+    throw new ServiceError("UNAUTHENTICATED", message);
   }
   const user = await authenticateUser(pool, token);
   logWithUser(request, user);

@@ -40,16 +40,6 @@ const places = ["operations", "map", "file"] as const;
 const order = "Send `operations`, then `map`, then the file, and nothing else.";
 
 /**
- * Refuses a multipart request that a foreign web page could make a browser send without asking first (CSRF).
- *
- * @throws {ServiceError} BAD_REQUEST when neither header that needs a CORS preflight is there.
- */
-export function requirePreflightHeader(headers: IncomingHttpHeaders): void {
-  if (headers["apollo-require-preflight"] || headers["x-apollo-operation-name"]) return;
-  throw badRequest("Multipart requests need a non-empty `apollo-require-preflight` header.");
-}
-
-/**
  * Refuses by `Content-Length` a body that cannot hold an allowed file.
  *
  * @throws {ServiceError} UPLOAD_TOO_LARGE with `maxBytes`, the bytes that a file may have.

@@ -37,7 +37,8 @@ export function uploadOnceRule(context: ValidationContext): ASTVisitor {
   };
 }
 
-function namedTypeOf(type: TypeNode): string {
+/** The name of a type, whatever it is wrapped in. */
+export function namedTypeOf(type: TypeNode): string {
   return type.kind === Kind.NAMED_TYPE ? type.name.value : namedTypeOf(type.type);
 }
 

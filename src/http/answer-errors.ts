@@ -55,10 +55,21 @@ function pathOf({ url }: FastifyRequest): string {
 function fromFastify(error: FastifyError | Error, maxBytes: number): ServiceError | undefined {
   if (!("statusCode" in error) || !error.statusCode || error.statusCode >= 500) return undefined;
   if (error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
-    return new ServiceError("REQUEST_TOO_LARGE", `The request has more than ${maxBytes} bytes.`, { maxBytes });
+    return new ServiceError(
+      "REQUEST_TOO_LARGE",
+      `A JSON body may have at most ${maxBytes} bytes. A file is sent as multipart/form-data.`,
+      { maxBytes },
+    );
   }
   if (error.statusCode === 415) {
     return new ServiceError("UNSUPPORTED_MEDIA", "Send application/json, or multipart/form-data for a file.");
   }
-  return new ServiceError("BAD_REQUEST", "The request's body is not what its headers say, or not JSON.");
+  const sentence = bodyFaults[error.code ?? ""] ?? "The request's body is not what its headers say.";
+  return new ServiceError("BAD_REQUEST", sentence);
 }
+
+const bodyFaults: Readonly<Record<string, string | undefined>> = {
+  FST_ERR_CTP_EMPTY_JSON_BODY: "The body is empty, and the content type says JSON.",
+  FST_ERR_CTP_INVALID_JSON_BODY: "The body is not JSON.",
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: "The body has not as many bytes as the header Content-Length says.",
+};

@@ -161,7 +161,7 @@ function conditions(ownerId: number, filter: RecordFilter, parameter: (value: un
   const { text, createdAt, durationSeconds } = filter;
   if (text != null && Array.from(text).length > maxSearchLength) {
     const message = `The text of a search must have at most ${maxSearchLength} characters.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { maxLength: maxSearchLength });
+    throw new ServiceError("BAD_USER_INPUT", message, { argument: "filter.text", maxLength: maxSearchLength });
   }
   const words = text == null ? [] : searchWords(text);
   return [
@@ -182,17 +182,21 @@ function parameters(values: unknown[]): (value: unknown) => string {
 }
 
 function readPage({ first, after, last, before }: PageRequest, ownerId: number, order: RecordOrder): Page {
-  if (first != null && last != null) throw new ServiceError("BAD_USER_INPUT", "Give first or last, not both.");
+  if (first != null && last != null)
+    throw new ServiceError("BAD_USER_INPUT", "Give first or last, not both.", { argument: "last" });
   const size = last ?? first ?? defaultPageSize;
   if (size < 0 || size > maxPageSize) {
     const name = last == null ? "first" : "last";
-    throw new ServiceError("BAD_USER_INPUT", `${name} must be from 0 to ${maxPageSize}.`, { max: maxPageSize });
+    throw new ServiceError("BAD_USER_INPUT", `${name} must be from 0 to ${maxPageSize}.`, {
+      argument: name,
+      max: maxPageSize,
+    });
   }
   const scope = { ownerId, order };
   return {
     size,
     backward: last != null,
-    after: after == null ? undefined : decodeCursor(scope, after),
-    before: before == null ? undefined : decodeCursor(scope, before),
+    after: after == null ? undefined : decodeCursor(scope, after, "after"),
+    before: before == null ? undefined : decodeCursor(scope, before, "before"),
   };
 }

@@ -32,7 +32,11 @@ export function encodeCursor({ ownerId, order }: CursorScope, { key, id }: Recor
  * The position that a cursor of the same list names.
  * @throws {ServiceError} BAD_USER_INPUT when it is not a cursor, or one of another user or another order
  */
-export function decodeCursor({ ownerId, order }: CursorScope, cursor: string): RecordPosition {
+export function decodeCursor(
+  { ownerId, order }: CursorScope,
+  cursor: string,
+  argument: "after" | "before",
+): RecordPosition {
   const parts = parse(cursor);
   if (parts?.length === 5) {
     const [owner, field, direction, key, given] = parts;
@@ -41,7 +45,7 @@ export function decodeCursor({ ownerId, order }: CursorScope, cursor: string): R
       return { key, id };
     }
   }
-  throw new ServiceError("BAD_USER_INPUT", "The cursor does not belong to this list in this order.");
+  throw new ServiceError("BAD_USER_INPUT", "The cursor does not belong to this list in this order.", { argument });
 }
 
 function isKey({ field }: RecordOrder, key: unknown): key is string | number {

@@ -1,5 +1,5 @@
 import { GraphQLNonNegativeFloat, GraphQLURL, GraphQLUUID } from "graphql-scalars";
-import { GraphQLUpload, type FileUpload } from "graphql-upload-minimal";
+import type { FileUpload } from "graphql-upload-minimal";
 import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
 import { decodeWaveform, maxWaveformBins, waveformPeaks } from "../audio/waveform.ts";
 import type { Quality } from "../audio/wav-to-mp3.ts";
@@ -13,6 +13,7 @@ import { maxTitleLength } from "./record-title.ts";
 import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
 import { mp3Url, recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
 import type { RecordUploader } from "./upload-record.ts";
+import { GraphQLUpload } from "./upload.type.ts";
 import type { Visibility } from "./visibility.ts";
 
 const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em(), recordIds));
@@ -28,8 +29,8 @@ export class RecordResolver {
   @Mutation(() => UploadRecordPayload, {
     description:
       "Takes a WAV file, stores it as MP3 and answers with the link. Send it by the GraphQL multipart request " +
-      "specification, with the header `apollo-require-preflight: true`. The caller is the user of the Bearer token, " +
-      "or of `userId` and `token`.",
+      "specification. The caller is the user of `userId` and `token`, or else of the Bearer token. Without a Bearer " +
+      "token the request needs the header `apollo-require-preflight: true`.",
   })
   async uploadRecord(
     @Arg("file", () => GraphQLUpload, { description: "The WAV file." }) file: Promise<FileUpload>,
@@ -146,7 +147,9 @@ async function ownerOf(
 ): Promise<Caller> {
   if (userId != null && token != null) return await context.authenticate(userId, token);
   if (userId == null && token == null) return await context.caller();
-  throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.");
+  throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.", {
+    argument: userId == null ? "userId" : "token",
+  });
 }
 
 function addressOf(record: RecordType): RecordAddress {

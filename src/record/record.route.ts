@@ -123,9 +123,13 @@ function addressOf({ query, params }: FastifyRequest<RecordRequest>): RecordAddr
   const recordId = parseRecordId(params.recordId ?? query.id ?? query.audio_id);
   const userId = parseUserId(query.user ?? query.user_id);
   if (recordId === undefined)
-    throw new ServiceError("BAD_USER_INPUT", "The link needs the record's id, a UUID: id=<record>.");
+    throw new ServiceError("BAD_USER_INPUT", "The link needs the record's id, a UUID: id=<record>.", {
+      argument: "id",
+    });
   if (userId === undefined)
-    throw new ServiceError("BAD_USER_INPUT", "The link needs the user's id, a number: user=<user>.");
+    throw new ServiceError("BAD_USER_INPUT", "The link needs the user's id, a number: user=<user>.", {
+      argument: "user",
+    });
   return { recordId, userId };
 }
 
@@ -151,15 +155,15 @@ async function openPlainLink(
   );
   const row = rows[0];
   if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
-  if (!row || !(await speaksFor(pool, userId, request.headers.authorization))) throw noSuchRecord();
+  if (!row || !(await speaksFor(pool, userId, request))) throw noSuchRecord();
   return { row, headers: { vary: "Authorization" }, cacheControl: closable };
 }
 
 /** Whether the header holds a token of this user that allows to read. A wrong one is no error of its own: it opens no more than none. */
-async function speaksFor(pool: Pool, userId: number, authorization: string | undefined): Promise<boolean> {
+async function speaksFor(pool: Pool, userId: number, { raw }: FastifyRequest<RecordRequest>): Promise<boolean> {
+  const token = bearerToken(raw.headersDistinct.authorization);
+  if (token === undefined) return false;
   try {
-    const token = bearerToken(authorization);
-    if (token === undefined) return false;
     const { id, scopes } = await authenticateUser(pool, token);
     return id === userId && scopes.includes("READ");
   } catch (error) {

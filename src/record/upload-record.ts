@@ -223,7 +223,10 @@ export class RecordUploader {
       const facts = conversion.facts();
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;
-        throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", { sha256 });
+        throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", {
+          argument: "sourceSha256",
+          sha256,
+        });
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
       const { fileName } = incoming;
@@ -291,7 +294,7 @@ async function* upTo(
 
 function checkedSha256(given: string | undefined): string | undefined {
   if (given == null || /^[\da-f]{64}$/i.test(given)) return given?.toLowerCase();
-  throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.");
+  throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.", { argument: "sourceSha256" });
 }
 
 /** A signal that aborts after so many seconds, unless it is disposed of before. */

@@ -49,12 +49,16 @@ export async function createToken(
   caller: Caller,
   { name, expiresAt, scopes }: TokenRequest,
 ): Promise<{ token: string; accessToken: TokenDescription }> {
-  if (scopes.length === 0) throw new ServiceError("BAD_USER_INPUT", "A token needs at least one scope.");
+  if (scopes.length === 0)
+    throw new ServiceError("BAD_USER_INPUT", "A token needs at least one scope.", { argument: "scopes" });
   for (const scope of scopes) requireScope(caller, scope);
   requireFutureExpiry(expiresAt);
   if (expiresAt && caller.expiresAt && expiresAt > caller.expiresAt) {
     const message = "A new token must not be valid for longer than the one that creates it.";
-    throw new ServiceError("BAD_USER_INPUT", message, { max: caller.expiresAt.toISOString() });
+    throw new ServiceError("BAD_USER_INPUT", message, {
+      argument: "expiresAt",
+      max: caller.expiresAt.toISOString(),
+    });
   }
   const token = uuidv4();
   const values = [

@@ -25,7 +25,7 @@ interface UserRow {
 
 /**
  * Finds the user whose token this is, by one indexed look-up of the token's hash: no comparison of secrets takes place
- * here, and an unknown user and a wrong, malformed or expired token cost the same and get the same answer. Nothing is
+ * here, and an unknown user and a wrong, malformed or expired token cost the same and are told the same. Nothing is
  * remembered, so that a revoked token is refused at once by every replica.
  * The same statement notes the use, at most once a minute, and never waits for another that does so.
  * @param userId when given, the token must be this user's
@@ -48,7 +48,9 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
   if (!user || (userId !== undefined && userId !== String(user.id))) {
     throw new ServiceError(
       "UNAUTHENTICATED",
-      "The user id and token do not belong together, or the token is not valid.",
+      userId === undefined
+        ? "The token is not valid: unknown, revoked or expired."
+        : "The user id and token do not belong together, or the token is not valid.",
     );
   }
   const { id, name, created_at, scopes, expires_at } = user;
@@ -76,15 +78,11 @@ export function requireScope({ scopes }: Caller, scope: TokenScope): void {
 }
 
 /**
- * The token in an `Authorization: Bearer <token>` header (RFC 6750 section 2.1); undefined without such a header.
- * Whatever stands there as the token is looked up, so that a malformed one is answered like a wrong one.
- * @throws {ServiceError} UNAUTHENTICATED when the header has another form
+ * The token in an `Authorization: Bearer <token>` header (RFC 6750 section 2.1); undefined where there is none. A proxy's
+ * credentials may stand beside it, in a header of their own or behind a comma. Whatever stands there as the token is
+ * looked up, so that a malformed one is answered like a wrong one.
+ * @param authorization every header of this name
  */
-export function bearerToken(authorization: string | undefined): string | undefined {
-  if (!authorization) return undefined;
-  const token = /^Bearer +(\S.*)$/i.exec(authorization)?.[1];
-  if (token === undefined) {
-    throw new ServiceError("UNAUTHENTICATED", "The Authorization header must have the form: Bearer <token>.");
-  }
-  return token;
+export function bearerToken(authorization: readonly string[] = []): string | undefined {
+  return /(?:^|,)\s*Bearer\s+([^\s,][^,]*)/i.exec(authorization.join(", "))?.[1]?.trimEnd();
 }

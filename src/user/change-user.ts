@@ -30,7 +30,7 @@ export async function deleteUser(
   deleteRecords: DeleteRecordsOfUser,
 ): Promise<void> {
   if (composed(confirm.trim()) !== name) {
-    throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.");
+    throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.", { argument: "confirm" });
   }
   await deleteRecords(pool, id);
   await pool.query("delete from app_user where id = $1", [id]);

@@ -3,13 +3,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createHash } from "node:crypto";
 import { ServiceError } from "../../src/errors.ts";
+import { requirePreflight } from "../../src/graphql/graphql-request.ts";
 import type { GraphQLRequestBody } from "../../src/graphql/multipart-fields.ts";
-import {
-  readMultipartRequest,
-  refuseByLength,
-  requirePreflightHeader,
-  type MultipartLimits,
-} from "../../src/graphql/multipart-request.ts";
+import { readMultipartRequest, refuseByLength, type MultipartLimits } from "../../src/graphql/multipart-request.ts";
 import { closeAfterEarlyAnswer, LingeringConnections, lingerLimits } from "../../src/http/early-answer.ts";
 import { openIncomingFile } from "../../src/record/incoming-file.ts";
 
@@ -43,7 +39,7 @@ export async function startMultipartServer(options: MultipartServerOptions = {})
   let failed = Promise.withResolvers<unknown>();
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
-    requirePreflightHeader(request.headers);
+    requirePreflight(request);
     refuseByLength(request.headers, limits);
     const body = await readMultipartRequest(request, response, limits, options.authorize);
     const upload = body.variables?.["file"];

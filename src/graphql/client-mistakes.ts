@@ -1,0 +1,118 @@
+import {
+  BREAK,
+  GraphQLError,
+  Kind,
+  visit,
+  type ASTNode,
+  type DocumentNode,
+  type VariableDefinitionNode,
+} from "graphql";
+import { Upload } from "graphql-upload-minimal";
+import { ServiceError } from "../errors.ts";
+import { howToSendFile } from "../record/upload.type.ts";
+import { namedTypeOf } from "./upload-once-rule.ts";
+
+/** What of a request it takes to tell a mistake in it. */
+export interface MistakenRequest {
+  /** Absent when it could not be read. */
+  readonly document: DocumentNode | undefined;
+  readonly variables: Readonly<Record<string, unknown>>;
+}
+
+/** Longest message that repeats what the client sent, in characters. */
+const maxMessageLength = 500;
+
+/**
+ * What the client got wrong, if that is what graphql-js or Apollo Server found, as a refusal with a code: a method, a
+ * persisted query, a variable, an argument. Undefined for what they have a code for, and for what is no mistake.
+ */
+export function clientMistake(error: GraphQLError, request: MistakenRequest): ServiceError | undefined {
+  const cause = innermost(error);
+  if (!(cause instanceof GraphQLError)) return undefined;
+  const { code, http } = error.extensions;
+  if (isStatus(http, 405)) {
+    return new ServiceError("METHOD_NOT_ALLOWED", "GET is for queries only: send a mutation with POST.");
+  }
+  if (code === undefined && isStatus(http, 400)) {
+    return new ServiceError("BAD_REQUEST", `The persisted query cannot be used: ${error.message}.`);
+  }
+  const message = boundedMessage(error.message);
+  const [node] = error.nodes ?? [];
+  if (code === "BAD_USER_INPUT" && node?.kind === Kind.VARIABLE_DEFINITION) {
+    const missing = namedTypeOf(node.type) === "Upload" ? missingFile(node, request.variables) : message;
+    return new ServiceError("BAD_USER_INPUT", missing, argumentOf(error, request));
+  }
+  const argument = /^Argument "(\w+)" /.exec(cause.message)?.[1];
+  if (argument !== undefined) return new ServiceError("BAD_USER_INPUT", message, { argument });
+  if (message.startsWith("Too many errors processing variables")) {
+    return new ServiceError("BAD_USER_INPUT", "More than 50 values in the variables are not valid.");
+  }
+  return code === undefined && message.startsWith("Schema is not configured to execute")
+    ? new ServiceError("BAD_REQUEST", "Subscriptions are not served. Ask with a query.")
+    : undefined;
+}
+
+/** The ServiceError that a resolver or a scalar threw, if one did. */
+export function serviceErrorIn(error: GraphQLError): ServiceError | undefined {
+  const cause = innermost(error);
+  return cause instanceof ServiceError ? cause : undefined;
+}
+
+/**
+ * The argument whose value an error is about, with the input fields on the way to it, such as `filter.createdAt.from`;
+ * nothing if it is not about one.
+ */
+export function argumentOf(error: GraphQLError, { document }: MistakenRequest): { argument?: string } {
+  const [node, ...more] = error.nodes ?? [];
+  if (!document || !node || more.length > 0) return {};
+  if (node.kind !== Kind.VARIABLE_DEFINITION) return named(placeOf(document, (found) => found === node));
+  const name = node.variable.name.value;
+  const place = placeOf(document, (found) => found.kind === Kind.VARIABLE && found.name.value === name);
+  const inside = new RegExp(` at "${name}((?:\\.\\w+|\\[\\d+\\])+)"; `).exec(error.message)?.[1] ?? "";
+  return named(place === undefined ? undefined : `${place}${inside.replace(/\[\d+\]/g, "")}`);
+}
+
+/** A sentence of graphql-js: they repeat values that a client sent, however long. */
+export function boundedMessage(message: string): string {
+  return message.length > maxMessageLength ? `${message.slice(0, maxMessageLength).toWellFormed()}…` : message;
+}
+
+function missingFile({ variable }: VariableDefinitionNode, variables: Readonly<Record<string, unknown>>): string {
+  const name = variable.name.value;
+  const elsewhere = Object.keys(variables).find((key) => variables[key] instanceof Upload);
+  return elsewhere === undefined
+    ? `The variable "$${name}" has no file. ${howToSendFile}`
+    : `The variable "$${name}" has no file: \`map\` puts it into \`variables.${elsewhere.slice(0, 60)}\`. Use one name for both.`;
+}
+
+/** Where the first such node stands: its argument, and the input fields on the way. */
+function placeOf(document: DocumentNode, matches: (node: ASTNode) => boolean): string | undefined {
+  let place: string | undefined;
+  visit(document, {
+    enter(node, _key, parent, _path, ancestors) {
+      if (!matches(node)) return undefined;
+      const names = [...ancestors, parent, node].flatMap((holder) =>
+        holder && "kind" in holder && (holder.kind === Kind.ARGUMENT || holder.kind === Kind.OBJECT_FIELD)
+          ? holder.name.value
+          : [],
+      );
+      if (names.length === 0) return undefined; // its definition
+      place = names.join(".");
+      return BREAK;
+    },
+  });
+  return place;
+}
+
+function named(argument: string | undefined): { argument?: string } {
+  return argument === undefined ? {} : { argument };
+}
+
+function innermost(error: GraphQLError): Error {
+  const { originalError } = error;
+  return originalError instanceof GraphQLError ? innermost(originalError) : (originalError ?? error);
+}
+
+function isStatus(http: unknown, status: number): boolean {
+  return typeof http === "object" && http !== null && "status" in http && http.status === status;
+}

@@ -1,0 +1,102 @@
+import type { IncomingMessage } from "node:http";
+import { graphqlAnswerType } from "../accept-header.ts";
+import { ServiceError } from "../errors.ts";
+import { bearerToken } from "../user/authenticate-user.ts";
+
+/** A browser sends these to another origin only if that agrees to it beforehand (a CORS preflight). */
+const preflightHeaders = ["apollo-require-preflight", "x-apollo-operation-name", "graphql-preflight"];
+
+/**
+ * Refuses a request that a foreign web page could make a browser send without asking first (CSRF): one that is neither
+ * JSON nor has a header that needs a preflight. A Bearer token is such a header; Basic is none, for browsers send what
+ * they remember of it by themselves.
+ *
+ * @throws {ServiceError} BAD_REQUEST
+ */
+export function requirePreflight({ headers, headersDistinct }: IncomingMessage): void {
+  if (/^\s*application\/json\s*(?:;|$)/i.test(headers["content-type"] ?? "")) return;
+  if (preflightHeaders.some((name) => headers[name])) return;
+  if (bearerToken(headersDistinct.authorization) !== undefined) return;
+  throw badRequest(
+    "A foreign web page could have sent this. Prove that none did: send `Authorization: Bearer <token>`, or the header " +
+      "`apollo-require-preflight: true`.",
+  );
+}
+
+/**
+ * Refuses what could be run and then not be answered.
+ *
+ * @throws {ServiceError} NOT_ACCEPTABLE when the client wants neither of the types that answers have
+ */
+export function requireAcceptable(accept: string | undefined): void {
+  if (graphqlAnswerType(accept) !== undefined) return;
+  const message =
+    "Answers are JSON: name application/graphql-response+json, application/json or */* in the Accept header.";
+  throw new ServiceError("NOT_ACCEPTABLE", message);
+}
+
+/**
+ * Makes sure that the JSON of a POST is one GraphQL request (GraphQL over HTTP section 5.2).
+ *
+ * @throws {ServiceError} BAD_REQUEST
+ */
+export function requireOperation(body: unknown): void {
+  if (body === undefined) throw badRequest(`The request has no body. ${howToSend}`);
+  if (Array.isArray(body)) throw badRequest("Batches are not served. Send one operation for each request.");
+  if (!isObject(body)) throw badRequest(`The body must be a JSON object. ${howToSend}`);
+  const { query, operationName, variables, extensions } = body;
+  if (query != null && typeof query !== "string") {
+    throw badRequest("`query` must be a string: the operation as text, not its syntax tree.");
+  }
+  if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
+  for (const [name, value] of Object.entries({ variables, extensions })) {
+    if (value != null && !isObject(value)) throw badRequest(`\`${name}\` must be a JSON object${asText(value)}.`);
+  }
+  if (!query && !(isObject(extensions) && extensions.persistedQuery)) {
+    throw badRequest(`The request has no operation. ${howToSend}`);
+  }
+}
+
+/**
+ * Makes sure of the same of the parameters of a GET (section 5.1 there).
+ *
+ * @param search what stands behind the address, with its question mark
+ * @throws {ServiceError} BAD_REQUEST
+ */
+export function requireOperationIn(search: string): void {
+  const parameters = new URLSearchParams(search);
+  const given: Record<string, unknown> = {};
+  for (const name of ["query", "operationName", "variables", "extensions"]) {
+    const [value, ...more] = parameters.getAll(name);
+    if (more.length > 0) throw badRequest(`The parameter \`${name}\` may be given once.`);
+    if (value !== undefined) given[name] = name === "variables" || name === "extensions" ? parseJson(value) : value;
+  }
+  for (const name of ["variables", "extensions"]) {
+    if (name in given && !isObject(given[name])) throw badRequest(`The parameter \`${name}\` must be a JSON object.`);
+  }
+  if (!given.query && !(isObject(given.extensions) && given.extensions.persistedQuery)) {
+    throw badRequest("The request has no operation. Give it as the parameter `query`, or send it with POST.");
+  }
+}
+
+const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data for a file.';
+
+function asText(value: unknown): string {
+  return typeof value === "string" ? ", not a string with JSON in it" : "";
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function badRequest(sentence: string): ServiceError {
+  return new ServiceError("BAD_REQUEST", sentence);
+}
