@@ -281,14 +281,6 @@ describe("uploadRecord", () => {
     ]);
   });
 
-  it("refuses to begin without the header that a foreign page cannot send", async () => {
-    const answer = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }), {
-      headers: { "apollo-require-preflight": "" },
-    });
-    expect(answer.status).toBe(400);
-    expect(answer.errors![0]!.message).toContain("apollo-require-preflight");
-  });
-
   it("refuses more bytes or seconds than allowed, with the number", async () => {
     await using strict = await startService({ MAX_UPLOAD_BYTES: "200000", MAX_DURATION_SECONDS: "2" });
     const strictClient = new ApiClient(strict.url);
