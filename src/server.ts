@@ -45,6 +45,7 @@ export interface Server extends AsyncDisposable {
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
   await using opening = new AsyncDisposableStack();
   const ffmpeg = await findFfmpeg(config.ffmpegPath);
+  if (!ffmpeg.confinement) logger.info("ffmpeg keeps network and files: this system has no Perl, Landlock or seccomp");
 
   const embedded = config.databaseUrl
     ? undefined

@@ -1,10 +1,12 @@
-import { afterEach, describe, expect, it } from "@jest/globals";
+import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { once } from "node:events";
-import { readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findFfmpeg, startFfmpeg } from "../src/audio/ffmpeg.ts";
+import { findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/ffmpeg.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
+import { sineWav } from "./support/wav-maker.ts";
 
 const limits = { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 60 };
 const silence = ["-hide_banner", "-loglevel", "error", "-f", "s16le", "-ar", "8000", "-ac", "1", "-i", "pipe:0"];
@@ -98,14 +100,17 @@ describe("startFfmpeg", () => {
     expect(await child.ended).toMatchObject({ code: null, signal: null, stderr: expect.stringContaining("ENOENT") });
   });
 
-  it("lets the child write no file", async () => {
+  it("lets the child write no file, confined or not", async () => {
     const path = join(tmpdir(), `ffmpeg-test-${process.pid}.raw`);
-    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-y", "-f", "s16le", path]);
-    child.stdin.end(Buffer.alloc(640_000));
-    const { code } = await child.ended;
-    expect(code).not.toBe(0);
-    expect(statSync(path).size).toBe(0);
-    rmSync(path);
+    const { confinement: _without, ...unconfined } = ffmpeg;
+    for (const each of [ffmpeg, unconfined]) {
+      await using child = startFfmpeg(each, limits, [...silence, "-y", "-f", "s16le", path]);
+      child.stdin.end(Buffer.alloc(640_000));
+      const { code } = await child.ended;
+      expect(code).not.toBe(0);
+      expect(existsSync(path) ? statSync(path).size : 0).toBe(0);
+      rmSync(path, { force: true });
+    }
   });
 
   it("bounds the child's memory", async () => {
@@ -116,6 +121,39 @@ describe("startFfmpeg", () => {
       "-",
     ]);
     expect((await child.ended).code).not.toBe(0);
+  });
+});
+
+const whereConfined = ffmpeg.confinement ? describe : describe.skip;
+
+whereConfined("a child of startFfmpeg", () => {
+  const say = async (...args: string[]): Promise<FfmpegEnd> => {
+    await using child = startFfmpeg(ffmpeg, limits, ["-hide_banner", "-loglevel", "error", ...args, "-f", "null", "-"]);
+    return await child.ended;
+  };
+
+  it("has no new privileges and no way to a socket", async () => {
+    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+    child.stdin.write(Buffer.alloc(640_000));
+    await once(child.stdout, "readable");
+    const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
+    expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(status).toMatch(/^Seccomp:\t2$/m);
+  });
+
+  it("cannot read the service's files, nor call anybody", async () => {
+    const file = join(tmpdir(), `ffmpeg-test-${process.pid}.wav`);
+    writeFileSync(file, sineWav({ seconds: 1 }), { mode: 0o644 });
+    expect((await say("-i", file)).stderr).toContain("Permission denied");
+    rmSync(file);
+    await using listener = createServer().listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    const connected = jest.fn();
+    listener.on("connection", connected);
+    const { port } = listener.address() as AddressInfo;
+    expect((await say("-i", `http://127.0.0.1:${port}/`)).stderr).toMatch(/not permitted|Input\/output error|denied/);
+    expect((await say("-i", `unix:${join(tmpdir(), "nowhere.sock")}`)).code).not.toBe(0);
+    expect(connected).not.toHaveBeenCalled();
   });
 });
 

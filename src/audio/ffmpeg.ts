@@ -1,12 +1,13 @@
 import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { constants } from "node:fs";
-import { access } from "node:fs/promises";
+import { access, realpath } from "node:fs/promises";
 import { constants as osConstants, setPriority } from "node:os";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { ServiceError } from "../errors.ts";
+import { confinementCommand } from "./confinement.ts";
 
 /** An ffmpeg binary that runs here and can encode MP3. */
 export interface Ffmpeg {
@@ -19,6 +20,8 @@ export interface Ffmpeg {
   readonly prlimit?: string;
   /** A command to put before each child's, which makes it work in the background; absent where the system has none. */
   readonly background?: readonly string[];
+  /** A command to put before each child's, which takes network and files from it; absent where the system cannot. */
+  readonly confinement?: readonly string[];
 }
 
 /** What one ffmpeg child may use at most; enforced where the system has `prlimit`. */
@@ -78,19 +81,20 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
   if (!encoder.includes("-reservoir")) throw new Error(`${who} cannot encode MP3: it was built without libmp3lame.`);
   const prlimit = "/usr/bin/prlimit";
+  const confinement = confinementCommand(await realpath(path));
   return {
     path,
     version: named,
     origin,
     ...((await isExecutable(prlimit)) && { prlimit }),
-    ...((await runsInBackground()) && { background: backgroundCommand }),
+    ...((await runs([...backgroundCommand, backgroundCommand[0]!])) && { background: backgroundCommand }),
+    ...(confinement && (await runs([...confinement, path, "-version"])) && { confinement }),
   };
 }
 
 /** Whether the system has the programs, in versions that can do this, and allows it. */
-async function runsInBackground(): Promise<boolean> {
-  const [program, ...parameters] = backgroundCommand;
-  return await promisify(execFile)(program!, [...parameters, program!], { env: {}, timeout: 10_000 }).then(
+async function runs([program, ...parameters]: readonly string[]): Promise<boolean> {
+  return await promisify(execFile)(program!, parameters, { env: {}, timeout: 10_000 }).then(
     () => true,
     () => false,
   );
@@ -105,6 +109,7 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
   const [program, ...parameters] = [
     ...(ffmpeg.background ?? []),
     ...(ffmpeg.prlimit ? [ffmpeg.prlimit, ...bounds] : []),
+    ...(ffmpeg.confinement ?? []),
     ffmpeg.path,
     ...args,
   ];
