@@ -133,7 +133,7 @@ export function readConfig(env: Env): Config {
     logLevel: oneOf("LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
     introspection: flag("INTROSPECTION", !production),
     sandbox: flag("SANDBOX", !production),
-    databaseUrl,
+    databaseUrl: withPassword(databaseUrl, text("DATABASE_PASSWORD"), faults),
     databasePoolSize: integer("DATABASE_POOL_SIZE", 10, 2, 200),
     databaseTimeoutSeconds: integer("DATABASE_TIMEOUT_SECONDS", 10, 1, 600),
     dataDir: text("DATA_DIR"),
@@ -184,6 +184,17 @@ function readDatabaseUrl(given: string | undefined, faults: string[]): string | 
               "write special characters of the password as in a URL, / as %2F for instance";
   if (fault) faults.push(`DATABASE_URL ${fault}`);
   return given;
+}
+
+/** A password that comes by itself, as from a file of secrets, needs no escapes. */
+function withPassword(url: string | undefined, password: string | undefined, faults: string[]): string | undefined {
+  if (password === undefined || url === undefined || faults.length > 0) return url;
+  const [, start, user, rest] = /^([a-z]+:\/\/)([^:@/?]+)(@.*)$/.exec(url) ?? [];
+  if (user === undefined) {
+    faults.push("DATABASE_PASSWORD goes with a DATABASE_URL that names a user and no password");
+    return url;
+  }
+  return `${start}${user}:${encodeURIComponent(password)}${rest}`;
 }
 
 /** The names of PUBLIC_URL and of the machine itself are always among them. */

@@ -1,9 +1,17 @@
+import { readFile } from "node:fs/promises";
 import { ConfigError, readConfig, type Config } from "./config.ts";
 import { createLogger } from "./logger.ts";
-import { startServer, type Server } from "./server.ts";
+import type { Server } from "./server.ts";
 
 /** Process entry: reads the settings, starts the service, and stops it on SIGTERM or SIGINT. */
 async function main(): Promise<void> {
+  if (Number.parseInt(process.versions.node, 10) < 24) {
+    throw new ConfigError(
+      `Node 24 or newer is needed, and this is ${process.versions.node}: run npm ci with its optional packages, or install Node 24`,
+    );
+  }
+  // An older Node fails at what this imports, in words of its own.
+  const { startServer } = await import("./server.ts");
   const stop = Promise.withResolvers<NodeJS.Signals>();
   let firstAt: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -16,7 +24,7 @@ async function main(): Promise<void> {
     });
   }
 
-  const config = readConfig(process.env);
+  const config = readConfig(await withSecretFiles(process.env));
   const logger = createLogger(config);
   await using server = await startServer(config, logger).catch((error: unknown) => {
     // Ctrl-C in a terminal also ends what the start was running, such as initdb: then that is no fault.
@@ -32,6 +40,20 @@ async function main(): Promise<void> {
     process.exitCode = 1;
     logger.fatal({ err: reason }, "stopping: the service cannot go on");
   } else logger.info({ signal: reason }, "stopping: uploads that are under way may finish");
+}
+
+/** Secrets may stand in files, as container engines hand them over: `DATABASE_PASSWORD_FILE` for `DATABASE_PASSWORD`. */
+async function withSecretFiles(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
+  const found = { ...env };
+  for (const name of ["DATABASE_URL", "DATABASE_PASSWORD"]) {
+    const file = env[`${name}_FILE`];
+    if (!file) continue;
+    if (env[name]) throw new ConfigError(`${name} and ${name}_FILE say the same twice: unset one of them`);
+    found[name] = await readFile(file, "utf8").catch((cause: unknown) => {
+      throw new ConfigError(`${name}_FILE names a file that cannot be read: ${file}`, { cause });
+    });
+  }
+  return found;
 }
 
 /** In plain words what was started, and a line to try. */

@@ -49,6 +49,15 @@ describe("readConfig", () => {
     expect(readConfig({ DATABASE_URL: given }).databaseUrl).toBe(given);
   });
 
+  it("puts a password of its own into DATABASE_URL", () => {
+    const read = (DATABASE_URL: string) => readConfig({ DATABASE_URL, DATABASE_PASSWORD: " p#/w%\n" }).databaseUrl;
+    expect(read("postgresql://ann@db/music")).toBe("postgresql://ann:p%23%2Fw%25@db/music");
+    expect(() => read("postgresql://ann:old@db/music")).toThrow(
+      "DATABASE_PASSWORD goes with a DATABASE_URL that names",
+    );
+    expect(() => read("postgresql://db/music")).toThrow("DATABASE_PASSWORD goes with a DATABASE_URL that names");
+  });
+
   it("takes no slash at the end of PUBLIC_URL", () => {
     expect(readConfig({ PUBLIC_URL: "https://music.example.com/" }).publicUrl).toBe("https://music.example.com");
   });

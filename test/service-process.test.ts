@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, it } from "@jest/globals";
 import { ApiClient } from "./support/api-client.ts";
 import { until } from "./support/until.ts";
+import { createTestDatabase } from "./support/test-database.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const program = join(import.meta.dirname, "../src/main.js");
@@ -137,6 +138,20 @@ it.each([
   const [beginning, ...rest] = (await failure(settings)).split(/(?<=cannot start: )/);
   expect(beginning).toBe("web-user-music cannot start: ");
   expect(rest.join("").trimEnd()).toMatch(sentence);
+});
+
+it("reads the database's password from a file, and says which file it cannot read", async () => {
+  const file = join(folder, "password");
+  await writeFile(file, "not needed here\n");
+  const url = new URL(process.env.TEST_POSTGRES_URL!);
+  await using database = await createTestDatabase();
+  url.pathname = new URL(database.url).pathname;
+  const child = launch({ DATABASE_URL: url.href, DATABASE_PASSWORD_FILE: file });
+  await readOutput(child).waitFor((line) => line.startsWith("Try: "));
+  expect(await stop(child, "SIGTERM")).toEqual([0, null]);
+  expect(await failure({ DATABASE_URL: url.href, DATABASE_PASSWORD_FILE: "/nowhere/password" })).toBe(
+    "web-user-music cannot start: DATABASE_PASSWORD_FILE names a file that cannot be read: /nowhere/password\n",
+  );
 });
 
 interface RunningService {

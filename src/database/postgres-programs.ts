@@ -1,4 +1,5 @@
 import { execFile, spawn, type ChildProcessByStdio } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, cp, lchown, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import type { Readable } from "node:stream";
@@ -42,7 +43,7 @@ export interface RunOptions {
  * @throws {EmbeddedPostgresError} when it cannot be started or fails, with the last it said
  */
 export async function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<string> {
-  const running = promisify(execFile)(program, args, howToSpawn(options.user));
+  const running = promisify(execFile)(...withoutNewPrivileges(program, args), howToSpawn(options.user));
   // It may end before it has read everything; its exit code tells.
   running.child.stdin?.on("error", () => {}).end(options.input ?? "");
   try {
@@ -62,7 +63,11 @@ export async function runProgram(program: string, args: readonly string[], optio
  * @throws {EmbeddedPostgresError} when the system has no pipe left for its log
  */
 export function spawnServer(program: string, args: readonly string[], user: PostgresUser | undefined): ServerProcess {
-  const child = spawn(program, args, { ...howToSpawn(user), stdio: ["ignore", "ignore", "pipe"], detached: true });
+  const child = spawn(...withoutNewPrivileges(program, args), {
+    ...howToSpawn(user),
+    stdio: ["ignore", "ignore", "pipe"],
+    detached: true,
+  });
   child.on("error", () => {}); // without any listener it would end the service
   const { stderr }: { stderr: Readable | undefined } = child;
   if (!stderr) throw new EmbeddedPostgresError("PostgreSQL cannot be started: the process has too many files open.");
@@ -71,6 +76,12 @@ export function spawnServer(program: string, args: readonly string[], user: Post
 
 /** A server process whose log can be read. */
 export type ServerProcess = ChildProcessByStdio<null, null, Readable>;
+
+/** util-linux' program, where there is one, becomes the given one. */
+function withoutNewPrivileges(program: string, args: readonly string[]): [program: string, args: readonly string[]] {
+  const setpriv = "/usr/bin/setpriv";
+  return existsSync(setpriv) ? [setpriv, ["--no-new-privs", program, ...args]] : [program, args];
+}
 
 /** The server takes and frees megabytes for each row of sound; glibc would give them back to the kernel every time. */
 const memoryKept = String(32 * 1024 * 1024);
