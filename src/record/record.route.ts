@@ -49,6 +49,12 @@ interface RecordRow {
 /** What another's browser keeps is asked for again each time: it may have been closed, revoked or have expired. */
 const closable = "private, no-cache";
 
+/** A page that isolates itself takes into its frames only what says the same of itself. */
+const embeddableHeaders = { "cross-origin-embedder-policy": "require-corp" };
+
+/** For the document that a browser makes of an MP3 in a tab or a frame: its player may load the address, and nothing else. */
+const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inline'";
+
 /**
  * To be registered in a scope of its own. The plain link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
  * `/record/<record>/<any name>.mp3?user=<user>`. While the recording is private it answers the owner's Bearer token only.
@@ -65,7 +71,7 @@ export function recordRoute(
 ): void {
   // First of all, and so also for what is refused.
   app.addHook("onRequest", async (request: FastifyRequest, reply) => {
-    void reply.headers(crossOriginHeaders);
+    void reply.headers({ ...crossOriginHeaders, ...embeddableHeaders });
     const other = answerOtherMethod(request.method);
     if (other) await send(reply, other, request);
   });
@@ -214,6 +220,9 @@ async function send(
   const failure = refusals[status];
   if (failure && request.method !== "HEAD")
     return await answerError(request, reply.removeHeader("content-length"), failure());
+  void reply.header("content-security-policy", mediaPolicy);
+  // Meant for pages with controls: they forbid frames, and tabs that a frame has opened.
+  for (const name of ["x-frame-options", "cross-origin-opener-policy"]) void reply.removeHeader(name);
   if (!bytes || body.length === 0) return await reply.send();
   try {
     await sendBytes(
