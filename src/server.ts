@@ -5,6 +5,7 @@ import type { Config } from "./config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
 import { startEmbeddedPostgres } from "./database/embedded-postgres.ts";
 import { graphqlRoute } from "./graphql/graphql.route.ts";
+import { schemaRoute } from "./graphql/schema.route.ts";
 import { createSchema } from "./graphql/schema.ts";
 import { NodeResolver } from "./graphql/node.resolver.ts";
 import { createApp } from "./http/app.ts";
@@ -127,6 +128,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new RecordConnectionResolver(database.pool),
     new NodeResolver(),
   ]);
+  schemaRoute(app, schema);
   await app.register(
     async (scope) =>
       await graphqlRoute(scope, {

@@ -1,5 +1,5 @@
 import type { ApolloServerPlugin } from "@apollo/server";
-import { unwrapResolverError } from "@apollo/server/errors";
+import { ApolloServerValidationErrorCode, unwrapResolverError } from "@apollo/server/errors";
 import type { FormattedExecutionResult, GraphQLError, GraphQLFormattedError } from "graphql";
 import { graphqlAnswerType } from "../accept-header.ts";
 import { headersOf, operationErrorCodes, ServiceError } from "../errors.ts";
@@ -50,6 +50,10 @@ function answerOf(
     const { maxTokens } = queryLimits;
     const failure = tooComplex(`The document may have at most ${maxTokens} tokens.`, { maxTokens });
     return { failure, formatted: toFormattedError(failure, requestId) };
+  }
+  if (error.extensions.validationErrorCode === ApolloServerValidationErrorCode.INTROSPECTION_DISABLED) {
+    const message = "Introspection is switched off here. The schema is at /schema.graphql.";
+    return { formatted: { ...error.toJSON(), message, extensions: { code, requestId } } };
   }
   const refusal = serviceErrorIn(error) ?? clientMistake(error, request);
   if (!refusal && !path && requestErrorCodes.has(code)) {

@@ -15,6 +15,7 @@ import { isAllowedHost } from "../allowed-hosts.ts";
 import { isTrustedProxy } from "../client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
+import { compressAnswers } from "./compression.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
 
@@ -40,7 +41,7 @@ const bareHeaders = {
   "content-security-policy": "default-src 'none';frame-ancestors 'none'",
 };
 
-/** An HTTP server without routes: limits, security headers, and JSON for every failure. */
+/** An HTTP server without routes: limits, security headers, compression, and JSON for every failure. */
 export async function createApp(
   config: Config,
   logger: FastifyBaseLogger,
@@ -108,6 +109,7 @@ export async function createApp(
     crossOriginResourcePolicy: { policy: "same-origin" },
     strictTransportSecurity: false,
   });
+  await compressAnswers(app);
   answerErrors(app);
   return app;
 }

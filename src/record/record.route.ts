@@ -5,6 +5,7 @@ import { audiowaveformJson, decodeWaveform } from "../audio/waveform.ts";
 import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
 import { answerError } from "../http/answer-errors.ts";
+import { answerText } from "../http/answer-text.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes } from "../http/send-bytes.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
@@ -111,15 +112,19 @@ export function recordRoute(
     ["/record/:recordId/waveform.json", openPlain],
     ["/l/:secret/waveform.json", openShared],
   ] as const) {
-    app.get<RecordRequest>(path, async (request, reply) => {
+    app.all<RecordRequest>(path, async (request, reply) => {
       const { row, headers, cacheControl } = await open(request);
       const { rows } = await pool.query<{ waveform: Buffer }>(
         "select waveform from audio_record where id = $1 and waveform is not null",
         [row.id],
       );
       if (!rows[0]) throw noSuchRecord();
-      void reply.headers({ ...headers, "cache-control": cacheControl });
-      return audiowaveformJson(decodeWaveform(rows[0].waveform));
+      return await answerText(request, reply.headers(headers), {
+        body: JSON.stringify(audiowaveformJson(decodeWaveform(rows[0].waveform))),
+        contentType: "application/json; charset=utf-8",
+        lastModified: new Date(row.createdAt),
+        cacheControl,
+      });
     });
   }
 }
