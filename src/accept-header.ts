@@ -3,7 +3,7 @@
  * covers it (RFC 9110 section 12.5.1). Without a header everything is wanted.
  * @param type in small letters and without parameters, such as `text/html`
  */
-export function acceptWeight(accept: string | undefined, type: string): number {
+function acceptWeight(accept: string | undefined, type: string): number {
   if (!accept) return 1;
   const weights = weightsIn(accept);
   return weights.get(type) ?? weights.get(type.replace(/\/.*/, "/*")) ?? weights.get("*/*") ?? 0;

@@ -18,7 +18,7 @@ export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
     serializers: {
       req: (request: { method: string; url: string; ip: string; socket: Socket }) => ({
         method: request.method,
-        path: request.url.split("?", 1)[0]!.replace(/\/[\w-]{32}(?=\/|$)/, "/[secret]"),
+        path: request.url.split("?", 1)[0]!.replace(/(?<=\/l\/).*/i, "[secret]"),
         client: clientAddress(request),
       }),
       res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),

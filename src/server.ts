@@ -10,6 +10,7 @@ import { createSchema } from "./graphql/schema.ts";
 import { NodeResolver } from "./graphql/node.resolver.ts";
 import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
+import { frontPageRoute } from "./http/front-page.route.ts";
 import { healthRoutes } from "./http/health.route.ts";
 import { RateLimiter } from "./limits/rate-limiter.ts";
 import type { Logger } from "./logger.ts";
@@ -109,6 +110,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       validSeconds: 30,
     },
   });
+  frontPageRoute(app, config);
   await app.register(async (scope) => recordRoute(scope, { pool: database.pool, rowMemory, config }));
   const schema = await createSchema([
     new UserResolver(

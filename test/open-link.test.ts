@@ -49,6 +49,7 @@ describe("the link, opened in a browser", () => {
     `/record?id=${id}&user=${ann.id}&inline=1`,
     `/record?audio_id=${id}&user_id=${ann.id}&inline=1`,
     `/record/${id}/take.mp3?user=${ann.id}&inline=1`,
+    `/record/${id}?user=${ann.id}&inline=1`,
     `/l/${secret}?inline=1`,
     `/l/${secret}/take.mp3?inline=1`,
   ];

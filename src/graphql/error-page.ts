@@ -11,8 +11,8 @@ export function printErrorPage(): string {
 
 Every refusal has a stable code, a sentence for people, and often a fact that a client can use, which the table names
 like \`this\`. In GraphQL they stand in \`errors[0].extensions\` (\`code\` and the facts) and \`errors[0].message\`; elsewhere,
-for instance under a recording's link, in the JSON body \`{ "error": { "code", "message", ... } }\`. The schema has the
-codes as the enum \`ErrorCode\`.
+for instance under a recording's link, in the JSON body \`{ "error": { "code", "message", ... } }\`. Whoever likes
+\`text/html\` better, as browsers do, gets the sentence in a page there. The schema has the codes as the enum \`ErrorCode\`.
 
 Every error also has a \`requestId\`. The header \`X-Request-Id\` and the service's log have the same one: name it when you
 report a fault.

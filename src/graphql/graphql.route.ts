@@ -7,7 +7,6 @@ import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest }
 import { OperationTypeNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
-import { acceptWeight } from "../accept-header.ts";
 import type { Config } from "../config.ts";
 import type { RecordUploader } from "../record/upload-record.ts";
 import type { RequestContext } from "../request-context.ts";
@@ -15,6 +14,7 @@ import { authenticateUser, bearerToken, requireScope, type Caller } from "../use
 import type { TokenScope } from "../user/user.entity.ts";
 import { clientAddress } from "../client-address.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
+import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
 import { requireAcceptable, requireOperation, requireOperationIn, requirePreflight } from "./graphql-request.ts";
@@ -81,15 +81,19 @@ export async function graphqlRoute(
   app.addContentTypeParser("application/json", { parseAs: "string" }, parseJson(app));
   app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
   app.route({
-    method: ["GET", "POST"],
+    method: ["GET", "HEAD", "POST"],
     url: "/graphql",
     ...(config.sandbox && { helmet: sandboxHeaders }),
     handler: async (request, reply) => {
+      const isPerson = request.method !== "POST" && prefersHtml(request.headers);
+      if (isPerson && !config.sandbox) {
+        return await sendPage(reply.header("cache-control", "no-cache"), pageForPeople(config));
+      }
       const context = createContext(request, reply, { em, pool, uploader, config });
       const search = request.url.slice(request.url.split("?", 1)[0]!.length);
       const multipart = isMultipart(request);
-      const checked = !wantsLandingPage(request, config);
-      if (checked) {
+      // Sandbox's page comes from Apollo, which makes its own checks should it not see a person here.
+      if (!isPerson) {
         requireAcceptable(request.headers.accept);
         requirePreflight(request.raw);
         if (request.method !== "POST") requireOperationIn(search);
@@ -99,9 +103,9 @@ export async function graphqlRoute(
       const uploadBody = multipart ? await readUpload(request, reply, context, limits) : undefined;
       const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
         httpGraphQLRequest: {
-          method: request.method,
+          method: request.method === "HEAD" ? "GET" : request.method,
           // What has been read and checked is JSON to Apollo, however it came.
-          headers: toHeaderMap({ ...request.headers, ...(checked && { "content-type": "application/json" }) }),
+          headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
           search,
           body: uploadBody ?? request.body ?? {},
         },
@@ -191,11 +195,6 @@ function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
   };
 }
 
-/** Whether Apollo answers with Sandbox's page. If it does not after all, it makes its own checks. */
-function wantsLandingPage({ method, headers: { accept } }: FastifyRequest, { sandbox }: GraphqlConfig): boolean {
-  return sandbox && method === "GET" && acceptWeight(accept, "text/html") > acceptWeight(accept, "application/json");
-}
-
 function isMultipart({ headers }: FastifyRequest): boolean {
   return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");
 }
@@ -276,6 +275,14 @@ function toHeaderMap(headers: IncomingHttpHeaders): HeaderMap {
     if (value !== undefined) map.set(name, Array.isArray(value) ? value.join(", ") : value);
   }
   return map;
+}
+
+function pageForPeople({ publicUrl = "" }: GraphqlConfig): Page {
+  return {
+    heading: "This address is for programs",
+    paragraphs: ["Apps send GraphQL requests here, with POST. There is nothing to see in a browser."],
+    links: { "The schema of the API": `${publicUrl}/schema.graphql` },
+  };
 }
 
 function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {

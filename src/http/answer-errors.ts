@@ -1,11 +1,14 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { graphqlAnswerType } from "../accept-header.ts";
-import { headersOf, ServiceError } from "../errors.ts";
+import { headersOf, ServiceError, type ErrorCode } from "../errors.ts";
 import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
+import { prefersHtml, sendPage, type Page } from "./html-page.ts";
+import { addVary } from "./vary.ts";
 
 /**
- * Answers whatever a route throws in JSON: `{ "errors": [...] }` on the GraphQL route, in the form that the client
- * asked for, and `{ "error": { "code", "message", ... } }` elsewhere.
+ * Answers whatever a route throws: in JSON, `{ "errors": [...] }` on the GraphQL route, in the form that the client
+ * asked for, and `{ "error": { "code", "message", ... } }` elsewhere; a person who opened the address in a browser gets
+ * a page.
  */
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
@@ -18,6 +21,8 @@ export function answerErrors(app: FastifyInstance): void {
     methodsOf.set(url, [...new Set([...(methodsOf.get(url) ?? []), method].flat())]);
   });
   app.setNotFoundHandler(async (request, reply) => {
+    const meant = meantAddress(request, methodsOf);
+    if (meant !== undefined) return await reply.redirect(meant, 308);
     const methods = methodsOf.get(pathOf(request));
     if (!methods) {
       return await answerError(request, reply, new ServiceError("NOT_FOUND", "There is nothing at this address."));
@@ -39,16 +44,56 @@ export async function answerError(
 ): Promise<FastifyReply> {
   void reply.code(failure.status).headers(headersOf(failure)).header("cache-control", "no-store");
   const formatted = toFormattedError(failure, request.id);
-  if (pathOf(request) !== "/graphql") {
-    return await reply.send({ error: { ...formatted.extensions, message: formatted.message } });
+  if (pathOf(request) === "/graphql") {
+    const contentType = graphqlAnswerType(request.headers.accept);
+    if (contentType !== undefined) void reply.type(contentType);
+    return await reply.send({ errors: [formatted] });
   }
-  const contentType = graphqlAnswerType(request.headers.accept);
-  if (contentType !== undefined) void reply.type(contentType);
-  return await reply.send({ errors: [formatted] });
+  if (prefersHtml(request.headers)) return await sendPage(reply, pageOf(failure, request.id));
+  addVary(reply, "Accept");
+  return await reply.send({ error: { ...formatted.extensions, message: formatted.message } });
 }
 
+/** The path as the router reads it, without slashes too many. */
 function pathOf({ url }: FastifyRequest): string {
-  return url.split("?", 1)[0]!;
+  return url
+    .split("?", 1)[0]!
+    .replaceAll(/\/{2,}/g, "/")
+    .replace(/(?<=.)\/$/, "");
+}
+
+/** What people can do about a failure; where nothing stands here, the message says it. */
+const advice: Readonly<Partial<Record<ErrorCode, string>>> = {
+  NOT_FOUND:
+    "Check that the address is complete. What was here may have been deleted or made private, or the link may have been taken back: ask whoever gave it to you.",
+  GONE: "Ask whoever gave you the link for a new one.",
+  BAD_USER_INPUT: "Part of the link is missing or was changed on its way. Copy the whole link, or ask for it again.",
+  BAD_REQUEST: "The address was changed on its way. Copy the whole link, or ask for it again.",
+  METHOD_NOT_ALLOWED: "Open the address itself instead of sending a form to it.",
+  RANGE_NOT_SATISFIABLE: "Open the link again from the start.",
+  PRECONDITION_FAILED: "Open the link again.",
+  INTERNAL_SERVER_ERROR: "This is a fault of the service, not yours. Try again later.",
+};
+
+function pageOf({ message, code, status }: ServiceError, requestId: string): Page {
+  const paragraph = advice[code];
+  return {
+    heading: message,
+    paragraphs: paragraph === undefined ? [] : [paragraph],
+    note: `${status} ${code}, request ${requestId}`,
+  };
+}
+
+/**
+ * The address that a mistyped one means, if it is clear: one of the service's own, of one segment, in capitals, with
+ * punctuation behind it, or with its question mark escaped. Relative, so that it holds behind a proxy's prefix too.
+ */
+function meantAddress(request: FastifyRequest, routes: ReadonlyMap<string, unknown>): string | undefined {
+  if (request.method !== "GET" && request.method !== "HEAD") return undefined;
+  const [, name = "", search] = /^\/([a-z.]+)(?:%[\da-f]{2}|[^\w/?])*?(?:(?:\?|%3f)(.*))?$/i.exec(request.url) ?? [];
+  const meant = name.toLowerCase().replace(/\.+$/, "");
+  if (meant === "" || !routes.has(`/${meant}`) || pathOf(request) === `/${meant}`) return undefined;
+  return search ? `${meant}?${search}` : meant;
 }
 
 /** What Fastify itself refuses: bodies too large, not JSON, of another type, and addresses that cannot be decoded. */

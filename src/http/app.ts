@@ -39,9 +39,10 @@ class OneLineForEachRequest extends LogController {
 const bareHeaders = {
   "x-content-type-options": "nosniff",
   "content-security-policy": "default-src 'none';frame-ancestors 'none'",
+  "x-frame-options": "SAMEORIGIN",
 };
 
-/** An HTTP server without routes: limits, security headers, compression, and JSON for every failure. */
+/** An HTTP server without routes: limits, security headers, compression, and an answer to every failure. */
 export async function createApp(
   config: Config,
   logger: FastifyBaseLogger,
@@ -63,7 +64,13 @@ export async function createApp(
     // What arrives on open connections while the service stops is refused by the routes, with a code.
     return503OnClosing: false,
     // The name in a link is decoration and may be as long as the longest that downloads get, escaped.
-    routerOptions: { caseSensitive: true, ignoreTrailingSlash: false, maxParamLength: 1000 },
+    // Slashes too many come from addresses that were put together: `${base}/` and `/graphql`.
+    routerOptions: {
+      caseSensitive: true,
+      ignoreTrailingSlash: true,
+      ignoreDuplicateSlashes: true,
+      maxParamLength: 1000,
+    },
     clientErrorHandler: (error, socket) => answerUnreadable(error, socket, logger, lingering),
     // No hook runs for these.
     frameworkErrors: (_error, request, reply) => {

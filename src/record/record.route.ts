@@ -15,12 +15,11 @@ import { mp3FileName } from "./file-name.ts";
 import { noSuchRecord } from "./find-record.ts";
 import { readMp3 } from "./mp3-chunks.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
-import { parseRecordId, parseSecret, parseUserId, type RecordAddress } from "./record-url.ts";
+import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "./record-url.ts";
 import { countDownload } from "./share-links.ts";
 import type { Visibility } from "./visibility.ts";
 
 interface RecordRequest {
-  Querystring: Record<string, unknown>;
   Params: { recordId?: string; secret?: string };
 }
 
@@ -81,6 +80,7 @@ export function recordRoute(
   const counter = new DownloadCounter();
   for (const [path, open] of [
     ["/record", openPlain],
+    ["/record/:recordId", openPlain],
     ["/record/:recordId/:name", openPlain],
     ["/l/:secret", openShared],
     ["/l/:secret/:name", openShared],
@@ -88,7 +88,7 @@ export function recordRoute(
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
       const { row, headers, cacheControl, linkId } = await open(request);
-      const isInline = request.query.inline !== undefined && request.query.inline !== "0";
+      const isInline = asksForInline(linkParameters(request.url));
       const record = {
         id: row.id,
         sizeBytes: Number(row.sizeBytes),
@@ -129,21 +129,6 @@ export function recordRoute(
   }
 }
 
-/** The record and user that the request names, also in the ancestor's spelling. */
-function addressOf({ query, params }: FastifyRequest<RecordRequest>): RecordAddress {
-  const recordId = parseRecordId(params.recordId ?? query.id ?? query.audio_id);
-  const userId = parseUserId(query.user ?? query.user_id);
-  if (recordId === undefined)
-    throw new ServiceError("BAD_USER_INPUT", "The link needs the record's id, a UUID: id=<record>.", {
-      argument: "id",
-    });
-  if (userId === undefined)
-    throw new ServiceError("BAD_USER_INPUT", "The link needs the user's id, a number: user=<user>.", {
-      argument: "user",
-    });
-  return { recordId, userId };
-}
-
 const rowColumns = `audio_record.id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
   audio_record.created_at as "createdAt", title, file_name as "fileName"`;
 
@@ -159,7 +144,7 @@ async function openPlainLink(
   request: FastifyRequest<RecordRequest>,
   cacheControl: string,
 ): Promise<OpenLink> {
-  const { recordId, userId } = addressOf(request);
+  const { recordId, userId } = parseRecordAddress(linkParameters(request.url), request.params.recordId);
   const { rows } = await pool.query<RecordRow & { visibility: Visibility }>(
     `select ${rowColumns}, visibility from audio_record where id = $1 and owner_id = $2 and state = 'ready'`,
     [recordId, userId],
@@ -223,8 +208,7 @@ async function send(
 ): Promise<FastifyReply> {
   void reply.code(status).headers(headers);
   const failure = refusals[status];
-  if (failure && request.method !== "HEAD")
-    return await answerError(request, reply.removeHeader("content-length"), failure());
+  if (failure) return await answerError(request, reply.removeHeader("content-length"), failure());
   void reply.header("content-security-policy", mediaPolicy);
   // Meant for pages with controls: they forbid frames, and tabs that a frame has opened.
   for (const name of ["x-frame-options", "cross-origin-opener-policy"]) void reply.removeHeader(name);
@@ -238,7 +222,11 @@ async function send(
     );
   } catch (error) {
     // Before the head is out, the failure can still be answered; afterwards the connection has been cut.
-    if (!reply.raw.headersSent) throw error;
+    if (!reply.raw.headersSent) {
+      for (const name of Object.keys(headers)) void reply.removeHeader(name);
+      void reply.headers(crossOriginHeaders);
+      throw error;
+    }
     const isClientGone = error instanceof ServiceError && error.code === "CLIENT_CLOSED_REQUEST";
     request.log[isClientGone ? "debug" : "error"]({ err: error }, "a download ended early");
   }

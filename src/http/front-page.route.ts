@@ -1,0 +1,27 @@
+import type { FastifyInstance, RouteHandlerMethod } from "fastify";
+import type { Config } from "../config.ts";
+import { prefersHtml, sendPage } from "./html-page.ts";
+import { addVary } from "./vary.ts";
+
+/** `GET /`: where everything is, in JSON; browsers get Apollo Sandbox where it is switched on, else a page. */
+export function frontPageRoute(
+  app: FastifyInstance,
+  { sandbox, publicUrl = "" }: Pick<Config, "sandbox" | "publicUrl">,
+): void {
+  const addresses = { graphql: `${publicUrl}/graphql`, schema: `${publicUrl}/schema.graphql` };
+  const handler: RouteHandlerMethod = async (request, reply) => {
+    addVary(reply.header("cache-control", "no-cache"), "Accept");
+    if (!prefersHtml(request.headers)) return { service: "web-user-music", ...addresses };
+    if (sandbox) return await reply.redirect(addresses.graphql);
+    return await sendPage(reply, {
+      heading: "Recordings, as links that play",
+      paragraphs: [
+        "Apps upload WAV recordings to this service and get links that play them as MP3.",
+        "If somebody gave you a link to a recording, open the whole link: this is only its beginning.",
+        "If you write an app: the API is GraphQL.",
+      ],
+      links: { "The API": addresses.graphql, "Its schema": addresses.schema },
+    });
+  };
+  app.route({ method: ["GET", "HEAD"], url: "/", handler });
+}
