@@ -1,4 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
+import iconv from "iconv-lite";
 import { openWav } from "../src/audio/wav-reader.ts";
 import { maxTagCharacters } from "../src/audio/wav-tags.ts";
 import type { WavTags } from "../src/audio/wav-tags.ts";
@@ -55,6 +56,103 @@ describe("tags of a WAV", () => {
   it("are taken for Windows-1252 when they are no valid UTF-8", async () => {
     const value = Buffer.from("Gr\xfc\xdfe \x80\x93\0rest", "latin1");
     expect((await tagsOf([infoChunk({ INAM: value })])).get("title")).toBe("Grüße €“");
+  });
+
+  it.each([
+    [1251, "Привет"],
+    [932, "日本語"],
+    [850, "Grüße"],
+  ])("are read in the code page %i that the file states, wherever it does", async (codePage, title) => {
+    const info = infoChunk({ INAM: iconv.encode(title, String(codePage)) });
+    for (const bigEndian of [false, true]) {
+      const set = characterSetChunk({ codePage, bigEndian });
+      const value = iconv.encode(title, String(codePage));
+      const container = bigEndian ? "RIFX" : "RIFF";
+      const chunks = [infoChunk({ INAM: value }, bigEndian), set];
+      for (const wav of [
+        { before: chunks },
+        { before: chunks.toReversed() },
+        { before: chunks.slice(0, 1), after: [set] },
+        { after: chunks },
+      ]) {
+        expect((await tagsIn(wavFile({ container, data: sound, ...wav }))).get("title")).toBe(title);
+      }
+    }
+    expect((await tagsOf([info])).get("title")).toBeUndefined();
+  });
+
+  it("are read by the language that the file states", async () => {
+    const info = infoChunk({ INAM: iconv.encode("Привет", "1251") });
+    expect((await tagsOf([characterSetChunk({ language: 25 }), info])).get("title")).toBe("Привет");
+  });
+
+  it("are none where no language has them, and give way to others", async () => {
+    const gibberish = iconv.encode("Привет", "1251");
+    const latin1 = Buffer.concat([Buffer.from([0]), gibberish]);
+    const id3 = chunk("id3 ", id3Tag(3, [["TIT2", latin1]]));
+    expect((await tagsOf([id3])).list).toEqual([]);
+    expect((await tagsOf([id3, infoChunk({ INAM: "Hello" })])).get("title")).toBe("Hello");
+    expect((await tagsOf([id3, characterSetChunk({ codePage: 1251 })])).get("title")).toBe("Привет");
+    const twice = id3Tag(3, [
+      ["TIT2", latin1],
+      ["TIT2", Buffer.from("\0Hello")],
+    ]);
+    expect((await tagsOf([chunk("id3 ", twice)])).get("title")).toBe("Hello");
+    const shiftJis = Buffer.concat([Buffer.from([0]), iconv.encode("さくら", "932")]);
+    expect((await tagsOf([chunk("id3 ", id3Tag(4, [["TIT2", shiftJis]]))])).list).toEqual([]);
+  });
+
+  it.each([
+    ["UTF-16 with a mark", 1, utf16("\ufeffTitel 你好")],
+    ["UTF-16 with the other mark", 1, utf16("\ufeffTitel 你好").swap16()],
+    ["UTF-16 without a mark", 1, utf16("Titel 你好")],
+    ["UTF-16 without a mark, highest byte first", 1, utf16("Titel 你好").swap16()],
+    ["UTF-16BE", 2, utf16("Titel 你好").swap16()],
+    ["UTF-8", 3, Buffer.from("Titel 你好")],
+    ["UTF-8 that calls itself Latin-1", 0, Buffer.from("Titel 你好\0")],
+  ])("come from ID3 in %s", async (_, encoding, text) => {
+    const frames = [
+      ["TIT2", Buffer.concat([Buffer.from([encoding]), text])],
+      [
+        "COMM",
+        Buffer.concat([Buffer.from([encoding]), Buffer.from("eng"), Buffer.alloc(encoding % 3 === 0 ? 1 : 2), text]),
+      ],
+    ] as const;
+    const tags = await tagsOf([chunk("id3 ", id3Tag(4, frames))]);
+    expect(tags.list).toEqual([
+      { name: "title", value: "Titel 你好" },
+      { name: "comment", value: "Titel 你好" },
+    ]);
+  });
+
+  it("are read from INFO of any padding", async () => {
+    const entry = (id: string, text: string, padded: boolean): Buffer => chunk(id, Buffer.from(text), { padded });
+    for (const padded of [true, false]) {
+      const entries = [
+        entry("INAM", "   Title   ", padded),
+        entry("IART", "Odd", padded),
+        entry("IPRD", "Album\0\0", padded),
+        entry("ICMT", "Comment", padded),
+      ];
+      const tags = await tagsOf([chunk("LIST", Buffer.concat([Buffer.from("INFO"), ...entries]))]);
+      expect(tags.texts).toMatchObject({ title: "Title", artist: "Odd", album: "Album", comment: "Comment" });
+    }
+  });
+
+  it("are looked for in the first thousand entries of INFO, and cost little however many there are", async () => {
+    const marks = "\u0301\u0323".repeat(2000);
+    const many = Array.from({ length: 300 }, () => infoChunk({ INAM: marks, IART: Buffer.alloc(0), XXXX: "no tag" }));
+    const tags = await tagsOf([infoChunk({ ICMT: "Comment" }), ...many, infoChunk({ ICOP: "Nobody" })], "after");
+    expect(tags.get("title")).toHaveLength(30);
+    expect(tags.get("comment")).toBe("Comment");
+    expect((await tagsOf([...many, ...many, infoChunk({ ICOP: "Nobody" })])).get("copyright")).toBeUndefined();
+  });
+
+  it("come from a broadcast extension that is full to its last byte", async () => {
+    const chunks = [bextChunk({})];
+    chunks[0]!.write("é".repeat(127) + "x", 8, "utf8");
+    chunks[0]!.write("é", 8 + 255, "utf8");
+    expect((await tagsOf(chunks)).get("comment")).toBe(`${"é".repeat(127)}x`);
   });
 
   it("come from a broadcast extension", async () => {
@@ -148,9 +246,21 @@ describe("tags of a WAV", () => {
 });
 
 async function tagsOf(chunks: readonly Buffer[], place: "before" | "after" = "before"): Promise<WavTags> {
-  const wav = await openWav(inPieces(wavFile({ data: sound, [place]: chunks }), 1000));
+  return await tagsIn(wavFile({ data: sound, [place]: chunks }));
+}
+
+async function tagsIn(file: Buffer): Promise<WavTags> {
+  const wav = await openWav(inPieces(file, 1000));
   let bytes = 0;
   for await (const block of wav.blocks()) bytes += block.length;
   expect(bytes).toBe(sound.length);
   return wav.tags;
+}
+
+function characterSetChunk({ codePage = 0, language = 0, bigEndian = false }): Buffer {
+  const figures = Buffer.alloc(8);
+  figures.writeUInt16LE(codePage, 0);
+  figures.writeUInt16LE(language, 4);
+  if (bigEndian) figures.swap16();
+  return chunk("CSET", figures, { bigEndian });
 }

@@ -1,6 +1,6 @@
 import { isKnownChunk, isPrintableId, isWavStart } from "./wav-chunks.ts";
 import type { WavFormat } from "./wav-format.ts";
-import { id3TagBytes } from "./wav-tags.ts";
+import { id3TagBytes } from "./id3-frames.ts";
 import { pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
 
 /** How many bytes are looked at to tell what follows the sound. */

@@ -1,17 +1,7 @@
+import { tagTable, type TagTexts } from "./tag-table.ts";
+
 /** What an MP3 says about itself; a field that is empty or left out is not written. */
-export interface Id3Fields {
-  readonly title?: string | undefined;
-  readonly artist?: string | undefined;
-  readonly album?: string | undefined;
-  readonly comment?: string | undefined;
-  readonly genre?: string | undefined;
-  /** Any text with a date in ISO 8601 order or a year in it. */
-  readonly date?: string | undefined;
-  /** The number on the album, with or without their count: "3", "3/12". */
-  readonly track?: string | undefined;
-  readonly copyright?: string | undefined;
-  /** The program that made the recording. */
-  readonly software?: string | undefined;
+export interface Id3Fields extends TagTexts {
   readonly durationSeconds?: number | undefined;
   /** ReplayGain 2.0 of the track, in dB. */
   readonly replayGainDb?: number | undefined;
@@ -20,7 +10,7 @@ export interface Id3Fields {
 }
 
 /** Longest text of one line in a tag, in bytes of UTF-8. */
-export const maxLineBytes = 1000;
+export const maxLineBytes = 4000;
 
 /** Longest comment in a tag, in bytes of UTF-8. */
 export const maxCommentBytes = 8000;
@@ -34,16 +24,8 @@ const textEncoder = new TextEncoder();
  */
 export function id3Tag(fields: Id3Fields): Buffer {
   const frames = Buffer.concat([
-    textFrame("TIT2", line(fields.title)),
-    textFrame("TPE1", line(fields.artist)),
-    textFrame("TALB", line(fields.album)),
-    textFrame("TCON", line(fields.genre)),
-    textFrame("TDRC", timestamp(fields.date)),
-    textFrame("TRCK", trackNumber(fields.track)),
+    ...tagTable.map(({ name, frame, holds }) => textFrames[holds](frame, fields[name])),
     textFrame("TLEN", milliseconds(fields.durationSeconds)),
-    textFrame("TCOP", line(fields.copyright)),
-    textFrame("TSSE", line(fields.software)),
-    commentFrame(paragraphs(fields.comment)),
     namedTextFrame("REPLAYGAIN_TRACK_GAIN", decimal(fields.replayGainDb, 2, " dB")),
     namedTextFrame("REPLAYGAIN_TRACK_PEAK", decimal(fields.peak, 6, "")),
   ]);
@@ -51,13 +33,21 @@ export function id3Tag(fields: Id3Fields): Buffer {
   return Buffer.concat([Buffer.from([...Buffer.from("ID3"), 4, 0, 0]), synchsafe(frames.length), frames]);
 }
 
+/** How a text is written, by what its frame holds. */
+const textFrames = {
+  line: (id: string, text?: string): Buffer => textFrame(id, line(text)),
+  comment: (id: string, text?: string): Buffer => commentFrame(id, paragraphs(text)),
+  timestamp: (id: string, text?: string): Buffer => textFrame(id, timestamp(text)),
+  number: (id: string, text?: string): Buffer => textFrame(id, numberOfCount(text)),
+} as const;
+
 function textFrame(id: string, text: Uint8Array): Buffer {
   return text.length === 0 ? Buffer.alloc(0) : frame(id, [Uint8Array.of(utf8), text]);
 }
 
 /** A comment in a language that is not known ("XXX") and without a description. */
-function commentFrame(text: Uint8Array): Buffer {
-  return text.length === 0 ? Buffer.alloc(0) : frame("COMM", [Uint8Array.of(utf8), Buffer.from("XXX\0"), text]);
+function commentFrame(id: string, text: Uint8Array): Buffer {
+  return text.length === 0 ? Buffer.alloc(0) : frame(id, [Uint8Array.of(utf8), Buffer.from("XXX\0"), text]);
 }
 
 function namedTextFrame(name: string, text: string): Buffer {
@@ -102,7 +92,8 @@ function timestamp(text = ""): Uint8Array {
   return textEncoder.encode(time === "" ? date : `${date}T${time}`);
 }
 
-function trackNumber(text = ""): Uint8Array {
+/** "3" or "3/12"; nothing else has a meaning there. */
+function numberOfCount(text = ""): Uint8Array {
   return textEncoder.encode(/^\s*(\d{1,5}(?:\/\d{1,5})?)(?!\d)/.exec(text)?.[1] ?? "");
 }
 

@@ -24,7 +24,8 @@ import {
   unsupported,
   type WavFormat,
 } from "./wav-format.ts";
-import { id3TagBytes, isKnownInfo, maxTagBytes, WavTags } from "./wav-tags.ts";
+import { id3TagBytes } from "./id3-frames.ts";
+import { isKnownInfo, maxTagBytes, WavTags } from "./wav-tags.ts";
 
 /** Something odd about a file whose sound could be read all the same. */
 export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
@@ -59,10 +60,12 @@ export interface WavFile extends AsyncDisposable {
   readonly leftOutBytes: number;
 }
 
-/** No more than this much of an ID3 tag or a `bext` chunk is kept to be looked at; pictures can be large. */
+/** No more than this much of an ID3 tag or another chunk of texts is kept to be looked at; pictures can be large. */
 const maxTagChunkBytes = 1024 * 1024;
 /** Files have a few dozen chunks; more than these would only cost time. */
 const maxChunkCount = 100_000;
+/** So many entries of INFO are looked at, in all of its chunks; there are a few dozen ids. */
+const maxInfoCount = 1000;
 /** The last bytes wait for those that follow: they may turn out to be chunks behind sound of an open size. */
 const heldBytes = 64 * 1024;
 /** So much of the sound is remembered to be compared with what follows it. */
@@ -216,6 +219,7 @@ class ChunkReader {
   #format: WavFormat | undefined;
   #first: Stretch | undefined;
   #cutter: BlockCutter | undefined;
+  #infoCount = 0;
   /** Whether the last chunk had an odd size, so that a pad byte should follow. */
   #atPad = false;
   /** The last bytes of the last stretch, to compare others with. */
@@ -547,10 +551,11 @@ class ChunkReader {
     if (id === "LIST" && bytes >= 4) {
       left -= 4;
       if ((await this.#bytes.read(4)).toString("latin1") === "INFO") left = await this.#readInfo(left);
-    } else if (id === "bext" || id.toLowerCase() === "id3 ") {
+    } else if (id === "bext" || id === "CSET" || id.toLowerCase() === "id3 ") {
       const chunk = await this.#bytes.read(Math.min(bytes, maxTagChunkBytes));
       left -= chunk.length;
       if (id === "bext") this.tags.addBext(chunk);
+      else if (id === "CSET") this.tags.addCharacterSet(chunk, this.#header.bigEndian);
       else this.tags.addId3(chunk);
     }
     return (await this.#bytes.skip(left)) === left || isKnownChunk(Buffer.from(id, "latin1"));
@@ -559,7 +564,7 @@ class ChunkReader {
   /** Reads the sub-chunks of a LIST of form INFO; returns how many of its bytes are left. */
   async #readInfo(bytes: number): Promise<number> {
     let left = bytes;
-    for (let count = 0; left >= 8 && count < maxChunkCount; count++) {
+    for (; left >= 8 && this.#infoCount < maxInfoCount; this.#infoCount++) {
       const header = await this.#bytes.read(8);
       left -= header.length;
       if (header.length < 8) break;
@@ -567,9 +572,11 @@ class ChunkReader {
       const size = Math.min(uint32(header, 4, this.#header.bigEndian), left);
       const value = await this.#bytes.read(isKnownInfo(id) ? Math.min(size, maxTagBytes) : 0);
       this.tags.addInfo(id, value);
-      const padded = Math.min(size + (size % 2), left);
-      await this.#bytes.skip(padded - value.length);
-      left -= padded;
+      await this.#bytes.skip(size - value.length);
+      left -= size;
+      // Writers forget pad bytes here, too: then the next letter begins an id.
+      const isPadded = size % 2 === 1 && !/^[a-z]/iu.test((await this.#bytes.peek(1)).toString("latin1"));
+      if (isPadded && left > 0) left -= await this.#bytes.skip(1);
     }
     return left;
   }

@@ -202,12 +202,11 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
 
   const head = (title: string): Buffer => {
     const { source, sound: measured } = facts();
-    const texts = Object.fromEntries(source.tags.list.map(({ name, value }) => [name, value]));
     const level = {
       replayGainDb: measured.integratedLufs === null ? undefined : replayGainDb(measured.integratedLufs),
       peak: measured.samplePeak,
     };
-    const tag = id3Tag({ ...texts, title, durationSeconds: samples / pcm.sampleRateHz, ...level });
+    const tag = id3Tag({ ...source.tags.texts, title, durationSeconds: samples / pcm.sampleRateHz, ...level });
     return Buffer.concat([
       tag,
       infoFrame(index, { samples: Math.round(mp3Samples(samples)), silenceBefore, ...level }),

@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import iconv from "iconv-lite";
+import { parseBuffer, type IAudioMetadata } from "music-metadata";
+import { tagTable, type TagName } from "../src/audio/tag-table.ts";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { bextChunk, chunk, id3Tag, infoChunk, wavFile } from "./support/wav-maker.ts";
+
+const names = tagTable.map(({ name }) => name);
+const data = Buffer.alloc(8820, 1);
+
+/** Where music-metadata shows each tag, as text. */
+const readers: Readonly<Record<TagName, (common: IAudioMetadata["common"]) => string | undefined>> = {
+  title: ({ title }) => title,
+  artist: ({ artist }) => artist,
+  album: ({ album }) => album,
+  album_artist: ({ albumartist }) => albumartist,
+  composer: ({ composer }) => composer?.join(),
+  genre: ({ genre }) => genre?.join(),
+  date: ({ date }) => date,
+  track: ({ track }) => [track.no, track.of].filter((number) => number !== null).join("/"),
+  disc: ({ disk }) => [disk.no, disk.of].filter((number) => number !== null).join("/"),
+  comment: ({ comment }) => comment?.map(({ text }) => text).join(),
+  copyright: ({ copyright }) => copyright,
+  publisher: ({ label }) => label?.join(),
+  isrc: ({ isrc }) => isrc?.join(),
+  language: ({ language }) => language,
+  encoded_by: ({ encodedby }) => encodedby,
+  software: ({ encodersettings }) => encodersettings,
+};
+
+const values: Readonly<Record<TagName, string>> = {
+  title: "Zażółć 🎻",
+  artist: "坂本 龍一",
+  album: "Album",
+  album_artist: "Various Artists",
+  composer: "Dvořák",
+  genre: "Field recording",
+  date: "2024-02-29",
+  track: "3/12",
+  disc: "1/2",
+  comment: "Said",
+  copyright: "2024 Somebody",
+  publisher: "Lä Bel",
+  isrc: "GBAYE0601498",
+  language: "eng",
+  encoded_by: "Ann",
+  software: "Recorder 1.0",
+};
+
+let service: TestService;
+let client: ApiClient;
+let ann: Credentials;
+
+beforeAll(async () => {
+  service = await startService();
+  client = new ApiClient(service.url);
+  ann = await client.createUser("Ann");
+});
+
+afterAll(async () => await service?.[Symbol.asyncDispose]());
+
+describe("the tags of the API", () => {
+  it("are those of the MP3, each of them", async () => {
+    const frames = tagTable.map(({ name, frame, holds }) => {
+      const text = Buffer.from(values[name]);
+      return [frame, Buffer.concat([Buffer.from(holds === "comment" ? "\x03eng\0" : "\x03"), text])] as const;
+    });
+    const { tags, mp3 } = await upload([chunk("id3 ", id3Tag(4, frames))]);
+    expect(tags).toEqual(names.map((name) => ({ name, value: values[name] })));
+    const { common } = await parseBuffer(mp3, { mimeType: "audio/mpeg" });
+    expect(names.map((name) => ({ name, value: readers[name](common) }))).toEqual(tags);
+    expect(await readTagsWithFfmpeg(mp3)).toMatchObject({
+      title: values.title,
+      album_artist: values.album_artist,
+      composer: values.composer,
+      disc: values.disc,
+      publisher: values.publisher,
+      TSRC: values.isrc,
+      language: values.language,
+      encoded_by: values.encoded_by,
+    });
+  });
+
+  it("are those of the MP3 when they come from INFO and a broadcast extension", async () => {
+    const info = infoChunk({
+      INAM: "Title",
+      IART: "Artist",
+      IPRD: "Album",
+      IMUS: "Composer",
+      IGNR: "Genre",
+      ITRK: "7",
+      ICOP: "Nobody",
+      ILNG: "deu",
+      ISFT: "Maker",
+    });
+    const bext = bextChunk({ description: "Scene 1", originator: "Recorder", originationDate: "2026-11-23" });
+    const { tags, mp3 } = await upload([bext, info]);
+    const { common } = await parseBuffer(mp3, { mimeType: "audio/mpeg" });
+    expect(tags.map(({ name }) => ({ name, value: readers[name](common) }))).toEqual(tags);
+    expect(tags).toHaveLength(12);
+  });
+
+  it("are whole in the MP3, however long they are", async () => {
+    const long = "🎵".repeat(1000);
+    const { tags, mp3 } = await upload([infoChunk({ IART: long, ICMT: long })]);
+    const { common } = await parseBuffer(mp3, { mimeType: "audio/mpeg" });
+    expect(tags.map(({ value }) => value)).toEqual([long, long]);
+    expect([readers.artist(common), readers.comment(common)]).toEqual([long, long]);
+  });
+});
+
+describe("the title", () => {
+  it("that is given with the upload stands in the MP3", async () => {
+    const { title, mp3 } = await upload([infoChunk({ INAM: "From the file" })], { title: "Given — 标题" });
+    expect(title).toBe("Given — 标题");
+    expect((await parseBuffer(mp3, { mimeType: "audio/mpeg" })).common.title).toBe("Given — 标题");
+  });
+
+  it.each([
+    ["in a code page that nothing states", iconv.encode("Песня о тебе", "1251")],
+    ["in Shift-JIS", iconv.encode("さくら", "932")],
+    ["of control characters", Buffer.from("\x01\x02\x03")],
+    ["of what could not be read before", Buffer.from("�����")],
+    ["of UTF-8 that was read as Windows-1252", Buffer.from("PrÃ©lude")],
+    ["of spaces", Buffer.from("      ")],
+  ])("%s is none: the file's name is", async (_, value) => {
+    const { title, tags, mp3 } = await upload([infoChunk({ INAM: value })]);
+    expect(title).toBe("take 3");
+    expect(tags).toEqual([]);
+    expect((await parseBuffer(mp3, { mimeType: "audio/mpeg" })).common.title).toBe("take 3");
+  });
+
+  it("in the code page that the file states is read", async () => {
+    const figures = Buffer.from([0xe3, 0x04, 0, 0, 0, 0, 0, 0]);
+    const info = infoChunk({ INAM: iconv.encode("Песня о тебе", "1251") });
+    expect((await upload([chunk("CSET", figures), info])).title).toBe("Песня о тебе");
+  });
+});
+
+async function upload(chunks: readonly Buffer[], given: { title?: string } = {}) {
+  const { data: answer, errors } = await client.uploadRecord(ann, wavFile({ before: chunks, data }), {
+    fileName: "take 3.wav",
+    fields: "url title tags { name value }",
+    declarations: ", $title: String",
+    args: ", title: $title",
+    variables: given,
+  });
+  expect(errors).toBeUndefined();
+  const { url, title, tags } = answer.uploadRecord.record as {
+    url: string;
+    title: string;
+    tags: { name: TagName; value: string }[];
+  };
+  return { title, tags, mp3: Buffer.from(await (await fetch(url)).arrayBuffer()) };
+}
