@@ -2,6 +2,7 @@ import { BlockList, isIP, isIPv6 } from "node:net";
 import { availableParallelism } from "node:os";
 import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
 import { parseAllowedHost } from "./allowed-hosts.ts";
+import { parseCorsOrigin } from "./cors-origins.ts";
 import type { Quota } from "./record/quota.ts";
 import { visibilities, type Visibility } from "./record/visibility.ts";
 
@@ -16,7 +17,7 @@ export interface Config {
   readonly allowedHosts: readonly string[] | undefined;
   /** Proxies whose `X-Forwarded-*` headers are believed; undefined: nobody's. */
   readonly trustedProxies: BlockList | undefined;
-  /** Origins that browsers may call the API from, besides the service's own. */
+  /** Origins whose pages may call the API, besides the service's own, as in {@link isAllowedOrigin}. */
   readonly corsOrigins: readonly string[];
   readonly logLevel: LogLevel;
   readonly introspection: boolean;
@@ -110,13 +111,6 @@ export function readConfig(env: Env): Config {
     return undefined;
   };
 
-  const origin = (name: string, given: string): string => {
-    const value = URL.canParse(given) ? new URL(given) : undefined;
-    if (value && /^https?:$/.test(value.protocol) && value.origin === given) return given;
-    faults.push(`${name} must list origins such as https://app.example.com, separated by commas`);
-    return given;
-  };
-
   const production = oneOf("NODE_ENV", "development", ["development", "production", "test"]) === "production";
   const publicUrl = url("PUBLIC_URL", ["http:", "https:"]);
   if (publicUrl && (publicUrl.search || publicUrl.hash)) faults.push("PUBLIC_URL must not have a query or a fragment");
@@ -129,7 +123,7 @@ export function readConfig(env: Env): Config {
     publicUrl: publicUrl?.href.replace(/\/+$/, ""),
     allowedHosts: readAllowedHosts(text("ALLOWED_HOSTS"), publicUrl, faults),
     trustedProxies: readTrustProxy(text("TRUST_PROXY"), faults),
-    corsOrigins: (text("CORS_ORIGINS")?.split(",") ?? []).map((given) => origin("CORS_ORIGINS", given.trim())),
+    corsOrigins: readCorsOrigins(text("CORS_ORIGINS"), faults),
     logLevel: oneOf("LOG_LEVEL", "info", ["fatal", "error", "warn", "info", "debug", "trace", "silent"]),
     introspection: flag("INTROSPECTION", !production),
     sandbox: flag("SANDBOX", !production),
@@ -205,6 +199,26 @@ function readAllowedHosts(given: string | undefined, publicUrl: URL | undefined,
     faults.push("ALLOWED_HOSTS must list names such as music.example.com or *.example.com, separated by commas");
   }
   return [...hosts, publicUrl?.host, "localhost", "127.0.0.1", "[::1]"].filter((host) => host !== undefined);
+}
+
+function readCorsOrigins(given: string | undefined, faults: string[]): string[] {
+  const origins: string[] = [];
+  const wrong: string[] = [];
+  for (const entry of given?.split(/[\s,]+/).filter((text) => text !== "") ?? []) {
+    try {
+      origins.push(parseCorsOrigin(entry));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      wrong.push(error.message);
+    }
+  }
+  if (wrong.length > 0) {
+    faults.push(
+      "CORS_ORIGINS must list origins such as https://app.example.com, https://*.example.com or capacitor://localhost, " +
+        `separated by commas, or be *: ${wrong.join(", ")}`,
+    );
+  }
+  return origins;
 }
 
 /** The private networks by the names that Fastify and Express give them. */

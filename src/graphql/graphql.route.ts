@@ -1,7 +1,6 @@
 import { ApolloServer, HeaderMap, type ApolloServerPlugin } from "@apollo/server";
 import { ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
 import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
-import fastifyCors from "@fastify/cors";
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OperationTypeNode, type GraphQLSchema } from "graphql";
@@ -24,10 +23,7 @@ import { queryLimits, queryLimitsRule } from "./query-limits-rule.ts";
 import { uploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
 
-type GraphqlConfig = Pick<
-  Config,
-  "introspection" | "sandbox" | "publicUrl" | "corsOrigins" | "maxUploadBytes" | "stallTimeoutSeconds"
->;
+type GraphqlConfig = Pick<Config, "introspection" | "sandbox" | "publicUrl" | "maxUploadBytes" | "stallTimeoutSeconds">;
 
 /** What the route needs from the rest of the service. */
 interface GraphqlDependencies {
@@ -69,12 +65,6 @@ export async function graphqlRoute(
     maxMapBytes: 16 * 1024,
     stallSeconds: config.stallTimeoutSeconds,
   };
-  await app.register(fastifyCors, {
-    origin: [...config.corsOrigins],
-    methods: ["GET", "POST"],
-    exposedHeaders: ["Retry-After", "X-Request-Id"],
-    maxAge: 86_400,
-  });
   app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
   // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
   app.removeContentTypeParser("text/plain");

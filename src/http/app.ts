@@ -16,6 +16,7 @@ import { isTrustedProxy } from "../client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
 import { compressAnswers } from "./compression.ts";
+import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
 
@@ -95,6 +96,9 @@ export async function createApp(
     void reply.header("x-request-id", request.id);
     closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
     if (stopping.aborted) void reply.header("connection", "close");
+  });
+  await allowOtherOrigins(app, config);
+  app.addHook("onRequest", async (request) => {
     // A probe names the machine, not the service.
     if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
       throw new ServiceError("WRONG_HOST", "The service does not answer under this name. Is it in ALLOWED_HOSTS?");

@@ -34,7 +34,8 @@ const allow = "GET, HEAD, OPTIONS";
 /** Any page may play the link: it carries its own permission and no cookie opens it. */
 export const crossOriginHeaders = {
   "access-control-allow-origin": "*",
-  "access-control-expose-headers": "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag",
+  "access-control-expose-headers":
+    "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Retry-After, X-Request-Id",
   "cross-origin-resource-policy": "cross-origin",
   "x-content-type-options": "nosniff",
 };
@@ -49,8 +50,10 @@ export function answerOtherMethod(method: string): RecordAnswer | undefined {
     ...crossOriginHeaders,
     allow,
     "access-control-allow-methods": allow,
+    // `*` stands for all but Authorization, and older browsers do not know it.
     "access-control-allow-headers":
-      "Authorization, Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Cache-Control",
+      "*, Authorization, Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Cache-Control",
+    "access-control-allow-private-network": "true",
     "access-control-max-age": "86400",
   };
   return { status: 204, headers, body: [] };

@@ -69,6 +69,10 @@ export function recordRoute(
     config,
   }: { pool: Pool; rowMemory: MemoryBlocks; config: Pick<Config, "recordCacheControl" | "stallTimeoutSeconds"> },
 ): void {
+  // The rules for the API are not for links.
+  app.addHook("onRoute", (route) => {
+    route.config = { ...route.config, cors: false };
+  });
   // First of all, and so also for what is refused.
   app.addHook("onRequest", async (request: FastifyRequest, reply) => {
     void reply.headers({ ...crossOriginHeaders, ...embeddableHeaders });

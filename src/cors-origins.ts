@@ -1,0 +1,57 @@
+/** An entry that is no URL: every origin, and what pages without one have (files, sandboxed frames). */
+const words = ["*", "null", "file://"];
+
+/** Pages of this machine; only a program on it can be one. `*.localhost` never leaves it either (RFC 6761 section 6.3). */
+const loopback =
+  /^https?:\/\/(?:localhost|[^/:@]+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|0\.0\.0\.0|\[::1\])(?::\d{1,5})?$/;
+
+/**
+ * An entry of CORS_ORIGINS as {@link isAllowedOrigin} takes it: in the form that browsers send, small letters, no slash
+ * at the end, no port that the scheme implies.
+ * @throws {RangeError} saying what to write instead
+ */
+export function parseCorsOrigin(given: string): string {
+  const entry = given.toLowerCase();
+  if (words.includes(entry)) return entry;
+  const [, scheme = "", host = "", rest = ""] = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)(.*)$/.exec(entry) ?? [];
+  if (/["'`]/.test(entry)) throw new RangeError(`${given} stands in quotation marks: leave them out`);
+  if (scheme === "") {
+    const [name = ""] = /[^/]+/.exec(entry) ?? [];
+    const usual = isLocalOrigin(`http://${name}`) ? "http" : "https";
+    throw new RangeError(`${given} lacks its scheme: write ${usual}://${name}`);
+  }
+  if (rest !== "" && rest !== "/") throw new RangeError(`${given} is an address in a site: write ${scheme}://${host}`);
+  if (host.includes("@"))
+    throw new RangeError(`${given} has a user name: write ${scheme}://${host.replace(/.*@/, "")}`);
+  const [, wildcard = "", name = ""] = /^(\*\.)?(.*)$/.exec(host) ?? [];
+  if (name.includes("*")) {
+    throw new RangeError(
+      `${given} has its * at a wrong place: write *, or *. before a name as in https://*.example.com`,
+    );
+  }
+  if (/^https?$/.test(scheme) && URL.canParse(`${scheme}://${name}`)) {
+    return `${scheme}://${wildcard}${new URL(`${scheme}://${name}`).host}`;
+  }
+  // Schemes of apps and extensions: their hosts are names of any kind.
+  if (!/^https?$/.test(scheme) && /^[a-z\d._-]+(:\d{1,5})?$/.test(name)) return `${scheme}://${wildcard}${name}`;
+  throw new RangeError(`${given} is no origin: write one such as https://app.example.com or http://192.0.2.1:3000`);
+}
+
+/** Whether a request's `Origin` is one of the allowed; `https://*.example.com` allows all names below `example.com`. */
+export function isAllowedOrigin(allowed: readonly string[], origin: string): boolean {
+  const given = origin.toLowerCase();
+  return allowed.some((entry) => {
+    if (entry === "*" || entry === given) return true;
+    const [start = "", end] = entry.split("*");
+    if (end === undefined || !given.startsWith(start) || !given.endsWith(end)) return false;
+    return /^[^/:@]+$/.test(given.slice(start.length, -end.length));
+  });
+}
+
+/**
+ * Whether it is that of a page on the same machine: one that a development server there sends, or a file. Sandboxed frames of
+ * any site say `null` as well, so this is for development only.
+ */
+export function isLocalOrigin(origin: string): boolean {
+  return origin === "null" || origin === "file://" || loopback.test(origin);
+}
