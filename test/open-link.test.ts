@@ -73,6 +73,36 @@ describe("the link, opened in a browser", () => {
     }
   });
 
+  it("has the same policy in every answer with or about its bytes, which lets no script run", async () => {
+    const link = service.url + forms()[0]!;
+    const etag = (await fetch(link, { method: "HEAD" })).headers.get("etag")!;
+    for (const [status, method, headers] of [
+      [200, "GET", {}],
+      [200, "HEAD", {}],
+      [206, "GET", { range: "bytes=0-1" }],
+      [206, "GET", { range: "bytes=0-99,9000-9099" }],
+      [304, "GET", { "if-none-match": etag }],
+    ] as const) {
+      const answer = await fetch(link, { method, headers });
+      await answer.arrayBuffer();
+      expect(answer.status).toBe(status);
+      expect(Object.fromEntries(answer.headers)).toMatchObject({
+        "content-security-policy": "default-src 'none';media-src 'self';style-src 'unsafe-inline'",
+        "cross-origin-embedder-policy": "require-corp",
+        "cross-origin-resource-policy": "cross-origin",
+        "x-content-type-options": "nosniff",
+      });
+      for (const name of ["x-frame-options", "cross-origin-opener-policy"]) {
+        expect(answer.headers.get(name)).toBeNull();
+      }
+    }
+    const refused = await fetch(link, { headers: { range: "bytes=99999999-" } });
+    expect([refused.status, refused.headers.get("content-security-policy")]).toEqual([
+      416,
+      "default-src 'none';frame-ancestors 'none'",
+    ]);
+  });
+
   it.each([
     ["asks for nothing", {}],
     ["isolates itself", isolated("require-corp")],
