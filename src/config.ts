@@ -50,6 +50,8 @@ export interface Config {
   /** How long a whole upload may take. */
   readonly uploadTimeoutSeconds: number;
   readonly shutdownGraceSeconds: number;
+  /** How long the service goes on as before, but unready, after it was told to stop. */
+  readonly shutdownDelaySeconds: number;
 
   /** New users for each client address within an hour; 0: no limit. */
   readonly maxNewUsersPerHour: number;
@@ -118,7 +120,8 @@ export function readConfig(env: Env): Config {
 
   const config: Config = {
     production,
-    host: text("HOST") ?? "0.0.0.0",
+    // Rate limits are off in development: nobody else should be let in by chance.
+    host: text("HOST") ?? (production ? "0.0.0.0" : "127.0.0.1"),
     port: integer("PORT", 8000, 0, 65_535),
     publicUrl: publicUrl?.href.replace(/\/+$/, ""),
     allowedHosts: readAllowedHosts(text("ALLOWED_HOSTS"), publicUrl, faults),
@@ -142,6 +145,7 @@ export function readConfig(env: Env): Config {
     queueTimeoutSeconds: integer("QUEUE_TIMEOUT_SECONDS", 30, 0, 3600),
     stallTimeoutSeconds: integer("STALL_TIMEOUT_SECONDS", 30, 1, 3600),
     uploadTimeoutSeconds: integer("UPLOAD_TIMEOUT_SECONDS", 6 * 3600, 1, 7 * 86_400),
+    shutdownDelaySeconds: integer("SHUTDOWN_DELAY_SECONDS", 0, 0, 600),
     shutdownGraceSeconds: integer("SHUTDOWN_GRACE_SECONDS", 30, 0, 3600),
     maxNewUsersPerHour: integer("MAX_NEW_USERS_PER_HOUR", production ? 60 : 0, 0, 1_000_000),
     maxUploadsPerHour: integer("MAX_UPLOADS_PER_HOUR", production ? 600 : 0, 0, 1_000_000),

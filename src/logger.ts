@@ -5,9 +5,12 @@ import type { Config } from "./config.ts";
 
 export type { Logger };
 
+/** What PostgreSQL adds to an error may repeat what users sent, such as the values of a row. */
+const repeatsValues = new Set(["detail", "where", "internalQuery", "dataType", "parameters"]);
+
 /**
- * The one logger: JSON lines on standard output. A request is logged as method, path and id only, so that tokens in
- * headers and ids in query strings are never written down; nor is the secret in a link.
+ * The one logger: JSON lines on standard output. Of a request's address only the route is logged, such as `/l/:secret`,
+ * so that tokens, ids and secrets are never written down, wherever somebody puts them.
  */
 export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
   return pino({
@@ -16,11 +19,16 @@ export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: ["req.headers", "headers", "token", "*.token"],
     serializers: {
-      req: (request: { method: string; url: string; ip: string; socket: Socket }) => ({
+      req: (request: { method: string; routeOptions?: { url?: string }; ip: string; socket: Socket }) => ({
         method: request.method,
-        path: request.url.split("?", 1)[0]!.replace(/(?<=\/l\/).*/i, "[secret]"),
+        route: request.routeOptions?.url ?? "[unknown]",
         client: clientAddress(request),
       }),
+      err: (error: Error) => {
+        const { aggregateErrors, ...described } = pino.stdSerializers.err(error);
+        const safe = Object.entries(described).filter(([name]) => !repeatsValues.has(name));
+        return { ...Object.fromEntries(safe), ...(aggregateErrors && { aggregateErrors: aggregateErrors.length }) };
+      },
       res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),
     },
   });

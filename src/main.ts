@@ -17,9 +17,9 @@ async function main(): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       // A further signal ends the process at once. Ctrl-C under npm comes twice: from the terminal and from npm.
-      const isEcho = signal === "SIGINT" && Date.now() - (firstAt ?? 0) < 1000;
+      const isEcho = signal === "SIGINT" && performance.now() - (firstAt ?? -Infinity) < 1000;
       if (firstAt !== undefined && !isEcho) process.exit(1);
-      firstAt ??= Date.now();
+      firstAt ??= performance.now();
       stop.resolve(signal);
     });
   }

@@ -19,8 +19,12 @@ export class MemoryBlocks {
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.blockBytes);
   }
 
-  /** Takes a block back that nobody uses any more. */
+  /**
+   * Takes a block back that nobody uses any more.
+   * @throws {Error} when it is here already: two streams would write into it
+   */
   giveBack(block: Buffer): void {
+    if (this.#spare.includes(block)) throw new Error("A block of memory was given back twice.");
     if (this.#spare.length < this.#maxSpare) this.#spare.push(block);
   }
 }

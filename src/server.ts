@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "./audio/encoder-pool.ts";
 import { findFfmpeg, type Ffmpeg } from "./audio/ffmpeg.ts";
 import type { Config } from "./config.ts";
@@ -91,6 +92,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   await leases.sweep();
 
   const stopping = new AbortController();
+  let leaving = false;
   const app = await createApp(config, logger, stopping.signal);
   opening.defer(async () => await app.close());
   const maxConnections = await connectionLimit({
@@ -99,7 +101,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   });
   if (maxConnections !== undefined) app.server.maxConnections = maxConnections;
   healthRoutes(app, {
-    service: { check: async () => (stopping.signal.aborted ? "stopping" : undefined), validSeconds: 0 },
+    service: { check: async () => (leaving ? "stopping" : undefined), validSeconds: 0 },
     database: { check: async () => await databaseFault(database), validSeconds: 1 },
     ffmpeg: {
       check: async () =>
@@ -148,6 +150,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   });
   const address = app.server.address();
   opening.defer(async () => {
+    leaving = true;
+    // Meanwhile a load balancer sees that it is not ready, and sends its requests elsewhere.
+    await delay(config.shutdownDelaySeconds * 1000);
     stopping.abort();
     const graceEndsAt = performance.now() + config.shutdownGraceSeconds * 1000;
     await uploader.drain(config.shutdownGraceSeconds);

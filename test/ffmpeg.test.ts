@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/ffmpeg.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const limits = { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 60 };
@@ -167,5 +168,43 @@ onLinux("startFfmpeg on Linux", () => {
     const [own, itsOwn] = [statFields("self"), statFields(child.pid!)];
     expect(itsOwn.policy).toBe(schedIdle);
     expect(itsOwn.session).toBe(own.session);
+  });
+
+  it("takes a child out of the background when it has waited for too long", async () => {
+    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+    child.stdin.write(Buffer.alloc(640_000));
+    await once(child.stdout, "readable");
+    child.hurry();
+    const schedOther = 0;
+    const policy = async () => statFields(child.pid!).policy;
+    expect(await until(policy, (found) => found === schedOther)).toBe(schedOther);
+  });
+
+  it("tells a child that wants a processor from one that waits and one that was stopped", async () => {
+    await using waiting = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+    waiting.stdin.write(Buffer.alloc(640_000));
+    await once(waiting.stdout, "readable");
+    waiting.stdout.resume();
+    expect(
+      await until(
+        () => waiting.isStarved(),
+        (starved) => !starved,
+      ),
+    ).toBe(false);
+    const endless = ["-hide_banner", "-loglevel", "error", "-f", "lavfi", "-i", "anullsrc", "-f", "null", "-"];
+    await using working = startFfmpeg(ffmpeg, limits, endless);
+    expect(
+      await until(
+        () => working.isStarved(),
+        (starved) => starved,
+      ),
+    ).toBe(true);
+    process.kill(working.pid!, "SIGSTOP");
+    expect(
+      await until(
+        () => working.isStarved(),
+        (starved) => !starved,
+      ),
+    ).toBe(false);
   });
 });

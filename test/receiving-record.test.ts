@@ -1,9 +1,13 @@
 import { expect, it } from "@jest/globals";
 import { EncoderPool } from "../src/audio/encoder-pool.ts";
 import { openConversion } from "../src/audio/wav-to-mp3.ts";
-import { finishRecord, finishWithinQuota } from "../src/record/receiving-record.ts";
+import { beginRecord, finishRecord, finishWithinQuota } from "../src/record/receiving-record.ts";
+import { createLogger } from "../src/logger.ts";
+import { UploadLeases } from "../src/record/upload-leases.ts";
+import { ApiClient } from "./support/api-client.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService } from "./support/service.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 it("is a conflict when the record or its user is removed before the upload is complete", async () => {
@@ -29,4 +33,45 @@ it("is a conflict when the record or its user is removed before the upload is co
   await expect(finishWithinQuota(database, crypto.randomUUID(), owner, finished, quota)).rejects.toMatchObject(
     conflict,
   );
+});
+
+it("tells the user of an upload that begins while the user is being deleted", async () => {
+  await using service = await startService();
+  const { id } = await new ApiClient(service.url).createUser("Ann");
+  const { pool } = service.server.database;
+  const deleting = await pool.connect();
+  await deleting.query("begin");
+  await deleting.query("delete from app_user where id = $1", [id]);
+  const upload = {
+    id: crypto.randomUUID(),
+    ownerId: Number(id),
+    fileName: "take.wav",
+    visibility: "PUBLIC" as const,
+    idempotencyKey: undefined,
+  };
+  const beginning = beginRecord(pool, upload, { bytes: 0, seconds: 0, records: 0 });
+  const failure = beginning.catch((error: unknown) => error);
+  const waiting = async () =>
+    (await pool.query("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"))
+      .rowCount;
+  expect(await until(waiting, (count) => count === 1)).toBe(1);
+  await deleting.query("commit");
+  deleting.release();
+  expect(await failure).toMatchObject({ code: "UNAUTHENTICATED", message: "The user has been deleted." });
+});
+
+it("removes whatever dead uploads have left, in small parts", async () => {
+  await using service = await startService();
+  const { id } = await new ApiClient(service.url).createUser("Ann");
+  const { pool } = service.server.database;
+  await pool.query(
+    `insert into audio_record (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility)
+     select gen_random_uuid(), $1, 'receiving', now() + make_interval(secs => case when n <= 11 then -1 else 60 end), '', '', 1, 'PUBLIC'
+     from generate_series(1, 13) n`,
+    [id],
+  );
+  const leases = new UploadLeases(pool, createLogger({ logLevel: "silent" }));
+  await leases.sweep();
+  await leases[Symbol.asyncDispose]();
+  expect((await pool.query("select from audio_record")).rowCount).toBe(2);
 });

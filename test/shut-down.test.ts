@@ -50,6 +50,14 @@ describe("stopping", () => {
 
   const readiness = async () => (await fetch(`${service.url}/readyz`)).status;
 
+  it("goes on as before for a while, but unready, so that a load balancer can turn away", async () => {
+    await start({ SHUTDOWN_DELAY_SECONDS: "2" });
+    service.child.kill("SIGTERM");
+    expect(await until(readiness, (status) => status === 503)).toBe(503);
+    expect((await client.createUser("Bob")).id).toBe("2");
+    expect(await service.ended).toBe(0);
+  });
+
   it("lets uploads finish, is not ready meanwhile, refuses new ones on open connections too, and answers queries", async () => {
     await start();
     using agent = disposableAgent();

@@ -32,6 +32,7 @@ export class EncoderLane {
   readonly #received: Buffer[] = [];
   #receivedBytes = 0;
   #writing = false;
+  #hurried = false;
   #movedAt = performance.now();
 
   /** `onChange` is called when the child took PCM, gave MP3, or ended; the last call has how it ended. */
@@ -53,6 +54,17 @@ export class EncoderLane {
   get stalledSeconds(): number {
     const idle = this.ended || this.#child.stdout.isPaused() || (this.backlogBytes === 0 && !this.ending);
     return idle ? 0 : (performance.now() - this.#movedAt) / 1000;
+  }
+
+  /** Takes the child out of the background, once. */
+  hurry(): void {
+    if (!this.#hurried) this.#child.hurry();
+    this.#hurried = true;
+  }
+
+  /** Whether the child does nothing because others take every core. */
+  get isStarved(): boolean {
+    return this.#child.isStarved();
   }
 
   /** Queues PCM for the child; it is released when the child has taken it. */

@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
-import { constants } from "node:fs";
+import { constants, readdirSync, readFileSync } from "node:fs";
 import { access, realpath } from "node:fs/promises";
 import { constants as osConstants, setPriority } from "node:os";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
@@ -45,6 +45,10 @@ export interface FfmpegProcess extends AsyncDisposable {
   readonly stdout: Readable;
   /** Settles, never rejects, once the child is gone and its output was read or given up. */
   readonly ended: Promise<FfmpegEnd>;
+  /** Takes the child out of the background; has no effect where the system does not let it. */
+  hurry(): void;
+  /** Whether it could work and gets no processor, rather than being stopped or stuck. False where nobody can tell. */
+  isStarved(): boolean;
 }
 
 const stderrTailBytes = 2048;
@@ -75,7 +79,8 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
     [version, encoder] = await Promise.all([ask("-version"), ask("-h", "encoder=libmp3lame")]);
   } catch (cause) {
     const reason = typeof cause === "object" && cause && "code" in cause ? String(cause.code) : "unknown reason";
-    throw new Error(`${who} does not run (${reason}).`, { cause });
+    const why = origin === "FFMPEG_PATH" && reason === "127" ? ": it gets no environment, so no LD_LIBRARY_PATH" : "";
+    throw new Error(`${who} does not run (${reason}${why}).`, { cause });
   }
   const named = /^ffmpeg version (\S+)/.exec(version)?.[1];
   if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
@@ -131,6 +136,12 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     stdin: child.stdin,
     stdout: child.stdout,
     ended,
+    hurry() {
+      if (!ffmpeg.background || child.pid === undefined) return;
+      const args = ["--all-tasks", "--other", "--pid", "0", String(child.pid)];
+      spawn("/usr/bin/chrt", args, { cwd: "/", env: {}, stdio: "ignore" }).on("error", () => {});
+    },
+    isStarved: () => child.pid !== undefined && threadStates(child.pid).includes("R"),
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       // "close" waits for pipes that nobody reads any more.
@@ -138,6 +149,18 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
       await ended;
     },
   };
+}
+
+/** What each thread of a process does: `R` runs or wants to, `S` and `D` wait, `T` is stopped (proc_pid_stat(5)). */
+function threadStates(pid: number): string[] {
+  try {
+    const tasks = `/proc/${pid}/task`;
+    return readdirSync(tasks).map(
+      (task) => /\) (\w)/.exec(readFileSync(join(tasks, task, "stat"), "latin1"))?.[1] ?? "",
+    );
+  } catch {
+    return []; // gone, or no Linux
+  }
 }
 
 /** Without file descriptors `spawn` gives a child that has no pipes and tells the reason later; without memory it throws. */

@@ -1,4 +1,4 @@
-import { ServiceError, shuttingDown } from "../errors.ts";
+import { ServiceError, shuttingDown, tryAgainLater } from "../errors.ts";
 import type { Mp3Format } from "./encoder-lane.ts";
 import { conversionFailed, EncoderLane } from "./encoder-lane.ts";
 import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
@@ -143,11 +143,17 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     if (!this.#reading) await returned;
   }
 
-  /** A process that somebody has stopped neither ends nor fails. */
+  /**
+   * A process that somebody has stopped neither ends nor fails. One that gets no core leaves the background before it is
+   * given up: on a machine full of other work the background may have no time at all.
+   */
   #failIfStalled(): void {
     const { stallSeconds } = this.#place.pool;
-    if (this.#lanes.some((lane) => lane.stalledSeconds > stallSeconds)) {
-      this.#fail(conversionFailed(`ffmpeg did nothing for ${stallSeconds} seconds`));
+    for (const lane of this.#lanes) {
+      if (lane.stalledSeconds > stallSeconds / 4) lane.hurry();
+      if (lane.stalledSeconds <= stallSeconds) continue;
+      if (lane.isStarved) this.#fail(tryAgainLater("BUSY", "The machine has too much to do", 30));
+      else this.#fail(conversionFailed(`ffmpeg did nothing for ${stallSeconds} seconds`));
     }
   }
 

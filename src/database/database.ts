@@ -100,7 +100,8 @@ async function migrate(url: string, timeoutMs: number, logger: Logger): Promise<
     const { version, schema } = await requireUsableServer(lock);
     // Released with the transaction, so that it also works through a transaction-pooling proxy.
     await lock.query("begin");
-    await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]);
+    const waiting = setTimeout(() => logger.warn("waiting for another process that applies migrations"), 5000);
+    await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]).finally(() => clearTimeout(waiting));
     const { migrations: options = {}, ...others } = ormOptions(url, 2);
     // MikroORM 7.2 looks for its table in `public`, and makes it where the search path says.
     const tableName = `${schema}.${options.tableName}`;

@@ -219,7 +219,7 @@ async function superviseServer(
     let restarts: number[] = [];
     let reason = await first.ended;
     while (!stopping.signal.aborted) {
-      const now = Date.now();
+      const now = performance.now();
       restarts = restarts.filter((time) => now - time < 60_000).concat(now);
       if (restarts.length > maxRestartsPerMinute) {
         gaveUp.resolve(new EmbeddedPostgresError(`PostgreSQL ends by itself again and again: ${reason}`));

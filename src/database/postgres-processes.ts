@@ -33,11 +33,11 @@ export async function endLeftoverServer(clusterName: string): Promise<number> {
       signal(pid, sent);
       signal(pid, "SIGCONT");
     }
-    const deadline = Date.now() + waitMs;
+    const deadline = performance.now() + waitMs;
     do {
       await delay(20);
       left = await findProcesses(clusterName);
-    } while (left.length > 0 && Date.now() < deadline);
+    } while (left.length > 0 && performance.now() < deadline);
     if (left.length === 0) return found.length;
   }
   if (left.length === 0) return found.length;

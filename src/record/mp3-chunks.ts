@@ -100,7 +100,7 @@ async function insertRow(pool: Pool, recordId: string, position: number, bytes: 
   throw removedMeanwhile();
 }
 
-/** Whether a statement failed because the record that a chunk belongs to is gone. */
+/** Whether a statement failed because what its row belongs to is gone: a chunk's record, or a record's owner. */
 export function recordMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === foreignKeyViolation;
 }

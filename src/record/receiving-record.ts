@@ -59,7 +59,7 @@ export interface BegunUpload {
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
 export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota): Promise<BegunUpload> {
-  const { rows } = await pool.query<BeginRow>(
+  const beginning = pool.query<BeginRow>(
     `with ${quotaTables}, earlier as (
        select id, state, file_name, source_bytes, source_sha256 from audio_record
        where owner_id = $1 and idempotency_key = $12
@@ -85,6 +85,10 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
       upload.idempotencyKey,
     ],
   );
+  const { rows } = await beginning.catch((error: unknown) => {
+    // Deleted while the statement ran.
+    throw recordMissing(error) ? userDeleted() : error;
+  });
   const row = rows[0];
   if (!row) throw userDeleted();
   const { begun, earlierId, state, fileName, sourceBytes, sha256 } = row;

@@ -5,6 +5,9 @@ import type { Logger } from "../logger.ts";
 export const leaseSeconds = 90;
 const renewalSeconds = 20;
 
+/** Dead uploads that one statement removes: each may have chunks of some hundred megabytes, and a statement little time. */
+const deletionsAtOnce = 4;
+
 /** How soon it is tried again to remove what an upload has left while the database was away. */
 const retrySeconds = 2;
 
@@ -64,13 +67,20 @@ export class UploadLeases implements AsyncDisposable {
         );
       }
       const abandoned = [...this.#abandoned];
-      const { rowCount } = await this.#pool.query(
-        "delete from audio_record where state = 'receiving' and (lease_until < now() or id = any($1))",
-        [abandoned],
-      );
+      let removed = 0;
+      for (let more = true; more;) {
+        const { rowCount } = await this.#pool.query(
+          `delete from audio_record where state = 'receiving' and id in (
+             select id from audio_record
+             where state = 'receiving' and (lease_until < now() or id = any($1)) limit $2 for update skip locked)`,
+          [abandoned, deletionsAtOnce],
+        );
+        removed += rowCount ?? 0;
+        more = rowCount === deletionsAtOnce;
+      }
       for (const id of abandoned) this.#abandoned.delete(id);
       if (this.#abandoned.size === 0) this.#stopRetrying();
-      if (rowCount) this.#logger.warn({ records: rowCount }, "removed what dead uploads had left");
+      if (removed > 0) this.#logger.warn({ records: removed }, "removed what dead uploads had left");
     } catch (error) {
       this.#logger.warn({ err: error }, "could not renew the leases of uploads; trying again later");
     }

@@ -4,7 +4,7 @@ import { inTransaction } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
 import { checkedText } from "../plain-text.ts";
-import { requireScope, type Caller } from "./authenticate-user.ts";
+import { requireScope, userDeleted, type Caller } from "./authenticate-user.ts";
 import { hashToken, maxNameLength } from "./create-user.ts";
 import type { TokenScope } from "./user.entity.ts";
 
@@ -71,7 +71,8 @@ export async function createToken(
   ];
   const rows = await inTransaction(pool, async (client) => {
     // One after the other: only a statement that begins with the lock held counts what others have just made.
-    await client.query("select from app_user where id = $1 for no key update", [caller.id]);
+    const locked = await client.query("select from app_user where id = $1 for no key update", [caller.id]);
+    if (locked.rowCount === 0) throw userDeleted();
     const inserted = await client.query<TokenRow>(
       `insert into access_token (owner_id, sha256, name, expires_at, scopes)
        select id, $2, $3, $4, $5 from app_user
