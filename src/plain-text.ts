@@ -52,18 +52,26 @@ export function cleanText(text: string, maxCharacters: number): string {
  */
 export function checkedText(given: string, what: string, maxCharacters: number): string {
   const trimmed = given.trim();
-  // What is too long in any form need not be composed.
-  const text = trimmed.length > unitsPerCharacter * maxCharacters ? trimmed : composed(trimmed);
+  // What is too long in any form is not looked at any further.
+  if (trimmed.length > unitsPerCharacter * maxCharacters) throw tooLong(trimmed, what, maxCharacters);
+  const text = composed(trimmed);
   if (refused.test(text)) {
     const message = `The ${what} must not have line breaks, control characters or characters that turn the direction of text.`;
     throw new ServiceError("BAD_USER_INPUT", message, { argument: what });
   }
   if (!visible.test(text))
     throw new ServiceError("BAD_USER_INPUT", `The ${what} must not be blank.`, { argument: what });
-  const length = Array.from(text).length;
-  if (length > maxCharacters) {
-    const message = `The ${what} must have at most ${maxCharacters} characters; it has ${length}.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { argument: what, maxLength: maxCharacters });
-  }
+  if (characterCount(text) > maxCharacters) throw tooLong(text, what, maxCharacters);
   return text;
+}
+
+function tooLong(text: string, what: string, maxCharacters: number): ServiceError {
+  const message = `The ${what} must have at most ${maxCharacters} characters; it has ${characterCount(text)}.`;
+  return new ServiceError("BAD_USER_INPUT", message, { argument: what, maxLength: maxCharacters });
+}
+
+function characterCount(text: string): number {
+  let count = 0;
+  for (const _ of text) count++;
+  return count;
 }
