@@ -13,7 +13,7 @@ const client = new ApolloClient({
   cache: new InMemoryCache(),
   link: new UploadHttpLink({
     uri: endpoint,
-    headers: { authorization: `Bearer ${process.env.TOKEN}`, "apollo-require-preflight": "true" },
+    headers: { authorization: `Bearer ${process.env.TOKEN}` },
   }),
 });
 
@@ -34,7 +34,7 @@ try {
   });
   console.log(data.uploadRecord.record.url);
 } catch (error) {
-  if (!CombinedGraphQLErrors.is(error)) throw error; // not an answer of the service
-  console.error(error.errors[0].extensions.code, error.errors[0].message);
+  if (CombinedGraphQLErrors.is(error)) console.error(error.errors[0].extensions.code, error.errors[0].message);
+  else console.error(error.message); // not an answer of the service
   process.exitCode = 1;
 }

@@ -23,15 +23,16 @@ form.set("operations", JSON.stringify({ query, variables: { file: null } }));
 form.set("map", JSON.stringify({ 0: ["variables.file"] }));
 form.set("0", file); // after the other two
 
-const answer = await fetch(endpoint, {
-  method: "POST",
-  headers: { authorization: `Bearer ${process.env.TOKEN}`, "apollo-require-preflight": "true" },
-  body: form,
-});
-const { data, errors } = await answer.json();
-if (errors) {
-  console.error(errors[0].extensions.code, errors[0].message);
-  process.exitCode = 1;
-} else {
+try {
+  const answer = await fetch(endpoint, {
+    method: "POST",
+    headers: { authorization: `Bearer ${process.env.TOKEN}` },
+    body: form,
+  });
+  const { data, errors } = await answer.json();
+  if (errors) throw new Error(`${errors[0].extensions.code} ${errors[0].message}`);
   console.log(data.uploadRecord.record.url);
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
 }

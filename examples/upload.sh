@@ -10,8 +10,7 @@ key=$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
 query='mutation UploadRecord($file: Upload!, $key: UUID) { uploadRecord(file: $file, idempotencyKey: $key) { record { id title url } } }'
 # No retry begins later than a minute after the start, also if the service asks to wait for longer. Raise it for files
 # that take longer to send.
-curl --silent --show-error --retry 3 --retry-all-errors --retry-max-time 60 --output "$answer" "$endpoint" \
-  --header "authorization: Bearer $TOKEN" --header 'apollo-require-preflight: true' \
+curl --silent --show-error --retry 3 --retry-all-errors --retry-max-time 60 --output "$answer" "$endpoint" --header "authorization: Bearer $TOKEN" \
   --form-string "operations={\"query\":\"$query\",\"variables\":{\"file\":null,\"key\":\"$key\"}}" \
   --form-string 'map={"0":["variables.file"]}' \
   --form "0=@\"$1\""

@@ -11,7 +11,7 @@ const file = new File([await openAsBlob(path)], basename(path));
 const client = new Client({
   url: endpoint,
   exchanges: [cacheExchange, fetchExchange],
-  fetchOptions: { headers: { authorization: `Bearer ${process.env.TOKEN}`, "apollo-require-preflight": "true" } },
+  fetchOptions: { headers: { authorization: `Bearer ${process.env.TOKEN}` } },
 });
 
 const mutation = gql`
@@ -27,8 +27,9 @@ const mutation = gql`
 `;
 const { data, error } = await client.mutation(mutation, { file });
 if (error) {
-  if (error.networkError) throw error.networkError; // not an answer of the service
-  console.error(error.graphQLErrors[0].extensions.code, error.graphQLErrors[0].message);
+  if (error.networkError)
+    console.error(error.networkError.message); // not an answer of the service
+  else console.error(error.graphQLErrors[0].extensions.code, error.graphQLErrors[0].message);
   process.exitCode = 1;
 } else {
   console.log(data.uploadRecord.record.url);

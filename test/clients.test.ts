@@ -5,6 +5,7 @@ import * as typescriptOperations from "@graphql-codegen/typescript-operations";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { parse } from "graphql";
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -22,6 +23,8 @@ const tone = join(examples, "tone.wav");
 
 describe("the examples for client developers", () => {
   let service: TestService;
+  /** Refuses the example's file as too large. */
+  let strict: TestService;
   let ann: Credentials;
   /** Serves the page of the browser example from another origin than the service's. */
   let pages: Server;
@@ -33,10 +36,16 @@ describe("the examples for client developers", () => {
     await new Promise<void>((resolve) => pages.listen(0, "127.0.0.1", resolve));
     pagesUrl = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
     service = await startService({ CORS_ORIGINS: pagesUrl });
+    strict = await startService({
+      CORS_ORIGINS: pagesUrl,
+      DATABASE_URL: service.databaseUrl,
+      MAX_UPLOAD_BYTES: "50000",
+    });
     ann = await new ApiClient(service.url).createUser("Ann");
   });
 
   afterAll(async () => {
+    await strict?.[Symbol.asyncDispose]();
     await service?.[Symbol.asyncDispose]();
     pages?.close();
   });
@@ -55,36 +64,50 @@ describe("the examples for client developers", () => {
   ])("%s", (name, program) => {
     const command = [program, join(examples, name)];
 
-    it("prints a link that opens", async () => {
+    /** What it prints of a refusal: curl's script the answer as it is, the others a line. */
+    const told = (stderr: string): string => {
+      if (name !== "upload.sh") return stderr;
+      const { errors } = JSON.parse(stderr);
+      expect(errors).toEqual([
+        { message: expect.any(String), extensions: expect.objectContaining({ code: expect.any(String) }) },
+      ]);
+      return `${errors[0].extensions.code} ${errors[0].message}\n`;
+    };
+
+    it("prints a link that opens, and nothing else", async () => {
       const { code, stdout, stderr } = await runExample(command, ann.token);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      const mp3 = await fetch(stdout.trim());
+      const { data } = await new ApiClient(service.url).run("{ me { records(first: 1) { nodes { url } } } }", {}, ann);
+      const [{ url }] = data.me.records.nodes;
+      expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: `${url}\n`, stderr: "" });
+      const mp3 = await fetch(url);
       expect([mp3.status, mp3.headers.get("content-type")]).toEqual([200, "audio/mpeg"]);
       await mp3.body?.cancel();
     });
 
-    it("prints the code of a refusal", async () => {
+    it("prints the code and the sentence of a refusal, and nothing else", async () => {
       const { code, stdout, stderr } = await runExample(command, "wrong");
-      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-      expect(stderr).toContain("UNAUTHENTICATED");
+      expect({ code, stdout, told: told(stderr) }).toEqual({
+        code: 1,
+        stdout: "",
+        told: "UNAUTHENTICATED The token is not valid: unknown, revoked or expired.\n",
+      });
+      const large = await runExample(command, ann.token, strict.url);
+      expect({ ...large, stderr: told(large.stderr) }).toEqual({
+        code: 1,
+        stdout: "",
+        stderr: "UPLOAD_TOO_LARGE The file has more than 50000 bytes.\n",
+      });
     });
   });
 
-  it("do not sleep with curl for as long as the service asks, and say so", async () => {
-    const refusal = { message: "Later", extensions: { code: "RATE_LIMITED", retryAfterSeconds: 3599 } };
-    let requests = 0;
-    const busy = createServer(async (request, response) => {
-      requests += 1;
-      await buffer(request);
-      response.writeHead(429, { "retry-after": "3599" }).end(JSON.stringify({ errors: [refusal] }));
-    });
-    await new Promise<void>((resolve) => busy.listen(0, "127.0.0.1", resolve));
-    const url = `http://127.0.0.1:${(busy.address() as AddressInfo).port}`;
-    const { code, stdout, stderr } = await runExample(["sh", join(examples, "upload.sh")], ann.token, url);
-    busy.close();
-    expect({ code, stdout, requests }).toEqual({ code: 1, stdout: "", requests: 1 });
-    expect(stderr).toContain("RATE_LIMITED");
-    expect(stderr).toContain("the service asks to wait for 3599 seconds");
+  it.each(["fetch.mjs", "apollo-client.mjs", "urql.mjs"])("%s prints a line when nobody answers", async (name) => {
+    const gone = createServer().listen(0, "127.0.0.1");
+    await once(gone, "listening");
+    const nowhere = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
+    await gone[Symbol.asyncDispose]();
+    const { code, stdout, stderr } = await runExample([process.execPath, join(examples, name)], ann.token, nowhere);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^[^\n]+\n$/);
   });
 
   it("store one record with curl, although the first answer is lost and the service then busy", async () => {
@@ -120,9 +143,15 @@ describe("the examples for client developers", () => {
     expect(await page.textContent("output a")).toBe("minute");
     await page.waitForFunction(() => (document.querySelector("audio")?.duration ?? 0) > 59);
 
+    const refusal = async (): Promise<string | null> => {
+      await page.click("button");
+      await page.waitForFunction(() => /^[A-Z_]+: /.test(document.querySelector("output")?.textContent ?? ""));
+      return await page.textContent("output");
+    };
     await page.fill("[name=token]", "wrong");
-    await page.click("button");
-    await page.waitForFunction(() => document.querySelector("output")?.textContent?.startsWith("UNAUTHENTICATED: "));
+    expect(await refusal()).toBe("UNAUTHENTICATED: The token is not valid: unknown, revoked or expired.");
+    await page.fill("[name=endpoint]", `${strict.url}/graphql`);
+    expect(await refusal()).toBe("UPLOAD_TOO_LARGE: The file has more than 50000 bytes.");
   });
 
   describe("codegen", () => {
@@ -158,9 +187,25 @@ describe("the examples for client developers", () => {
 
     it("compiles, and runs against the service", async () => {
       expect(await compile(source)).toEqual({ code: 0, stdout: "", stderr: "" });
-      const { code, stdout, stderr } = await runExample([process.execPath, join(folder, "upload.ts")], ann.token);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      expect(stdout).toMatch(/^http.*\nTone: \d\.\d s\n/);
+      const cat = await new ApiClient(service.url).createUser("Cat");
+      const command = [process.execPath, join(folder, "upload.ts")];
+      const { code, stdout, stderr } = await runExample(command, cat.token);
+      const { data } = await new ApiClient(service.url).run("{ me { records { nodes { url } } } }", {}, cat);
+      expect({ code, stdout, stderr }).toEqual({
+        code: 0,
+        stdout: `${data.me.records.nodes[0].url}\nTone: 2.0 s\n`,
+        stderr: "",
+      });
+      expect(await runExample(command, "wrong")).toEqual({
+        code: 1,
+        stdout: "",
+        stderr: "UNAUTHENTICATED The token is not valid: unknown, revoked or expired.\n",
+      });
+      expect(await runExample(command, cat.token, strict.url)).toEqual({
+        code: 1,
+        stdout: "",
+        stderr: "UPLOAD_TOO_LARGE The file has more than 50000 bytes.\n",
+      });
     });
 
     it.each([

@@ -1,5 +1,5 @@
 // TOKEN=... node examples/codegen/upload.ts examples/tone.wav
-import { Client, fetchExchange } from "@urql/core";
+import { Client, fetchExchange, type CombinedError } from "@urql/core";
 import { openAsBlob } from "node:fs";
 import { basename } from "node:path";
 import { MyRecordsDocument, UploadRecordDocument } from "./operations.ts"; // written by graphql-codegen
@@ -11,16 +11,21 @@ const file = new File([await openAsBlob(path)], basename(path));
 const client = new Client({
   url: endpoint,
   exchanges: [fetchExchange],
-  fetchOptions: { headers: { authorization: `Bearer ${process.env.TOKEN}`, "apollo-require-preflight": "true" } },
+  fetchOptions: { headers: { authorization: `Bearer ${process.env.TOKEN}` } },
 });
 
 // Variables and answers have the types of the schema: a misspelt field or a number as the title does not compile.
 const upload = await client.mutation(UploadRecordDocument, { file, title: "Tone" });
-if (upload.error) throw upload.error;
-console.log(upload.data?.uploadRecord.record.url);
+if (upload.error) refused(upload.error);
+console.log(upload.data?.uploadRecord?.record.url);
 
 const library = await client.query(MyRecordsDocument, { text: "tone" });
-if (library.error) throw library.error;
+if (library.error) refused(library.error);
 for (const { title, durationSeconds } of library.data?.me.records.nodes ?? []) {
   console.log(`${title}: ${durationSeconds.toFixed(1)} s`);
+}
+
+function refused({ graphQLErrors: [refusal], networkError }: CombinedError): never {
+  console.error(refusal ? `${String(refusal.extensions.code)} ${refusal.message}` : networkError?.message);
+  process.exit(1);
 }
