@@ -13,6 +13,7 @@ Every refusal has a stable code, a sentence for people, and often a fact that a 
 like \`this\`. In GraphQL they stand in \`errors[0].extensions\` (\`code\` and the facts) and \`errors[0].message\`; elsewhere,
 for instance under a recording's link, in the JSON body \`{ "error": { "code", "message", ... } }\`. Whoever likes
 \`text/html\` better, as browsers do, gets the sentence in a page there. The schema has the codes as the enum \`ErrorCode\`.
+\`BAD_USER_INPUT\` names the \`argument\`, with the input fields on the way to the value: \`filter.createdAt.from\`.
 
 Every error also has a \`requestId\`. The header \`X-Request-Id\` and the service's log have the same one: name it when you
 report a fault.
