@@ -108,6 +108,11 @@ export class ServiceError extends Error {
   }
 }
 
+/** A number with its noun, for a sentence: `1 second`, `2 seconds`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /**
  * A refusal that will not last: says when to try again, also in `retryAfterSeconds`.
  * @param why what is in the way, as a sentence without its full stop
@@ -118,7 +123,7 @@ export function tryAgainLater(
   retryAfterSeconds: number,
   options?: ErrorOptions,
 ): ServiceError {
-  const sentence = `${why}; try again in ${retryAfterSeconds} seconds.`;
+  const sentence = `${why}; try again in ${counted(retryAfterSeconds, "second")}.`;
   return new ServiceError(code, sentence, { retryAfterSeconds }, options);
 }
 

@@ -79,12 +79,14 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     leases,
     uploadsOfUser: new RateLimiter(database.pool, {
       name: "upload:user",
-      what: "uploads by this user",
+      what: "upload",
+      whose: "by this user",
       perHour: config.maxUploadsPerHour,
     }),
     uploadsFromAddress: new RateLimiter(database.pool, {
       name: "upload:address",
-      what: "uploads from this address",
+      what: "upload",
+      whose: "from this address",
       perHour: config.maxUploadsPerAddress,
     }),
     config,
@@ -119,7 +121,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       database.pool,
       new RateLimiter(database.pool, {
         name: "new-user:address",
-        what: "new users from this address",
+        what: "new user",
+        whose: "from this address",
         perHour: config.maxNewUsersPerHour,
       }),
     ),

@@ -304,6 +304,24 @@ describe("a refusal on /graphql", () => {
       "The file is not a WAV. It looks like MP3.",
     ],
     [
+      "a file of 0 bytes",
+      () => multipart(operations, Buffer.alloc(0), bearer()),
+      "422 UPLOAD_INCOMPLETE",
+      "The file is empty: it has 0 bytes. Choose another, or record it again.",
+    ],
+    [
+      "a recording without samples",
+      () => multipart(operations, sineWav({ seconds: 0 }), bearer()),
+      "422 UPLOAD_INCOMPLETE",
+      "The WAV holds no sound: it has a header and no samples. Record it again.",
+    ],
+    [
+      "a WAV cut off in its header",
+      () => multipart(operations, wav.subarray(0, 40), bearer()),
+      "422 UPLOAD_INCOMPLETE",
+      "The file ended before its sound began. Send the whole file.",
+    ],
+    [
       "a batch",
       () => body([{ query: "{ __typename }" }]),
       "400 BAD_REQUEST",
@@ -671,6 +689,56 @@ describe("a refusal on /graphql", () => {
       message,
       extensions: { ...details, code: extensions.code, requestId: answer.headers.get("x-request-id") },
     });
+  });
+
+  it("of an answer that the client would not take comes before anything is done", async () => {
+    const request = json('mutation { createToken(name: "never") { token } }', { ...bearer(), accept: "text/html" });
+    expect((await exchange(port, request))!.status).toBe(406);
+    const answer = (await exchange(port, json("{ me { tokens { name } } }", bearer())))!;
+    expect(JSON.parse(answer.body).data.me.tokens).toEqual([{ name: "first" }]);
+  });
+
+  it("counts in the singular, too", async () => {
+    const answer = (await exchange(port, json('mutation { createUser(name: "Eve") { token } }')))!;
+    expect(JSON.parse(answer.body).errors[0].message).toMatch(
+      /^There was 1 new user from this address within an hour, which is the limit; try again in \d+ seconds\.$/,
+    );
+    await using strict = await startService({ QUOTA_RECORDS: "1" });
+    const client = new ApiClient(strict.url);
+    const bob = await client.createUser("Bob");
+    await client.uploadRecord(bob, wav);
+    expect((await client.uploadRecord(bob, wav)).errors![0]!.message).toBe(
+      "Your quota has no room for this recording: it allows 1 recording, and 1 is in use.",
+    );
+  });
+
+  it("does not tell in production what might have been meant", async () => {
+    await using production = await startService({ INTROSPECTION: "false" });
+    const client = new ApiClient(production.url);
+    const messageOf = async (query: string, variables = {}) => (await client.run(query, variables)).errors![0]!.message;
+    expect(await messageOf("{ mee { id } }")).toBe('Cannot query field "mee" on type "Query".');
+    const query = "query ($o: RecordOrderInput) { me { records(orderBy: $o) { totalCount } } }";
+    expect(await messageOf(query, { o: { field: "TITEL" } })).toBe(
+      'Variable "$o" got invalid value "TITEL" at "o.field"; Value "TITEL" does not exist in "RecordOrderField" enum.',
+    );
+    expect(await messageOf(query, { o: { feld: "TITLE", field: "TITLE" } })).toBe(
+      'Variable "$o" got invalid value { feld: "TITLE", field: "TITLE" }; Field "feld" is not defined by type "RecordOrderInput".',
+    );
+  });
+
+  it("repeats no more than a little of what was sent", async () => {
+    const query = "query ($d: DateTime) { me { records(filter: { createdAt: { from: $d } }) { totalCount } } }";
+    for (const request of [run(query, { d: "x".repeat(100_000) }), run(`{ ${"x".repeat(100_000)} }`)]) {
+      const { errors } = JSON.parse((await exchange(port, request))!.body);
+      expect(errors[0].message.length).toBeLessThan(600);
+    }
+  });
+
+  it("is not what OPTIONS gets", async () => {
+    const answer = (await exchange(port, Buffer.from("OPTIONS /graphql HTTP/1.1\r\nHost: a\r\n\r\n")))!;
+    expect([answer.status, answer.headers.get("allow"), answer.body]).toEqual([204, "GET, HEAD, POST, OPTIONS", ""]);
+    const other = (await exchange(port, Buffer.from("OPTIONS /nothing HTTP/1.1\r\nHost: a\r\n\r\n")))!;
+    expect([other.status, JSON.parse(other.body).error.code]).toEqual([404, "NOT_FOUND"]);
   });
 
   function severalFiles(): Buffer {

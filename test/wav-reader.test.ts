@@ -205,13 +205,25 @@ describe("openWav", () => {
   });
 
   it.each([
-    ["UPLOAD_INCOMPLETE", "an empty file", Buffer.alloc(0), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "an empty file", Buffer.alloc(0), "is empty"],
     ["UPLOAD_INCOMPLETE", "a file cut in its first bytes", Buffer.from("RIFF\0\0"), "before its sound"],
     ["UPLOAD_INCOMPLETE", "a file cut in its format", wavFile().subarray(0, 30), "before its sound"],
     ["UPLOAD_INCOMPLETE", "a file that ends before its data chunk", wavFile().subarray(0, 36), "before its sound"],
-    ["UPLOAD_INCOMPLETE", "an empty data chunk", wavFile(), "before its sound"],
+    [
+      "UPLOAD_INCOMPLETE",
+      "a file cut before its first sample",
+      wavFile({ data: Buffer.alloc(1000) }).subarray(0, 44),
+      "before its sound",
+    ],
+    [
+      "UPLOAD_INCOMPLETE",
+      "the header of a stream that never came",
+      wavFile({ size: 0xffff_ffff, dataSize: 0xffff_ffff }),
+      "holds no sound",
+    ],
+    ["UPLOAD_INCOMPLETE", "an empty data chunk", wavFile(), "holds no sound"],
     ["UPLOAD_INCOMPLETE", "only tags behind an empty data chunk", wavFile({ after: [infoChunk({ INAM: "x" })] }), ""],
-    ["UPLOAD_INCOMPLETE", "less than one frame", wavFile({ data: Buffer.alloc(3) }), "before its sound"],
+    ["UPLOAD_INCOMPLETE", "less than one frame", wavFile({ data: Buffer.alloc(3) }), "holds no sound"],
     ["UNSUPPORTED_MEDIA", "an MP3", Buffer.from("\xff\xfb\x90\x64rest", "latin1"), "MP3"],
     ["UNSUPPORTED_MEDIA", "an MP3 with a tag", Buffer.concat([id3Tag(3, []), Buffer.from("\xff\xfb\x90\x64")]), "MP3"],
     ["UNSUPPORTED_MEDIA", "a FLAC", Buffer.from("fLaC\0\0\0\x22"), "FLAC"],

@@ -6,7 +6,7 @@ import { delimiter, isAbsolute, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { ServiceError } from "../errors.ts";
+import { counted, ServiceError } from "../errors.ts";
 import { confinementCommand } from "./confinement.ts";
 
 /** An ffmpeg binary that runs here and can encode MP3. */
@@ -179,7 +179,7 @@ function spawnWithPipes(
     cause = error;
   }
   const retryAfterSeconds = 10;
-  const sentence = `The service has too much to do; try again in ${retryAfterSeconds} seconds.`;
+  const sentence = `The service has too much to do; try again in ${counted(retryAfterSeconds, "second")}.`;
   throw new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause });
 }
 

@@ -140,6 +140,12 @@ async function readContainer(bytes: ByteReader, tags: WavTags): Promise<Containe
 }
 
 async function readForm(bytes: ByteReader, container: string): Promise<Container> {
+  if (container.length === 0) {
+    throw new ServiceError(
+      "UPLOAD_INCOMPLETE",
+      "The file is empty: it has 0 bytes. Choose another, or record it again.",
+    );
+  }
   if (container.length < 4) {
     if (["RIFF", "RIFX", "RF64", "BW64"].some((name) => name.startsWith(container))) throw noSound();
     throw notWav();
@@ -240,7 +246,7 @@ class ChunkReader {
   async open(): Promise<WavFormat> {
     if (is64(this.#header)) await this.#readDs64(false);
     this.#first = await this.#nextStretch();
-    if (this.#first?.format === undefined) throw noSound();
+    if (this.#first?.format === undefined) throw this.#noSound();
     this.#format = this.#first.format;
     return this.#format;
   }
@@ -281,8 +287,17 @@ class ChunkReader {
       hasSound = true;
       yield rest;
     }
-    if (!hasSound) throw noSound();
+    if (!hasSound) throw this.#noSound();
     disguise.finish();
+  }
+
+  /** Why there is no sound, at the end of the file: it is not all there, or it is and has none. */
+  #noSound(): ServiceError {
+    const { start, bytes } = this.#header;
+    const isWhole = isPlaceholder(bytes) || this.#bytes.position >= start + 8 + bytes;
+    if (!isWhole) return noSound();
+    const message = "The WAV holds no sound: it has a header and no samples. Record it again.";
+    return new ServiceError("UPLOAD_INCOMPLETE", message);
   }
 
   /** Passes over a stretch that is no sound of this recording. */

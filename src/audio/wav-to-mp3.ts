@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { ServiceError } from "../errors.ts";
+import { counted, ServiceError } from "../errors.ts";
 import type { EncoderPool } from "./encoder-pool.ts";
 import { FloatScale } from "./float-scale.ts";
 import { id3Tag } from "./id3-tag.ts";
@@ -265,5 +265,7 @@ function mp3FormatOf(
 }
 
 function tooLong(maxSeconds: number): ServiceError {
-  return new ServiceError("UPLOAD_TOO_LONG", `The recording must last at most ${maxSeconds} seconds.`, { maxSeconds });
+  return new ServiceError("UPLOAD_TOO_LONG", `The recording must last at most ${counted(maxSeconds, "second")}.`, {
+    maxSeconds,
+  });
 }

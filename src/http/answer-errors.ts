@@ -27,6 +27,13 @@ export function answerErrors(app: FastifyInstance): void {
     if (!methods) {
       return await answerError(request, reply, new ServiceError("NOT_FOUND", "There is nothing at this address."));
     }
+    // Not a preflight, but the question what can be done here (RFC 9110 section 9.3.7).
+    if (request.method === "OPTIONS") {
+      return await reply
+        .code(204)
+        .header("allow", [...methods, "OPTIONS"].join(", "))
+        .send();
+    }
     const sentence = `This address does not know the method ${request.method}; it knows ${methods.join(", ")}.`;
     return await answerError(
       request,

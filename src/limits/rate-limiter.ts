@@ -1,6 +1,6 @@
 import type { Pool } from "pg";
 import { RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
-import { ServiceError } from "../errors.ts";
+import { counted, ServiceError } from "../errors.ts";
 
 const hourSeconds = 3600;
 
@@ -8,8 +8,9 @@ const hourSeconds = 3600;
 export interface RateLimitRule {
   /** Keeps the keys of several limits apart, such as `upload:user`. */
   readonly name: string;
-  /** What there were too many of, for the refusal: `uploads by this user`. */
+  /** One of what there are too many of, and whose, for the refusal: `upload` and `by this user`. */
   readonly what: string;
+  readonly whose: string;
   /** Times within an hour from the first one; 0: no limit, and no statement. */
   readonly perHour: number;
 }
@@ -50,10 +51,11 @@ export class RateLimiter {
     } catch (error) {
       if (!(error instanceof RateLimiterRes)) throw error;
       const retryAfterSeconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000));
-      const { perHour, what } = this.#rule;
+      const { perHour, what, whose } = this.#rule;
+      const wereThere = `There ${perHour === 1 ? "was" : "were"} ${counted(perHour, what)} ${whose}`;
       throw new ServiceError(
         "RATE_LIMITED",
-        `There were ${perHour} ${what} within an hour, which is the limit; try again in ${retryAfterSeconds} seconds.`,
+        `${wereThere} within an hour, which is the limit; try again in ${counted(retryAfterSeconds, "second")}.`,
         { retryAfterSeconds, limit: perHour, withinSeconds: hourSeconds },
       );
     }

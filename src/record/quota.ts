@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from "pg";
-import { ServiceError } from "../errors.ts";
+import { counted, ServiceError } from "../errors.ts";
 
 /** What a user's recordings may take up altogether; 0: unlimited. */
 export interface Quota {
@@ -110,7 +110,9 @@ export async function requireQuota(
 /** The refusal, with the limit's name and number and what is used of it. */
 export function quotaExceeded(limit: keyof Quota, row: QuotaRow): ServiceError {
   const [max, used] = [limitsOf(row)[limit], usedOf(row)[limit]];
-  const message = `Your quota has no room for this recording: it allows ${max} ${limit}, and ${used} are in use.`;
+  const noun = { bytes: "byte", seconds: "second", records: "recording" }[limit];
+  const inUse = `${used} ${used === 1 ? "is" : "are"} in use`;
+  const message = `Your quota has no room for this recording: it allows ${counted(max, noun)}, and ${inUse}.`;
   return new ServiceError("QUOTA_EXCEEDED", message, { limit, max, used });
 }
 

@@ -6,7 +6,7 @@ import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder-pool.ts";
 import { openConversion, type Quality } from "../audio/wav-to-mp3.ts";
 import type { Config } from "../config.ts";
-import { ServiceError, shuttingDown } from "../errors.ts";
+import { counted, ServiceError, shuttingDown } from "../errors.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
 import { cleanText } from "../plain-text.ts";
 import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
@@ -301,7 +301,7 @@ function checkedSha256(given: string | undefined): string | undefined {
 function deadlineAfter(maxSeconds: number): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   const timer = setTimeout(() => {
-    const message = `The upload took longer than ${maxSeconds} seconds.`;
+    const message = `The upload took longer than ${counted(maxSeconds, "second")}.`;
     controller.abort(new ServiceError("CONVERSION_TIMEOUT", message, { maxSeconds }));
   }, maxSeconds * 1000);
   return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
