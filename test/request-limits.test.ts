@@ -160,6 +160,17 @@ describe("the limits of a request", () => {
     expect(answer!.headers.get("x-content-type-options")).toBe("nosniff");
   });
 
+  it("answer what was done before they refuse what cannot be read behind it", async () => {
+    using connection = await connectRaw(port);
+    const query = 'mutation { createUser(name: "Ann") { token } }';
+    const create = rawPost(Buffer.from(JSON.stringify({ query })), { "content-type": "application/json" });
+    await connection.send(Buffer.concat([create, create, Buffer.from("nonsense\r\n\r\n")]));
+    const statuses = [];
+    for (let times = 0; times < 3; times++) statuses.push((await connection.answer())?.status);
+    expect(statuses).toEqual([200, 200, 400]);
+    await connection.ended();
+  });
+
   it.each(["/healthz", "/readyz", "/graphql", "/record", "/nothing"])("send security headers on %s", async (path) => {
     const { headers } = await fetch(service.url + path);
     expect(headers.get("x-content-type-options")).toBe("nosniff");

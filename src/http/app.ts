@@ -125,6 +125,9 @@ export async function createApp(
   return app;
 }
 
+/** Connections with something unreadable behind a request that is being worked on. */
+const waiting = new WeakSet<Socket>();
+
 /** What Node's parser says of requests that are HTTP and yet cannot be read. */
 const unreadable: Readonly<Record<string, ErrorCode | undefined>> = {
   ERR_HTTP_REQUEST_TIMEOUT: "REQUEST_TIMEOUT",
@@ -132,8 +135,8 @@ const unreadable: Readonly<Record<string, ErrorCode | undefined>> = {
 };
 
 /**
- * Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. Where
- * another answer has begun, the connection is cut instead.
+ * Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. Whole
+ * requests before it get their answers first. Where the answer to this one has begun, the connection is cut.
  */
 function answerUnreadable(
   error: Error & { code?: string },
@@ -142,7 +145,22 @@ function answerUnreadable(
   lingering: LingeringConnections,
 ): void {
   const { _httpMessage: underWay } = socket as Socket & { _httpMessage?: ServerResponse | null };
-  if (!socket.writable || error.code === "ECONNRESET" || underWay?.headersSent) {
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroySoon();
+    return;
+  }
+  if (underWay?.req.complete) {
+    // Further bytes on this connection are the same mistake again.
+    if (!waiting.has(socket)) {
+      waiting.add(socket);
+      underWay.once("close", () => {
+        waiting.delete(socket);
+        answerUnreadable(error, socket, logger, lingering);
+      });
+    }
+    return;
+  }
+  if (underWay?.headersSent) {
     socket.destroySoon();
     return;
   }
