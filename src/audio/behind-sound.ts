@@ -22,8 +22,10 @@ export interface BehindSound {
   readonly ahead: Buffer;
   /** Whether `ahead` reaches the end of the file. */
   readonly isAll: boolean;
-  /** The last bytes of the sound before, whole blocks. */
+  /** The last bytes of the sound before. */
   readonly before: Buffer;
+  /** Bytes at the end of the sound before that are no whole block: `ahead` would complete it. */
+  readonly cutBytes: number;
   /** Of the sound before; undefined if it could not be read. */
   readonly format: WavFormat | undefined;
   /** Whether the size in the file's header counts all of `ahead` as part of the file. */
@@ -49,7 +51,7 @@ export function whatFollows(behind: BehindSound): Follower {
   if (runBytes === ahead.length) return isAll ? junk : { kind: "padding", byte: ahead[0]! };
   if (format === undefined || isText(ahead) || otherFileIn(ahead) !== undefined) return junk;
   if (isCovered) return ahead.length >= format.blockAlign ? { kind: "sound" } : junk;
-  return ahead.length >= minSoundBytes && soundsAlike(format, behind.before, ahead) ? { kind: "sound" } : junk;
+  return ahead.length >= minSoundBytes && soundsAlike(format, behind) ? { kind: "sound" } : junk;
 }
 
 const junk: Follower = { kind: "junk", bytes: Infinity };
@@ -119,39 +121,73 @@ const otherFiles: readonly (readonly [magic: string, name: string])[] = [
   ["\x1f\x8b\x08", "gzip"],
 ];
 
+/** Steps between neighbouring samples of white noise have a roughness of 1, those of speech and music hardly one of 0.3. */
+const maxMusicRoughness = 0.25;
+
 /** Whether sound of this format goes on: neighbouring samples are like each other, or as unlike as they were before. */
-function soundsAlike(format: WavFormat, before: Buffer, ahead: Buffer): boolean {
-  const next = ahead.subarray(0, ahead.length - (ahead.length % format.blockAlign));
-  if (next.length === 0) return false;
-  const pcm = wavToPcm(format)(next);
-  if (format.framesPerBlock > 1) {
+function soundsAlike(format: WavFormat, { before, ahead, cutBytes }: BehindSound): boolean {
+  const { blockAlign, framesPerBlock } = format;
+  const later = wholeBlocks(ahead.subarray((blockAlign - cutBytes) % blockAlign), blockAlign);
+  if (later.length === 0) return false;
+  if (framesPerBlock > 1) {
     // Other bytes than sound hardly ever begin a block of ADPCM that can be decoded.
-    const frames = (next.length / format.blockAlign) * format.framesPerBlock;
-    return pcm.length >= frames * pcmFormatOf(format).channels * 2 * 0.9;
+    const sampleBytes = 2 * pcmFormatOf(format).channels;
+    return wavToPcm(format)(later).length >= 0.9 * (later.length / blockAlign) * framesPerBlock * sampleBytes;
   }
-  const later = shapeOf(format, pcm);
-  if (later.roughness < 0.5) return true;
-  if (before.length < 256 * format.blockAlign) return later.level > 0; // a size that was never meant
-  const earlier = shapeOf(format, wavToPcm(format)(before.subarray(before.length % format.blockAlign)));
-  const isAsLoud = later.level < earlier.level * 4 && later.level > earlier.level / 4;
-  return isAsLoud && Math.abs(later.roughness - earlier.roughness) < 0.25;
+  const next = shapeOf(format, later);
+  if (next.roughness < maxMusicRoughness) return true;
+  const earlier = before.subarray(0, before.length - cutBytes);
+  if (earlier.length < 256 * blockAlign) return next.level > 0; // a size that was never meant
+  const last = shapeOf(format, earlier.subarray(earlier.length % blockAlign));
+  const isAsLoud = next.level < last.level * 4 && next.level > last.level / 4;
+  return isAsLoud && Math.abs(next.roughness - last.roughness) < 0.25;
 }
 
-/** The root mean square of the sound, and how its samples' steps compare to it: 0 for slow waves, about 1 for noise. */
-export function shapeOf(format: WavFormat, pcm: Buffer): { readonly level: number; readonly roughness: number } {
+function wholeBlocks(bytes: Buffer, blockAlign: number): Buffer {
+  return bytes.subarray(0, bytes.length - (bytes.length % blockAlign));
+}
+
+const windowFrames = 256;
+
+/**
+ * How loud whole blocks are (root mean square) and how rough: how the steps between neighbouring samples compare to the
+ * samples themselves. It is the median of short windows, as sound changes and other data has its leaps.
+ */
+export function shapeOf(
+  format: WavFormat,
+  blocks: Buffer,
+): { readonly level: number; readonly roughness: number; readonly maxRoughness: number } {
+  const pcm = wavToPcm(format)(blocks);
   const { sampleFormat, channels } = pcmFormatOf(format);
-  const bytes = sampleFormat === "s16le" ? 2 : 4;
-  const count = Math.floor(pcm.length / bytes);
-  const sampleAt = (i: number): number => (bytes === 2 ? pcm.readInt16LE(2 * i) / 32_768 : pcm.readFloatLE(4 * i));
+  const samples =
+    sampleFormat === "s16le"
+      ? Float32Array.from({ length: pcm.length / 2 }, (_, i) => pcm.readInt16LE(2 * i) / 32_768)
+      : Float32Array.from({ length: pcm.length / 4 }, (_, i) => pcm.readFloatLE(4 * i));
+  const windows: { variance: number; roughness: number }[] = [];
+  for (let at = 0; at < samples.length; at += windowFrames * channels) {
+    windows.push(shapeOfWindow(samples.subarray(at, at + windowFrames * channels), channels));
+  }
+  const roughness = windows.filter(({ variance }) => variance > 0).map((window) => window.roughness);
+  roughness.sort((one, other) => one - other);
+  return {
+    level: Math.sqrt(windows.reduce((sum, { variance }) => sum + variance, 0) / Math.max(windows.length, 1)),
+    roughness: roughness[roughness.length >> 1] ?? 0,
+    maxRoughness: roughness.length < windows.length ? Infinity : (roughness.at(-1) ?? Infinity),
+  };
+}
+
+function shapeOfWindow(samples: Float32Array, channels: number): { variance: number; roughness: number } {
   let sum = 0;
   let energy = 0;
   let stepEnergy = 0;
-  for (let i = 0; i < count; i++) {
-    const sample = sampleAt(i);
+  for (let i = 0; i < samples.length; i++) {
+    const sample = samples[i]!;
     sum += sample;
     energy += sample * sample;
-    if (i >= channels) stepEnergy += (sample - sampleAt(i - channels)) ** 2;
+    if (i >= channels) stepEnergy += (sample - samples[i - channels]!) ** 2;
   }
-  const variance = count === 0 ? 0 : Math.max(energy / count - (sum / count) ** 2, 0);
-  return { level: Math.sqrt(variance), roughness: variance === 0 ? 0 : stepEnergy / count / (2 * variance) };
+  const variance = energy / samples.length - (sum / samples.length) ** 2;
+  return variance > 1e-12 ? { variance, roughness: stepEnergy / samples.length / (2 * variance) } : silentWindow;
 }
+
+const silentWindow = { variance: 0, roughness: 0 };

@@ -230,6 +230,7 @@ class ChunkReader {
   #atPad = false;
   /** The last bytes of the last stretch, to compare others with. */
   #remembered: Buffer = Buffer.alloc(0);
+  #stretchBytes = 0;
   /** Chunks since there was sound. */
   #chunkCount = 0;
   #silentSeconds = 0;
@@ -450,7 +451,8 @@ class ChunkReader {
       if (end === "file" && soundBytes === last.length) this.#noteEnd(start, promisedBytes);
     }
     this.#remember(pieces);
-    if (this.#bytes.position - start >= 1024) this.#chunkCount = 0;
+    this.#stretchBytes = this.#bytes.position - start;
+    if (this.#stretchBytes >= 1024) this.#chunkCount = 0;
     yield* pieces;
   }
 
@@ -495,6 +497,7 @@ class ChunkReader {
         ahead,
         isAll,
         before: this.#remembered,
+        cutBytes: (this.#stretchBytes + leading.count) % (format?.blockAlign ?? 1),
         format,
         isCovered,
         maxBytes: this.#maxBytes === undefined ? Infinity : this.#maxBytes - position,
