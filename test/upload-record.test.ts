@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { createHash } from "node:crypto";
 import { Client } from "pg";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { uploadRequest } from "./support/half-upload.ts";
 import { decodeWithMpg123 } from "./support/mp3-decoders.ts";
+import { connectRaw } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { infoChunk, seededRandom, sineWav, wavFile } from "./support/wav-maker.ts";
 
@@ -293,6 +295,15 @@ describe("uploadRecord", () => {
     expect(long.errors![0]!.extensions).toMatchObject({ code: "UPLOAD_TOO_LONG", maxSeconds: 2 });
     const good = await strictClient.uploadRecord(bob, sineWav({ seconds: 2, channels: 1, sampleRateHz: 8000 }));
     expect(good.status).toBe(200);
+  });
+
+  it("refuses a recording by the length that it announces, if the request is as large as that", async () => {
+    await using strict = await startService({ MAX_DURATION_SECONDS: "2" });
+    const bob = await new ApiClient(strict.url).createUser("Bob");
+    const { bytes, fileStart } = uploadRequest(bob, sineWav({ seconds: 3, channels: 1, sampleRateHz: 8000 }));
+    using connection = await connectRaw(Number(new URL(strict.url).port));
+    await connection.send(bytes.subarray(0, fileStart + 100));
+    expect((await connection.answer())!.status).toBe(413);
   });
 });
 
