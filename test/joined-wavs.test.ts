@@ -231,6 +231,8 @@ describe("sound behind the size of the data chunk", () => {
     ["a picture", jpeg],
     ["random bytes behind a tone", noise],
     ["a short rest", noise.subarray(0, 700)],
+    ["a rest that a wrong size of the file would nearly explain", Buffer.from([1, 2, 3, 4, 5, 6, 7, 8])],
+    ["the beginning of a program", Buffer.concat([Buffer.from("\x7fELF"), relocations()])],
     ["a web page", Buffer.from(`<!DOCTYPE html><title>502 Bad Gateway</title>${"<p>nginx</p>".repeat(900)}`)],
     ["a chunk that is cut short", chunk("mine", noise, { size: 200_000 })],
   ])("is not made of %s", async (_, junk) => {
@@ -256,6 +258,17 @@ describe("sound behind the size of the data chunk", () => {
     expect(difference(outcome, Buffer.concat([whole, whole]))).toBe("none");
     expect(outcome).toMatchObject({ remarks: ["TRAILING_JUNK"], leftOutBytes: jpeg.length });
   });
+
+  /** Tables of addresses, as programs and libraries begin: smooth as a whole, rough everywhere. */
+  function relocations(): Buffer {
+    const table = Buffer.alloc(96_000);
+    for (let at = 0; at < table.length; at += 24) {
+      table.writeUInt32LE(0x0403_1000 + at * 3, at);
+      table.writeUInt32LE(8, at + 8);
+      table.writeUInt32LE(0x0012_3450 + at, at + 16);
+    }
+    return table;
+  }
 
   function apeTag(): Buffer {
     const items = Buffer.alloc(100, 7);

@@ -8,8 +8,6 @@ const knownChunks = new Set(
   ).split(","),
 );
 
-const knownFirstBytes = new Set([...knownChunks].map((id) => id.charCodeAt(0)));
-
 const containers = ["RIFF", "RIFX", "RF64", "BW64"] as const;
 
 /** Four letters, a size, and letters that say more: together they are never met in sound by chance. */
@@ -42,7 +40,11 @@ export function isKnownChunk(bytes: Buffer, at = 0): boolean {
 
 /** Whether these four bytes may be the name of a chunk, as far as their characters go. */
 export function isPrintableId(bytes: Buffer, at = 0): boolean {
-  return /^[\x20-\x7e]{4}$/u.test(bytes.toString("latin1", at, at + 4));
+  for (let i = at; i < at + 4; i++) {
+    const byte = bytes[i];
+    if (byte === undefined || byte < 0x20 || byte > 0x7e) return false;
+  }
+  return true;
 }
 
 /** Whether a WAV begins here. */
@@ -91,23 +93,19 @@ function mayBeginMark(text: string, marks: readonly Mark[]): boolean {
  */
 export function trailerStart(bytes: Buffer, bigEndian: boolean): number {
   const end = startOfOldTags(bytes);
-  for (let at = 0; at + 8 <= end; at++) {
-    if (knownFirstBytes.has(bytes[at]!) && isKnownChunk(bytes, at) && reachesEnd(bytes.subarray(at, end), bigEndian))
-      return at;
-  }
-  return end;
-}
-
-function reachesEnd(bytes: Buffer, bigEndian: boolean): boolean {
-  let at = 0;
-  while (at + 8 <= bytes.length && isPrintableId(bytes, at)) {
+  /** By place: whether chunks reach from there to the end. Looked up from behind, each place is visited once. */
+  const reachesEnd = new Uint8Array(end + 1);
+  reachesEnd[end] = 1;
+  let first = end;
+  for (let at = end - 8; at >= 0; at--) {
+    if (!isPrintableId(bytes, at)) continue;
     const size = bigEndian ? bytes.readUInt32BE(at + 4) : bytes.readUInt32LE(at + 4);
-    at += 8 + size;
-    if (at === bytes.length) return true;
-    at += size % 2;
-    if (at === bytes.length) return true;
+    const next = at + 8 + size;
+    if (next > end || (reachesEnd[next] === 0 && (size % 2 === 0 || reachesEnd[next + 1] !== 1))) continue;
+    reachesEnd[at] = 1;
+    if (isKnownChunk(bytes, at)) first = at;
   }
-  return false;
+  return first;
 }
 
 /** Where tags of MP3 players begin that stand at the very end: ID3v1 in 128 bytes, APEv2 with its size in a footer. */
