@@ -11,7 +11,7 @@ export const errorCodes = {
   QUERY_TOO_COMPLEX: [
     400,
     "The operation asks for too much; the limit that it exceeds is named, for instance `maxDepth`.",
-    "Split it.",
+    "Ask for less at a time.",
   ],
   BAD_USER_INPUT: [400, "An argument has a value that is not allowed.", "Show the message and ask for another value."],
   UNAUTHENTICATED: [401, "No valid user id and token were presented.", "Ask for credentials; do not retry as is."],

@@ -25,7 +25,7 @@ describe("the limits of a request", () => {
     await service[Symbol.asyncDispose]();
   });
 
-  it.each([
+  it.each<[string, string, object, object?]>([
     ["deep", `{ ${"a { ".repeat(12)} b ${"}".repeat(12)} }`, { maxDepth: 12 }],
     ["deep by fragments", `{ ...f } ${nest(13)}`, { maxDepth: 12 }],
     ["rich in aliases", `{ me { ${repeat(51, (i) => `a${i}: id`)} } }`, { maxAliases: 50 }],
@@ -37,7 +37,7 @@ describe("the limits of a request", () => {
     ["broad", `{ ${repeat(21, () => "__typename")} }`, { maxRootFields: 20 }],
     ["multiplied by fragments", bomb(), { maxFields: 1000 }],
     ["rich in waveforms", listOf(25, "peaks(count: 2048)"), { maxValues: 250_000 }],
-    ["rich in waveforms by variables", listOf(2, "peaks(count: $n)", "$n"), { maxValues: 250_000 }],
+    ["rich in waveforms by variables", listOf(2, "peaks(count: $n)", "$n"), { maxValues: 250_000 }, { n: 2048 }],
     [
       "rich in waveforms with less than none",
       listOf(2, "peaks(count: 2048)", "100, last: -100"),
@@ -51,14 +51,16 @@ describe("the limits of a request", () => {
     ],
     ["rich in links", listOf(26, "links { id }"), { maxValues: 250_000 }],
     ["long", `{ ${repeat(2000, () => "__typename")} }`, { maxTokens: 2000 }],
-  ])("refuse an operation that is too %s, with the number", async (_what, query, details) => {
-    const { status, headers, errors, data } = await client.run(query);
+  ])("refuse an operation that is too %s, with the number", async (_what, query, details, variables: object = {}) => {
+    const { status, headers, errors, data } = await client.run(query, variables);
     expect({ status, data }).toEqual({ status: 400, data: undefined });
-    expect(errors!.map(({ extensions }) => extensions)).toContainEqual({
-      code: "QUERY_TOO_COMPLEX",
-      ...details,
-      requestId: headers.get("x-request-id"),
-    });
+    expect(errors!.map(({ extensions }) => extensions)).toEqual([
+      expect.objectContaining({
+        code: "QUERY_TOO_COMPLEX",
+        ...details,
+        requestId: headers.get("x-request-id"),
+      }),
+    ]);
   });
 
   it("let through what asks for the schema, and an operation at its limit", async () => {

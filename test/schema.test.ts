@@ -1,16 +1,24 @@
 import { describe, expect, it } from "@jest/globals";
 import {
+  getNamedType,
+  getNullableType,
   isEnumType,
   isInputObjectType,
   isInterfaceType,
   isIntrospectionType,
+  isListType,
+  isNonNullType,
   isObjectType,
   type GraphQLEnumType,
+  type GraphQLField,
+  type GraphQLObjectType,
+  type GraphQLSchema,
 } from "graphql";
 import { readFile } from "node:fs/promises";
 import { errorCodes } from "../src/errors.ts";
 import { errorPageFile, printSdl, schemaFile } from "../src/graphql/emit-schema.ts";
 import { printErrorPage } from "../src/graphql/error-page.ts";
+import { factsOf } from "../src/graphql/field-facts.ts";
 import { createSchema } from "../src/graphql/schema.ts";
 
 describe("the schema", () => {
@@ -56,4 +64,33 @@ describe("the schema", () => {
     }
     expect(silent).toEqual([]);
   });
+
+  it("says of every list how long it can be, and of every text how many characters it can have", async () => {
+    const isText = new Set(["String", "URL"]);
+    const silent = fieldsOf(await createSchema()).filter(({ field }) => {
+      const facts = factsOf(field);
+      const isList = isListType(getNullableType(field.type));
+      return (isList && !facts.listLength) || (isText.has(getNamedType(field.type).name) && !facts.maxCharacters);
+    });
+    expect(silent.map(({ name }) => name)).toEqual([]);
+  });
+
+  it("lets every change, and every field that can be refused, be null by itself", async () => {
+    const refusable = fieldsOf(await createSchema()).filter(
+      ({ name, field }) => name.startsWith("Mutation.") || field.args.length > 0 || factsOf(field).ownerOnly,
+    );
+    expect(refusable.length).toBeGreaterThan(15);
+    expect(refusable.filter(({ field }) => isNonNullType(field.type)).map(({ name }) => name)).toEqual([]);
+  });
 });
+
+function fieldsOf(schema: GraphQLSchema): { name: string; field: GraphQLField<unknown, unknown> }[] {
+  return Object.values(schema.getTypeMap())
+    .filter((type) => isObjectType(type) && !isIntrospectionType(type))
+    .flatMap((type) =>
+      Object.values((type as GraphQLObjectType).getFields()).map((field) => ({
+        name: `${type.name}.${field.name}`,
+        field,
+      })),
+    );
+}

@@ -21,7 +21,7 @@ console.log(upload.data?.uploadRecord?.record.url);
 
 const library = await client.query(MyRecordsDocument, { text: "tone" });
 if (library.error) refused(library.error);
-for (const { title, durationSeconds } of library.data?.me.records.nodes ?? []) {
+for (const { title, durationSeconds } of library.data?.me.records?.nodes ?? []) {
   console.log(`${title}: ${durationSeconds.toFixed(1)} s`);
 }
 

@@ -128,17 +128,21 @@ export function decodeWaveform(bytes: Uint8Array): Waveform {
   };
 }
 
+/** @throws {ServiceError} BAD_USER_INPUT when `count` is not a whole number from 1 to {@link maxWaveformBins}. */
+export function requirePeakCount(count: number): void {
+  if (Number.isInteger(count) && count >= 1 && count <= maxWaveformBins) return;
+  throw new ServiceError("BAD_USER_INPUT", `count must be a whole number from 1 to ${maxWaveformBins}.`, {
+    argument: "count",
+    maxCount: maxWaveformBins,
+  });
+}
+
 /**
  * The waveform as `count` magnitudes from 0 to 1, evenly spread over the recording, each the largest of its stretch.
- * @throws {ServiceError} BAD_USER_INPUT when `count` is not a whole number from 1 to {@link maxWaveformBins}.
+ * @throws {ServiceError} as {@link requirePeakCount} does
  */
 export function waveformPeaks({ extremes }: Waveform, count: number): number[] {
-  if (!Number.isInteger(count) || count < 1 || count > maxWaveformBins) {
-    throw new ServiceError("BAD_USER_INPUT", `count must be a whole number from 1 to ${maxWaveformBins}.`, {
-      argument: "count",
-      maxCount: maxWaveformBins,
-    });
-  }
+  requirePeakCount(count);
   const bins = extremes.length / 2;
   return Array.from({ length: count }, (_, index) => {
     const first = Math.floor((index * bins) / count);

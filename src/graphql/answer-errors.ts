@@ -6,7 +6,7 @@ import { headersOf, operationErrorCodes, ServiceError } from "../errors.ts";
 import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
 import type { RequestContext } from "../request-context.ts";
 import { argumentOf, boundedMessage, clientMistake, serviceErrorIn, type MistakenRequest } from "./client-mistakes.ts";
-import { queryLimits, tooComplex } from "./query-limits-rule.ts";
+import { queryLimits, tooComplex } from "./query-limits.ts";
 
 /** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
 const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...Object.keys(operationErrorCodes)]);
@@ -29,6 +29,9 @@ export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<Req
       for (const { failure } of answers) if (failure) logFailure(logger(), failure);
       result.errors = answers.map(({ formatted }) => formatted);
       const failure = answers.find((answer) => answer.failure)?.failure;
+      // What was refused before it ran is answered like a field that failed: both have a path.
+      const failed = result.data ? everyFieldFailed(result.data, errors) : errors.some(({ path }) => path);
+      if (failed) result.data = null;
       // With some data the answer is a success with remarks: GraphQL over HTTP wants a 2xx for it.
       if (failure && result.data == null) {
         response.http.status = failure.status;
@@ -37,6 +40,15 @@ export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<Req
     },
   }),
 });
+
+/**
+ * Whether none of the operation's own fields has run to its end, so that nothing was done. An error inside a field's
+ * answer has a longer path: that field has done its work.
+ */
+function everyFieldFailed(data: Record<string, unknown>, errors: readonly GraphQLError[]): boolean {
+  const failed = new Set(errors.flatMap(({ path }) => (path?.length === 1 ? path : [])));
+  return Object.keys(data).every((key) => data[key] === null && failed.has(key));
+}
 
 function answerOf(
   error: GraphQLError,
@@ -48,7 +60,7 @@ function answerOf(
   const argument = path ? {} : argumentOf(error, request);
   if (code === "GRAPHQL_PARSE_FAILED" && /more that \d+ tokens/.test(error.message)) {
     const { maxTokens } = queryLimits;
-    const failure = tooComplex(`The document may have at most ${maxTokens} tokens.`, { maxTokens });
+    const failure = tooComplex(`The document may have at most ${maxTokens} tokens (words and signs).`, "maxTokens");
     return { failure, formatted: toFormattedError(failure, requestId) };
   }
   if (error.extensions.validationErrorCode === ApolloServerValidationErrorCode.INTROSPECTION_DISABLED) {

@@ -18,8 +18,8 @@ for instance under a recording's link, in the JSON body \`{ "error": { "code", "
 Every error also has a \`requestId\`. The header \`X-Request-Id\` and the service's log have the same one: name it when you
 report a fault.
 
-The HTTP status goes with the code where the answer has no data, as with every refused mutation. A query that failed in
-part answers 200 with both \`data\` and \`errors\`. Where waiting helps, \`retryAfterSeconds\` is also in the header
+The HTTP status goes with the code where \`data\` is absent or null: nothing was done then. An answer that has some data
+is a 200 with both \`data\` and \`errors\`: the fields of a mutation that are not null were done. Where waiting helps, \`retryAfterSeconds\` is also in the header
 \`Retry-After\`. New codes may come: treat one that is unknown by its status.
 
 ${table(["code", "status", "meaning", "what to do"], rows)}

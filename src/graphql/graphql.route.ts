@@ -19,7 +19,8 @@ import { exampleDocument } from "./example-document.ts";
 import { requireAcceptable, requireOperation, requireOperationIn, requirePreflight } from "./graphql-request.ts";
 import type { GraphQLRequestBody } from "./multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
-import { queryLimits, queryLimitsRule } from "./query-limits-rule.ts";
+import { queryLimits } from "./query-limits.ts";
+import { refuseBeforeRunning } from "./refuse-before-running.ts";
 import { uploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
 
@@ -48,11 +49,12 @@ export async function graphqlRoute(
     stopOnTerminationSignals: false,
     hideSchemaDetailsFromClientErrors: !config.introspection,
     parseOptions: { maxTokens: queryLimits.maxTokens },
-    validationRules: [uploadOnceRule, queryLimitsRule(queryLimits)],
+    validationRules: [uploadOnceRule],
     plugins: [
       landingPage(config),
       scopeOfOperation,
       refuseMutationsWhen(stopping),
+      refuseBeforeRunning,
       answerErrorsPlugin(!config.introspection),
     ],
   });

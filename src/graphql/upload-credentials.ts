@@ -7,7 +7,7 @@ import {
   type OperationDefinitionNode,
 } from "graphql";
 import type { GraphQLRequestBody } from "./multipart-fields.ts";
-import { queryLimits } from "./query-limits-rule.ts";
+import { queryLimits } from "./query-limits.ts";
 
 /** The user id and token in the arguments of `uploadRecord`, or that it is called without. */
 export type UploadCredentials = { readonly userId: string; readonly token: string } | "from the header";

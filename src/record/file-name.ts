@@ -4,6 +4,8 @@ import { plainLetters } from "./search-text.ts";
 
 /** Leaves room for a suffix that a browser adds within the 255 bytes that file systems allow. */
 const maxNameBytes = 200;
+/** Bytes of a name with its ending, at most. */
+export const maxMp3NameBytes = maxNameBytes + ".mp3".length;
 /** So much of a text holds a name of that length, whatever is taken out. */
 const maxReadLength = 8 * maxNameBytes;
 /** What files of sound are called, and containers that apps record into. Not `.au`, which ends addresses in Australia. */

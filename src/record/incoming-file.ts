@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 import { cleanText } from "../plain-text.ts";
 
 /** Longest file name that is kept, in characters. */
-const maxFileNameLength = 255;
+export const maxFileNameLength = 255;
 
 /** One file of a request, on its way in. Disposing of it gives up what has not been read. */
 export interface IncomingFile extends Disposable {

@@ -98,6 +98,20 @@ export async function listRecords(
   };
 }
 
+/**
+ * Makes sure that {@link listRecords} can be asked for this.
+ * @throws {ServiceError} as {@link listRecords} does
+ */
+export function requireListArguments(
+  ownerId: number,
+  page: PageRequest,
+  filter: RecordFilter,
+  order: RecordOrder,
+): void {
+  readPage(page, ownerId, order);
+  requireSearchText(filter);
+}
+
 /** How many recordings a filter leaves. */
 export async function countRecords(pool: Pool, ownerId: number, filter: RecordFilter = {}): Promise<number> {
   const { text, values } = countStatement(ownerId, filter);
@@ -159,10 +173,7 @@ export function pageStatement(ownerId: number, page: Page, filter: RecordFilter,
 
 function conditions(ownerId: number, filter: RecordFilter, parameter: (value: unknown) => string): string {
   const { text, createdAt, durationSeconds } = filter;
-  if (text != null && Array.from(text).length > maxSearchLength) {
-    const message = `The text of a search must have at most ${maxSearchLength} characters.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { argument: "filter.text", maxLength: maxSearchLength });
-  }
+  requireSearchText(filter);
   const words = text == null ? [] : searchWords(text);
   return [
     `owner_id = ${parameter(ownerId)} and state = 'ready'`,
@@ -174,6 +185,12 @@ function conditions(ownerId: number, filter: RecordFilter, parameter: (value: un
   ]
     .filter(Boolean)
     .join(" and ");
+}
+
+function requireSearchText({ text }: RecordFilter): void {
+  if (text == null || Array.from(text).length <= maxSearchLength) return;
+  const message = `The text of a search must have at most ${maxSearchLength} characters.`;
+  throw new ServiceError("BAD_USER_INPUT", message, { argument: "filter.text", maxLength: maxSearchLength });
 }
 
 /** Adds values to a statement and names their places in it. */

@@ -1,5 +1,6 @@
 import { ServiceError } from "../errors.ts";
 import { parseRecordId } from "./record-url.ts";
+import { maxTitleKeyBytes } from "./search-text.ts";
 
 /** By what recordings can be sorted. */
 export type RecordOrderField = "CREATED_AT" | "TITLE" | "DURATION" | "SIZE";
@@ -22,6 +23,9 @@ export interface CursorScope {
   readonly ownerId: number;
   readonly order: RecordOrder;
 }
+
+/** Characters of a cursor, at most: base64url of JSON, in which a title may double by what is escaped. */
+export const maxCursorLength = Math.ceil((4 / 3) * (2 * maxTitleKeyBytes + 100));
 
 /** An opaque name of a position, which stays good when records are added, changed or deleted. */
 export function encodeCursor({ ownerId, order }: CursorScope, { key, id }: RecordPosition): string {

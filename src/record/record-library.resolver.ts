@@ -1,13 +1,21 @@
-import type { GraphQLResolveInfo } from "graphql";
 import type { Pool } from "pg";
-import { Arg, Ctx, FieldResolver, ID, Info, Int, Mutation, Resolver, Root } from "type-graphql";
+import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Resolver, Root } from "type-graphql";
 import { ServiceError } from "../errors.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import { requireSelf } from "../user/require-self.ts";
 import { UserType } from "../user/user.type.ts";
 import { deleteRecords, maxDeletions } from "./delete-records.ts";
 import { noSuchRecord } from "./find-record.ts";
-import { countRecords, defaultOrder, defaultPageSize, listRecords, maxPageSize } from "./list-records.ts";
+import {
+  countRecords,
+  defaultOrder,
+  defaultPageSize,
+  listRecords,
+  maxPageSize,
+  requireListArguments,
+  type PageRequest,
+} from "./list-records.ts";
 import {
   DeleteRecordPayload,
   DeleteRecordsPayload,
@@ -32,9 +40,19 @@ export class RecordLibraryResolver {
   }
 
   @FieldResolver(() => RecordConnectionType, {
+    nullable: true,
     description:
       `The user's own recordings, ${defaultPageSize} unless \`first\` or \`last\` says otherwise. ` +
-      "Following the cursors meets every recording once, also while others are added or deleted.",
+      "Following the cursors meets every recording once, also while others are added or deleted. " +
+      "Null only together with an error.",
+  })
+  @Facts<ListArguments>({
+    ownerOnly: true,
+    listLength: longestPage,
+    check: (args, { ownerId, around }) => {
+      refuseInsideItself(around);
+      requireListArguments(ownerId, args, args.filter ?? {}, args.orderBy ?? defaultOrder);
+    },
   })
   async records(
     @Root() user: UserType,
@@ -54,9 +72,7 @@ export class RecordLibraryResolver {
     })
     order: RecordOrderInput | null,
     @Ctx() context: RequestContext,
-    @Info() { path }: GraphQLResolveInfo,
   ): Promise<RecordConnectionType> {
-    refuseInsideItself(path);
     await requireSelf(context, user.id);
     const ownerId = Number(user.id);
     const page = await listRecords(
@@ -70,6 +86,7 @@ export class RecordLibraryResolver {
   }
 
   @Mutation(() => UpdateRecordPayload, {
+    nullable: true,
     description:
       "Changes title, visibility or both of one of the caller's recordings. The MP3 stays as it is, with the title it " +
       "had in its own tag. NOT_FOUND when it is absent or somebody else's.",
@@ -94,6 +111,7 @@ export class RecordLibraryResolver {
   }
 
   @Mutation(() => DeleteRecordPayload, {
+    nullable: true,
     description: "Deletes one of the caller's recordings. NOT_FOUND when it is absent or somebody else's.",
   })
   async deleteRecord(
@@ -107,6 +125,7 @@ export class RecordLibraryResolver {
   }
 
   @Mutation(() => DeleteRecordsPayload, {
+    nullable: true,
     description: "Deletes several of the caller's recordings at once. Can be repeated: ids that are absent do no harm.",
   })
   async deleteRecords(
@@ -126,17 +145,29 @@ export class RecordConnectionResolver {
     this.#pool = pool;
   }
 
-  @FieldResolver(() => Int, { description: "How many recordings there are in all parts together, within the filter." })
+  @FieldResolver(() => Int, {
+    nullable: true,
+    description:
+      "How many recordings there are in all parts together, within the filter. Null only together with an error.",
+  })
   async totalCount(@Root() { ownerId, filter, knownCount }: RecordConnectionType): Promise<number> {
     return knownCount ?? (await countRecords(this.#pool, ownerId, filter));
   }
 }
 
+interface ListArguments extends PageRequest {
+  readonly filter?: RecordFilterInput | null;
+  readonly orderBy?: RecordOrderInput | null;
+}
+
+/** Recordings that a page can hold. Of contradictory arguments, which are refused, the larger one counts. */
+function longestPage({ first, last }: ListArguments): number {
+  const asked = [first, last].filter((size) => size != null);
+  return asked.length === 0 ? defaultPageSize : Math.min(Math.max(0, ...asked), maxPageSize);
+}
+
 /** A list in each record of a list would multiply what one request costs by a hundred, and tell nothing new. */
-function refuseInsideItself(path: GraphQLResolveInfo["path"]): void {
-  for (let outer = path.prev; outer; outer = outer.prev) {
-    if (outer.typename === "RecordConnection") {
-      throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be asked for inside another one.");
-    }
-  }
+function refuseInsideItself(around: readonly string[]): void {
+  if (!around.includes("RecordConnection")) return;
+  throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be asked for inside another one.");
 }

@@ -1,7 +1,9 @@
 import { GraphQLDateTime, GraphQLNonNegativeFloat } from "graphql-scalars";
 import { Field, ID, InputType, ObjectType, registerEnumType } from "type-graphql";
+import { Facts } from "../graphql/field-facts.ts";
+import { maxDeletions } from "./delete-records.ts";
 import { defaultOrder, maxSearchLength, type RecordFilter, type RecordPage } from "./list-records.ts";
-import type { RecordOrder, RecordOrderField } from "./record-cursor.ts";
+import { maxCursorLength, type RecordOrder, type RecordOrderField } from "./record-cursor.ts";
 import { RecordType, toRecordType } from "./record.type.ts";
 import { maxSearchWords } from "./search-text.ts";
 
@@ -87,9 +89,11 @@ export class PageInfoType {
   hasNextPage!: boolean;
 
   @Field(() => String, { nullable: true, description: "The first cursor of this part; null when it is empty." })
+  @Facts({ maxCharacters: maxCursorLength })
   startCursor!: string | null;
 
   @Field(() => String, { nullable: true, description: "The last cursor of this part; null when it is empty." })
+  @Facts({ maxCharacters: maxCursorLength })
   endCursor!: string | null;
 }
 
@@ -100,6 +104,7 @@ export class RecordEdgeType {
       "Its place, for `after` and `before`; good for the same user and order only. It stays good when recordings are " +
       "added or deleted.",
   })
+  @Facts({ maxCharacters: maxCursorLength })
   cursor!: string;
 
   @Field(() => RecordType, { description: "The recording." })
@@ -115,10 +120,13 @@ export class RecordConnectionType {
   filter!: RecordFilter;
   knownCount!: number | undefined;
 
+  // `records` around it counts for these two.
   @Field(() => [RecordEdgeType], { description: "The recordings of this part with their cursors." })
+  @Facts({ listLength: () => 1 })
   edges!: RecordEdgeType[];
 
   @Field(() => [RecordType], { description: "The recordings of this part without their cursors." })
+  @Facts({ listLength: () => 1 })
   nodes!: RecordType[];
 
   @Field(() => PageInfoType, { description: "Whether there is more, and where." })
@@ -160,5 +168,6 @@ export class DeleteRecordPayload {
 @ObjectType({ description: "Recordings that are no longer there." })
 export class DeleteRecordsPayload {
   @Field(() => [ID], { description: "Their ids. Ids that were no recordings of the caller's are left out." })
+  @Facts({ listLength: () => maxDeletions })
   deletedIds!: string[];
 }

@@ -1,5 +1,11 @@
 import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
+import { maxMp3NameBytes } from "./file-name.ts";
+
+/** Characters of a link behind its origin, at most: ids, secret and path. */
+export const maxLinkLength = 100;
+/** The same with a file's name in it, of which each byte may be escaped. */
+export const maxMp3LinkLength = maxLinkLength + 3 * maxMp3NameBytes;
 
 /** What a link names: a record and the user whom it belongs to. */
 export interface RecordAddress {

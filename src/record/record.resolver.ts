@@ -1,17 +1,26 @@
 import { GraphQLNonNegativeFloat, GraphQLURL, GraphQLUUID } from "graphql-scalars";
 import type { FileUpload } from "graphql-upload-minimal";
 import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
-import { decodeWaveform, maxWaveformBins, waveformPeaks } from "../audio/waveform.ts";
+import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/waveform.ts";
 import type { Quality } from "../audio/wav-to-mp3.ts";
 import { ServiceError } from "../errors.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
 import { findOwnRecord, findWaveforms } from "./find-record.ts";
 import { maxTitleLength } from "./record-title.ts";
 import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
-import { mp3Url, recordUrl, streamUrl, waveformUrl, type RecordAddress } from "./record-url.ts";
+import {
+  maxLinkLength,
+  maxMp3LinkLength,
+  mp3Url,
+  recordUrl,
+  streamUrl,
+  waveformUrl,
+  type RecordAddress,
+} from "./record-url.ts";
 import type { RecordUploader } from "./upload-record.ts";
 import { GraphQLUpload } from "./upload.type.ts";
 import type { Visibility } from "./visibility.ts";
@@ -27,10 +36,14 @@ export class RecordResolver {
   }
 
   @Mutation(() => UploadRecordPayload, {
+    nullable: true,
     description:
       "Takes a WAV file, stores it as MP3 and answers with the link. Send it by the GraphQL multipart request " +
       "specification. The caller is the user of `userId` and `token`, or else of the Bearer token. Without a Bearer " +
       "token the request needs the header `apollo-require-preflight: true`.",
+  })
+  @Facts<UploadCredentials>({
+    answersTo: async ({ userId, token }, context) => await ownerOf(context, userId, token),
   })
   async uploadRecord(
     @Arg("file", () => GraphQLUpload, { description: "The WAV file." }) file: Promise<FileUpload>,
@@ -96,6 +109,7 @@ export class RecordResolver {
   @FieldResolver(() => GraphQLURL, {
     description: "The link to the MP3; browsers download it. While the recording is `PUBLIC` it needs no token.",
   })
+  @Facts({ maxCharacters: maxLinkLength })
   url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(recordUrl(origin, addressOf(record)));
   }
@@ -103,6 +117,7 @@ export class RecordResolver {
   @FieldResolver(() => GraphQLURL, {
     description: "The same MP3, to play in a page or a player instead of downloading.",
   })
+  @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(streamUrl(origin, addressOf(record)));
   }
@@ -113,6 +128,7 @@ export class RecordResolver {
       "`/record/<id>/<title>.mp3?user=<user>`. With another title it is another address; the old one goes on working. " +
       "Add `&inline=1` to play instead of downloading.",
   })
+  @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(mp3Url(origin, addressOf(record), mp3FileName(record.title, record.fileName)));
   }
@@ -120,13 +136,21 @@ export class RecordResolver {
   @FieldResolver(() => GraphQLURL, {
     description: "The waveform as JSON in audiowaveform's data format, which wavesurfer.js and peaks.js read.",
   })
+  @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(waveformUrl(origin, addressOf(record)));
   }
 
   @FieldResolver(() => [GraphQLNonNegativeFloat], {
+    nullable: true,
     description:
-      "The waveform: the largest magnitude in each of `count` equal parts, from 0 to 1 with full scale at 1.",
+      "The waveform: the largest magnitude in each of `count` equal parts, from 0 to 1 with full scale at 1. " +
+      "Null only together with an error.",
+  })
+  @Facts<{ count: number }>({
+    listLength: ({ count }) => Math.min(Math.max(count, 0), maxWaveformBins),
+    maxCharacters: "0.123".length,
+    check: ({ count }) => requirePeakCount(count),
   })
   async peaks(
     @Root() record: RecordType,
@@ -137,6 +161,12 @@ export class RecordResolver {
     const waveform = await waveformOf(context, record.id);
     return waveform ? waveformPeaks(decodeWaveform(waveform), count) : [];
   }
+}
+
+/** Who uploads, if the arguments say so. */
+interface UploadCredentials {
+  readonly userId: string | undefined;
+  readonly token: string | undefined;
 }
 
 /** The user of the arguments if they are given, else of the Bearer token. */

@@ -1,8 +1,13 @@
 import { GraphQLDateTime, GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
 import { Field, Float, Int, ObjectType, registerEnumType } from "type-graphql";
+import { tagTable } from "../audio/tag-table.ts";
+import { maxTagCharacters } from "../audio/wav-tags.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import { Node } from "../graphql/node.type.ts";
 import { toUserType, UserType } from "../user/user.type.ts";
+import { maxFileNameLength } from "./incoming-file.ts";
+import { maxTitleLength } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import type { Visibility } from "./visibility.ts";
 
@@ -80,9 +85,11 @@ registerEnumType(RecordWarningEnum, {
 @ObjectType("Tag", { description: "A piece of text that the WAV carried, such as its title or artist." })
 export class TagType {
   @Field(() => String, { description: "What it says something about, in lower case: `title`, `artist`, `date` ..." })
+  @Facts({ maxCharacters: Math.max(...tagTable.map(({ name }) => name.length)) })
   name!: string;
 
   @Field(() => String, { description: "What it says." })
+  @Facts({ maxCharacters: maxTagCharacters })
   value!: string;
 }
 
@@ -100,6 +107,7 @@ export class RecordSourceType {
   @Field(() => String, {
     description: "How its samples are coded: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`.",
   })
+  @Facts({ maxCharacters: "ima-adpcm".length })
   codec!: string;
 
   @Field(() => Int, { description: "Bits of one sample." })
@@ -120,6 +128,7 @@ export class RecordSourceType {
   leftOutBytes!: number;
 
   @Field(() => String, { description: "SHA-256 of the uploaded file, in hexadecimal digits." })
+  @Facts({ maxCharacters: 64 })
   sha256!: string;
 }
 
@@ -128,9 +137,11 @@ export class RecordType extends Node {
   @Field(() => String, {
     description: "Its title: as given, else from the WAV's tags, else the file name without its ending.",
   })
+  @Facts({ maxCharacters: maxTitleLength })
   title!: string;
 
   @Field(() => String, { description: "The name of the uploaded file." })
+  @Facts({ maxCharacters: maxFileNameLength })
   fileName!: string;
 
   @Field(() => GraphQLDateTime, { description: "When the upload began." })
@@ -163,15 +174,18 @@ export class RecordType extends Node {
   @Field(() => String, {
     description: "SHA-256 of the uploaded file, in hexadecimal digits; the same as `source.sha256`.",
   })
+  @Facts({ maxCharacters: 64 })
   sourceSha256!: string;
 
   @Field(() => [TagType], { description: "Text that the WAV carried." })
+  @Facts({ listLength: () => tagTable.length })
   tags!: TagType[];
 
   @Field(() => LoudnessType, { nullable: true, description: "Null when it is silent or shorter than 0.4 s." })
   loudness!: LoudnessType | null;
 
   @Field(() => [RecordWarningEnum], { description: "What was odd about the upload." })
+  @Facts({ listLength: () => Object.keys(RecordWarningEnum).length })
   warnings!: ConversionWarning[];
 }
 

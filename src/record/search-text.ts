@@ -8,7 +8,7 @@ export interface SearchedTexts {
 }
 
 /** Together they must fit into an entry of a PostgreSQL index, which takes 2704 bytes. */
-const maxTitleKeyBytes = 200;
+export const maxTitleKeyBytes = 200;
 const maxSearchTextBytes = 2000;
 
 /** Words of a search that count; further ones would make it slow. */

@@ -1,6 +1,7 @@
 import { GraphQLDateTime, GraphQLSafeInt } from "graphql-scalars";
 import { Field, ID, ObjectType } from "type-graphql";
-import type { SharedLink } from "./share-links.ts";
+import { Facts } from "../graphql/field-facts.ts";
+import { maxNoteLength, type SharedLink } from "./share-links.ts";
 
 @ObjectType("Link", {
   description:
@@ -17,6 +18,7 @@ export class LinkType {
   mp3FileName!: string;
 
   @Field(() => String, { nullable: true, description: "What its maker wrote down about it; only the owner sees it." })
+  @Facts({ maxCharacters: maxNoteLength })
   note!: string | null;
 
   @Field(() => GraphQLDateTime, { description: "When it was created." })

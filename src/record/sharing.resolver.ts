@@ -2,10 +2,11 @@ import { GraphQLDateTime, GraphQLURL } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import { requireSelf } from "../user/require-self.ts";
 import { RecordType } from "./record.type.ts";
-import { shareMp3Url, shareUrl } from "./record-url.ts";
+import { maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "./record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
 import {
   createShareLink,
@@ -30,6 +31,7 @@ export class SharingResolver {
   }
 
   @Mutation(() => CreateLinkPayload, {
+    nullable: true,
     description:
       "Makes a link of its own to one of the caller's recordings. It opens a private one too, and can be taken back " +
       `without touching any other link. A recording has at most ${maxLinksPerRecord} links.`,
@@ -53,6 +55,7 @@ export class SharingResolver {
   }
 
   @Mutation(() => RevokeLinkPayload, {
+    nullable: true,
     description: "Takes a link back: it answers 404 at once, and is gone from `record.links` with its count.",
   })
   async revokeLink(
@@ -64,8 +67,11 @@ export class SharingResolver {
   }
 
   @FieldResolver(() => [LinkType], {
-    description: "The recording's links, the newest first, also those that have expired.",
+    nullable: true,
+    description:
+      "The recording's links, the newest first, also those that have expired. Null only together with an error.",
   })
+  @Facts({ ownerOnly: true, listLength: () => maxLinksPerRecord })
   async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
     await requireSelf(context, record.owner.id);
     return ((await this.#linksOf(context, record.id)) ?? []).map(toLinkType);
@@ -78,6 +84,7 @@ export class LinkResolver {
   @FieldResolver(() => GraphQLURL, {
     description: "The link. It also works with any name behind it, such as `/take.mp3`, for players that want one.",
   })
+  @Facts({ maxCharacters: maxLinkLength })
   url(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(shareUrl(origin, secret));
   }
@@ -85,6 +92,7 @@ export class LinkResolver {
   @FieldResolver(() => GraphQLURL, {
     description: "The same, to play in a page or a player instead of downloading.",
   })
+  @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(`${shareUrl(origin, secret)}?inline=1`);
   }
@@ -94,11 +102,13 @@ export class LinkResolver {
       "The same as `url` with the recording's title and `.mp3` at the end, as in `record.mp3Url`. It shows the title to " +
       "whoever sees the address.",
   })
+  @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() { secret, mp3FileName }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(shareMp3Url(origin, secret, mp3FileName));
   }
 
   @FieldResolver(() => GraphQLURL, { description: "The waveform as JSON, as in `record.waveformUrl`." })
+  @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(`${shareUrl(origin, secret)}/waveform.json`);
   }

@@ -2,6 +2,7 @@ import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Ctx, Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import { userDeleted } from "../user/authenticate-user.ts";
 import { requireSelf } from "../user/require-self.ts";
@@ -45,7 +46,11 @@ export class UsageResolver {
     );
   }
 
-  @FieldResolver(() => UsageType, { description: "What the user's own recordings take up, and what they may." })
+  @FieldResolver(() => UsageType, {
+    nullable: true,
+    description: "What the user's own recordings take up, and what they may. Null only together with an error.",
+  })
+  @Facts({ ownerOnly: true })
   async usage(@Root() user: UserType, @Ctx() context: RequestContext): Promise<UsageType> {
     await requireSelf(context, user.id);
     const usage = await this.#usageOf(context, Number(user.id));

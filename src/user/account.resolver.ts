@@ -2,6 +2,7 @@ import { GraphQLDateTime } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
 import { deleteUser, renameUser, type DeleteRecordsOfUser } from "./change-user.ts";
@@ -33,14 +34,18 @@ export class AccountResolver {
   }
 
   @FieldResolver(() => [AccessTokenType], {
-    description: "The user's own tokens, the newest first, also those that have expired.",
+    nullable: true,
+    description:
+      "The user's own tokens, the newest first, also those that have expired. Null only together with an error.",
   })
+  @Facts({ ownerOnly: true, listLength: () => maxTokens })
   async tokens(@Root() user: UserType, @Ctx() context: RequestContext): Promise<readonly AccessTokenType[]> {
     await requireSelf(context, user.id);
     return (await this.#tokensOf(context, Number(user.id))) ?? [];
   }
 
   @Mutation(() => CreateTokenPayload, {
+    nullable: true,
     description:
       `Creates one more token for the caller, for instance for a second device; at most ${maxTokens} at a time. ` +
       "It cannot have scopes that the caller's own token does not have (FORBIDDEN), nor be valid for longer " +
@@ -64,6 +69,7 @@ export class AccountResolver {
   }
 
   @Mutation(() => RevokeTokenPayload, {
+    nullable: true,
     description:
       "Takes one of the caller's tokens back, also the one that is being used. It is refused from the next request on. " +
       "NOT_FOUND when there is none with this id.",
@@ -76,7 +82,7 @@ export class AccountResolver {
     return { revokedId: await revokeToken(this.#pool, ownerId, id) };
   }
 
-  @Mutation(() => UpdateUserPayload, { description: "Changes the caller's own user." })
+  @Mutation(() => UpdateUserPayload, { nullable: true, description: "Changes the caller's own user." })
   async updateUser(
     @Arg("name", () => String, {
       description: `1 to ${maxNameLength} characters of any script; no control characters.`,
@@ -88,6 +94,7 @@ export class AccountResolver {
   }
 
   @Mutation(() => DeleteUserPayload, {
+    nullable: true,
     description: "Deletes the caller with all recordings, links and tokens. This cannot be taken back.",
   })
   async deleteUser(

@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { ServiceError } from "../errors.ts";
 import { checkedText, composed } from "../plain-text.ts";
-import type { Caller } from "./authenticate-user.ts";
+import { userDeleted, type Caller } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 
 /** Removes everything that users own elsewhere. */
@@ -9,11 +9,13 @@ export type DeleteRecordsOfUser = (pool: Pool, userId: number) => Promise<void>;
 
 /**
  * Gives the user another name.
- * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters
+ * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters; UNAUTHENTICATED when
+ * the user has been deleted meanwhile
  */
 export async function renameUser(pool: Pool, caller: Caller, given: string): Promise<Caller> {
   const name = checkedText(given, "name", maxNameLength);
-  await pool.query("update app_user set name = $2 where id = $1", [caller.id, name]);
+  const { rowCount } = await pool.query("update app_user set name = $2 where id = $1", [caller.id, name]);
+  if (!rowCount) throw userDeleted();
   return { ...caller, name };
 }
 

@@ -9,8 +9,11 @@ import { requireScope } from "./authenticate-user.ts";
  */
 export async function requireSelf(context: RequestContext, userId: string): Promise<void> {
   const caller = await context.callerAs(userId);
-  if (userId !== String(caller.id)) {
-    throw new ServiceError("FORBIDDEN", "Only the user of the Bearer token can be asked for this.");
-  }
+  if (userId !== String(caller.id)) throw notTheirOwn();
   requireScope(caller, "READ");
+}
+
+/** The refusal of what only the user themselves may ask. */
+export function notTheirOwn(): ServiceError {
+  return new ServiceError("FORBIDDEN", "Only the user of the Bearer token can be asked for this.");
 }

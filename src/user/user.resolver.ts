@@ -1,6 +1,7 @@
 import type { Pool } from "pg";
 import { Arg, Ctx, Mutation, Query, Resolver } from "type-graphql";
 import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
+import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createUser, maxNameLength } from "./create-user.ts";
 import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
@@ -15,7 +16,8 @@ export class UserResolver {
     this.#newUsers = newUsers;
   }
 
-  @Mutation(() => CreateUserPayload, { description: "Creates a user and its first token." })
+  @Mutation(() => CreateUserPayload, { nullable: true, description: "Creates a user and its first token." })
+  @Facts({ answersTo: async () => undefined })
   async createUser(
     @Arg("name", () => String, {
       description: `1 to ${maxNameLength} characters of any script; no control characters.`,

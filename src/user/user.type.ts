@@ -1,7 +1,9 @@
 import { GraphQLDateTime, GraphQLUUID } from "graphql-scalars";
 import { Field, ID, ObjectType, registerEnumType } from "type-graphql";
+import { Facts } from "../graphql/field-facts.ts";
 import { Node } from "../graphql/node.type.ts";
-import type { TokenScope } from "./user.entity.ts";
+import { maxNameLength } from "./create-user.ts";
+import { tokenScopes, type TokenScope } from "./user.entity.ts";
 
 /** What a token can allow. */
 export const TokenScopeEnum: { readonly [S in TokenScope]: S } = { READ: "READ", WRITE: "WRITE" };
@@ -10,7 +12,10 @@ registerEnumType(TokenScopeEnum, {
   description: "What a token allows.",
   valuesConfig: {
     READ: { description: "Queries." },
-    WRITE: { description: "Mutations: uploads and every other change, with what they answer." },
+    WRITE: {
+      description:
+        "Mutations: uploads and every other change. `links`, `records`, `tokens` and `usage` in their answers need READ, too.",
+    },
   },
 });
 
@@ -20,6 +25,7 @@ registerEnumType(TokenScopeEnum, {
 })
 export class UserType extends Node {
   @Field(() => String, { description: "The name given to createUser, without white space around it." })
+  @Facts({ maxCharacters: maxNameLength })
   name!: string;
 
   @Field(() => GraphQLDateTime, { description: "When the user was created." })
@@ -48,6 +54,7 @@ export class AccessTokenType {
   id!: string;
 
   @Field(() => String, { description: "What its user calls it; the token of createUser is called `first`." })
+  @Facts({ maxCharacters: maxNameLength })
   name!: string;
 
   @Field(() => GraphQLDateTime, { description: "When it was created." })
@@ -63,6 +70,7 @@ export class AccessTokenType {
   expiresAt!: Date | null;
 
   @Field(() => [TokenScopeEnum], { description: "What it allows." })
+  @Facts({ listLength: () => tokenScopes.length })
   scopes!: readonly TokenScope[];
 }
 

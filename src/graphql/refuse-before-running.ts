@@ -1,0 +1,242 @@
+import type { ApolloServerPlugin } from "@apollo/server";
+import {
+  getArgumentValues,
+  getNamedType,
+  getVariableValues,
+  GraphQLError,
+  isAbstractType,
+  isEnumType,
+  isLeafType,
+  Kind,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLField,
+  type GraphQLLeafType,
+  type GraphQLNamedOutputType,
+  type GraphQLObjectType,
+  type GraphQLSchema,
+  OperationTypeNode,
+  type OperationDefinitionNode,
+} from "graphql";
+// What the execution itself uses, so that both see the same fields: those of fragments, without those that are skipped.
+import { collectFields, collectSubfields } from "graphql/execution/collectFields.js";
+import type { ServiceError } from "../errors.ts";
+import type { RequestContext } from "../request-context.ts";
+import { requireScope, type Caller } from "../user/authenticate-user.ts";
+import { notTheirOwn } from "../user/require-self.ts";
+import { factsOf, type FieldFacts } from "./field-facts.ts";
+import { queryLimits, refusalOfDocument, tooComplex, type QueryLimits } from "./query-limits.ts";
+
+/** What is validated in place of a document that is too large, and why it is refused. */
+const refusedDocuments = new WeakMap<DocumentNode, ServiceError>();
+
+/**
+ * Refuses an operation before any of it has run, for whatever can be known by then: that it asks for too much, an
+ * argument out of range, a missing token or scope, wherever in the operation that is. A mutation is so never half done,
+ * or done and answered as refused, for a reason that its text already tells.
+ */
+export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
+  requestDidStart: async () => ({
+    // Apollo Server takes a refusal from a plugin only behind the validation: a document that is too large for that is
+    // replaced by an empty one.
+    validationDidStart: async (requestContext) => {
+      const refusal = refusalOfDocument(requestContext.document);
+      if (!refusal) return;
+      const document: DocumentNode = { kind: Kind.DOCUMENT, definitions: [] };
+      refusedDocuments.set(document, refusal);
+      Object.assign(requestContext, { document });
+    },
+    didResolveOperation: async ({ schema, document, operation, request, contextValue }) => {
+      const refusal = refusedDocuments.get(document);
+      if (refusal) throw refusal;
+      if (!operation) return;
+      const definitions = operation.variableDefinitions ?? [];
+      const { coerced: variables } = getVariableValues(schema, definitions, request.variables ?? {}, { maxErrors: 1 });
+      if (!variables) return; // the execution begins with the same and says why
+      const { roots, asked, extent } = readOperation(schema, document, operation, variables, contextValue.origin);
+      extent.refuseTooMuch();
+      const callers = new Map<string, Caller | undefined>();
+      for (const root of roots) {
+        try {
+          callers.set(root.key, await refusedAt(root, async () => await callerOf(root, contextValue)));
+        } catch (error) {
+          // A query does nothing: it may run, and each of its fields says for itself why it has no answer.
+          if (operation.operation === OperationTypeNode.QUERY) return;
+          throw error;
+        }
+      }
+      for (const field of asked) {
+        await refusedAt(field, async () => await check(field, callers.get(field.root), contextValue));
+      }
+    },
+  }),
+};
+
+/** A field that will run. */
+interface AskedField {
+  readonly key: string;
+  /** The key of the operation's own field around it. */
+  readonly root: string;
+  readonly path: readonly string[];
+  readonly around: readonly string[];
+  readonly nodes: readonly FieldNode[];
+  readonly facts: FieldFacts;
+  readonly args: unknown;
+}
+
+async function callerOf({ facts, args }: AskedField, context: RequestContext): Promise<Caller | undefined> {
+  return facts.answersTo ? await facts.answersTo(args, context) : await context.caller();
+}
+
+async function check(
+  { facts, args, around }: AskedField,
+  owner: Caller | undefined,
+  context: RequestContext,
+): Promise<void> {
+  if (facts.ownerOnly) {
+    if (!owner) {
+      await context.caller();
+      throw notTheirOwn();
+    }
+    requireScope(owner, "READ");
+  }
+  facts.check?.(args, { ownerId: owner?.id ?? 0, around });
+}
+
+/** Says of a refusal which field it is about. */
+async function refusedAt<T>({ nodes, path }: AskedField, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw error instanceof Error ? new GraphQLError(error.message, { nodes, path, originalError: error }) : error;
+  }
+}
+
+/** Finds the fields of an operation that will run, with their arguments, and how much they can give. */
+function readOperation(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  variables: Record<string, unknown>,
+  origin: string,
+): { roots: readonly AskedField[]; asked: readonly AskedField[]; extent: AnswerExtent } {
+  const fragments: Record<string, FragmentDefinitionNode> = Object.create(null);
+  for (const node of document.definitions) {
+    if (node.kind === Kind.FRAGMENT_DEFINITION) fragments[node.name.value] = node;
+  }
+  const asked: AskedField[] = [];
+  const extent = new AnswerExtent();
+
+  interface Place {
+    readonly path: readonly string[];
+    readonly around: readonly string[];
+    /** The list around it, and how often a field in it is given. */
+    readonly list: string;
+    readonly times: number;
+  }
+  function read(type: GraphQLObjectType, fields: ReadonlyMap<string, readonly FieldNode[]>, place: Place): void {
+    for (const [key, nodes] of fields) {
+      const field = type.getFields()[nodes[0]!.name.value];
+      if (field) readField(field, key, nodes, { ...place, around: [...place.around, type.name] });
+    }
+  }
+  function readField(
+    field: GraphQLField<unknown, unknown>,
+    key: string,
+    nodes: readonly FieldNode[],
+    place: Place,
+  ): void {
+    const facts = factsOf(field);
+    const path = [...place.path, key];
+    const args = argumentsOf(field, nodes, path, variables);
+    asked.push({ key, root: path[0]!, path, around: place.around, nodes, facts, args });
+    const type = getNamedType(field.type);
+    const times = place.times * (facts.listLength?.(args) ?? 1);
+    const list = facts.listLength ? path.join(".") : place.list;
+    extent.addName(place.list, place.times, key);
+    extent.addValues(list, times, isLeafType(type) ? widthOf(type, facts, origin) : 0);
+    for (const objectType of objectTypesOf(schema, type)) {
+      const fields = collectSubfields(schema, fragments, variables, objectType, nodes);
+      read(objectType, fields, { path, around: place.around, list, times });
+    }
+  }
+
+  const rootType = schema.getRootType(operation.operation);
+  if (rootType) {
+    const fields = collectFields(schema, fragments, variables, rootType, operation.selectionSet);
+    read(rootType, fields, { path: [], around: [], list: "", times: 1 });
+  }
+  return { roots: asked.filter(({ path }) => path.length === 1), asked, extent };
+}
+
+function objectTypesOf(schema: GraphQLSchema, type: GraphQLNamedOutputType): readonly GraphQLObjectType[] {
+  if (isLeafType(type)) return [];
+  return isAbstractType(type) ? schema.getPossibleTypes(type) : [type];
+}
+
+/** The arguments as the resolver gets them. A null from a variable is found only here: the validation lets it pass. */
+function argumentsOf(
+  field: GraphQLField<unknown, unknown>,
+  nodes: readonly FieldNode[],
+  path: readonly string[],
+  variables: Record<string, unknown>,
+): unknown {
+  try {
+    return getArgumentValues(field, nodes[0]!, variables);
+  } catch (error) {
+    if (!(error instanceof GraphQLError)) throw error;
+    throw new GraphQLError(error.message, { nodes: error.nodes, path, originalError: error });
+  }
+}
+
+/** Characters of a value in JSON, at most, by its scalar. Fields of texts and addresses say so themselves. */
+const scalarWidths: Readonly<Record<string, number>> = {
+  Boolean: 5,
+  DateTime: 26,
+  Float: 24,
+  ID: 38,
+  Int: 11,
+  NonNegativeFloat: 24,
+  SafeInt: 17,
+  UUID: 38,
+};
+
+function widthOf(type: GraphQLLeafType, { maxCharacters }: FieldFacts, origin: string): number {
+  if (maxCharacters !== undefined) return type.name === "URL" ? origin.length + maxCharacters : maxCharacters;
+  if (isEnumType(type)) return Math.max(...type.getValues().map(({ name }) => name.length)) + 2;
+  return scalarWidths[type.name] ?? 0;
+}
+
+/** How much an answer can hold, and in which list. */
+class AnswerExtent {
+  readonly #values = new Map<string, number>();
+  readonly #characters = new Map<string, number>();
+
+  /** Adds a name and the four signs that JSON puts around it. */
+  addName(list: string, times: number, name: string): void {
+    this.#characters.set(list, (this.#characters.get(list) ?? 0) + times * (name.length + 4));
+  }
+
+  /** Adds values of so many characters each. */
+  addValues(list: string, times: number, characters: number): void {
+    this.#values.set(list, (this.#values.get(list) ?? 0) + times);
+    this.#characters.set(list, (this.#characters.get(list) ?? 0) + times * characters);
+  }
+
+  /** @throws {ServiceError} QUERY_TOO_COMPLEX */
+  refuseTooMuch(): void {
+    refuseTooMuch("maxValues", "values", this.#values);
+    refuseTooMuch("maxCharacters", "characters", this.#characters);
+  }
+}
+
+function refuseTooMuch(limit: keyof QueryLimits, what: string, parts: ReadonlyMap<string, number>): void {
+  const found = [...parts.values()].reduce((sum, part) => sum + part, 0);
+  if (found <= queryLimits[limit]) return;
+  const [field, most] = [...parts].reduce((a, b) => (b[1] > a[1] ? b : a));
+  const sentence =
+    `The answer may have at most ${queryLimits[limit]} ${what}. With these arguments it can have ${found}, ` +
+    `of which ${most} in ${field}: ask for fewer at a time.`;
+  throw tooComplex(sentence, limit, { found, field });
+}
