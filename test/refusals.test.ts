@@ -622,6 +622,7 @@ describe("a refusal on /graphql", () => {
       () => run(`mutation { updateRecord(id: "${crypto.randomUUID()}") { record { id } } }`),
       "400 BAD_USER_INPUT",
       "Give the title or the visibility that the recording is to have.",
+      { argument: "title" },
     ],
     [
       "a SHA-256 that is none",

@@ -20,7 +20,7 @@ const part = { records: 50, bytes: 1e9 };
 export async function deleteRecords(pool: Pool, ownerId: number, ids: readonly string[]): Promise<string[]> {
   if (ids.length > maxDeletions) {
     const message = `At most ${maxDeletions} recordings can be deleted at once.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { max: maxDeletions });
+    throw new ServiceError("BAD_USER_INPUT", message, { argument: "ids", max: maxDeletions });
   }
   const left = new Set(ids.map(parseRecordId).filter((id) => id !== undefined));
   const deleted: string[] = [];

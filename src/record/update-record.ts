@@ -24,7 +24,9 @@ export async function updateRecord(
   change: RecordChange,
 ): Promise<AudioRecord> {
   if (change.title == null && change.visibility == null) {
-    throw new ServiceError("BAD_USER_INPUT", "Give the title or the visibility that the recording is to have.");
+    throw new ServiceError("BAD_USER_INPUT", "Give the title or the visibility that the recording is to have.", {
+      argument: "title",
+    });
   }
   const givenTitle = change.title == null ? undefined : checkedTitle(change.title);
   const record = await findOwnRecord(em, ownerId, id);
