@@ -717,6 +717,13 @@ describe("a refusal on /graphql", () => {
     await using production = await startService({ INTROSPECTION: "false" });
     const client = new ApiClient(production.url);
     const messageOf = async (query: string, variables = {}) => (await client.run(query, variables)).errors![0]!.message;
+    const { errors, headers } = await client.run("{ __schema { types { name } } }");
+    expect(errors).toMatchObject([
+      {
+        message: expect.stringContaining("/schema.graphql"),
+        extensions: { code: "GRAPHQL_VALIDATION_FAILED", requestId: headers.get("x-request-id") },
+      },
+    ]);
     expect(await messageOf("{ mee { id } }")).toBe('Cannot query field "mee" on type "Query".');
     const query = "query ($o: RecordOrderInput) { me { records(orderBy: $o) { totalCount } } }";
     expect(await messageOf(query, { o: { field: "TITEL" } })).toBe(
