@@ -4,6 +4,7 @@ import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
 import { parseAllowedHost } from "./allowed-hosts.ts";
 import { parseCorsOrigin } from "./cors-origins.ts";
 import type { Quota } from "./record/quota.ts";
+import { registrationModes, type RegistrationMode } from "./user/registration-mode.ts";
 import { visibilities, type Visibility } from "./record/visibility.ts";
 
 /** All settings of the service, read from environment variables by {@link readConfig}. */
@@ -53,8 +54,18 @@ export interface Config {
   /** How long the service goes on as before, but unready, after it was told to stop. */
   readonly shutdownDelaySeconds: number;
 
+  /** Who may make a user by `createUser`. */
+  readonly registration: RegistrationMode;
   /** New users for each client address within an hour; 0: no limit. */
   readonly maxNewUsersPerHour: number;
+  /** New users in all within an hour, without those who were invited; 0: no limit. */
+  readonly allNewUsersPerHour: number;
+  /** Days for which somebody who registered without the operator's doing counts as a new user. */
+  readonly newUserDays: number;
+  /** What each new user may make the database write, within a day and on the average; 0: no limit. */
+  readonly newUserBytesPerDay: number;
+  /** The same for all of them together; undefined: as the disk has room. */
+  readonly allNewUsersBytesPerDay: number | undefined;
   /** Uploads for each user within an hour; 0: no limit. */
   readonly maxUploadsPerHour: number;
   /** Uploads from each client address within an hour; 0: no limit. */
@@ -62,6 +73,10 @@ export interface Config {
 
   /** What each user's recordings may take up, unless the user's row says otherwise. */
   readonly quota: Quota;
+  /** Bytes that uploads leave free on the disk of the embedded PostgreSQL. */
+  readonly diskReserveBytes: number;
+  /** Size of the database from which on uploads are refused; 0: no limit. */
+  readonly maxDatabaseBytes: number;
 
   /** `Cache-Control` of an MP3 that plays; by default for ever, as its bytes never change, but not for everybody. */
   readonly recordCacheControl: string;
@@ -148,12 +163,22 @@ export function readConfig(env: Env): Config {
     shutdownDelaySeconds: integer("SHUTDOWN_DELAY_SECONDS", 0, 0, 600),
     shutdownGraceSeconds: integer("SHUTDOWN_GRACE_SECONDS", 30, 0, 3600),
     maxNewUsersPerHour: integer("MAX_NEW_USERS_PER_HOUR", production ? 60 : 0, 0, 1_000_000),
+    registration: oneOf("REGISTRATION", "open", registrationModes),
+    allNewUsersPerHour: integer("ALL_NEW_USERS_PER_HOUR", production ? 600 : 0, 0, 10_000_000),
+    newUserDays: integer("NEW_USER_DAYS", 31, 0, 36_500),
+    newUserBytesPerDay: integer("NEW_USER_BYTES_PER_DAY", 256 * 1024 ** 2, 0, 2 ** 50),
+    allNewUsersBytesPerDay:
+      text("ALL_NEW_USERS_BYTES_PER_DAY") === undefined
+        ? undefined
+        : integer("ALL_NEW_USERS_BYTES_PER_DAY", 0, 0, 2 ** 50),
+    diskReserveBytes: integer("DISK_RESERVE_BYTES", 1024 ** 3, 0, 2 ** 50),
+    maxDatabaseBytes: integer("MAX_DATABASE_BYTES", 0, 0, 2 ** 50),
     maxUploadsPerHour: integer("MAX_UPLOADS_PER_HOUR", production ? 600 : 0, 0, 1_000_000),
     maxUploadsPerAddress: integer("MAX_UPLOADS_PER_CLIENT", production ? 6000 : 0, 0, 10_000_000),
     quota: {
-      bytes: integer("QUOTA_BYTES", 0, 0, 2 ** 50),
-      seconds: integer("QUOTA_SECONDS", 0, 0, 2 ** 40),
-      records: integer("QUOTA_RECORDS", 0, 0, 2 ** 31 - 1),
+      bytes: integer("QUOTA_BYTES", 2 * 1024 ** 3, 0, 2 ** 50),
+      seconds: integer("QUOTA_SECONDS", 50 * 3600, 0, 2 ** 40),
+      records: integer("QUOTA_RECORDS", 5000, 0, 2 ** 31 - 1),
     },
     recordCacheControl: text("RECORD_CACHE_CONTROL") ?? "private, max-age=31536000, immutable",
   };

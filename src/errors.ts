@@ -16,6 +16,12 @@ export const errorCodes = {
   BAD_USER_INPUT: [400, "An argument has a value that is not allowed.", "Show the message and ask for another value."],
   UNAUTHENTICATED: [401, "No valid user id and token were presented.", "Ask for credentials; do not retry as is."],
   FORBIDDEN: [403, "The token is valid but may not do this.", "Use a token with the needed scope."],
+  REGISTRATION_CLOSED: [
+    403,
+    "Not everybody may make a user here: it takes an invitation, or the operator.",
+    "Ask the operator for an invitation or an account.",
+  ],
+  USER_DISABLED: [403, "The operator has disabled this user.", "Ask the operator; do not retry as is."],
   NOT_FOUND: [404, "There is no such thing, or it belongs to somebody else.", "Forget the id."],
   METHOD_NOT_ALLOWED: [
     405,
@@ -69,6 +75,11 @@ export const errorCodes = {
   ],
   SHUTTING_DOWN: [503, "The service is stopping (`retryAfterSeconds`).", "Wait, then retry."],
   DATABASE_UNAVAILABLE: [503, "The database cannot be reached (`retryAfterSeconds`).", "Wait, then retry."],
+  STORAGE_FULL: [
+    507,
+    "There is no room left for recordings (`retryAfterSeconds`); reading and deleting work.",
+    "Keep the file and retry later.",
+  ],
 } as const satisfies Record<string, readonly [status: number, meaning: string, advice: string]>;
 
 /** Codes of Apollo Server and GraphQL themselves, in the same form. */
@@ -130,6 +141,13 @@ export function tryAgainLater(
 /** The refusal of everything new, and of what does not finish in time, while the service stops. */
 export function shuttingDown(): ServiceError {
   return tryAgainLater("SHUTTING_DOWN", "The service is stopping", 5);
+}
+
+/** The refusal of what would need room. */
+export function storageFull(options?: ErrorOptions): ServiceError {
+  const why =
+    "The service has no room left for recordings; its operator has to make some. What is stored can be read and deleted";
+  return tryAgainLater("STORAGE_FULL", why, 60, options);
 }
 
 /** The header fields that go with a failure beside its status (RFC 9110 sections 10.2.3, 11.6.1 and 12.5.3). */

@@ -1,5 +1,5 @@
-import { isDatabaseBusy, isDatabaseUnavailable } from "./database/database-failures.ts";
-import { ServiceError, tryAgainLater, type ErrorCode, type ErrorDetails } from "./errors.ts";
+import { isDatabaseBusy, isDatabaseUnavailable, isStorageFull } from "./database/database-failures.ts";
+import { ServiceError, storageFull, tryAgainLater, type ErrorCode, type ErrorDetails } from "./errors.ts";
 import type { Logger } from "./logger.ts";
 
 /** What a client is told of a failure. */
@@ -9,14 +9,15 @@ export interface FormattedFailure {
 }
 
 /**
- * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, and
- * anything else as INTERNAL_SERVER_ERROR, which says no more than that.
+ * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, a full disk
+ * as STORAGE_FULL, and anything else as INTERNAL_SERVER_ERROR, which says no more than that.
  */
 export function toServiceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
   if (isDatabaseBusy(error)) {
     return tryAgainLater("BUSY", "The service has too much to do", 10, { cause: error });
   }
+  if (isStorageFull(error)) return storageFull({ cause: error });
   if (isDatabaseUnavailable(error)) {
     return tryAgainLater("DATABASE_UNAVAILABLE", "The database cannot be reached", 5, { cause: error });
   }
@@ -26,7 +27,8 @@ export function toServiceError(error: unknown): ServiceError {
 /** Writes a refusal down by its code, and a fault with its cause. */
 export function logFailure(logger: Pick<Logger, "info" | "error">, failure: ServiceError): void {
   const { code, status, cause } = failure;
-  if (status < 500 || (cause === undefined && status === 503)) logger.info({ code }, "request refused");
+  if (status < 500 || (cause === undefined && (status === 503 || status === 507)))
+    logger.info({ code }, "request refused");
   else logger.error({ err: cause ?? failure, code }, "request failed");
 }
 

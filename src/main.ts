@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { ConfigError, readConfig, type Config } from "./config.ts";
 import { createLogger } from "./logger.ts";
+import { withSecretFiles } from "./secret-files.ts";
 import type { Server } from "./server.ts";
 
 /** Process entry: reads the settings, starts the service, and stops it on SIGTERM or SIGINT. */
@@ -42,28 +42,17 @@ async function main(): Promise<void> {
   } else logger.info({ signal: reason }, "stopping: uploads that are under way may finish");
 }
 
-/** Secrets may stand in files, as container engines hand them over: `DATABASE_PASSWORD_FILE` for `DATABASE_PASSWORD`. */
-async function withSecretFiles(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
-  const found = { ...env };
-  for (const name of ["DATABASE_URL", "DATABASE_PASSWORD"]) {
-    const file = env[`${name}_FILE`];
-    if (!file) continue;
-    if (env[name]) throw new ConfigError(`${name} and ${name}_FILE say the same twice: unset one of them`);
-    found[name] = await readFile(file, "utf8").catch((cause: unknown) => {
-      throw new ConfigError(`${name}_FILE names a file that cannot be read: ${file}`, { cause });
-    });
-  }
-  return found;
-}
-
 /** In plain words what was started, and a line to try. */
-function startMessage({ url, ffmpeg, databaseDescription }: Server, config: Config): string[] {
+function startMessage({ url, ffmpeg, databaseDescription, registrationDescription }: Server, config: Config): string[] {
   const address = config.publicUrl ?? url;
   return [
     `web-user-music listens on ${address}`,
     databaseDescription,
     `ffmpeg ${ffmpeg.version} (${ffmpeg.path})`,
-    `Try: curl ${address}/graphql -H 'content-type: application/json' -d '{"query":"mutation { createUser(name: \\"Ann\\") { user { id } token } }"}'`,
+    registrationDescription,
+    config.registration === "open"
+      ? `Try: curl ${address}/graphql -H 'content-type: application/json' -d '{"query":"mutation { createUser(name: \\"Ann\\") { user { id } token } }"}'`
+      : `Try: npm run user -- ${config.registration === "invite" ? "invite" : "create Ann"}`,
   ];
 }
 

@@ -13,7 +13,8 @@ import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
 import { healthRoutes } from "./http/health.route.ts";
-import { RateLimiter } from "./limits/rate-limiter.ts";
+import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
+import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
 import type { Logger } from "./logger.ts";
 import { MemoryBlocks } from "./memory-blocks.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
@@ -22,11 +23,13 @@ import { chunkBytes } from "./record/receiving-record.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
 import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
+import { freeBytesOf, StorageRoom } from "./record/storage-room.ts";
 import { UsageResolver } from "./record/usage.resolver.ts";
 import { UploadLeases } from "./record/upload-leases.ts";
 import { RecordUploader } from "./record/upload-record.ts";
 import { UploadSlots } from "./record/upload-slots.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
+import { Registration } from "./user/registration.ts";
 import { UserResolver } from "./user/user.resolver.ts";
 
 /** The running service. Disposing of it drains what is under way and releases everything. */
@@ -37,6 +40,8 @@ export interface Server extends AsyncDisposable {
   readonly database: Database;
   /** What the start says of the database: which PostgreSQL, and where its data is. */
   readonly databaseDescription: string;
+  /** What the start says of who may make users. */
+  readonly registrationDescription: string;
   /** Resolves when the service cannot go on, because its own PostgreSQL is lost for good. */
   readonly failed: Promise<Error>;
 }
@@ -70,6 +75,17 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   );
   const rowMemory = new MemoryBlocks(chunkBytes, 16);
   const leases = opening.use(new UploadLeases(database.pool, logger));
+  const room = new StorageRoom(
+    database.pool,
+    {
+      dataDir: embedded?.dataDir,
+      reserveBytes: config.diskReserveBytes,
+      maxDatabaseBytes: config.maxDatabaseBytes,
+    },
+    logger,
+  );
+  const allowances = await writeAllowances(config, embedded?.dataDir);
+  await forgetRestoredAllowances(database.pool);
   const slots = new UploadSlots(config);
   const uploader = new RecordUploader({
     pool: database.pool,
@@ -83,12 +99,14 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       whose: "by this user",
       perHour: config.maxUploadsPerHour,
     }),
-    uploadsFromAddress: new RateLimiter(database.pool, {
+    uploadsFromAddress: new AddressLimiter(database.pool, {
       name: "upload:address",
       what: "upload",
       whose: "from this address",
       perHour: config.maxUploadsPerAddress,
     }),
+    room,
+    allowances,
     config,
   });
   await leases.sweep();
@@ -105,6 +123,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   healthRoutes(app, {
     service: { check: async () => (leaving ? "stopping" : undefined), validSeconds: 0 },
     database: { check: async () => await databaseFault(database), validSeconds: 1 },
+    storage: { check: async () => await room.lookForRoom(), validSeconds: 0 },
     ffmpeg: {
       check: async () =>
         await findFfmpeg(config.ffmpegPath).then(
@@ -118,18 +137,28 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   await app.register(async (scope) => recordRoute(scope, { pool: database.pool, rowMemory, config }));
   const schema = await createSchema([
     new UserResolver(
-      database.pool,
-      new RateLimiter(database.pool, {
-        name: "new-user:address",
-        what: "new user",
-        whose: "from this address",
-        perHour: config.maxNewUsersPerHour,
+      new Registration({
+        pool: database.pool,
+        mode: config.registration,
+        newUsersFromAddress: new AddressLimiter(database.pool, {
+          name: "new-user:address",
+          what: "new user",
+          whose: "from this address",
+          perHour: config.maxNewUsersPerHour,
+        }),
+        newUsers: new RateLimiter(database.pool, {
+          name: "new-user",
+          what: "new user",
+          whose: "altogether",
+          perHour: config.allNewUsersPerHour,
+        }),
+        allowances,
       }),
     ),
-    new AccountResolver(database.pool, deleteAllRecords),
+    new AccountResolver(database.pool, deleteAllRecords, allowances),
     new RecordResolver(uploader),
     new UsageResolver(database.pool, config.quota),
-    new SharingResolver(database.pool),
+    new SharingResolver(database.pool, allowances),
     new LinkResolver(),
     new RecordLibraryResolver(database.pool),
     new RecordConnectionResolver(database.pool),
@@ -169,9 +198,35 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     databaseDescription: embedded
       ? `PostgreSQL ${database.version}, embedded, data in ${embedded.dataDir}`
       : `PostgreSQL ${database.version} at ${database.address}`,
+    registrationDescription: describeRegistration(config, allowances),
     failed: embedded?.exited ?? new Promise(() => {}),
     [Symbol.asyncDispose]: async () => await open.disposeAsync(),
   };
+}
+
+/** New users may fill no more of the embedded database's disk than this in a day, unless it is set. */
+const partOfDiskInADay = 48;
+const defaultBytesInADay = 1024 ** 3;
+
+async function writeAllowances(config: Config, dataDir: string | undefined): Promise<WriteAllowances> {
+  const ofDisk = dataDir === undefined ? Infinity : Math.floor((await freeBytesOf(dataDir)) / partOfDiskInADay);
+  return {
+    newUserDays: config.newUserDays,
+    perUser: config.newUserBytesPerDay,
+    together: config.allNewUsersBytesPerDay ?? Math.max(1, Math.min(defaultBytesInADay, ofDisk)),
+  };
+}
+
+/** One line that says who may make users, and how much strangers may store. */
+function describeRegistration({ registration }: Config, { newUserDays, together }: WriteAllowances): string {
+  if (registration === "closed") return "Registration is closed: npm run user -- create makes users (REGISTRATION)";
+  if (registration === "invite")
+    return "Registration takes an invitation: npm run user -- invite makes one (REGISTRATION)";
+  const bound =
+    newUserDays === 0 || together === 0
+      ? "and nothing bounds what they store together"
+      : `who together may store ${Math.round(together / 1024 ** 2)} MiB a day in their first ${newUserDays} days`;
+  return `Registration is open: anybody may make users, ${bound} (REGISTRATION)`;
 }
 
 function whyNotListening({ host, port }: Config, cause: unknown): string {

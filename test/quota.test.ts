@@ -149,7 +149,7 @@ describe("a quota", () => {
   });
 
   it("of one user leaves others alone", async () => {
-    const [full, free] = [await userWith({ records: 1 }), await userWith({ records: 0 })];
+    const [full, free] = [await userWith({ records: 1 }), await userWith({ bytes: 0, seconds: 0, records: 0 })];
     await client.uploadRecord(full, wav);
     await refusalOf(full);
     for (let count = 0; count < 11; count++) expect((await client.uploadRecord(free, wav)).status).toBe(200);

@@ -1,6 +1,7 @@
 import { expect, it } from "@jest/globals";
 import { EncoderPool } from "../src/audio/encoder-pool.ts";
 import { openConversion } from "../src/audio/wav-to-mp3.ts";
+import { noCharge } from "../src/limits/write-allowance.ts";
 import { beginRecord, finishRecord, finishWithinQuota } from "../src/record/receiving-record.ts";
 import { createLogger } from "../src/logger.ts";
 import { UploadLeases } from "../src/record/upload-leases.ts";
@@ -26,7 +27,14 @@ it("is a conflict when the record or its user is removed before the upload is co
   const finished = { title: "Take", fileName: "take.wav", head, frameBytes, facts: conversion.facts() };
   const { pool, em } = service.server.database;
   const database = { pool, em: em.fork() };
-  const owner = { id: 1, name: "Ann", createdAt: new Date(), scopes: ["WRITE" as const], expiresAt: null };
+  const owner = {
+    id: 1,
+    name: "Ann",
+    createdAt: new Date(),
+    isVouchedFor: true,
+    scopes: ["WRITE" as const],
+    expiresAt: null,
+  };
   const quota = { bytes: 0, seconds: 0, records: 1 };
   const conflict = { code: "CONFLICT", message: expect.stringContaining("removed") };
   await expect(finishRecord(database, crypto.randomUUID(), owner, finished)).rejects.toMatchObject(conflict);
@@ -49,7 +57,7 @@ it("tells the user of an upload that begins while the user is being deleted", as
     visibility: "PUBLIC" as const,
     idempotencyKey: undefined,
   };
-  const beginning = beginRecord(pool, upload, { bytes: 0, seconds: 0, records: 0 });
+  const beginning = beginRecord(pool, upload, { quota: { bytes: 0, seconds: 0, records: 0 }, charge: noCharge });
   const failure = beginning.catch((error: unknown) => error);
   const waiting = async () =>
     (await pool.query("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"))

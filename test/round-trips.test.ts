@@ -51,12 +51,33 @@ describe("database round trips", () => {
     [50, 2],
     [90, 3],
   ])("takes three for an upload and one for each of its chunks: %d s in %d", async (seconds, chunks) => {
+    const { pool } = service.server.database;
+    await pool.query("update app_user set quota_bytes = 0, quota_seconds = 0, quota_records = 0 where id = $1", [
+      ann.id,
+    ]);
+    sent.take();
     await upload(seconds);
     expect(sent.take()).toEqual([
       expect.stringMatching(/from access_token join app_user/),
       expect.stringMatching(/^with\s+quota as .*insert into audio_record\b.*set_config/s),
       ...Array.from({ length: chunks }, () => expect.stringMatching(/^insert into mp3_chunk/)),
       expect.stringMatching(/^with head as .* update audio_record set/s),
+    ]);
+  });
+
+  it("takes four more to end an upload within a quota, and none to count what a new user writes", async () => {
+    const bob = await client.createUser("Bob");
+    sent.take();
+    expect((await client.uploadRecord(bob, sineWav({ seconds: 50, channels: 2 }))).status).toBe(200);
+    expect(sent.take()).toEqual([
+      expect.stringMatching(/from access_token join app_user/),
+      expect.stringMatching(/^with\s+quota as .*charge_allowance.*insert into audio_record\b.*set_config/s),
+      ...Array.from({ length: 2 }, () => expect.stringMatching(/^with charged as .*insert into mp3_chunk/s)),
+      expect.stringMatching(/^begin/),
+      expect.stringMatching(/^select from app_user .* for no key update/),
+      expect.stringMatching(/^with\s+quota as /),
+      expect.stringMatching(/^with head as .* update audio_record set/s),
+      "commit",
     ]);
   });
 

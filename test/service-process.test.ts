@@ -43,9 +43,10 @@ it("says what it started: its address, PostgreSQL and its data, ffmpeg, and a li
     expect.stringMatching(/^web-user-music listens on http:\/\/localhost:\d+$/),
     expect.stringMatching(/^PostgreSQL 18\.\d+, embedded, data in .+service-process-.+data$/),
     expect.stringMatching(/^ffmpeg \S+ \(\/.+\)$/),
+    expect.stringMatching(/^Registration is open: .+ \d+ MiB a day in their first 31 days \(REGISTRATION\)$/),
     expect.stringMatching(/^Try: curl .+createUser/),
   ]);
-  const pasted = spawn("sh", ["-c", service.said[3]!.slice("Try: ".length)], { stdio: ["ignore", "pipe", "ignore"] });
+  const pasted = spawn("sh", ["-c", service.said[4]!.slice("Try: ".length)], { stdio: ["ignore", "pipe", "ignore"] });
   expect(JSON.parse(await text(pasted.stdout))).toMatchObject({ data: { createUser: { user: { id: "1" } } } });
 });
 

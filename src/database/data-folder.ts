@@ -4,7 +4,7 @@ import { chmod, lchown, mkdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
-import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
+import { DataFolderInUseError, EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 import { choosePostgresUser, mayEnter, type PostgresUser } from "./postgres-user.ts";
 
 /** The folder that holds everything of the embedded PostgreSQL, taken for this service alone until it is disposed. */
@@ -49,7 +49,12 @@ export async function openDataFolder(dataDir: string | undefined): Promise<DataF
   path = await realpath(path);
   const lock = lockFolder(path);
   if (user) await lchown(join(path, lockFile), user.uid, user.gid);
-  return { path, id: shortHash(path), user, [Symbol.dispose]: lock[Symbol.dispose] };
+  return { path, id: folderId(path), user, [Symbol.dispose]: lock[Symbol.dispose] };
+}
+
+/** A short name for a data folder, different from any other folder's. */
+export function folderId(path: string): string {
+  return shortHash(path);
 }
 
 /** Where the PostgreSQL data itself lies in the data folder. */
@@ -76,7 +81,8 @@ function lockFolder(path: string): Disposable {
     lock?.close();
     if (!isLockedBySomebodyElse(error)) throw unusable(path, error);
     const pid = existsSync(ownerFile) ? ` (process ${readFileSync(ownerFile, "utf8").trim()})` : "";
-    throw new EmbeddedPostgresError(
+    throw new DataFolderInUseError(
+      path,
       `Another service${pid} uses the data folder ${path}: stop it, or give this one its own DATA_DIR.`,
       { cause: error },
     );

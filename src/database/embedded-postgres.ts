@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
-import { clusterFolder, openDataFolder, type DataFolder } from "./data-folder.ts";
+import { clusterFolder, folderId, openDataFolder, type DataFolder } from "./data-folder.ts";
 import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 import { clearStalePidFile, endLeftoverServer } from "./postgres-processes.ts";
 import {
@@ -116,12 +116,26 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   );
   const release = undo.move();
   return {
-    url: `postgresql://${databaseName}@${encodeURIComponent(socketFolder)}:${socketPort}/${databaseName}`,
+    url: socketUrl(socketFolder),
     version: programs.version,
     dataDir: folder.path,
     exited: server.exited,
     [Symbol.asyncDispose]: async () => await release.disposeAsync(),
   };
+}
+
+/**
+ * What DATABASE_URL would be of the PostgreSQL that a running service has in this data folder.
+ * @param path absolute, without symbolic links, as in {@link DataFolderInUseError}
+ */
+export async function urlOfRunningPostgres(path: string): Promise<string> {
+  // The fifth line is the folder of the socket, also when the service was started with another TMPDIR.
+  const lines = (await readFile(join(clusterFolder(path), "postmaster.pid"), "utf8").catch(() => "")).split("\n");
+  return socketUrl(lines[4] || socketFolderOf(path));
+}
+
+function socketUrl(socketFolder: string): string {
+  return `postgresql://${databaseName}@${encodeURIComponent(socketFolder)}:${socketPort}/${databaseName}`;
 }
 
 /** Makes the cluster aside and moves it into place when it is complete, so that a kill leaves nothing half-made. */
@@ -166,12 +180,16 @@ async function checkMajorVersion(cluster: string, version: string): Promise<void
   );
 }
 
-/** In the data folder, or in a folder for temporary files when the path would be too long for a socket's address. */
-async function makeSocketFolder({ path, id, user }: DataFolder): Promise<string> {
-  const name = `web-user-music-${id}`;
-  const folder = [join(path, "socket"), join(tmpdir(), name)].find(fitsSocketAddress) ?? join("/tmp", name);
+async function makeSocketFolder({ path, user }: DataFolder): Promise<string> {
+  const folder = socketFolderOf(path);
   await makePrivateFolder(folder, user);
   return folder;
+}
+
+/** In the data folder, or in a folder for temporary files when the path would be too long for a socket's address. */
+function socketFolderOf(path: string): string {
+  const name = `web-user-music-${folderId(path)}`;
+  return [join(path, "socket"), join(tmpdir(), name)].find(fitsSocketAddress) ?? join("/tmp", name);
 }
 
 /** A socket's address has room for 103 bytes on macOS and for 107 on Linux. */

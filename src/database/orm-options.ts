@@ -2,9 +2,10 @@ import { Migrator } from "@mikro-orm/migrations";
 import { defineConfig } from "@mikro-orm/postgresql";
 import { Client } from "pg";
 import { RateLimit } from "../limits/rate-limit.entity.ts";
+import { WriteAllowanceRow } from "../limits/write-allowance.entity.ts";
 import { AudioRecord, Mp3Chunk } from "../record/record.entity.ts";
 import { ShareLink } from "../record/share-link.entity.ts";
-import { AccessToken, User } from "../user/user.entity.ts";
+import { AccessToken, Invitation, User } from "../user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
 
 /** The URL as node-postgres reads it. MikroORM 7.2 reads less: no `sslmode`, and no `host` behind the `?`. */
@@ -17,10 +18,12 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
     dbName: new Client(driverOptions(databaseUrl)).database ?? "",
     driverOptions: driverOptions(databaseUrl),
-    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit],
+    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit, Invitation, WriteAllowanceRow],
     extensions: [Migrator],
     forceUtcTimezone: true,
     pool: { min: 0, max: poolSize },
+    // The function `charge_allowance` stands in a migration only.
+    schemaGenerator: { ignoreRoutines: true },
     migrations: {
       tableName: "schema_migration",
       pathTs: "src/database/migrations",

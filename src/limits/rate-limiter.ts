@@ -62,17 +62,56 @@ export class RateLimiter {
   }
 }
 
+/** How many times what one address may do, a whole IPv6 site may. */
+const timesOfSite = 4;
+
+/** Counts by the client's address, and IPv6 addresses by their site as well: nobody has more for having many. */
+export class AddressLimiter {
+  readonly #addresses: RateLimiter;
+  readonly #sites: RateLimiter;
+
+  constructor(pool: Pool, rule: RateLimitRule) {
+    this.#addresses = new RateLimiter(pool, rule);
+    this.#sites = new RateLimiter(pool, {
+      ...rule,
+      name: `${rule.name}:48`,
+      perHour: rule.perHour * timesOfSite,
+    });
+  }
+
+  /**
+   * Counts one more for the address.
+   * @throws {ServiceError} RATE_LIMITED with `retryAfterSeconds`, `limit` and `withinSeconds`
+   */
+  async consume(address: string): Promise<void> {
+    const { narrow, wide } = addressKeys(address);
+    await this.#addresses.consume(narrow);
+    if (wide !== narrow) await this.#sites.consume(wide);
+  }
+}
+
 /**
  * What a client's address is counted by: an IPv4 address as it is, of an IPv6 address the first 64 bits, as whoever
  * has one of these has them all (RFC 4291 section 2.5.1).
  */
 export function addressKey(address: string): string {
+  return addressKeys(address).narrow;
+}
+
+/**
+ * The same key, and a wider one for what a site is given: of an IPv6 address the first 48 bits, which have 65,536 of the
+ * others (RFC 6177 section 2). An IPv4 address has one key only.
+ */
+export function addressKeys(address: string): { readonly narrow: string; readonly wide: string } {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined || !address.includes(":")) return mapped ?? address;
+  if (mapped !== undefined || !address.includes(":")) {
+    return { narrow: mapped ?? address, wide: mapped ?? address };
+  }
   const [front = "", back] = address.split("%", 1)[0]!.toLowerCase().split("::");
   const first = front === "" ? [] : front.split(":");
   const last = back ? back.split(":") : [];
   const zeros = back === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
   const groups = [...first, ...Array<string>(zeros).fill("0"), ...last].slice(0, 4);
-  return groups.map((group) => group.replace(/^0+(?=.)/, "")).join(":");
+  const short = groups.map((group) => group.replace(/^0+(?=.)/, ""));
+  return { narrow: short.join(":"), wide: short.slice(0, 3).join(":") };
 }

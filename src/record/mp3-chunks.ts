@@ -2,6 +2,14 @@ import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
+import {
+  allowanceUsedUp,
+  chargedTable,
+  chargeParameters,
+  noCharge,
+  type Charge,
+  type RefusedCharge,
+} from "../limits/write-allowance.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
 import { CopyQuery } from "./copy-query.ts";
 
@@ -15,6 +23,13 @@ export interface StoredMp3 {
   readonly chunkBytes: number;
   /** Size of the whole MP3. */
   readonly sizeBytes: number;
+}
+
+/** A row on its way in. */
+interface ChunkRow {
+  readonly recordId: string;
+  readonly position: number;
+  readonly bytes: Buffer;
 }
 
 /** A part of one row. */
@@ -33,13 +48,15 @@ const foreignKeyViolation = "23503";
 /**
  * Stores MP3 frames as rows of one block from position 1, each in a statement of its own, while the next ones come.
  * Holds no connection in between and at most two rows in memory. Returns the number of bytes when the last row is stored.
- * @throws {ServiceError} CONFLICT when the record is no longer being received
+ * @param charge what each row's bytes are taken from
+ * @throws {ServiceError} CONFLICT when the record is no longer being received, RATE_LIMITED when an allowance is used up
  */
 export async function writeMp3(
   pool: Pool,
   blocks: MemoryBlocks,
   recordId: string,
   frames: AsyncIterable<Buffer>,
+  charge: Charge = noCharge,
 ): Promise<number> {
   // Filled in turns: the row before the last one is stored when the next one is begun.
   let chunk = blocks.take();
@@ -53,7 +70,7 @@ export async function writeMp3(
   async function storeChunk(): Promise<void> {
     await insert;
     position += 1;
-    insert = insertRow(pool, recordId, position, chunk.subarray(0, filled));
+    insert = insertRow(pool, { recordId, position, bytes: chunk.subarray(0, filled) }, charge);
     insert.catch((error: unknown) => (failure = error));
     [chunk, other] = [other ?? blocks.take(), chunk];
     filled = 0;
@@ -85,15 +102,24 @@ export async function writeMp3(
  * Does not wait for the disk: the statement that completes the record does, and with it everything before it reaches the
  * disk (the write-ahead log has one order). What a crash takes belongs to a record that never became ready.
  */
-async function insertRow(pool: Pool, recordId: string, position: number, bytes: Buffer): Promise<void> {
+async function insertRow(pool: Pool, { recordId, position, bytes }: ChunkRow, charge: Charge): Promise<void> {
+  const insert = `insert into mp3_chunk (record_id, position, bytes)
+    select id, $2, $3 from audio_record cross join set_config('synchronous_commit', 'off', true)`;
+  const condition = "where id = $1 and state = 'receiving'";
+  const values = [recordId, position, bytes];
   try {
-    const { rowCount } = await pool.query(
-      `insert into mp3_chunk (record_id, position, bytes)
-       select id, $2, $3 from audio_record cross join set_config('synchronous_commit', 'off', true)
-       where id = $1 and state = 'receiving'`,
-      [recordId, position, bytes],
-    );
-    if (rowCount === 1) return;
+    if (charge.keys.length === 0) {
+      const { rowCount } = await pool.query(`${insert} ${condition}`, values);
+      if (rowCount === 1) return;
+    } else {
+      const { rows } = await pool.query<{ stored: boolean; refused: RefusedCharge | null }>(
+        `with ${chargedTable(4)}, stored as (${insert} cross join charged ${condition} and refused is null returning 1)
+         select exists (select from stored) as stored, refused from charged`,
+        [...values, ...chargeParameters(charge, bytes.length)],
+      );
+      if (rows[0]?.refused) throw allowanceUsedUp(charge, rows[0].refused);
+      if (rows[0]?.stored) return;
+    }
   } catch (error) {
     throw recordMissing(error) ? removedMeanwhile() : error;
   }

@@ -5,6 +5,14 @@ import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/waveform.ts";
 import { inTransaction } from "../database/transaction.ts";
 import { tryAgainLater } from "../errors.ts";
+import {
+  allowanceUsedUp,
+  chargedTable,
+  chargeParameters,
+  rowBytes,
+  type Charge,
+  type RefusedCharge,
+} from "../limits/write-allowance.ts";
 import { userDeleted, type Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
 import { recordMissing, removedMeanwhile } from "./mp3-chunks.ts";
@@ -45,6 +53,13 @@ export interface EarlierUpload {
   readonly sha256: string;
 }
 
+/** What an upload is measured by before it begins. */
+export interface UploadTerms {
+  /** What holds for users who have none of their own. */
+  readonly quota: Quota;
+  readonly charge: Charge;
+}
+
 /** Either the row was made, or there is an earlier upload with the key, or (neither) one that is just beginning. */
 export interface BegunUpload {
   readonly begun: boolean;
@@ -56,23 +71,28 @@ export interface BegunUpload {
  * Makes the row that an upload's chunks belong to, unless the user's quota is used up or the idempotency key is taken.
  * Nobody sees it before it is ready, so its commit does not wait for the disk: the log is written in order, and the
  * commit that makes the record ready waits for all of it.
- * @throws {ServiceError} QUOTA_EXCEEDED
+ * @throws {ServiceError} QUOTA_EXCEEDED or RATE_LIMITED
  */
-export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota): Promise<BegunUpload> {
+export async function beginRecord(
+  pool: Pool,
+  upload: NewUpload,
+  { quota: defaults, charge }: UploadTerms,
+): Promise<BegunUpload> {
   const beginning = pool.query<BeginRow>(
     `with ${quotaTables}, earlier as (
        select id, state, file_name, source_bytes, source_sha256 from audio_record
        where owner_id = $1 and idempotency_key = $12
-     ), begun as (
+     ), ${chargedTable(13, "from verdict where exceeded is null and not exists (select from earlier)")},
+     begun as (
        insert into audio_record
          (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility, idempotency_key)
        select $7, $1, 'receiving', now() + make_interval(secs => $8), '', $9, $10, $11, $12
-       from verdict cross join set_config('synchronous_commit', 'off', true)
-       where exceeded is null and not exists (select from earlier)
+       from charged cross join set_config('synchronous_commit', 'off', true)
+       where refused is null
        on conflict (owner_id, idempotency_key) where idempotency_key is not null do nothing
        returning id
      )
-     select exists (select from begun) as begun, earlier.id as "earlierId", earlier.state, earlier.file_name as "fileName",
+     select exists (select from begun) as begun, (select refused from charged) as refused, earlier.id as "earlierId", earlier.state, earlier.file_name as "fileName",
        earlier.source_bytes as "sourceBytes", earlier.source_sha256 as sha256, ${quotaColumns}
      from quota cross join used cross join verdict left join earlier on true`,
     [
@@ -83,6 +103,7 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
       chunkBytes,
       upload.visibility,
       upload.idempotencyKey,
+      ...chargeParameters(charge, rowBytes.record),
     ],
   );
   const { rows } = await beginning.catch((error: unknown) => {
@@ -93,6 +114,7 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
   if (!row) throw userDeleted();
   const { begun, earlierId, state, fileName, sourceBytes, sha256 } = row;
   if (earlierId === null && row.exceeded) throw quotaExceeded(row.exceeded, row);
+  if (row.refused) throw allowanceUsedUp(charge, row.refused);
   const earlier =
     earlierId === null ? undefined : { id: earlierId, state, fileName, sourceBytes: Number(sourceBytes), sha256 };
   return { begun, earlier, quota: row };
@@ -100,6 +122,7 @@ export async function beginRecord(pool: Pool, upload: NewUpload, defaults: Quota
 
 interface BeginRow extends QuotaRow {
   readonly begun: boolean;
+  readonly refused: RefusedCharge | null;
   readonly earlierId: string | null;
   readonly state: "receiving" | "ready";
   readonly fileName: string;

@@ -136,6 +136,9 @@ export function recordRoute(
 const rowColumns = `audio_record.id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
   audio_record.created_at as "createdAt", title, file_name as "fileName"`;
 
+/** What a disabled user has is not served, by no link. */
+const ownerEnabled = "(select disabled_at is null from app_user where id = owner_id)";
+
 /** A download is asked for again each time, mostly for a 304 without bytes: its name may have changed. */
 function askedAgain(cacheControl: string): string {
   if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
@@ -150,7 +153,8 @@ async function openPlainLink(
 ): Promise<OpenLink> {
   const { recordId, userId } = parseRecordAddress(linkParameters(request.url), request.params.recordId);
   const { rows } = await pool.query<RecordRow & { visibility: Visibility }>(
-    `select ${rowColumns}, visibility from audio_record where id = $1 and owner_id = $2 and state = 'ready'`,
+    `select ${rowColumns}, visibility from audio_record
+     where id = $1 and owner_id = $2 and state = 'ready' and ${ownerEnabled}`,
     [recordId, userId],
   );
   const row = rows[0];
@@ -167,7 +171,7 @@ async function speaksFor(pool: Pool, userId: number, { raw }: FastifyRequest<Rec
     const { id, scopes } = await authenticateUser(pool, token);
     return id === userId && scopes.includes("READ");
   } catch (error) {
-    if (error instanceof ServiceError && error.code === "UNAUTHENTICATED") return false;
+    if (error instanceof ServiceError && ["UNAUTHENTICATED", "USER_DISABLED"].includes(error.code)) return false;
     throw error;
   }
 }
@@ -179,7 +183,7 @@ async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordReques
   const { rows } = await pool.query<RecordRow & { linkId: string; expired: boolean }>(
     `select ${rowColumns}, share_link.id as "linkId", coalesce(expires_at <= now(), false) as expired
      from share_link join audio_record on audio_record.id = share_link.record_id
-     where share_link.secret = $1 and state = 'ready'`,
+     where share_link.secret = $1 and state = 'ready' and ${ownerEnabled}`,
     [secret],
   );
   const row = rows[0];

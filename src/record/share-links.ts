@@ -4,6 +4,7 @@ import { validate as isUuid } from "uuid";
 import { inTransaction } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
+import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../plain-text.ts";
 import { mp3FileName } from "./file-name.ts";
 import { noSuchRecord } from "./find-record.ts";
@@ -60,7 +61,12 @@ const columns = `share_link.record_id as "recordId", share_link.id, share_link.s
  * @throws {ServiceError} NOT_FOUND for a record that is absent or somebody else's; BAD_USER_INPUT for a time that has
  * passed, a note that is too long or has characters that no line may have, or more than {@link maxLinksPerRecord}
  */
-export async function createShareLink(pool: Pool, ownerId: number, request: LinkRequest): Promise<SharedLink> {
+export async function createShareLink(
+  pool: Pool,
+  ownerId: number,
+  request: LinkRequest,
+  charge: Charge,
+): Promise<SharedLink> {
   const { expiresAt } = request;
   requireFutureExpiry(expiresAt);
   const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
@@ -79,6 +85,7 @@ export async function createShareLink(pool: Pool, ownerId: number, request: Link
        returning ${columns}`,
       [recordId, randomBytes(24).toString("base64url"), note, expiresAt?.toISOString(), maxLinksPerRecord],
     );
+    if (rows[0]) await takeAllowance(client, charge, rowBytes.link);
     return rows[0] && { ...rows[0], ...record };
   });
   if (!row) {

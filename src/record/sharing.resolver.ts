@@ -3,6 +3,7 @@ import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
+import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
 import { requireSelf } from "../user/require-self.ts";
 import { RecordType } from "./record.type.ts";
@@ -21,10 +22,12 @@ import {
 @Resolver(() => RecordType)
 export class SharingResolver {
   readonly #pool: Pool;
+  readonly #allowances: WriteAllowances;
   readonly #linksOf: (context: RequestContext, recordId: string) => Promise<readonly SharedLink[] | undefined>;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, allowances: WriteAllowances) {
     this.#pool = pool;
+    this.#allowances = allowances;
     this.#linksOf = batchLoader(
       async (_context, recordIds: readonly string[]) => await findShareLinks(pool, recordIds),
     );
@@ -50,8 +53,9 @@ export class SharingResolver {
     note: string | undefined,
     @Ctx() context: RequestContext,
   ): Promise<CreateLinkPayload> {
-    const { id: ownerId } = await context.caller();
-    return { link: toLinkType(await createShareLink(this.#pool, ownerId, { recordId, expiresAt, note })) };
+    const caller = await context.caller();
+    const charge = chargeOf(this.#allowances, caller, context.clientAddress);
+    return { link: toLinkType(await createShareLink(this.#pool, caller.id, { recordId, expiresAt, note }, charge)) };
   }
 
   @Mutation(() => RevokeLinkPayload, {

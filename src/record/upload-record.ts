@@ -9,7 +9,8 @@ import type { Config } from "../config.ts";
 import { counted, ServiceError, shuttingDown } from "../errors.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
 import { cleanText } from "../plain-text.ts";
-import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
+import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
+import { chargeOf, type Charge, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { findOwnRecord } from "./find-record.ts";
@@ -28,6 +29,7 @@ import {
 import { maxTitleLength, titleFromFileName } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import { restWhileSlow } from "./rest-while-slow.ts";
+import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { UploadSlots } from "./upload-slots.ts";
 import type { Visibility } from "./visibility.ts";
@@ -60,6 +62,7 @@ interface Work {
   /** Bytes of the whole request; undefined when it does not say. */
   readonly requestBytes: number | undefined;
   readonly owner: Caller;
+  readonly charge: Charge;
   readonly options: UploadOptions;
   readonly em: SqlEntityManager;
   readonly signal: AbortSignal;
@@ -73,7 +76,9 @@ interface UploaderDependencies {
   readonly slots: UploadSlots;
   readonly leases: UploadLeases;
   readonly uploadsOfUser: RateLimiter;
-  readonly uploadsFromAddress: RateLimiter;
+  readonly uploadsFromAddress: AddressLimiter;
+  readonly room: StorageRoom;
+  readonly allowances: WriteAllowances;
   readonly config: Config;
 }
 
@@ -81,6 +86,8 @@ interface UploaderDependencies {
 export class RecordUploader {
   readonly #dependencies: UploaderDependencies;
   readonly #running = new Set<Promise<unknown>>();
+  /** When the last of a user's uploads that are ending has ended. */
+  readonly #endings = new Map<number, Promise<unknown>>();
   readonly #stop = new AbortController();
   #draining = false;
 
@@ -90,14 +97,15 @@ export class RecordUploader {
 
   /**
    * Asks whether there is room for one more upload, before its file is read, and counts it.
-   * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED
+   * @throws {ServiceError} SHUTTING_DOWN, BUSY, STORAGE_FULL or RATE_LIMITED
    */
   async admit(owner: Caller, clientAddress: string): Promise<void> {
-    const { slots, uploadsOfUser, uploadsFromAddress } = this.#dependencies;
+    const { slots, room, uploadsOfUser, uploadsFromAddress } = this.#dependencies;
     if (this.#draining) throw shuttingDown();
     slots.refuseWhenFull(owner.id);
+    await room.require();
     await uploadsOfUser.consume(String(owner.id));
-    await uploadsFromAddress.consume(addressKey(clientAddress));
+    await uploadsFromAddress.consume(clientAddress);
   }
 
   /**
@@ -156,7 +164,9 @@ export class RecordUploader {
     };
     const { requestBytes } = context;
     const checkedOptions = { ...options, title, sourceSha256 };
-    const work: Work = { upload, incoming, requestBytes, owner, options: checkedOptions, em: context.em(), signal };
+    const charge = chargeOf(this.#dependencies.allowances, owner, context.clientAddress);
+    const em = context.em();
+    const work: Work = { upload, incoming, requestBytes, owner, charge, options: checkedOptions, em, signal };
     using _lease = leases.hold(upload.id);
     try {
       const { record: earlier, quota } = await this.#begin(work);
@@ -174,6 +184,7 @@ export class RecordUploader {
       );
       return { record, created: true };
     } catch (error) {
+      this.#dependencies.room.noteFailure(error);
       const discarding = this.#discard(upload.id, context);
       this.#track(discarding);
       // Anything else may be the database's fault: the client does not wait for it once more.
@@ -184,10 +195,10 @@ export class RecordUploader {
 
   /** Makes the upload's row; or finds the record of an earlier upload with the same key, once that is ready. */
   async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
-    const { upload, em, signal } = work;
+    const { upload, charge, em, signal } = work;
     const { config, pool } = this.#dependencies;
     for (;;) {
-      const { begun, earlier, quota } = await beginRecord(pool, upload, config.quota);
+      const { begun, earlier, quota } = await beginRecord(pool, upload, { quota: config.quota, charge });
       if (begun) return { record: null, quota };
       if (!earlier) continue;
       if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);
@@ -203,10 +214,10 @@ export class RecordUploader {
   }
 
   async #convert(
-    { upload: { id }, incoming, requestBytes, owner, options, em, signal }: Work,
+    { upload: { id }, incoming, requestBytes, owner, charge, options, em, signal }: Work,
     quota: QuotaRow,
   ): Promise<AudioRecord> {
-    const { config, encoders, slots, pool, rowMemory } = this.#dependencies;
+    const { config, encoders, slots, pool, rowMemory, room: storage } = this.#dependencies;
     const room = roomLeft(quota);
     using slot = await slots.acquire(owner.id, signal);
     try {
@@ -218,8 +229,8 @@ export class RecordUploader {
         maxSourceBytes: requestBytes,
         signal,
       });
-      const frames = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
-      const frameBytes = await writeMp3(pool, rowMemory, id, frames);
+      const fitting = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
+      const frameBytes = await writeMp3(pool, rowMemory, id, whileRoom(storage, fitting), charge);
       const facts = conversion.facts();
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;
@@ -232,12 +243,27 @@ export class RecordUploader {
       const { fileName } = incoming;
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
       if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
-      return await finishWithinQuota({ em, pool }, id, owner, finished, config.quota);
+      return await this.#inTurn(
+        owner.id,
+        async () => await finishWithinQuota({ em, pool }, id, owner, finished, config.quota),
+      );
     } catch (error) {
       const isQuota = room.seconds < config.maxDurationSeconds;
       throw isQuota && error instanceof ServiceError && error.code === "UPLOAD_TOO_LONG"
         ? quotaExceeded("seconds", quota)
         : error;
+    }
+  }
+
+  /** Uploads of a user with a quota end one after the other: here they wait without a connection, unlike at the row. */
+  async #inTurn<T>(userId: number, end: () => Promise<T>): Promise<T> {
+    const ending = (this.#endings.get(userId) ?? Promise.resolve()).then(end);
+    const settled = Promise.allSettled([ending]);
+    this.#endings.set(userId, settled);
+    try {
+      return await ending;
+    } finally {
+      if (this.#endings.get(userId) === settled) this.#endings.delete(userId);
     }
   }
 
@@ -288,6 +314,22 @@ async function* upTo(
   for await (const piece of source) {
     bytes += piece.length;
     if (bytes > maxBytes) throw failure();
+    yield piece;
+  }
+}
+
+/** How many bytes an upload passes on between two looks for room. */
+const roomLookBytes = 1024 * 1024;
+
+/** Passes bytes on as long as there is room for them on the disk. */
+async function* whileRoom(room: StorageRoom, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  let bytes = 0;
+  for await (const piece of source) {
+    bytes += piece.length;
+    if (bytes >= roomLookBytes) {
+      await room.require();
+      bytes = 0;
+    }
     yield piece;
   }
 }

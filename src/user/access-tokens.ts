@@ -3,6 +3,7 @@ import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { inTransaction } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
+import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../plain-text.ts";
 import { requireScope, userDeleted, type Caller } from "./authenticate-user.ts";
 import { hashToken, maxNameLength } from "./create-user.ts";
@@ -42,12 +43,13 @@ interface TokenRow {
 
 /**
  * Creates one more token for the caller, which can do no more than the caller's own and no longer.
- * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, or CONFLICT when there are {@link maxTokens} already
+ * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, RATE_LIMITED, or CONFLICT when there are {@link maxTokens} already
  */
 export async function createToken(
   pool: Pool,
   caller: Caller,
   { name, expiresAt, scopes }: TokenRequest,
+  charge: Charge,
 ): Promise<{ token: string; accessToken: TokenDescription }> {
   if (scopes.length === 0)
     throw new ServiceError("BAD_USER_INPUT", "A token needs at least one scope.", { argument: "scopes" });
@@ -80,6 +82,7 @@ export async function createToken(
        returning id, name, created_at, last_used_at, expires_at, scopes`,
       values,
     );
+    if (inserted.rows[0]) await takeAllowance(client, charge, rowBytes.token);
     return inserted.rows;
   });
   if (!rows[0]) {

@@ -3,6 +3,7 @@ import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
+import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
 import { deleteUser, renameUser, type DeleteRecordsOfUser } from "./change-user.ts";
@@ -25,11 +26,13 @@ import {
 export class AccountResolver {
   readonly #pool: Pool;
   readonly #deleteRecords: DeleteRecordsOfUser;
+  readonly #allowances: WriteAllowances;
   readonly #tokensOf: (context: RequestContext, userId: number) => Promise<readonly TokenDescription[] | undefined>;
 
-  constructor(pool: Pool, deleteRecords: DeleteRecordsOfUser) {
+  constructor(pool: Pool, deleteRecords: DeleteRecordsOfUser, allowances: WriteAllowances) {
     this.#pool = pool;
     this.#deleteRecords = deleteRecords;
+    this.#allowances = allowances;
     this.#tokensOf = batchLoader(async (_context, userIds: readonly number[]) => await findTokens(pool, userIds));
   }
 
@@ -65,7 +68,9 @@ export class AccountResolver {
     scopes: TokenScope[],
     @Ctx() context: RequestContext,
   ): Promise<CreateTokenPayload> {
-    return await createToken(this.#pool, await context.caller(), { name, expiresAt, scopes });
+    const caller = await context.caller();
+    const charge = chargeOf(this.#allowances, caller, context.clientAddress);
+    return await createToken(this.#pool, caller, { name, expiresAt, scopes }, charge);
   }
 
   @Mutation(() => RevokeTokenPayload, {

@@ -8,6 +8,8 @@ export interface Caller {
   readonly id: number;
   readonly name: string;
   readonly createdAt: Date;
+  /** Made by the operator, invited, or given a quota: no stranger. */
+  readonly isVouchedFor: boolean;
   /** What the token allows. */
   readonly scopes: readonly TokenScope[];
   /** When the token stops to be valid; null: never. */
@@ -19,6 +21,8 @@ interface UserRow {
   readonly id: number;
   readonly name: string;
   readonly created_at: string;
+  readonly is_vouched_for: boolean;
+  readonly disabled: boolean;
   readonly scopes: TokenScope[];
   readonly expires_at: string | null;
 }
@@ -29,7 +33,7 @@ interface UserRow {
  * remembered, so that a revoked token is refused at once by every replica.
  * The same statement notes the use, at most once a minute, and never waits for another that does so.
  * @param userId when given, the token must be this user's
- * @throws {ServiceError} UNAUTHENTICATED
+ * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
 export async function authenticateUser(pool: Pool, token: string, userId?: string): Promise<Caller> {
   const { rows } = await pool.query<UserRow>(
@@ -39,7 +43,8 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
          where sha256 = $1 and (expires_at > now()) is not false
            and (last_used_at > now() - interval '1 minute') is not true
          for update skip locked))
-     select app_user.id, app_user.name, app_user.created_at, access_token.scopes, access_token.expires_at
+     select app_user.id, app_user.name, app_user.created_at, app_user.disabled_at is not null as disabled,
+       app_user.is_vouched_for or quota_bytes is not null as is_vouched_for, access_token.scopes, access_token.expires_at
      from access_token join app_user on app_user.id = access_token.owner_id
      where access_token.sha256 = $1 and (access_token.expires_at > now()) is not false`,
     [hashToken(token)],
@@ -53,11 +58,15 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
         : "The user id and token do not belong together, or the token is not valid.",
     );
   }
-  const { id, name, created_at, scopes, expires_at } = user;
+  if (user.disabled) {
+    throw new ServiceError("USER_DISABLED", "This user has been disabled: ask the operator of the service.");
+  }
+  const { id, name, created_at, is_vouched_for, scopes, expires_at } = user;
   return {
     id,
     name,
     createdAt: new Date(created_at),
+    isVouchedFor: is_vouched_for,
     scopes,
     expiresAt: expires_at === null ? null : new Date(expires_at),
   };

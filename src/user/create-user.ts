@@ -1,6 +1,16 @@
 import { createHash } from "node:crypto";
 import type { Pool } from "pg";
-import { v4 as uuidv4 } from "uuid";
+import { v4 as uuidv4, validate as isUuid } from "uuid";
+import { ServiceError } from "../errors.ts";
+import {
+  allowanceUsedUp,
+  chargedTable,
+  chargeParameters,
+  noCharge,
+  rowBytes,
+  type Charge,
+  type RefusedCharge,
+} from "../limits/write-allowance.ts";
 import { checkedText } from "../plain-text.ts";
 
 /** A new user and the only copy of the token. */
@@ -10,27 +20,63 @@ export interface NewUser {
   readonly token: string;
 }
 
+/** On whose word, and at whose cost, a user is made. */
+export interface Admission {
+  /** The code of an invitation, which is used up by this. */
+  readonly invitation?: string | undefined;
+  readonly charge: Charge;
+  readonly isVouchedFor: boolean;
+}
+
+/** On the operator's word. */
+const byOperator: Admission = { charge: noCharge, isVouchedFor: true };
+
 /** Characters of a user's name, at most. */
 export const maxNameLength = 100;
 
 /**
  * Creates a user with a first token, in one statement.
- * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters
+ * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters, or the invitation
+ *   is unknown, used or expired; RATE_LIMITED when an allowance is used up
  */
-export async function createUser(pool: Pool, name: string): Promise<NewUser> {
+export async function createUser(
+  pool: Pool,
+  name: string,
+  { invitation, charge, isVouchedFor }: Admission = byOperator,
+): Promise<NewUser> {
   const trimmed = checkedText(name, "name", maxNameLength);
+  if (invitation !== undefined && !isUuid(invitation.trim())) throw invitationInvalid();
   const token = uuidv4();
-  const { rows } = await pool.query<{ id: number; created_at: string }>(
-    `with new_user as (insert into app_user (name) values ($1) returning id, created_at),
-          new_token as (insert into access_token (owner_id, sha256, name) select id, $2, 'first' from new_user)
-     select id, created_at from new_user`,
-    [trimmed, hashToken(token)],
+  const { rows } = await pool.query<{ id: number | null; created_at: string; refused: RefusedCharge | null }>(
+    `with ${chargedTable(1)},
+       invited as (delete from invitation where sha256 = $4 and expires_at > now() returning sha256),
+       new_user as (
+         insert into app_user (name, is_vouched_for)
+         select $5, $6 from charged
+         where refused is null and ($4::bytea is null or exists (select from invited))
+         returning id, created_at),
+       new_token as (insert into access_token (owner_id, sha256, name) select id, $7, 'first' from new_user)
+     select id, created_at, refused from charged left join new_user on true`,
+    [
+      ...chargeParameters(charge, rowBytes.user),
+      invitation === undefined ? null : hashToken(invitation.trim()),
+      trimmed,
+      isVouchedFor,
+      hashToken(token),
+    ],
   );
   const row = rows[0]!;
+  if (row.refused) throw allowanceUsedUp(charge, row.refused);
+  if (row.id === null) throw invitationInvalid();
   return { user: { id: row.id, name: trimmed, createdAt: new Date(row.created_at) }, token };
 }
 
-/** What is stored of a token: its SHA-256. */
+function invitationInvalid(): ServiceError {
+  const message = "The invitation is not valid: unknown, used or expired. Ask for a new one.";
+  return new ServiceError("BAD_USER_INPUT", message, { argument: "invite" });
+}
+
+/** What is stored of a token, or of an invitation's code: its SHA-256. */
 export function hashToken(token: string): Buffer {
   return createHash("sha256").update(token.toLowerCase()).digest();
 }

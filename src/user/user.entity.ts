@@ -15,6 +15,10 @@ const UserSchema = defineEntity({
     quotaBytes: p.bigint("number").nullable(),
     quotaSeconds: p.bigint("number").nullable(),
     quotaRecords: p.integer().nullable(),
+    /** Made by the operator, or invited: not one of the strangers that `write-allowance.ts` bounds. */
+    isVouchedFor: p.boolean().default(false),
+    /** Since then the user's tokens are refused and the recordings not served; null: neither. */
+    disabledAt: p.datetime().nullable(),
   },
   checks: [
     {
@@ -53,3 +57,18 @@ const AccessTokenSchema = defineEntity({
 /** A secret that speaks for a user; only its hash is kept. */
 export class AccessToken extends AccessTokenSchema.class {}
 AccessTokenSchema.setClass(AccessToken);
+
+const InvitationSchema = defineEntity({
+  name: "Invitation",
+  tableName: "invitation",
+  properties: {
+    /** SHA-256 of the code, which has 122 random bits; the row goes when a user is made with it. */
+    sha256: p.blob().primary(),
+    createdAt: p.datetime().defaultRaw("now()"),
+    expiresAt: p.datetime(),
+  },
+});
+
+/** Lets somebody make one user where not everybody may. */
+export class Invitation extends InvitationSchema.class {}
+InvitationSchema.setClass(Invitation);

@@ -1,32 +1,38 @@
-import type { Pool } from "pg";
 import { Arg, Ctx, Mutation, Query, Resolver } from "type-graphql";
-import { addressKey, type RateLimiter } from "../limits/rate-limiter.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
-import { createUser, maxNameLength } from "./create-user.ts";
+import { maxNameLength } from "./create-user.ts";
+import type { Registration } from "./registration.ts";
 import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
 
 @Resolver()
 export class UserResolver {
-  readonly #pool: Pool;
-  readonly #newUsers: RateLimiter;
+  readonly #registration: Registration;
 
-  constructor(pool: Pool, newUsers: RateLimiter) {
-    this.#pool = pool;
-    this.#newUsers = newUsers;
+  constructor(registration: Registration) {
+    this.#registration = registration;
   }
 
-  @Mutation(() => CreateUserPayload, { nullable: true, description: "Creates a user and its first token." })
+  @Mutation(() => CreateUserPayload, {
+    nullable: true,
+    description:
+      "Creates a user and its first token. Where the operator has closed this, it is `REGISTRATION_CLOSED`, or takes an " +
+      "invitation.",
+  })
   @Facts({ answersTo: async () => undefined })
   async createUser(
     @Arg("name", () => String, {
       description: `1 to ${maxNameLength} characters of any script; no control characters.`,
     })
     name: string,
+    @Arg("invite", () => String, {
+      nullable: true,
+      description: "The code that the operator gave, for one user; needed only where not everybody may make a user.",
+    })
+    invite: string | null | undefined,
     @Ctx() { clientAddress }: RequestContext,
   ): Promise<CreateUserPayload> {
-    await this.#newUsers.consume(addressKey(clientAddress));
-    const { user, token } = await createUser(this.#pool, name);
+    const { user, token } = await this.#registration.register(name, invite ?? undefined, clientAddress);
     return { user: toUserType(user), token };
   }
 

@@ -5,6 +5,7 @@ import { RateLimit } from "./20261123072629_rate-limit.ts";
 import { TokenScopes } from "./20261123074400_token-scopes.ts";
 import { NoRequestBytes } from "./20261123085500_no-request-bytes.ts";
 import { LeftOutBytes } from "./20261126201500_left-out-bytes.ts";
+import { Registration } from "./20261126214632_registration.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -15,4 +16,5 @@ export const migrations = [
   { name: "20261123074400_token-scopes", class: TokenScopes },
   { name: "20261123085500_no-request-bytes", class: NoRequestBytes },
   { name: "20261126201500_left-out-bytes", class: LeftOutBytes },
+  { name: "20261126214632_registration", class: Registration },
 ];

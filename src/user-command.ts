@@ -1,0 +1,307 @@
+import { parseArgs } from "node:util";
+import type { Pool } from "pg";
+import { ConfigError, readConfig, type Config } from "./config.ts";
+import { openDatabase } from "./database/database.ts";
+import { DataFolderInUseError } from "./database/embedded-postgres-error.ts";
+import { startEmbeddedPostgres, urlOfRunningPostgres } from "./database/embedded-postgres.ts";
+import { ServiceError } from "./errors.ts";
+import { createLogger } from "./logger.ts";
+import { deleteAllRecords } from "./record/delete-records.ts";
+import { findUsages, type Usage } from "./record/quota.ts";
+import { withSecretFiles } from "./secret-files.ts";
+import { createToken } from "./user/access-tokens.ts";
+import {
+  createInvitation,
+  findUser,
+  listUsers,
+  onBehalfOf,
+  revokeInvitations,
+  revokeAllTokens,
+  setDisabled,
+  setQuota,
+  type KnownUser,
+} from "./user/administer-users.ts";
+import { deleteUser } from "./user/change-user.ts";
+import { createUser } from "./user/create-user.ts";
+import { noCharge } from "./limits/write-allowance.ts";
+import { tokenScopes } from "./user/user.entity.ts";
+
+const help = `The operator's command for users. It works beside a running service, on the same database.
+
+  npm run user -- <command>                 (in the image: node dist/src/user-command.js <command>)
+
+  create <name>                 makes a user, and shows the token, this once
+  list [--name <part>]          the newest users; [--limit 50] [--before <id>]
+  invite [--days 7]             makes a code with which one user can be made, and shows it, this once
+  invite --revoke               takes back all codes that have not been used
+  disable <id>                  refuses the user's tokens and serves none of the recordings; nothing is deleted
+  enable <id>                   undoes that
+  token <id> [--name <name>]    gives a user who lost the token a new one, and shows it, this once
+        [--revoke-others]       and takes all the others back, for one that was stolen
+  quota <id>                    what the user stores and may store
+        [--bytes <n>] [--seconds <n>] [--records <n>]   changes it: a number, none, or default (as in the settings)
+  delete <id> --yes             deletes the user with all recordings, links and tokens
+
+  --json    answers in JSON, for programs (npm run --silent)
+  --help    this text
+
+<id> is the user's number, as in list and in links. DATABASE_URL or DATA_DIR say which database, as for the service.
+Exit codes: 0 done, 1 not done, with the reason on standard error, 2 the command was not understood.
+`;
+
+/** The command line cannot be understood. */
+class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** What a command has to say: to people line by line, to programs as JSON. */
+interface Outcome {
+  readonly lines: readonly string[];
+  readonly json: unknown;
+}
+
+type Values = ReturnType<typeof readArguments>["values"];
+
+/** What a command works with. */
+interface Work {
+  readonly pool: Pool;
+  readonly config: Config;
+  /** What stands behind the command's name. */
+  readonly argument: string | undefined;
+  readonly values: Values;
+}
+
+/** The commands, with the options that each of them knows. */
+const commands: Readonly<
+  Record<string, { readonly options: readonly string[]; readonly run: (work: Work) => Promise<Outcome> }>
+> = {
+  create: { options: [], run: create },
+  list: { options: ["name", "limit", "before"], run: list },
+  invite: { options: ["days", "revoke"], run: invite },
+  disable: { options: [], run: async (work) => await disable(work, true) },
+  enable: { options: [], run: async (work) => await disable(work, false) },
+  token: { options: ["name", "revoke-others"], run: giveToken },
+  quota: { options: ["bytes", "seconds", "records"], run: quota },
+  delete: { options: ["yes"], run: remove },
+};
+
+function readArguments(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        help: { type: "boolean", short: "h" },
+        json: { type: "boolean" },
+        name: { type: "string" },
+        limit: { type: "string" },
+        before: { type: "string" },
+        days: { type: "string" },
+        revoke: { type: "boolean" },
+        "revoke-others": { type: "boolean" },
+        bytes: { type: "string" },
+        seconds: { type: "string" },
+        records: { type: "string" },
+        yes: { type: "boolean" },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function create({ pool, argument }: Work): Promise<Outcome> {
+  if (argument === undefined) throw new UsageError("create needs the user's name.");
+  const { user, token } = await createUser(pool, argument);
+  return {
+    lines: [`User ${user.id}: ${user.name}`, `Token, shown only now: ${token}`],
+    json: { id: user.id, name: user.name, createdAt: user.createdAt, token },
+  };
+}
+
+async function list({ pool, config, argument, values }: Work): Promise<Outcome> {
+  refuseArgument(argument);
+  const limit = wholeNumber("--limit", values.limit ?? "50", 1, 10_000);
+  const beforeId = values.before === undefined ? undefined : userId(values.before);
+  const users = await listUsers(pool, { name: values.name, beforeId, limit });
+  const usages = await findUsages(
+    pool,
+    users.map(({ id }) => id),
+    config.quota,
+  );
+  const rows = users.map((user) => [
+    String(user.id),
+    user.createdAt.toISOString().slice(0, 16).replace("T", " "),
+    String(usages.get(user.id)?.records ?? 0),
+    String(usages.get(user.id)?.bytes ?? 0),
+    stateOf(user),
+    user.name,
+  ]);
+  return {
+    lines:
+      users.length === 0 ? ["No users."] : columns([["id", "made (UTC)", "records", "bytes", "", "name"], ...rows]),
+    json: users.map((user) => toJson(user, usages.get(user.id))),
+  };
+}
+
+async function invite({ pool, argument, values }: Work): Promise<Outcome> {
+  refuseArgument(argument);
+  if (values.revoke) {
+    const revoked = await revokeInvitations(pool);
+    return { lines: [`Invitations taken back: ${revoked}`], json: { revoked } };
+  }
+  const days = wholeNumber("--days", values.days ?? "7", 1, 366);
+  const expiresAt = new Date(Date.now() + days * 86_400_000);
+  const code = await createInvitation(pool, expiresAt);
+  return {
+    lines: [
+      `Invitation, shown only now, for one user until ${expiresAt.toISOString()}: ${code}`,
+      `To be used as: mutation { createUser(name: "...", invite: "${code}") { user { id } token } }`,
+    ],
+    json: { code, expiresAt },
+  };
+}
+
+async function disable({ pool, argument }: Work, disabled: boolean): Promise<Outcome> {
+  const user = await setDisabled(pool, userId(argument), disabled);
+  return { lines: [`User ${user.id} (${user.name}) is ${disabled ? "disabled" : "enabled"}.`], json: toJson(user) };
+}
+
+async function giveToken({ pool, argument, values }: Work): Promise<Outcome> {
+  const user = await findUser(pool, userId(argument));
+  const request = { name: values.name ?? "from the operator", expiresAt: null, scopes: [...tokenScopes] };
+  const revoked = values["revoke-others"] ? await revokeAllTokens(pool, user.id) : 0;
+  const { token } = await createToken(pool, onBehalfOf(user), request, noCharge);
+  return {
+    lines: [
+      `User ${user.id}: ${user.name}`,
+      ...(values["revoke-others"] ? [`Tokens taken back: ${revoked}`] : []),
+      `Token, shown only now: ${token}`,
+    ],
+    json: { id: user.id, name: user.name, token, revoked },
+  };
+}
+
+async function quota({ pool, config, argument, values }: Work): Promise<Outcome> {
+  const id = userId(argument);
+  const change = {
+    bytes: quotaValue("--bytes", values.bytes, 2 ** 50),
+    seconds: quotaValue("--seconds", values.seconds, 2 ** 40),
+    records: quotaValue("--records", values.records, 2 ** 31 - 1),
+  };
+  const isChange = Object.values(change).some((value) => value !== undefined);
+  const user = isChange ? await setQuota(pool, id, change) : await findUser(pool, id);
+  const usage = (await findUsages(pool, [id], config.quota)).get(id);
+  const lines = (["bytes", "seconds", "records"] as const).map((what) => {
+    const most = usage?.limits[what] ?? 0;
+    return `${what}: ${usage?.[what] ?? 0} of ${most === 0 ? "no limit" : most}`;
+  });
+  return { lines: [`User ${user.id}: ${user.name}`, ...lines], json: toJson(user, usage) };
+}
+
+async function remove({ pool, argument, values }: Work): Promise<Outcome> {
+  const id = userId(argument);
+  const user = await findUser(pool, id);
+  if (!values.yes) {
+    throw new UsageError(`This deletes user ${id} (${user.name}) with all recordings: say so with --yes.`);
+  }
+  await deleteUser(pool, onBehalfOf(user), user.name, deleteAllRecords);
+  return { lines: [`User ${id} (${user.name}) is deleted.`], json: { deletedId: id } };
+}
+
+function userId(given: string | undefined): number {
+  if (given === undefined) throw new UsageError("Which user? Give the number, as list shows it.");
+  return wholeNumber("The user's id", given, 1, 2 ** 31 - 1);
+}
+
+function refuseArgument(argument: string | undefined): void {
+  if (argument !== undefined) throw new UsageError(`${argument} is one word too many.`);
+}
+
+function quotaValue(option: string, given: string | undefined, max: number): number | null | undefined {
+  if (given === undefined) return undefined;
+  if (given === "default") return null;
+  return given === "none" ? 0 : wholeNumber(option, given, 1, max, ", none or default");
+}
+
+function wholeNumber(what: string, given: string, min: number, max: number, others = ""): number {
+  const value = /^\d{1,16}$/.test(given) ? Number(given) : NaN;
+  if (value >= min && value <= max) return value;
+  throw new UsageError(`${what} must be a whole number from ${min} to ${max}${others}.`);
+}
+
+function stateOf({ disabledAt, isVouchedFor }: KnownUser): string {
+  return disabledAt ? "disabled" : isVouchedFor ? "vouched for" : "";
+}
+
+function toJson({ id, name, createdAt, isVouchedFor, disabledAt }: KnownUser, usage?: Usage): unknown {
+  const limit = (most: number) => (most === 0 ? null : most);
+  const { bytes = 0, seconds = 0, records = 0, limits } = usage ?? {};
+  return {
+    id,
+    name,
+    createdAt,
+    isVouchedFor,
+    disabledAt,
+    ...(limits && {
+      usage: { bytes, seconds, records },
+      limits: { bytes: limit(limits.bytes), seconds: limit(limits.seconds), records: limit(limits.records) },
+    }),
+  };
+}
+
+/** Texts in columns; the last one is as long as it is. */
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
+  return rows.map((row) => row.map((text, at) => (at === row.length - 1 ? text : text.padEnd(widths[at]!))).join("  "));
+}
+
+/** Where the service keeps its data: its running PostgreSQL, or one that is started for this command alone. */
+async function databaseUrl(config: Config, resources: AsyncDisposableStack): Promise<string> {
+  if (config.databaseUrl !== undefined) return config.databaseUrl;
+  const say = (message: string) => void process.stderr.write(`${message}\n`);
+  const log = { debug: () => {}, info: say, warn: say, error: say };
+  try {
+    return resources.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log })).url;
+  } catch (error) {
+    if (error instanceof DataFolderInUseError) return await urlOfRunningPostgres(error.path);
+    throw error;
+  }
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = readArguments(process.argv.slice(2));
+  const [name, argument, ...more] = positionals;
+  if (values.help || name === undefined || name === "help") {
+    process.stdout.write(help);
+    if (!values.help && name === undefined) process.exitCode = 2;
+    return;
+  }
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!command) throw new UsageError(`There is no command ${name}.`);
+  const [first] = more;
+  if (first !== undefined) throw new UsageError(`${first} is one word too many: put a name with spaces into quotes.`);
+  const stray = Object.keys(values).find((option) => !["json", ...command.options].includes(option));
+  if (stray !== undefined) throw new UsageError(`${name} knows no --${stray}.`);
+
+  const config = readConfig(await withSecretFiles(process.env));
+  await using resources = new AsyncDisposableStack();
+  const url = await databaseUrl(config, resources);
+  const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds };
+  const { pool } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
+  const { lines, json } = await command.run({ pool, config, argument, values });
+  process.stdout.write(values.json ? `${JSON.stringify(json, undefined, 2)}\n` : `${lines.join("\n")}\n`);
+}
+
+try {
+  await main();
+} catch (error) {
+  const sentence = error instanceof Error ? error.message : String(error);
+  const isUsage = error instanceof UsageError;
+  const isExpected = isUsage || error instanceof ServiceError || error instanceof ConfigError;
+  process.stderr.write(`${sentence}${isUsage ? "\nnpm run user -- --help tells more." : ""}\n`);
+  if (!isExpected && error instanceof Error && process.env.LOG_LEVEL === "debug") {
+    process.stderr.write(`${error.stack}\n`);
+  }
+  process.exitCode = isUsage ? 2 : 1;
+}

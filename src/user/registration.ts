@@ -1,0 +1,51 @@
+import type { Pool } from "pg";
+import { ServiceError } from "../errors.ts";
+import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
+import { chargeOfNewcomer, noCharge, type WriteAllowances } from "../limits/write-allowance.ts";
+import { createUser, type NewUser } from "./create-user.ts";
+import type { RegistrationMode } from "./registration-mode.ts";
+
+interface RegistrationDependencies {
+  readonly pool: Pool;
+  readonly mode: RegistrationMode;
+  readonly newUsersFromAddress: AddressLimiter;
+  /** Of all addresses, without those who were invited. */
+  readonly newUsers: RateLimiter;
+  readonly allowances: WriteAllowances;
+}
+
+/** Lets people make users, as far as the operator allows it. */
+export class Registration {
+  readonly #dependencies: RegistrationDependencies;
+
+  constructor(dependencies: RegistrationDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /**
+   * Makes a user for whoever asks from this address.
+   * @param invitation the code of an invitation; a user who was invited is nobody's stranger, also where all may register
+   * @throws {ServiceError} REGISTRATION_CLOSED, RATE_LIMITED or BAD_USER_INPUT
+   */
+  async register(name: string, invitation: string | undefined, clientAddress: string): Promise<NewUser> {
+    const { pool, mode, newUsersFromAddress, newUsers, allowances } = this.#dependencies;
+    if (mode === "closed") {
+      throw new ServiceError(
+        "REGISTRATION_CLOSED",
+        "This service takes no new users by itself: ask its operator to make one for you.",
+      );
+    }
+    if (mode === "invite" && invitation === undefined) {
+      throw new ServiceError(
+        "REGISTRATION_CLOSED",
+        "This service takes new users by invitation: ask its operator for a code, and give it as the argument invite.",
+        { argument: "invite" },
+      );
+    }
+    await newUsersFromAddress.consume(clientAddress);
+    // Strangers do not use up what invited users need; a code that is no good makes no user.
+    if (invitation === undefined) await newUsers.consume("all");
+    const charge = invitation === undefined ? chargeOfNewcomer(allowances, clientAddress) : noCharge;
+    return await createUser(pool, name, { invitation, charge, isVouchedFor: invitation !== undefined });
+  }
+}
