@@ -2,6 +2,13 @@ import type { IncomingMessage } from "node:http";
 import { graphqlAnswerType } from "../accept-header.ts";
 import { ServiceError } from "../errors.ts";
 import { bearerToken } from "../user/authenticate-user.ts";
+import { refuseLargeJson } from "./bounded-json.ts";
+
+/** Characters of an operation's text. One of 2000 tokens has less; texts that belong to it are sent as variables. */
+const maxDocumentCharacters = 64 * 1024;
+
+/** Values of a request's JSON; the longest list that an argument takes has 100. */
+const maxJsonValues = 5000;
 
 /** A browser sends these to another origin only if that agrees to it beforehand (a CORS preflight). */
 const preflightHeaders = ["apollo-require-preflight", "x-apollo-operation-name", "graphql-preflight"];
@@ -36,6 +43,15 @@ export function requireAcceptable(accept: string | undefined): void {
 }
 
 /**
+ * Refuses the JSON of a POST by its text, before it is parsed.
+ *
+ * @throws {ServiceError} BAD_REQUEST
+ */
+export function requireSmallJson(body: string): void {
+  refuseLargeJson("The body", body, maxJsonValues);
+}
+
+/**
  * Makes sure that the JSON of a POST is one GraphQL request (GraphQL over HTTP section 5.2).
  *
  * @throws {ServiceError} BAD_REQUEST
@@ -51,6 +67,13 @@ export function requireOperation(body: unknown): void {
   if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
   for (const [name, value] of Object.entries({ variables, extensions })) {
     if (value != null && !isObject(value)) throw badRequest(`\`${name}\` must be a JSON object${asText(value)}.`);
+  }
+  if (typeof query === "string" && query.length > maxDocumentCharacters) {
+    throw new ServiceError(
+      "QUERY_TOO_COMPLEX",
+      `The document may have at most ${maxDocumentCharacters} characters: send long texts as variables.`,
+      { maxDocumentCharacters },
+    );
   }
   if (!query && !(isObject(extensions) && extensions.persistedQuery)) {
     throw badRequest(`The request has no operation. ${howToSend}`);
@@ -69,7 +92,8 @@ export function requireOperationIn(search: string): void {
   for (const name of ["query", "operationName", "variables", "extensions"]) {
     const [value, ...more] = parameters.getAll(name);
     if (more.length > 0) throw badRequest(`The parameter \`${name}\` may be given once.`);
-    if (value !== undefined) given[name] = name === "variables" || name === "extensions" ? parseJson(value) : value;
+    if (value !== undefined)
+      given[name] = name === "variables" || name === "extensions" ? parseJson(name, value) : value;
   }
   for (const name of ["variables", "extensions"]) {
     if (name in given && !isObject(given[name])) throw badRequest(`The parameter \`${name}\` must be a JSON object.`);
@@ -85,7 +109,8 @@ function asText(value: unknown): string {
   return typeof value === "string" ? ", not a string with JSON in it" : "";
 }
 
-function parseJson(text: string): unknown {
+function parseJson(name: string, text: string): unknown {
+  refuseLargeJson(`The parameter \`${name}\``, text, maxJsonValues);
   try {
     return JSON.parse(text);
   } catch {

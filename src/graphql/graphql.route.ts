@@ -1,9 +1,10 @@
 import { ApolloServer, HeaderMap, type ApolloServerPlugin } from "@apollo/server";
 import { ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
 import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
+import { InMemoryLRUCache } from "@apollo/utils.keyvaluecache";
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { OperationTypeNode, type GraphQLSchema } from "graphql";
+import { OperationTypeNode, type DocumentNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Pool } from "pg";
 import type { Config } from "../config.ts";
@@ -16,8 +17,14 @@ import { ServiceError, shuttingDown } from "../errors.ts";
 import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
-import { requireAcceptable, requireOperation, requireOperationIn, requirePreflight } from "./graphql-request.ts";
-import type { GraphQLRequestBody } from "./multipart-fields.ts";
+import {
+  requireAcceptable,
+  requireOperation,
+  requireOperationIn,
+  requirePreflight,
+  requireSmallJson,
+} from "./graphql-request.ts";
+import { declaredVariables, type GraphQLRequestBody } from "./multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
 import { queryLimits } from "./query-limits.ts";
 import { refuseBeforeRunning } from "./refuse-before-running.ts";
@@ -37,6 +44,17 @@ interface GraphqlDependencies {
   readonly config: GraphqlConfig;
 }
 
+/** Characters of all persisted queries. */
+const maxPersistedCharacters = 1024 * 1024;
+
+/** Characters of all documents that are kept as syntax trees, each with its text; a tree takes some 60 bytes for each. */
+const maxDocumentCharacters = 256 * 1024;
+
+/** Apollo's own measure leaves out the text, and with it any length of comments. */
+function charactersOf({ loc }: DocumentNode): number {
+  return loc?.source.body.length ?? maxDocumentCharacters;
+}
+
 /** To be registered in a scope of its own: `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers where it is switched on. */
 export async function graphqlRoute(
   app: FastifyInstance,
@@ -45,6 +63,8 @@ export async function graphqlRoute(
   const apollo = new ApolloServer<RequestContext>({
     schema,
     introspection: config.introspection,
+    cache: new InMemoryLRUCache({ maxSize: maxPersistedCharacters }),
+    documentStore: new InMemoryLRUCache({ maxSize: maxDocumentCharacters, sizeCalculation: charactersOf }),
     includeStacktraceInErrorResponses: false,
     stopOnTerminationSignals: false,
     hideSchemaDetailsFromClientErrors: !config.introspection,
@@ -68,9 +88,8 @@ export async function graphqlRoute(
     stallSeconds: config.stallTimeoutSeconds,
   };
   app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
-  // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
-  app.removeContentTypeParser("text/plain");
   app.addContentTypeParser("application/json", { parseAs: "string" }, parseJson(app));
+  // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
   app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
   app.route({
     method: ["GET", "HEAD", "POST"],
@@ -175,11 +194,14 @@ function logWithUser(request: FastifyRequest, { id }: Caller): void {
   request.log = request.log.child({ user: id });
 }
 
-/** Reads JSON as Fastify does, and knows a form that a client sends under the wrong name. */
+/** Reads JSON as Fastify does, if it is not too much, and knows a form that a client sends under the wrong name. */
 function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
   const parse = app.getDefaultJsonParser("error", "error");
   return (request, body, done) => {
-    if (!body.startsWith("--")) return parse(request, body, done);
+    if (!body.startsWith("--")) {
+      requireSmallJson(body);
+      return parse(request, body, done);
+    }
     const message =
       "The body is multipart/form-data and the content type says JSON: do not set Content-Type yourself, the client " +
       "sets it with the boundary.";
@@ -223,7 +245,8 @@ async function readUpload(
     await context.admitUpload(owner);
   });
   // Apollo refuses members that are there without a value.
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
+  const given = { ...body, variables: declaredVariables(body) };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value != null));
 }
 
 /** The user of the Bearer token. */

@@ -2,6 +2,7 @@ import { Upload } from "graphql-upload-minimal";
 import { ServiceError } from "../errors.ts";
 import { decoded } from "../multipart/sent-file-name.ts";
 import { cleanText } from "../plain-text.ts";
+import { refuseLargeJson } from "./bounded-json.ts";
 
 /** The GraphQL request inside a multipart body, as GraphQL over HTTP section 5.2 names its parts. */
 export interface GraphQLRequestBody {
@@ -16,9 +17,6 @@ export interface FileMapping {
   readonly fileField: string;
   readonly path: string;
 }
-
-/** Nesting of `operations` and `map`; far more than any argument of a schema needs. */
-const maxJsonDepth = 64;
 
 /** Values in `operations` and `map`: an upload has about ten arguments, and each value costs memory while it runs. */
 const maxJsonValues = 1000;
@@ -93,6 +91,13 @@ export function replaceNull(operations: GraphQLRequestBody, path: string, upload
   holder[last] = upload;
 }
 
+/** The variables that the operation may use: an upload may take hours, and nothing else is kept meanwhile. */
+export function declaredVariables({ query = "", variables }: GraphQLRequestBody): Record<string, unknown> {
+  const declared = new Set(query.match(/(?<=\$)\w+/g));
+  const isUsed = ([name, value]: [string, unknown]): boolean => declared.has(name) || value instanceof Upload;
+  return Object.fromEntries(Object.entries(variables ?? {}).filter(isUsed));
+}
+
 /** Text of a client in a message: one line, not long. */
 export function quoted(text: string): string {
   return `\`${cleanText(text, 60)}\``;
@@ -103,36 +108,12 @@ function kindOf(value: unknown): string {
 }
 
 function parseJson(field: string, json: string): unknown {
-  const { depth, values } = jsonSize(json);
-  if (depth > maxJsonDepth) {
-    throw badRequest(`The field \`${field}\` is nested too deeply: ${maxJsonDepth} levels are allowed.`);
-  }
-  if (values > maxJsonValues) throw badRequest(`The field \`${field}\` has more than ${maxJsonValues} values.`);
+  refuseLargeJson(`The field \`${field}\``, json, maxJsonValues);
   try {
     return JSON.parse(json);
   } catch {
     throw badRequest(json === "" ? `The field \`${field}\` is empty.` : `The field \`${field}\` is not JSON.`);
   }
-}
-
-/** How deep the brackets of a JSON text go and at most how many values it has, found before anything is built of it. */
-function jsonSize(json: string): { depth: number; values: number } {
-  let depth = 0;
-  let deepest = 0;
-  let values = 1;
-  let insideString = false;
-  for (let i = 0; i < json.length; i++) {
-    const character = json[i];
-    if (insideString && character === "\\") i++;
-    else if (character === '"') insideString = !insideString;
-    else if (insideString) continue;
-    else if (character === ",") values++;
-    else if (character === "[" || character === "{") {
-      values++;
-      deepest = Math.max(deepest, ++depth);
-    } else if (character === "]" || character === "}") depth--;
-  }
-  return { depth: deepest, values };
 }
 
 function isContainer(value: unknown): value is Record<string, unknown> {

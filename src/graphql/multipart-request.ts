@@ -206,7 +206,9 @@ class MultipartReader {
       const { fileField, path } = parseMap(text);
       replaceNull(this.#operations, path, this.#upload);
       this.#fileField = fileField;
-      this.#authorized.then(() => this.#settle.resolve(this.#operations), this.#settle.reject);
+      const operations = this.#operations;
+      this.#operations = {}; // The file may take hours: whoever has them decides what of them is kept.
+      this.#authorized.then(() => this.#settle.resolve(operations), this.#settle.reject);
     }
   }
 

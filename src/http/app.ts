@@ -80,6 +80,8 @@ export async function createApp(
       void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not a valid one."));
     },
   });
+  // Whoever takes a body says so: where nobody does, it is neither kept nor parsed.
+  app.removeAllContentTypeParsers();
   const { server } = app;
   const lingering = new LingeringConnections(server, {
     ...lingerLimits,

@@ -1,0 +1,54 @@
+import { ServiceError } from "../errors.ts";
+
+/** Nesting of JSON; far more than any argument of a schema needs. */
+export const maxJsonDepth = 64;
+
+/**
+ * Refuses a JSON text that would cost much more memory than it has bytes, before anything is built of it: `[{},{},...]`
+ * takes twenty times its length.
+ *
+ * @param what the text's name at the beginning of a sentence
+ * @throws {ServiceError} BAD_REQUEST with `maxDepth` or `maxValues`
+ */
+export function refuseLargeJson(what: string, json: string, maxValues: number): void {
+  const { depth, values } = jsonSize(json, maxValues);
+  if (depth > maxJsonDepth) {
+    const message = `${what} is nested too deeply: ${maxJsonDepth} levels are allowed.`;
+    throw new ServiceError("BAD_REQUEST", message, { maxDepth: maxJsonDepth });
+  }
+  if (values > maxValues) {
+    throw new ServiceError("BAD_REQUEST", `${what} has more than ${maxValues} values: send less at a time.`, {
+      maxValues,
+    });
+  }
+}
+
+/** How deep the brackets go, and at most how many values there are. The count ends where it is too much. */
+export function jsonSize(json: string, maxValues: number): { depth: number; values: number } {
+  let depth = 0;
+  let deepest = 0;
+  let values = 1;
+  let insideString = false;
+  for (let i = 0; i < json.length && deepest <= maxJsonDepth && values <= maxValues; i++) {
+    const character = json.charCodeAt(i);
+    if (insideString) {
+      if (character === backslash) i++;
+      else if (character === quote) insideString = false;
+    } else if (character === quote) insideString = true;
+    else if (character === comma) values++;
+    else if (character === openBracket || character === openBrace) {
+      values++;
+      deepest = Math.max(deepest, ++depth);
+    } else if (character === closeBracket || character === closeBrace) depth--;
+  }
+  return { depth: deepest, values };
+}
+
+// Of a text that is not Latin, each character taken as a string would be an object of its own.
+const quote = 0x22;
+const comma = 0x2c;
+const openBracket = 0x5b;
+const backslash = 0x5c;
+const closeBracket = 0x5d;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
