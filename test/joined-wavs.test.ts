@@ -200,6 +200,15 @@ describe("sound behind the size of the data chunk", () => {
     expect(outcome.remarks).toEqual([]);
   });
 
+  it("goes on with a pause of faint noise behind a loud tone", async () => {
+    const pause = Buffer.alloc(70_000);
+    for (let at = 0; at < pause.length; at += 2) pause.writeInt16LE(Math.round((loud() - 0.5) * 60), at);
+    const data = Buffer.concat([slices[0]!, pause, slices[1]!]);
+    const outcome = await read(wavFile({ format: speech, data, dataSize: 32_000, size: 32_036 }));
+    expect(difference(outcome, data)).toBe("none");
+    expect(outcome.remarks).toEqual([]);
+  });
+
   it("goes on in the middle of a frame", async () => {
     const format = { channels: 2, sampleRateHz: 44_100, bits: 24 } as const;
     const data = slice(1, format);
@@ -233,6 +242,7 @@ describe("sound behind the size of the data chunk", () => {
     ["a short rest", noise.subarray(0, 700)],
     ["a rest that a wrong size of the file would nearly explain", Buffer.from([1, 2, 3, 4, 5, 6, 7, 8])],
     ["the beginning of a program", Buffer.concat([Buffer.from("\x7fELF"), relocations()])],
+    ["a text in another language", Buffer.from("Größenänderungen an der Tür, “später” – Łódź, 東京。\n".repeat(300))],
     ["a web page", Buffer.from(`<!DOCTYPE html><title>502 Bad Gateway</title>${"<p>nginx</p>".repeat(900)}`)],
     ["a chunk that is cut short", chunk("mine", noise, { size: 200_000 })],
   ])("is not made of %s", async (_, junk) => {

@@ -86,11 +86,17 @@ function runLength(bytes: Buffer): number {
   return end < 0 ? bytes.length : end;
 }
 
-/** Whether these bytes are text: no sound stays among printable characters and uses all of their range. */
+/** Whether these bytes are text in ASCII or UTF-8: no sound is valid as such and uses all of its range. */
 export function isText(bytes: Buffer): boolean {
   const values = new Set(bytes.subarray(0, 4096));
   if (values.size < 12 || Math.min(...values) > 0x39 || Math.max(...values) < 0x61) return false;
-  return [...values].every((byte) => (byte >= 0x20 && byte < 0x7f) || (byte >= 9 && byte <= 13));
+  if ([...values].some((byte) => byte === 0x7f || (byte < 0x20 && (byte < 9 || byte > 13)))) return false;
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, 4096), { stream: true }); // may end in a character
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What kind of file begins here, if it is one that people have instead of sound. */
@@ -135,7 +141,7 @@ function soundsAlike(format: WavFormat, { before, ahead, cutBytes }: BehindSound
     return wavToPcm(format)(later).length >= 0.9 * (later.length / blockAlign) * framesPerBlock * sampleBytes;
   }
   const next = shapeOf(format, later);
-  if (next.roughness < maxMusicRoughness) return true;
+  if (next.roughness < maxMusicRoughness || isBackground(next)) return true;
   const earlier = before.subarray(0, before.length - cutBytes);
   if (earlier.length < 256 * blockAlign) return next.level > 0; // a size that was never meant
   const last = shapeOf(format, earlier.subarray(earlier.length % blockAlign));
@@ -143,20 +149,30 @@ function soundsAlike(format: WavFormat, { before, ahead, cutBytes }: BehindSound
   return isAsLoud && Math.abs(next.roughness - last.roughness) < 0.25;
 }
 
+/** Whether this is the faint, even noise of a pause: other data is loud, or has its leaps. */
+function isBackground({ level, peak }: Shape): boolean {
+  return level > 0 && level < 0.05 && peak < 12 * level;
+}
+
 function wholeBlocks(bytes: Buffer, blockAlign: number): Buffer {
   return bytes.subarray(0, bytes.length - (bytes.length % blockAlign));
 }
 
 const windowFrames = 256;
+/** A quarter of the windows has to be as smooth: hisses and pauses are rough, but hardly any other data is smooth anywhere. */
+const smoothShare = 0.25;
 
-/**
- * How loud whole blocks are (root mean square) and how rough: how the steps between neighbouring samples compare to the
- * samples themselves. It is the median of short windows, as sound changes and other data has its leaps.
- */
-export function shapeOf(
-  format: WavFormat,
-  blocks: Buffer,
-): { readonly level: number; readonly roughness: number; readonly maxRoughness: number } {
+interface Shape {
+  /** Root mean square. */
+  readonly level: number;
+  readonly peak: number;
+  /** How the steps between neighbouring samples compare to the samples themselves. */
+  readonly roughness: number;
+  readonly maxRoughness: number;
+}
+
+/** How loud whole blocks are, and how rough in the smoothest quarter of short windows. */
+export function shapeOf(format: WavFormat, blocks: Buffer): Shape {
   const pcm = wavToPcm(format)(blocks);
   const { sampleFormat, channels } = pcmFormatOf(format);
   const samples =
@@ -171,7 +187,8 @@ export function shapeOf(
   roughness.sort((one, other) => one - other);
   return {
     level: Math.sqrt(windows.reduce((sum, { variance }) => sum + variance, 0) / Math.max(windows.length, 1)),
-    roughness: roughness[roughness.length >> 1] ?? 0,
+    peak: samples.reduce((largest, sample) => Math.max(largest, Math.abs(sample)), 0),
+    roughness: roughness[Math.floor(roughness.length * smoothShare)] ?? 0,
     maxRoughness: roughness.length < windows.length ? Infinity : (roughness.at(-1) ?? Infinity),
   };
 }
