@@ -1,5 +1,5 @@
 import { BlockList, isIP, isIPv6 } from "node:net";
-import { availableParallelism } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import { qualityNames, type Quality } from "./audio/wav-to-mp3.ts";
 import { parseAllowedHost } from "./allowed-hosts.ts";
 import { parseCorsOrigin } from "./cors-origins.ts";
@@ -53,6 +53,8 @@ export interface Config {
   readonly shutdownGraceSeconds: number;
   /** How long the service goes on as before, but unready, after it was told to stop. */
   readonly shutdownDelaySeconds: number;
+  /** Memory that downloads may hold while their clients take nothing, such as players that pause. */
+  readonly maxWaitingBytes: number;
 
   /** Who may make a user by `createUser`. */
   readonly registration: RegistrationMode;
@@ -162,6 +164,7 @@ export function readConfig(env: Env): Config {
     uploadTimeoutSeconds: integer("UPLOAD_TIMEOUT_SECONDS", 6 * 3600, 1, 7 * 86_400),
     shutdownDelaySeconds: integer("SHUTDOWN_DELAY_SECONDS", 0, 0, 600),
     shutdownGraceSeconds: integer("SHUTDOWN_GRACE_SECONDS", 30, 0, 3600),
+    maxWaitingBytes: integer("MAX_WAITING_BYTES", eighthOfMemory(), 4 * 1024 ** 2, 2 ** 46),
     maxNewUsersPerHour: integer("MAX_NEW_USERS_PER_HOUR", production ? 60 : 0, 0, 1_000_000),
     registration: oneOf("REGISTRATION", "open", registrationModes),
     allNewUsersPerHour: integer("ALL_NEW_USERS_PER_HOUR", production ? 600 : 0, 0, 10_000_000),
@@ -278,4 +281,10 @@ function readTrustProxy(given: string | undefined, faults: string[]): BlockList 
     }
   }
   return proxies;
+}
+
+/** Of the memory that the process may use, in a container too. */
+function eighthOfMemory(): number {
+  const bytes = Math.min(totalmem(), process.constrainedMemory() || Infinity);
+  return Math.max(Math.floor(bytes / 8), 4 * 1024 ** 2);
 }

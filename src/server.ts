@@ -13,6 +13,7 @@ import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
 import { healthRoutes } from "./http/health.route.ts";
+import { WaitingAnswers } from "./http/waiting-answers.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
 import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
 import type { Logger } from "./logger.ts";
@@ -113,6 +114,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
 
   const stopping = new AbortController();
   let leaving = false;
+  const waiting = new WaitingAnswers({ maxBytes: config.maxWaitingBytes, stopping: stopping.signal });
   const app = await createApp(config, logger, stopping.signal);
   opening.defer(async () => await app.close());
   const maxConnections = await connectionLimit({
@@ -134,7 +136,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     },
   });
   frontPageRoute(app, config);
-  await app.register(async (scope) => recordRoute(scope, { pool: database.pool, rowMemory, config }));
+  await app.register(async (scope) => recordRoute(scope, { pool: database.pool, rowMemory, waiting, config }));
   const schema = await createSchema([
     new UserResolver(
       new Registration({

@@ -1,23 +1,30 @@
-import { afterEach, expect, it } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { Server } from "node:http";
 import { createServer } from "node:http";
-import { connect } from "node:net";
-import { sendBytes } from "../src/http/send-bytes.ts";
-
-type Source = (signal: AbortSignal) => AsyncGenerator<Buffer, void, undefined>;
+import { connect, type Socket } from "node:net";
+import { promisify } from "node:util";
+import { sendBytes, type ByteSource } from "../src/http/send-bytes.ts";
+import { WaitingAnswers } from "../src/http/waiting-answers.ts";
+import { until } from "./support/until.ts";
 
 let server: Server | undefined;
+const stopping = new AbortController().signal;
+const mebibyte = 1024 * 1024;
+/** No client counts as slow, on a busy machine either. */
+const patient = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping, patienceMs: 600_000 });
 
 /** A server whose every answer is this source; `outcome` is how sending it ended. */
 async function serve(
-  source: Source,
-  { stallSeconds = 30, contentLength = 300_000 } = {},
+  source: ByteSource,
+  { waiting = patient, contentLength = 300_000, idleMs = 72_000 } = {},
 ): Promise<{ port: number; outcome: Promise<unknown> }> {
   const head = { status: 200, headers: { "content-length": contentLength } };
   const ended = Promise.withResolvers<unknown>();
-  server = createServer((_request, response) => {
-    sendBytes(response, head, source, stallSeconds).then(
+  server = createServer({ keepAliveTimeout: idleMs, keepAliveTimeoutBuffer: 0 }, (request, response) => {
+    const address = request.url!;
+    sendBytes(response, head, source, { waiting, address }).then(
       () => ended.resolve("sent"),
       (error: unknown) => {
         ended.resolve(error);
@@ -157,16 +164,122 @@ it("does not read ahead of a client that does not read", async () => {
   expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
 });
 
-it("gives up a client that does not read for too long", async () => {
-  const { port, outcome } = await serve(
-    async function* () {
-      for (;;) yield Buffer.alloc(1_000_000);
-    },
-    { stallSeconds: 1 },
-  );
-  const client = connect(port, "127.0.0.1").on("error", () => {});
-  client.pause();
-  client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-  expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
-  client.destroy();
+describe("a client that takes nothing for a while", () => {
+  const size = 40 * mebibyte; // more than the system takes in for a client that does not read
+  const content = randomBytes(size);
+  const begun: { from: number; isSlow: boolean }[] = [];
+  let ended = 0;
+
+  async function* source(_signal: AbortSignal, place: { from: number; isSlow: boolean }): AsyncGenerator<Buffer> {
+    begun.push(place);
+    const pieceBytes = place.isSlow ? 64 * 1024 : mebibyte;
+    try {
+      for (let at = place.from; at < size; at += pieceBytes) {
+        yield Buffer.from(content.subarray(at, Math.min(size, at + pieceBytes)));
+      }
+    } finally {
+      ended += 1;
+    }
+  }
+
+  function ask(port: number, path = "/"): Socket {
+    const client = connect(port, "127.0.0.1").on("error", () => {});
+    client.pause();
+    client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    return client;
+  }
+
+  beforeEach(() => {
+    begun.length = 0;
+    ended = 0;
+  });
+
+  it("gets the rest when it goes on, and meanwhile holds nothing but one piece", async () => {
+    const waiting = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping, patienceMs: 50 });
+    const { port, outcome } = await serve(source, { waiting, contentLength: size });
+    const client = ask(port);
+    await until(
+      () => waiting.count,
+      (count) => count === 1,
+    );
+    expect(begun).toEqual([{ from: 0, isSlow: false }]);
+    expect(ended).toBe(1);
+    const received: Buffer[] = [];
+    for await (const bytes of client) received.push(bytes);
+    expect(Buffer.concat(received).subarray(-size).equals(content)).toBe(true);
+    expect(await outcome).toBe("sent");
+    expect(waiting.count).toBe(0);
+    expect(begun).toHaveLength(2);
+    expect(begun[1]!.isSlow).toBe(true);
+  });
+
+  it("is ended when it takes nothing for a day", async () => {
+    const waiting = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping, patienceMs: 10, maxWaitMs: 50 });
+    const { port, outcome } = await serve(source, { waiting, contentLength: size });
+    const client = ask(port);
+    expect(await outcome).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
+    client.destroy();
+  });
+
+  it("is ended when the service stops, also if it begins to wait then", async () => {
+    const stop = new AbortController();
+    const waiting = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping: stop.signal, patienceMs: 50 });
+    const { port, outcome } = await serve(source, { waiting, contentLength: size });
+    const client = ask(port);
+    await until(
+      () => waiting.count,
+      (count) => count === 1,
+    );
+    stop.abort();
+    expect(await outcome).toMatchObject({ code: "SHUTTING_DOWN" });
+    client.destroy();
+    const place = Promise.withResolvers<unknown>();
+    using _waits = waiting.wait("a", 1, place.resolve);
+    expect(await place.promise).toMatchObject({ code: "SHUTTING_DOWN" });
+  });
+
+  it.each(["close", "keep-alive"])("keeps its connection when the system has the rest: %s", async (connection) => {
+    const { port, outcome } = await serve(
+      async function* () {
+        yield Buffer.alloc(300_000);
+      },
+      { idleMs: 1 },
+    );
+    const client = connect(port, "127.0.0.1").pause();
+    client.write(`GET / HTTP/1.1\r\nHost: a\r\nConnection: ${connection}\r\n\r\n`);
+    expect(await outcome).toBe("sent");
+    await new Promise((resolve) => setTimeout(resolve, 100)); // longer than it may be idle
+    expect(await promisify(server!.getConnections.bind(server))()).toBe(1);
+    client.end().resume();
+    await once(client, "close");
+  });
+});
+
+describe("the answers that wait", () => {
+  it("make room: the one that has waited longest, of the address that holds most", () => {
+    const waiting = new WaitingAnswers({ maxBytes: 5 * mebibyte, stopping });
+    const ended: string[] = [];
+    const wait = (name: string) => waiting.wait(name.slice(0, 3), 0.8 * mebibyte, () => ended.push(name));
+    using _ann1 = wait("ann 1");
+    const bob1 = wait("bob 1");
+    using _bob2 = wait("bob 2");
+    using _eve1 = wait("eve 1");
+    using _bob3 = wait("bob 3");
+    expect(ended).toEqual([]);
+    using _eve2 = wait("eve 2");
+    expect(ended).toEqual(["bob 1"]);
+    bob1[Symbol.dispose]();
+    using _eve3 = wait("eve 3");
+    expect(ended).toEqual(["bob 1", "eve 1"]);
+    expect(waiting.count).toBe(5);
+  });
+
+  it("are one at least, whatever it holds", () => {
+    const waiting = new WaitingAnswers({ maxBytes: 1, stopping });
+    const ended: string[] = [];
+    using _first = waiting.wait("a", mebibyte, () => ended.push("first"));
+    expect(ended).toEqual([]);
+    using _second = waiting.wait("b", mebibyte, () => ended.push("second"));
+    expect(ended).toEqual(["first"]);
+  });
 });

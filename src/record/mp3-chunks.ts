@@ -140,7 +140,7 @@ export function removedMeanwhile(): ServiceError {
  * Reads a part of a ready MP3, row by row. Each row is read by a statement of its own, and the next one while the
  * consumer has this one: two rows in memory, and no connection held while the consumer is slow. Rows outside the range
  * are not touched, and of a row only what lies in the range. A piece stays what it is until the next one is asked for:
- * its memory is used again then.
+ * its memory is used again then. Small pieces, for a client that is slow, hold little memory and cost more statements.
  * @throws {ServiceError} NOT_FOUND when the record is removed in the middle
  * @throws the signal's reason, as soon as it is aborted
  */
@@ -150,18 +150,19 @@ export async function* readMp3(
   record: StoredMp3,
   range: ByteInterval,
   signal: AbortSignal,
+  maxPieceBytes = Infinity,
 ): AsyncGenerator<Buffer, void, undefined> {
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   aborted.promise.catch(ignore);
   const onAbort = (): void => aborted.reject(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
-  const rowBytes = Math.min(Math.max(record.headBytes, record.chunkBytes), range.end - range.start + 1);
+  const rowBytes = Math.min(Math.max(record.headBytes, record.chunkBytes), range.end - range.start + 1, maxPieceBytes);
   const isOwn = rowBytes <= blocks.blockBytes / 2 || rowBytes > blocks.blockBytes;
   const takeMemory = (): Buffer => (isOwn ? Buffer.allocUnsafeSlow(rowBytes) : blocks.take());
   let [memory, other]: (Buffer | undefined)[] = [];
   try {
-    const parts = rowParts(record, range);
+    const parts = rowParts(record, range, maxPieceBytes);
     const startNext = (): Promise<Buffer> | undefined => {
       const { value: part } = parts.next();
       if (part === undefined) return undefined;
@@ -238,14 +239,15 @@ function copyStatement(recordId: string, { position, offset, byteLength, isWhole
 function* rowParts(
   { headBytes, chunkBytes, sizeBytes }: StoredMp3,
   { start, end }: ByteInterval,
+  maxPieceBytes: number,
 ): Generator<RowPart, undefined> {
   for (let next = start; next <= end;) {
     const inHead = next < headBytes;
     const index = inHead ? 0 : Math.floor((next - headBytes) / chunkBytes);
     const rowStart = inHead ? 0 : headBytes + index * chunkBytes;
     const rowEnd = inHead ? headBytes : rowStart + chunkBytes;
-    const byteLength = Math.min(rowEnd, end + 1) - next;
-    const isWhole = next === rowStart && (end + 1 >= rowEnd || end + 1 === sizeBytes);
+    const byteLength = Math.min(rowEnd - next, end + 1 - next, maxPieceBytes);
+    const isWhole = next === rowStart && next + byteLength === Math.min(rowEnd, sizeBytes);
     yield { position: inHead ? headPosition : index + 1, offset: next - rowStart, byteLength, isWhole };
     next += byteLength;
   }

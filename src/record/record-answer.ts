@@ -109,14 +109,20 @@ export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeader
   };
 }
 
-/** Sends the parts of a body one after the other; `read` reads a range of the MP3. */
+/** The parts of a body one after the other, without its first bytes; `read` reads a range of the MP3. */
 export async function* readBody(
   body: RecordAnswer["body"],
+  from: number,
   read: (range: ByteInterval) => AsyncIterable<Buffer>,
 ): AsyncGenerator<Buffer, void, undefined> {
+  let skipped = 0;
   for (const part of body) {
-    if ("start" in part) yield* read(part);
-    else yield part;
+    const partBytes = "start" in part ? part.end - part.start + 1 : part.length;
+    const offset = Math.min(partBytes, from - skipped);
+    skipped += offset;
+    if (offset === partBytes) continue;
+    if ("start" in part) yield* read({ start: part.start + offset, end: part.end });
+    else yield part.subarray(offset);
   }
 }
 

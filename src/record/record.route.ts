@@ -6,8 +6,9 @@ import type { Config } from "../config.ts";
 import { ServiceError } from "../errors.ts";
 import { answerError } from "../http/answer-errors.ts";
 import { answerText } from "../http/answer-text.ts";
-import type { ByteInterval } from "../http/byte-range.ts";
-import { sendBytes } from "../http/send-bytes.ts";
+import { sendBytes, slowPieceBytes, type ByteSource } from "../http/send-bytes.ts";
+import type { WaitingAnswers } from "../http/waiting-answers.ts";
+import { addressKey } from "../limits/rate-limiter.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { DownloadCounter } from "./download-counter.ts";
@@ -66,8 +67,14 @@ export function recordRoute(
   {
     pool,
     rowMemory,
+    waiting,
     config,
-  }: { pool: Pool; rowMemory: MemoryBlocks; config: Pick<Config, "recordCacheControl" | "stallTimeoutSeconds"> },
+  }: {
+    pool: Pool;
+    rowMemory: MemoryBlocks;
+    waiting: WaitingAnswers;
+    config: Pick<Config, "recordCacheControl" | "maxWaitingBytes">;
+  },
 ): void {
   // The rules for the API are not for links.
   app.addHook("onRoute", (route) => {
@@ -82,6 +89,9 @@ export function recordRoute(
   const openPlain: OpenRequest = async (request) => await openPlainLink(pool, request, config.recordCacheControl);
   const openShared: OpenRequest = async (request) => await openShareLink(pool, request);
   const counter = new DownloadCounter();
+  // Downloads that read whole rows, which is fastest, hold two each; beyond so many, further ones read small pieces.
+  const maxRowReaders = Math.floor(config.maxWaitingBytes / (2 * rowMemory.blockBytes));
+  let rowReaders = 0;
   for (const [path, open] of [
     ["/record", openPlain],
     ["/record/:recordId", openPlain],
@@ -106,9 +116,18 @@ export function recordRoute(
         // Beside the first byte, not before it.
         countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
-      const read: ReadRange = (range, signal) =>
-        readMp3(pool, rowMemory, { ...row, sizeBytes: record.sizeBytes }, range, signal);
-      return await send(reply.headers(headers), answer, request, { read, stallSeconds: config.stallTimeoutSeconds });
+      const stored = { ...row, sizeBytes: record.sizeBytes };
+      const bytes: ByteSource = async function* (signal, { from, isSlow }) {
+        const readsRows = !isSlow && rowReaders < maxRowReaders;
+        if (readsRows) rowReaders += 1;
+        try {
+          const pieceBytes = readsRows ? undefined : slowPieceBytes;
+          yield* readBody(answer.body, from, (range) => readMp3(pool, rowMemory, stored, range, signal, pieceBytes));
+        } finally {
+          if (readsRows) rowReaders -= 1;
+        }
+      };
+      return await send(reply.headers(headers), answer, request, { bytes, waiting });
     });
   }
 
@@ -205,14 +224,11 @@ const refusals: Readonly<Record<number, (() => ServiceError) | undefined>> = {
   416: () => new ServiceError("RANGE_NOT_SATISFIABLE", "The range lies outside the recording."),
 };
 
-/** Reads a range of the MP3 until the signal aborts. */
-type ReadRange = (range: ByteInterval, signal: AbortSignal) => AsyncIterable<Buffer>;
-
 async function send(
   reply: FastifyReply,
   { status, headers, body }: RecordAnswer,
   request: FastifyRequest,
-  bytes?: { read: ReadRange; stallSeconds: number },
+  sending?: { bytes: ByteSource; waiting: WaitingAnswers },
 ): Promise<FastifyReply> {
   void reply.code(status).headers(headers);
   const failure = refusals[status];
@@ -220,14 +236,11 @@ async function send(
   void reply.header("content-security-policy", mediaPolicy);
   // Meant for pages with controls: they forbid frames, and tabs that a frame has opened.
   for (const name of ["x-frame-options", "cross-origin-opener-policy"]) void reply.removeHeader(name);
-  if (!bytes || body.length === 0) return await reply.send();
+  if (!sending || body.length === 0) return await reply.send();
+  const { bytes, waiting } = sending;
   try {
-    await sendBytes(
-      reply.raw,
-      { status, headers: reply.getHeaders() },
-      (signal) => readBody(body, (range) => bytes.read(range, signal)),
-      bytes.stallSeconds,
-    );
+    const head = { status, headers: reply.getHeaders() };
+    await sendBytes(reply.raw, head, bytes, { waiting, address: addressKey(request.ip) });
   } catch (error) {
     // Before the head is out, the failure can still be answered; afterwards the connection has been cut.
     if (!reply.raw.headersSent) {
@@ -235,8 +248,12 @@ async function send(
       void reply.headers(crossOriginHeaders);
       throw error;
     }
-    const isClientGone = error instanceof ServiceError && error.code === "CLIENT_CLOSED_REQUEST";
-    request.log[isClientGone ? "debug" : "error"]({ err: error }, "a download ended early");
+    request.log[levelOf(error)]({ err: error }, "a download ended early");
   }
   return reply.hijack();
+}
+
+function levelOf(error: unknown): "debug" | "info" | "error" {
+  if (!(error instanceof ServiceError)) return "error";
+  return error.code === "CLIENT_CLOSED_REQUEST" ? "debug" : "info";
 }
