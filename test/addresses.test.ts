@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { request as httpRequest } from "node:http";
+import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { text } from "node:stream/consumers";
 import { isAllowedHost } from "../src/allowed-hosts.ts";
 import { readConfig } from "../src/config.ts";
@@ -7,6 +7,7 @@ import { startService, type TestService } from "./support/service.ts";
 
 interface Answer {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   readonly body: any;
 }
 
@@ -24,7 +25,10 @@ async function createUser(
   return await new Promise((resolve, reject) => {
     request.once("error", reject);
     request.once("response", (response) => {
-      text(response).then((body) => resolve({ status: response.statusCode!, body: JSON.parse(body) }), reject);
+      text(response).then(
+        (body) => resolve({ status: response.statusCode!, headers: response.headers, body: JSON.parse(body) }),
+        reject,
+      );
     });
   });
 }
@@ -98,6 +102,7 @@ describe("ALLOWED_HOSTS", () => {
       message: "The service does not answer under this name. Is it in ALLOWED_HOSTS?",
       extensions: { code: "WRONG_HOST" },
     });
+    expect(answers[4]!.headers).toMatchObject({ "x-content-type-options": "nosniff" });
     const probe = httpRequest(`${service.url}/readyz`, { headers: { host: "10.1.2.3:8000" } }).end();
     const status = await new Promise((resolve) => {
       probe.once("response", (response) => resolve(response.resume().statusCode));

@@ -14,7 +14,12 @@ describe("a library of 100,000 recordings", () => {
 
   beforeAll(async () => {
     empty = await createTestDatabase();
-    database = await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10 }, createLogger({ logLevel: "silent" }));
+    // Seeding takes as long as the machine is busy.
+    database = await openDatabase(
+      empty.url,
+      { poolSize: 2, timeoutSeconds: 300 },
+      createLogger({ logLevel: "silent" }),
+    );
     ({ id: ownerId } = (await createUser(database.pool, "Ann")).user);
     await seedRecords(database.pool, { ownerId: String(ownerId), count: 100_000 });
   });

@@ -100,12 +100,6 @@ export async function createApp(
     if (stopping.aborted) void reply.header("connection", "close");
   });
   await allowOtherOrigins(app, config);
-  app.addHook("onRequest", async (request) => {
-    // A probe names the machine, not the service.
-    if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
-      throw new ServiceError("WRONG_HOST", "The service does not answer under this name. Is it in ALLOWED_HOSTS?");
-    }
-  });
   app.addHook("preParsing", async (request, reply) => {
     const { raw, headers } = request;
     if (raw.readableEnded || /^multipart\//i.test(headers["content-type"] ?? "")) return;
@@ -121,6 +115,12 @@ export async function createApp(
     contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
     crossOriginResourcePolicy: { policy: "same-origin" },
     strictTransportSecurity: false,
+  });
+  app.addHook("onRequest", async (request) => {
+    // A probe names the machine, not the service.
+    if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
+      throw new ServiceError("WRONG_HOST", "The service does not answer under this name. Is it in ALLOWED_HOSTS?");
+    }
   });
   await compressAnswers(app);
   answerErrors(app);
