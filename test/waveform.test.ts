@@ -110,7 +110,7 @@ describe("peaks", () => {
 
   it.each([0, -1, 1.5, 2049, Number.NaN])("refuse a count of %d", (count) => {
     expect(() => waveformPeaks(waveform, count)).toThrow(
-      expect.objectContaining({ code: "BAD_USER_INPUT", details: { maxCount: 2048 } }),
+      expect.objectContaining({ code: "BAD_USER_INPUT", details: { argument: "count", maxCount: 2048 } }),
     );
   });
 });
