@@ -118,7 +118,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const app = await createApp(config, logger, stopping.signal);
   opening.defer(async () => await app.close());
   const maxConnections = await connectionLimit({
-    encoders: config.maxUploads,
+    encoders: encoders.maxProcesses,
     databaseConnections: config.databasePoolSize,
   });
   if (maxConnections !== undefined) app.server.maxConnections = maxConnections;

@@ -1,12 +1,13 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
 import type { EncoderPlace } from "../src/audio/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder-pool.ts";
-import { mp3FramesFor } from "../src/audio/lane-dealer.ts";
+import { isJoinable, mp3FramesFor } from "../src/audio/lane-dealer.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "../src/audio/mp3-encoder.ts";
 import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3-frame.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { assertNoFfmpegRuns, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
 import { decodedDelay, decodeMp3, errorsByWindow, leveled, readFrames } from "./support/mp3.ts";
+import { until } from "./support/until.ts";
 
 // In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
 const { sin, exp, round, floor, imul, PI } = Math;
@@ -177,6 +178,93 @@ describe("several lanes", () => {
   });
 });
 
+describe("turns", () => {
+  it.each([
+    [44_100, 2],
+    [22_050, 1],
+    [96_000, 1],
+    [37_800, 1],
+  ] as const)("change nothing in the MP3 of a source of %i Hz and %i channels", async (sampleRateHz, channels) => {
+    seed = 1;
+    const format = { sampleFormat: "s16le", sampleRateHz, channels } as const;
+    const kbps = mp3BitrateFor(mp3RateFor(sampleRateHz), 96);
+    const source = new Float32Array(2.4 * 230_400 + 321).map((_, i) => {
+      const t = (i * 22_050) / sampleRateHz / sampleRateHz;
+      return 0.4 * sin(2 * PI * 300 * t * (1 + t)) + 0.05 * random();
+    });
+    const pcm = slices(pcmOf(source, format));
+    await using single = new EncoderPool({ ffmpeg, lanes: 1 });
+    await using shared = new EncoderPool({ ffmpeg, lanes: 1, turnSeconds: 0 });
+    let turns = 0;
+    const start = shared.start.bind(shared);
+    shared.start = (args) => {
+      turns += 1;
+      return start(args);
+    };
+    const one = await encode(single, pcm, format, { bitrateKbps: kbps });
+    const both = await Promise.all([1, 2].map(async () => await encode(shared, pcm, format, { bitrateKbps: kbps })));
+    // A process that no other can replace stays.
+    expect(turns > 2).toBe(isJoinable(format, mp3RateFor(sampleRateHz)));
+    const decodedOne = decodeMp3(one.mp3);
+    for (const { mp3 } of both) {
+      expect(readFrames(mp3)).toEqual(readFrames(one.mp3));
+      const errors = errorsByWindow(decodeMp3(mp3), decodedOne, 1152);
+      // The same sound, but for what the encoder chooses otherwise near a joint.
+      expect(Math.max(...errors)).toBeLessThan(0.003);
+    }
+    expect([shared.taken, shared.waiting, shared.running]).toEqual([0, 0, 0]);
+  });
+
+  it("let a clip through beside sounds without end, and go on with those", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1, turnSeconds: 0 });
+    const stop = new AbortController();
+    const enough = new Error("Enough.");
+    const long = [1, 2].map(
+      async (owner) =>
+        await encode(
+          pool,
+          endless(() => {}),
+          cd,
+          settings,
+          stop.signal,
+          owner,
+        ),
+    );
+    const outcomes = Promise.allSettled(long);
+    for (let clip = 0; clip < 2; clip++) {
+      const { mp3 } = await encode(pool, slices(Buffer.alloc(10 * 44_100 * 4)), cd, settings, never, 3);
+      expect(readFrames(mp3)).toHaveLength(mp3FramesFor(10 * 44_100, 1152));
+    }
+    stop.abort(enough);
+    expect(await outcomes).toEqual([
+      { status: "rejected", reason: enough },
+      { status: "rejected", reason: enough },
+    ]);
+    expect([pool.taken, pool.waiting, pool.running]).toEqual([0, 0, 0]);
+  });
+
+  it("end an encoder's process while its client is slow and others need one, and the sound goes on after it", async () => {
+    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    const goOn = Promise.withResolvers<void>();
+    const piece = pcmOf(sweep(44_100 + 7, 44_100), cd);
+    const pieces = [piece.subarray(0, 99_999), piece.subarray(99_999)];
+    async function* slowly(): AsyncGenerator<Buffer> {
+      yield pieces[0]!;
+      await goOn.promise;
+      yield pieces[1]!;
+    }
+    const count = pool.maxIdleProcesses + 3;
+    const slow = Array.from({ length: count }, async () => await encode(pool, slowly(), cd));
+    const counts = () => [pool.taken, pool.waiting, pool.running];
+    const expected = [0, 0, pool.maxIdleProcesses];
+    expect(await until(counts, (now) => now.join() === expected.join())).toEqual(expected);
+    goOn.resolve();
+    const one = await encode(pool, [piece], cd);
+    for (const { mp3 } of await Promise.all(slow)) expect(readFrames(mp3)).toEqual(readFrames(one.mp3));
+    expect([pool.taken, pool.waiting, pool.running]).toEqual([0, 0, 0]);
+  });
+});
+
 describe("whatever goes wrong", () => {
   it("passes the source's own failure on", async () => {
     await using pool = new EncoderPool({ ffmpeg, lanes: 2 });
@@ -330,8 +418,10 @@ async function encode(
   format: PcmFormat,
   { bitrateKbps }: { bitrateKbps: number } = settings,
   signal: AbortSignal = never,
+  owner?: number,
 ): Promise<{ mp3: Buffer; processes: number }> {
-  using place = await pool.acquire(never);
+  const joinable = isJoinable(format, mp3RateFor(format.sampleRateHz));
+  using place = await pool.acquire(never, { owner, joinable });
   const encoding = encodeMp3(place, asyncOf(pcm), format, { bitrateKbps }, signal);
   const chunks: Buffer[] = [];
   let processes = 0;

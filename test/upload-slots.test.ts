@@ -72,19 +72,19 @@ describe("UploadSlots", () => {
     const resting = [];
     for (const user of [ann, bob, ann, bob, ann, bob, ann, bob]) {
       const slot = await slots.acquire(user, never);
-      slot.rest();
-      slot.rest();
+      slot.rest("client");
+      slot.rest("client");
       resting.push(slot);
     }
     await expect(slots.acquire(ann, never)).rejects.toMatchObject({ code: "BUSY" });
     const others = [await slots.acquire(3, never), await slots.acquire(4, never)];
-    resting[0]!.wake();
-    resting[0]!.wake();
+    resting[0]!.wake("client");
+    resting[0]!.wake("client");
     others[0]![Symbol.dispose]();
     await expect(slots.acquire(5, never)).rejects.toMatchObject({ code: "BUSY" });
     for (const slot of [...resting, ...others]) slot[Symbol.dispose]();
     using again = await slots.acquire(ann, never);
-    again.wake();
+    again.wake("client");
     await expect(slots.acquire(ann, never)).rejects.toMatchObject({ code: "BUSY" });
   });
 
@@ -92,7 +92,7 @@ describe("UploadSlots", () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     using slow = await slots.acquire(ann, never);
     const waiting = slots.acquire(bob, never);
-    slow.rest();
+    slow.rest("client");
     using admitted = await waiting;
     expect(admitted).toBeDefined();
   });

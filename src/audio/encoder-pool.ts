@@ -11,19 +11,42 @@ export interface EncoderPoolOptions {
   readonly lanes?: number;
   /** How long a process may do nothing although there is something to do; by default 30 s. */
   readonly stallSeconds?: number;
-  /** How long an upload may wait for a place; by default 30 s. */
+  /** How long an upload may wait for its first turn while nobody else gets one either; by default 30 s. */
   readonly queueTimeoutSeconds?: number;
+  /** How long a turn lasts at least while others wait; by default 1 s. */
+  readonly turnSeconds?: number;
   /** Of each process; by default 2 GiB of address space and four hours of CPU time. */
   readonly limits?: ChildLimits;
 }
 
-/** The right to run one encoder process at a time; dispose of it when that process is gone. */
+/** An upload's share in the encoders: its turn to let a process work, again and again; dispose of it when all are gone. */
 export interface EncoderPlace extends Disposable {
   readonly pool: EncoderPool;
-  /** The process has nothing to do, because its client is slow: somebody else may run one meanwhile. */
-  rest(): void;
-  /** There is something to do again. It is done at once, even if that makes one process too many for a while. */
-  wake(): void;
+  /** Whether it is this upload's turn. */
+  readonly working: boolean;
+  /** Whether this upload has had its turn and should leave, because somebody else waits; it stays so until it leaves. */
+  turnIsOver(): boolean;
+  /** Nothing is being encoded: it is somebody else's turn. A process that goes on with the next turn is named. */
+  leave(process?: IdleProcess): void;
+  /** Asks for the next turn: it may be at once, else `onTurn` is called when it comes, or when the pool is closed. */
+  askForTurn(onTurn: () => void): void;
+}
+
+/** A process that waits for its upload's next turn. */
+export interface IdleProcess {
+  /** Whether another process could go on in its place. */
+  readonly joinable: boolean;
+  endIdleProcess(): void;
+}
+
+/** Who asks for a place. */
+export interface Applicant {
+  /** Owners take turns. */
+  readonly owner?: number | undefined;
+  /** Whether its process can be replaced by another one within the sound; by default it can. */
+  readonly joinable?: boolean;
+  /** Rests while the upload waits for its turn. */
+  readonly slot?: { rest(why: "encoder"): void; wake(why: "encoder"): void } | undefined;
 }
 
 /** An upload that runs on more places than the one it is entitled to. */
@@ -33,9 +56,15 @@ export interface Borrower {
 }
 
 interface Waiter {
-  admit(place: EncoderPlace): void;
+  readonly owner: number | undefined;
+  /** It has no process yet, and will have one that no other can replace. */
+  readonly needsProcessForGood: boolean;
+  admit(): void;
   refuse(reason: unknown): void;
 }
+
+/** Turns that newcomers have before one who has had a turn has another. */
+const newcomersInARow = 3;
 
 /** Places that one borrower has, and how many of them it was told to give back. */
 interface Loan {
@@ -44,12 +73,15 @@ interface Loan {
 }
 
 /**
- * All encoder processes of the service. Each upload is entitled to one place and waits for it in turn; places that
- * nobody waits for are lent to uploads that run already, and called back as soon as somebody does.
+ * All encoder processes of the service. Each upload is entitled to one place and waits for it in turn; one that has had
+ * it for a while makes room for those who wait, and waits for its next turn. Places that nobody waits for are lent to
+ * uploads that run already, and called back as soon as somebody does.
  */
 export class EncoderPool implements AsyncDisposable {
-  /** Encoder processes at once. */
+  /** Encoder processes that work at once. */
   readonly lanes: number;
+  /** Processes that wait for their uploads' next turn. */
+  readonly maxIdleProcesses: number;
   /** How long a process may do nothing although there is something to do. */
   readonly stallSeconds: number;
   /** Memory for the PCM that waits for the processes. */
@@ -57,16 +89,30 @@ export class EncoderPool implements AsyncDisposable {
   readonly #ffmpeg: Ffmpeg;
   readonly #limits: ChildLimits;
   readonly #queueTimeoutSeconds: number;
-  /** Those who wait, by owner; the owner whose turn it is comes first. */
-  readonly #waiters = new Map<number | undefined, Set<Waiter>>();
+  readonly #turnSeconds: number;
+  /** Those who wait for their first turn. */
+  readonly #newcomers = new TurnQueue();
+  /** Those who wait for a further turn. */
+  readonly #others = new TurnQueue();
+  #newcomersInARow = 0;
+  /** When somebody who waited got a turn, last. */
+  #movedAt = -Infinity;
+  /** Places that were told that their turn is over, and are not left yet. */
+  #leaving = 0;
+  /** Oldest first. */
+  readonly #idle = new Map<EncoderPlace, IdleProcess>();
+  /** Places whose processes no other can replace. */
+  #irreplaceable = 0;
   readonly #loans = new Map<Borrower, Loan>();
   readonly #running = new Set<FfmpegProcess>();
   #taken = 0;
   #closed = false;
 
-  constructor({ ffmpeg, lanes, stallSeconds, queueTimeoutSeconds, limits }: EncoderPoolOptions) {
+  constructor({ ffmpeg, lanes, stallSeconds, queueTimeoutSeconds, turnSeconds, limits }: EncoderPoolOptions) {
     this.#ffmpeg = ffmpeg;
     this.lanes = lanes ?? availableParallelism();
+    this.maxIdleProcesses = 3 * this.lanes + 8;
+    this.#turnSeconds = turnSeconds ?? 1;
     this.stallSeconds = stallSeconds ?? 30;
     this.#queueTimeoutSeconds = queueTimeoutSeconds ?? 30;
     this.#limits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
@@ -82,9 +128,14 @@ export class EncoderPool implements AsyncDisposable {
     return this.#taken;
   }
 
-  /** Uploads that wait for a place. */
+  /** Uploads that wait for a turn. */
   get waiting(): number {
-    return [...this.#waiters.values()].reduce((sum, ofOwner) => sum + ofOwner.size, 0);
+    return this.#newcomers.size + this.#others.size;
+  }
+
+  /** Processes that there can be at once. */
+  get maxProcesses(): number {
+    return this.lanes + this.maxIdleProcesses;
   }
 
   /** Encoder processes that run now. */
@@ -93,28 +144,44 @@ export class EncoderPool implements AsyncDisposable {
   }
 
   /**
-   * Waits for a place. Owners take turns, however many uploads each has; those of one owner go in order of arrival.
+   * Waits for the first turn. Owners take turns, however many uploads each has; those of one owner go in order of arrival.
    * @throws the signal's reason when it aborts first
-   * @throws {ServiceError} `SHUTTING_DOWN` when the pool is disposed of, `BUSY` when no place came free in time
+   * @throws {ServiceError} `SHUTTING_DOWN` when the pool is disposed of, `BUSY` when the queue does not move
    */
-  async acquire(signal: AbortSignal, owner?: number): Promise<EncoderPlace> {
+  async acquire(signal: AbortSignal, { owner, joinable = true, slot }: Applicant = {}): Promise<EncoderPlace> {
     signal.throwIfAborted();
     if (this.#closed) throw shuttingDown();
-    if (this.#taken < this.lanes) return this.#takePlace();
+    const needsProcessForGood = !joinable;
+    if (this.#taken < this.lanes && this.#mayAdmit({ needsProcessForGood })) {
+      return this.#newPlace({ owner, joinable, slot });
+    }
     const { promise, resolve, reject } = Promise.withResolvers<EncoderPlace>();
-    const waiter: Waiter = { admit: resolve, refuse: reject };
+    const waiter: Waiter = {
+      owner,
+      needsProcessForGood,
+      admit: () => resolve(this.#newPlace({ owner, joinable, slot })),
+      refuse: reject,
+    };
     const leave = (reason: unknown) => {
-      if (this.#removeWaiter(owner, waiter)) waiter.refuse(reason);
+      if (this.#newcomers.remove(waiter)) waiter.refuse(reason);
     };
     const onAbort = () => leave(signal.reason);
-    const timer = setTimeout(() => leave(busy()), this.#queueTimeoutSeconds * 1000);
+    const since = performance.now();
+    const patienceMs = this.#queueTimeoutSeconds * 1000;
+    const onTimeout = () => {
+      const leftMs = Math.max(since, this.#movedAt) + patienceMs - performance.now();
+      if (leftMs <= 0) leave(busy());
+      else timer = setTimeout(onTimeout, leftMs);
+    };
+    let timer = setTimeout(onTimeout, patienceMs);
     signal.addEventListener("abort", onAbort);
-    const ofOwner = this.#waiters.get(owner) ?? new Set();
-    this.#waiters.set(owner, ofOwner.add(waiter));
+    slot?.rest("encoder");
+    this.#newcomers.add(waiter);
     this.#callBack();
     try {
       return await promise;
     } finally {
+      slot?.wake("encoder");
       clearTimeout(timer);
       signal.removeEventListener("abort", onAbort);
     }
@@ -126,7 +193,7 @@ export class EncoderPool implements AsyncDisposable {
     const loan = this.#loans.get(borrower) ?? { lent: 0, calledBack: 0 };
     loan.lent += 1;
     this.#loans.set(borrower, loan);
-    return this.#takePlace(borrower);
+    return this.#newPlace({}, borrower);
   }
 
   /**
@@ -144,8 +211,7 @@ export class EncoderPool implements AsyncDisposable {
   /** Refuses everybody who waits and kills every process. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    for (const ofOwner of this.#waiters.values()) for (const waiter of ofOwner) waiter.refuse(shuttingDown());
-    this.#waiters.clear();
+    for (const queue of [this.#newcomers, this.#others]) queue.refuseAll(shuttingDown());
     await Promise.all([...this.#running].map((child) => child[Symbol.asyncDispose]()));
   }
 
@@ -154,49 +220,115 @@ export class EncoderPool implements AsyncDisposable {
     this.#running.delete(child);
   }
 
-  #takePlace(borrower?: Borrower): EncoderPlace {
-    this.#taken += 1;
+  #newPlace({ owner, joinable = true, slot }: Applicant, borrower?: Borrower): EncoderPlace {
     let held = true;
-    let resting = false;
-    return {
+    let working = true;
+    let isOver = false;
+    let since = performance.now();
+    let waiter: Waiter | undefined;
+    this.#taken += 1;
+    if (!joinable) this.#irreplaceable += 1;
+    const stopWaiting = () => {
+      if (waiter) this.#others.remove(waiter);
+      waiter = undefined;
+      slot?.wake("encoder");
+    };
+    const stopWorking = () => {
+      if (!working) return;
+      working = false;
+      if (isOver) this.#leaving -= 1;
+      isOver = false;
+      this.#taken -= 1;
+    };
+    const work = () => {
+      working = true;
+      since = performance.now();
+      this.#taken += 1;
+      this.#idle.delete(place);
+    };
+    const place: EncoderPlace = {
       pool: this,
-      rest: () => {
-        if (!held || resting) return;
-        resting = true;
-        this.#free();
+      get working() {
+        return working;
       },
-      wake: () => {
-        if (!held || !resting) return;
-        resting = false;
-        this.#taken += 1;
+      turnIsOver: () => {
+        if (isOver || !working) return isOver;
+        if (this.waiting <= this.#comingFree() || performance.now() - since < this.#turnSeconds * 1000) return false;
+        this.#leaving += 1;
+        return (isOver = true);
+      },
+      leave: (process) => {
+        if (!held || !working) return;
+        stopWorking();
+        if (process) this.#keepIdle(place, process);
+        this.#admitNext();
+      },
+      askForTurn: (onTurn) => {
+        if (!held || working || waiter) return;
+        if (this.#taken < this.lanes && this.waiting === 0) return work();
+        waiter = {
+          owner,
+          needsProcessForGood: false,
+          admit: () => {
+            stopWaiting();
+            work();
+            onTurn();
+          },
+          refuse: () => {
+            stopWaiting();
+            onTurn();
+          },
+        };
+        this.#others.add(waiter);
+        slot?.rest("encoder");
+        this.#callBack();
+        this.#admitNext();
       },
       [Symbol.dispose]: () => {
         if (!held) return;
         held = false;
+        stopWaiting();
+        stopWorking();
+        this.#idle.delete(place);
         if (borrower) this.#settleLoan(borrower);
-        if (!resting) this.#free();
+        if (!joinable) this.#irreplaceable -= 1;
+        this.#admitNext();
       },
     };
+    return place;
   }
 
-  #free(): void {
-    this.#taken -= 1;
-    if (this.#taken >= this.lanes) return;
-    const [turn] = this.#waiters;
-    if (!turn) return;
-    const [owner, ofOwner] = turn;
-    const [next] = ofOwner;
-    if (!next) return;
-    this.#removeWaiter(owner, next);
-    if (this.#waiters.delete(owner)) this.#waiters.set(owner, ofOwner); // the others' turn comes first now
-    next.admit(this.#takePlace());
+  /** Lets the process wait for its next turn; of too many, the one that has waited longest ends. */
+  #keepIdle(place: EncoderPlace, process: IdleProcess): void {
+    this.#idle.set(place, process);
+    if (this.#idle.size <= this.maxIdleProcesses) return;
+    const oldest = [...this.#idle].find(([, { joinable }]) => joinable);
+    if (!oldest) return;
+    this.#idle.delete(oldest[0]);
+    oldest[1].endIdleProcess();
   }
 
-  #removeWaiter(owner: number | undefined, waiter: Waiter): boolean {
-    const ofOwner = this.#waiters.get(owner);
-    const waited = ofOwner?.delete(waiter) ?? false;
-    if (ofOwner?.size === 0) this.#waiters.delete(owner);
-    return waited;
+  /** Half of the processes that wait may be ones that no other can replace. */
+  #mayAdmit({ needsProcessForGood }: Pick<Waiter, "needsProcessForGood">): boolean {
+    return !needsProcessForGood || this.#irreplaceable < this.maxIdleProcesses / 2;
+  }
+
+  #admitNext(): void {
+    while (this.#taken < this.lanes) {
+      const isNewcomersTurn = this.#newcomersInARow < newcomersInARow || this.#others.size === 0;
+      const mayAdmit = (waiter: Waiter) => this.#mayAdmit(waiter);
+      const newcomer = isNewcomersTurn ? this.#newcomers.takeNext(mayAdmit) : undefined;
+      const next = newcomer ?? this.#others.takeNext(mayAdmit);
+      if (!next) return;
+      this.#newcomersInARow = newcomer ? this.#newcomersInARow + 1 : 0;
+      this.#movedAt = performance.now();
+      next.admit();
+    }
+  }
+
+  /** Places that come free soon, because their holders were told. */
+  #comingFree(): number {
+    return [...this.#loans.values()].reduce((sum, { calledBack }) => sum + calledBack, this.#leaving);
   }
 
   #settleLoan(borrower: Borrower): void {
@@ -210,7 +342,7 @@ export class EncoderPool implements AsyncDisposable {
   /** Calls one lent place back for each upload that waits, each time from the upload that has most. */
   #callBack(): void {
     const loans = [...this.#loans];
-    let expected = loans.reduce((sum, [, loan]) => sum + loan.calledBack, 0);
+    let expected = this.#comingFree();
     for (; expected < this.waiting; expected += 1) {
       const [richest] = loans.toSorted(([, a], [, b]) => stillLent(b) - stillLent(a));
       if (!richest) return;
@@ -219,6 +351,50 @@ export class EncoderPool implements AsyncDisposable {
       loan.calledBack += 1;
       borrower.giveBackOne();
     }
+  }
+}
+
+/** Those who wait, by owner; the owner whose turn it is comes first. */
+class TurnQueue {
+  readonly #ofOwners = new Map<number | undefined, Set<Waiter>>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  add(waiter: Waiter): void {
+    const ofOwner = this.#ofOwners.get(waiter.owner) ?? new Set();
+    this.#ofOwners.set(waiter.owner, ofOwner.add(waiter));
+    this.#size += 1;
+  }
+
+  /** Whether it was still waiting. */
+  remove(waiter: Waiter): boolean {
+    const ofOwner = this.#ofOwners.get(waiter.owner);
+    if (!ofOwner?.delete(waiter)) return false;
+    if (ofOwner.size === 0) this.#ofOwners.delete(waiter.owner);
+    this.#size -= 1;
+    return true;
+  }
+
+  /** Takes the next one that may be admitted; after it, it is the other owners' turn. */
+  takeNext(mayAdmit: (waiter: Waiter) => boolean): Waiter | undefined {
+    for (const [owner, ofOwner] of this.#ofOwners) {
+      for (const waiter of ofOwner) {
+        if (!mayAdmit(waiter)) continue;
+        this.remove(waiter);
+        if (this.#ofOwners.delete(owner)) this.#ofOwners.set(owner, ofOwner);
+        return waiter;
+      }
+    }
+    return undefined;
+  }
+
+  refuseAll(reason: unknown): void {
+    for (const ofOwner of this.#ofOwners.values()) for (const waiter of ofOwner) waiter.refuse(reason);
+    this.#ofOwners.clear();
+    this.#size = 0;
   }
 }
 

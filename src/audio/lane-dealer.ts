@@ -1,7 +1,7 @@
 import { ServiceError, shuttingDown, tryAgainLater } from "../errors.ts";
 import type { Mp3Format } from "./encoder-lane.ts";
 import { conversionFailed, EncoderLane } from "./encoder-lane.ts";
-import type { Borrower, EncoderPlace } from "./encoder-pool.ts";
+import type { Borrower, EncoderPlace, IdleProcess } from "./encoder-pool.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import { lameDelaySamples, mpegVersionOf, samplesPerFrameOf } from "./mp3-frame.ts";
 import type { PcmFormat } from "./pcm-format.ts";
@@ -37,6 +37,36 @@ const resamplerSilence = 64;
 /** A source that gives nothing for so long counts as slower than its lane. */
 const restAfterMs = 50;
 
+/** Sound that an upload without a process collects before it asks for one again. */
+const worthwhileBytes = 512 * 1024;
+
+/** Most bytes of its last sound that an upload keeps, so that another process can go on where one has ended. */
+const maxTailBytes = 1280 * 1024;
+
+/**
+ * Whether another process can go on with a sound in the middle: each MP3 frame must be a whole number of the source's
+ * samples, and the sound that leads in must be little enough to be kept.
+ */
+export function isJoinable(format: PcmFormat, mp3RateHz: number): boolean {
+  const samples = sourceSamplesPerFrame(format, mp3RateHz);
+  return Number.isInteger(samples) && tailFramesAt(mp3RateHz) * samples * bytesPerPcmFrame(format) <= maxTailBytes;
+}
+
+/** Samples of the source in one MP3 frame. */
+function sourceSamplesPerFrame({ sampleRateHz }: PcmFormat, mp3RateHz: number): number {
+  return (samplesPerFrameOf(mpegVersionOf(mp3RateHz) ?? 1) * sampleRateHz) / mp3RateHz;
+}
+
+/** MP3 frames in the last sound that is kept. */
+function tailFramesAt(mp3RateHz: number): number {
+  const leadFrames = (leadInSamples + leadOutSamples) / samplesPerFrameOf(mpegVersionOf(mp3RateHz) ?? 1);
+  return leadFrames + cadenceAt(mp3RateHz) + 1;
+}
+
+function cadenceAt(mp3RateHz: number): number {
+  return mp3RateHz % 11_025 === 0 ? paddingCadence : 1;
+}
+
 /** Frames that LAME makes of so many samples, flushed. */
 export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): number {
   return Math.ceil((lameDelaySamples + samples + leastPaddingSamples) / samplesPerFrame);
@@ -56,7 +86,7 @@ interface Span {
  * One upload on its way through one lane or several. The source flows to one lane until that has enough to do, then to
  * the next; the frames of each are taken where its stretch begins and ends, so that they join to one stream.
  */
-export class LaneDealer implements AsyncDisposable, Borrower {
+export class LaneDealer implements AsyncDisposable, Borrower, IdleProcess {
   readonly #place: EncoderPlace;
   readonly #source: AsyncIterator<Buffer>;
   readonly #signal: AbortSignal;
@@ -64,23 +94,36 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   readonly #mp3: Mp3Format;
   readonly #samplesPerFrame: 1152 | 576;
   readonly #resampled: boolean;
+  readonly #joinable: boolean;
+  /** After so many frames a lane is at the same point of the padding again. */
+  readonly #cadence: number;
   readonly #maxLanes: number;
-  /** PCM of one MP3 frame, where the rates are equal. */
+  /** PCM of one MP3 frame; a whole number where the sound is joinable. */
   readonly #frameBytes: number;
   readonly #segmentBytes: number;
   readonly #longSegmentBytes: number;
+  /** PCM that is sent at least before a turn is over. */
+  readonly #turnBytes: number;
   readonly #borrowed: EncoderPlace[] = [];
-  readonly #children: FfmpegProcess[] = [];
+  /** The lanes that are needed yet. */
   readonly #lanes: EncoderLane[] = [];
-  /** The lane that the source flows to. */
+  readonly #children = new Map<EncoderLane, FfmpegProcess>();
+  /** The lane that the source flows to; one that is ending when the next turn begins with a new one. */
   #current: EncoderLane;
   #spans: Span[] = [];
   /** PCM that no lane has yet. */
   readonly #pending: PcmQueue;
-  /** The last PCM that was sent: the next lane's lead-in and, before that, this lane's lead-out. */
+  /** The last PCM that was sent: the next lane's lead-in and, behind that, this lane's lead-out. */
   readonly #tail: Buffer;
   #sentBytes = 0;
+  /** The part of it that was sent since the place was last taken. */
+  #sentInTurn = 0;
+  /** The first frame of the MP3 that the next turn gives. */
+  #border = 0;
   #sourceEnded = false;
+  #sourceIsSlow = false;
+  /** The turn is over: the place is left as soon as the lanes have encoded what they were fed. */
+  #leaving = false;
   #lanesEnding = false;
   #reading = false;
   #mp3Frames = 0;
@@ -93,17 +136,20 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#format = format;
     this.#mp3 = mp3;
     this.#samplesPerFrame = samplesPerFrameOf(mpegVersionOf(mp3.sampleRateHz) ?? 1);
-    this.#frameBytes = this.#samplesPerFrame * bytesPerPcmFrame(format);
+    this.#frameBytes = sourceSamplesPerFrame(format, mp3.sampleRateHz) * bytesPerPcmFrame(format);
+    this.#joinable = isJoinable(format, mp3.sampleRateHz);
+    this.#cadence = cadenceAt(mp3.sampleRateHz);
     this.#segmentBytes = leastSegmentSamples * bytesPerPcmFrame(format);
+    this.#turnBytes = (this.#segmentBytes * format.sampleRateHz) / Math.max(format.sampleRateHz, mp3.sampleRateHz);
     this.#resampled = mp3.sampleRateHz !== format.sampleRateHz;
     const memoryLanes = Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
-    this.#maxLanes = this.#resampled ? 1 : Math.min(memoryLanes, place.pool.lanes);
+    this.#maxLanes = this.#resampled || !this.#joinable ? 1 : Math.min(memoryLanes, place.pool.lanes);
     // Each lane may have so much, and as much may be pending.
     const sharedBytes = maxBufferedBytes / (this.#maxLanes + 1);
     const mostBytes = mostSegmentSamples * bytesPerPcmFrame(format);
     this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
     this.#pending = new PcmQueue(place.pool.blocks);
-    this.#tail = Buffer.alloc((leadInSamples + leadOutSamples) * bytesPerPcmFrame(format));
+    this.#tail = Buffer.alloc(this.#joinable ? tailFramesAt(mp3.sampleRateHz) * this.#frameBytes : 0);
     this.#current = this.#startLane();
     this.#spans.push({ lane: this.#current, firstFrame: 0, firstLaneFrame: 0 });
     this.#source = pcm[Symbol.asyncIterator]();
@@ -131,12 +177,23 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     spare.toSorted((a, b) => a.backlogBytes - b.backlogBytes)[0]?.end();
   }
 
+  /** Another process can go on with the sound. */
+  get joinable(): boolean {
+    return this.#joinable;
+  }
+
+  /** Ends the process while it is not this upload's turn; the next turn begins with another one. */
+  endIdleProcess(): void {
+    if (this.#failure || this.#lanesEnding || this.#current.ending) return;
+    this.#guard(() => this.#endTurn());
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#watch);
     this.#failure ??= { reason: undefined };
     this.#notify();
     this.#signal.removeEventListener("abort", this.#onAbort);
-    await Promise.all(this.#children.map((child) => child[Symbol.asyncDispose]()));
+    await Promise.all(Array.from(this.#children.values(), (child) => child[Symbol.asyncDispose]()));
     for (const place of this.#borrowed) place[Symbol.dispose]();
     // A source that is still asked for its next bytes ends after giving them: nobody can wait for that.
     const returned = Promise.resolve(this.#source.return?.()).catch(() => {});
@@ -164,7 +221,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     this.#failure = { reason };
     this.#notify();
     // At once: whoever takes the MP3 may not ask for more for a while.
-    for (const child of this.#children) void child[Symbol.asyncDispose]();
+    for (const child of this.#children.values()) void child[Symbol.asyncDispose]();
   }
 
   #notify(): void {
@@ -185,7 +242,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     }
     this.#sourceEnded = true;
     this.#deal();
-    await this.#pendingAtMost(() => 0);
+    while ((this.#pending.bytes > 0 || !this.#isAtWork()) && !this.#failure) await this.#change.promise;
     if (!this.#failure) this.#endLanes();
   }
 
@@ -196,25 +253,30 @@ export class LaneDealer implements AsyncDisposable, Borrower {
 
   /** PCM that may be pending while the source goes on. */
   #maxPendingBytes(): number {
+    if (!this.#isAtWork() || this.#place.pool.waiting > 0) return worthwhileBytes;
     return this.#lanes.filter((lane) => !lane.ending).length > 1 ? this.#longSegmentBytes : this.#segmentBytes;
   }
 
   /** The source's next bytes. One that keeps its lane waiting keeps nobody else from encoding. */
   async #read(): Promise<IteratorResult<Buffer, unknown>> {
     this.#reading = true;
-    const timer = setTimeout(() => this.#place.rest(), restAfterMs);
+    const timer = setTimeout(() => {
+      this.#sourceIsSlow = true;
+      this.#guard(() => this.#leaveIfIdle());
+    }, restAfterMs);
     try {
       return await this.#source.next();
     } finally {
       clearTimeout(timer);
-      this.#place.wake();
+      this.#sourceIsSlow = false;
       this.#reading = false;
     }
   }
 
   /** Sends what is pending where it is wanted. */
   #deal(): void {
-    while (this.#pending.bytes > 0 && !this.#failure) {
+    if (this.#failure || this.#lanesEnding || (this.#pending.bytes === 0 && !this.#sourceEnded)) return;
+    while (this.#hasTurn() && this.#pending.bytes > 0) {
       if (this.#current.backlogBytes >= hungryBytes) {
         const other = this.#nextLane();
         if (!other) return;
@@ -226,11 +288,82 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     }
   }
 
+  /** Whether there is a lane that may be given work now. */
+  #isAtWork(): boolean {
+    return this.#place.working && !this.#leaving && !this.#current.ending;
+  }
+
+  /** Whether there is work for this upload's turn; asks for one, ends one, and begins one. */
+  #hasTurn(): boolean {
+    if (this.#leaving) return false;
+    if (!this.#place.working) {
+      if (this.#place.pool.closed) throw shuttingDown();
+      const hasEnough = this.#sourceEnded || !this.#current.ending || this.#pending.bytes >= worthwhileBytes;
+      this.#sentInTurn = 0;
+      if (hasEnough) this.#place.askForTurn(() => this.#guard(() => this.#deal()));
+      if (!this.#place.working) return false;
+    }
+    if (this.#current.ending) this.#goOn();
+    const isEnough = this.#pending.bytes > 0 && this.#sentInTurn >= this.#turnBytes;
+    if (!isEnough || !this.#place.turnIsOver()) return true;
+    this.#leaving = true;
+    if (this.#joinable) this.#endTurn();
+    this.#leaveIfIdle();
+    return false;
+  }
+
+  /** Does what nobody waits for; a failure is the upload's. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#notify();
+  }
+
+  /** Leaves the place, when the turn is over or the source is slow, and nothing is left to encode. */
+  #leaveIfIdle(): void {
+    if (this.#failure || this.#lanesEnding || !this.#place.working) return;
+    if (!this.#leaving && !(this.#sourceIsSlow && this.#pending.bytes === 0)) return;
+    if (this.#lanes.some((lane) => lane.backlogBytes > 0 || (lane.ending && !lane.ended))) return;
+    const hasProcess = !this.#current.ending;
+    this.#leaving = false;
+    this.#place.leave(hasProcess ? this : undefined);
+    this.#deal();
+  }
+
+  /**
+   * Ends the lanes where they are. The border lies a lead-out before the end of what they have got: what follows comes
+   * from a new lane, which begins with sound that was kept.
+   */
+  #endTurn(): void {
+    const partOfSample = modulo(-this.#sentBytes, bytesPerPcmFrame(this.#format));
+    if (partOfSample > 0) this.#current.feed({ pcm: Buffer.alloc(partOfSample), release() {} });
+    this.#border = Math.max(0, Math.floor(this.#sentBytes / this.#frameBytes) - this.#leadOutFrames);
+    this.#spans.at(-1)!.endFrame = this.#border;
+    for (const lane of this.#lanes) lane.end();
+    this.#notify();
+  }
+
+  /** Starts a new lane where the last one ended, at the same point of the padding cadence. */
+  #goOn(): void {
+    const lane = this.#startLane();
+    const leadIn = leadInSamples / this.#samplesPerFrame;
+    const start = Math.max(0, Math.floor((this.#border - leadIn) / this.#cadence) * this.#cadence);
+    const kept = this.#tail.subarray(start * this.#frameBytes - (this.#sentBytes - this.#tail.length));
+    lane.feed({ pcm: Buffer.from(kept), release() {} });
+    this.#spans.push({ lane, firstFrame: this.#border, firstLaneFrame: this.#border - start });
+    const last = this.#current;
+    this.#current = lane;
+    this.#forget(last);
+  }
+
   /** The lane to change to, if one is idle and what is pending is worth the change. */
   #nextLane(): EncoderLane | undefined {
     const isSegment = this.#pending.bytes >= this.#segmentBytes;
     const isWorthwhile =
-      isSegment || (this.#sourceEnded && this.#pending.bytes > (paddingCadence + 1) * this.#frameBytes);
+      isSegment || (this.#sourceEnded && this.#pending.bytes > (this.#cadence + 1) * this.#frameBytes);
     return (isWorthwhile ? this.#hungryLane() : undefined) ?? (isSegment ? this.#borrowLane() : undefined);
   }
 
@@ -275,13 +408,15 @@ export class LaneDealer implements AsyncDisposable, Borrower {
 
   #startLane(): EncoderLane {
     const child = this.#place.pool.start(encoderArguments(this.#format, this.#mp3));
-    this.#children.push(child);
     const lane = new EncoderLane(child, this.#mp3, (end) => {
-      if (end) this.#onLaneEnd(lane, end);
-      // Not only when the source gives more: one that is slow just now shall not keep sound waiting.
-      else this.#deal();
-      this.#notify();
+      this.#guard(() => {
+        if (end) this.#onLaneEnd(lane, end);
+        // Not only when the source gives more: one that is slow just now shall not keep sound waiting.
+        else this.#deal();
+        this.#leaveIfIdle();
+      });
     });
+    this.#children.set(lane, child);
     this.#lanes.push(lane);
     return lane;
   }
@@ -293,6 +428,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
     }
     // Places are alike: whichever lane ends, one of those that were lent is free.
     this.#borrowed.pop()?.[Symbol.dispose]();
+    this.#forget(lane);
   }
 
   /**
@@ -303,15 +439,15 @@ export class LaneDealer implements AsyncDisposable, Borrower {
   #switchTo(lane: EncoderLane): void {
     this.#send(modulo(-this.#sentBytes, this.#frameBytes));
     const leadIn = leadInSamples / this.#samplesPerFrame;
-    const leadOut = leadOutSamples / this.#samplesPerFrame;
     const firstLaneFrame = lane.fedBytes / this.#frameBytes + leadIn;
-    const earliest = this.#sentBytes / this.#frameBytes - leadOut;
-    const shift = modulo(firstLaneFrame - earliest, paddingCadence);
+    const earliest = this.#sentBytes / this.#frameBytes - this.#leadOutFrames;
+    const shift = modulo(firstLaneFrame - earliest, this.#cadence);
     this.#send(shift * this.#frameBytes);
     const border = earliest + shift;
     this.#spans.at(-1)!.endFrame = border;
     this.#spans.push({ lane, firstFrame: border, firstLaneFrame });
-    lane.feed({ pcm: Buffer.from(this.#tail), release() {} });
+    const kept = this.#tail.subarray(-(leadIn + this.#leadOutFrames) * this.#frameBytes);
+    lane.feed({ pcm: Buffer.from(kept), release() {} });
     this.#current = lane;
   }
 
@@ -323,6 +459,7 @@ export class LaneDealer implements AsyncDisposable, Borrower {
       tail.copyWithin(0, pcm.length);
       pcm.copy(tail, Math.max(0, tail.length - pcm.length), Math.max(0, pcm.length - tail.length));
       this.#sentBytes += pcm.length;
+      this.#sentInTurn += pcm.length;
       this.#current.feed(portion);
     }
   }
@@ -334,8 +471,10 @@ export class LaneDealer implements AsyncDisposable, Borrower {
       const offset = firstLaneFrame - firstFrame;
       const taken = lane.take(firstLaneFrame, (span.endFrame ?? this.#decidedFrames()) + offset);
       this.#mp3Frames = Math.max(this.#mp3Frames, lane.frames - offset);
-      if (this.#mp3Frames === span.endFrame) this.#spans.shift();
-      else if (lane.ended && taken.length === 0) throw conversionFailed(`only ${lane.frames} frames`);
+      if (this.#mp3Frames === span.endFrame) {
+        this.#spans.shift();
+        this.#forget(lane);
+      } else if (lane.ended && taken.length === 0) throw conversionFailed(`only ${lane.frames} frames`);
       else return taken;
       if (taken.length > 0) return taken;
     }
@@ -344,19 +483,33 @@ export class LaneDealer implements AsyncDisposable, Borrower {
 
   /** Frames of the MP3 of which it is certain that the current lane gives them. */
   #decidedFrames(): number {
-    if (this.#maxLanes === 1) return Infinity;
-    return Math.floor(this.#sentBytes / this.#frameBytes) - leadOutSamples / this.#samplesPerFrame;
+    if (!this.#joinable) return Infinity;
+    return Math.floor(this.#sentBytes / this.#frameBytes) - this.#leadOutFrames;
+  }
+
+  get #leadOutFrames(): number {
+    return leadOutSamples / this.#samplesPerFrame;
+  }
+
+  /** Lets go of a lane that has ended and of which every frame was taken, so that a long sound does not collect them. */
+  #forget(lane: EncoderLane): void {
+    const isNeeded = !lane.ended || lane === this.#current || this.#spans.some((span) => span.lane === lane);
+    if (isNeeded || this.#failure || !this.#children.delete(lane)) return;
+    this.#lanes.splice(this.#lanes.indexOf(lane), 1);
+    this.#verify(lane);
+  }
+
+  #verify(lane: EncoderLane): void {
+    const due = mp3FramesFor(lane.fedBytes / bytesPerPcmFrame(this.#format), this.#samplesPerFrame);
+    if (!lane.finish() || (!this.#resampled && lane.frames !== due)) {
+      throw conversionFailed(`${lane.frames} frames instead of ${due}`);
+    }
   }
 
   /** Whether every frame was taken, and every lane has ended and proved right. */
   #finished(): boolean {
     if (!this.#lanesEnding || this.#spans.length > 0 || this.#lanes.some((lane) => !lane.ended)) return false;
-    for (const lane of this.#lanes) {
-      const due = mp3FramesFor(lane.fedBytes / bytesPerPcmFrame(this.#format), this.#samplesPerFrame);
-      if (!lane.finish() || (!this.#resampled && lane.frames !== due)) {
-        throw conversionFailed(`${lane.frames} frames instead of ${due}`);
-      }
-    }
+    for (const lane of this.#lanes) this.#verify(lane);
     return true;
   }
 }

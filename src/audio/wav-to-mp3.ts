@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { counted, ServiceError } from "../errors.ts";
-import type { EncoderPool } from "./encoder-pool.ts";
+import type { Applicant, EncoderPool } from "./encoder-pool.ts";
 import { FloatScale } from "./float-scale.ts";
 import { id3Tag } from "./id3-tag.ts";
 import { replayGainDb } from "./loudness.ts";
+import { isJoinable } from "./lane-dealer.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./mp3-encoder.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
@@ -45,6 +46,8 @@ export interface ConversionOptions {
   readonly encoders: EncoderPool;
   /** Whose upload it is: the pool's owners take turns. */
   readonly owner?: number;
+  /** Rests while the conversion waits for its turn. */
+  readonly slot?: Applicant["slot"];
   readonly quality: Quality;
   /** Longest sound that is taken, in seconds. */
   readonly maxDurationSeconds: number;
@@ -87,7 +90,7 @@ export interface Conversion {
  * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it can be known
  */
 export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
-  const { encoders, owner, quality, maxDurationSeconds, maxSourceBytes, signal } = options;
+  const { encoders, owner, slot, quality, maxDurationSeconds, maxSourceBytes, signal } = options;
   const hash = createHash("sha256");
   let sourceBytes = 0;
   async function* hashed(): AsyncGenerator<Buffer, void, undefined> {
@@ -155,7 +158,8 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
     const sound = recognisableSound();
     const first = await readAtLeast(worthwhileBytes, sound);
-    using place = await encoders.acquire(signal, owner).catch(async (error: unknown) => {
+    const joinable = isJoinable(pcm, mp3.sampleRateHz);
+    using place = await encoders.acquire(signal, { owner, joinable, slot }).catch(async (error: unknown) => {
       await sound.return();
       throw error;
     });

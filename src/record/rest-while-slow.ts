@@ -12,7 +12,7 @@ export async function* restWhileSlow(
   let arrivedBytes = 0;
   let waitedMs = 0;
   let waitsSince = performance.now();
-  const startTimer = () => setTimeout(() => slot.rest(), Math.max(0, patienceMs - waitedMs));
+  const startTimer = () => setTimeout(() => slot.rest("client"), Math.max(0, patienceMs - waitedMs));
   let timer = startTimer();
   try {
     for await (const bytes of source) {
@@ -21,7 +21,7 @@ export async function* restWhileSlow(
       arrivedBytes += bytes.length;
       if (arrivedBytes >= worthwhileBytes) {
         arrivedBytes = waitedMs = 0;
-        slot.wake();
+        slot.wake("client");
       }
       yield bytes;
       waitsSince = performance.now();
@@ -29,6 +29,6 @@ export async function* restWhileSlow(
     }
   } finally {
     clearTimeout(timer);
-    slot.wake();
+    slot.wake("client");
   }
 }

@@ -224,6 +224,7 @@ export class RecordUploader {
       const conversion = await openConversion(restWhileSlow(incoming.bytes(), slot), {
         encoders,
         owner: owner.id,
+        slot,
         quality: options.quality ?? config.quality,
         maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
         maxSourceBytes: requestBytes,

@@ -10,11 +10,14 @@ const underWayForEachOfUser = 4;
 
 /** The right to run one upload; dispose of it when the upload is over. */
 export interface UploadSlot extends Disposable {
-  /** The upload has nothing to do, because its client is slow: somebody else's may run meanwhile. */
-  rest(): void;
-  /** There is something to do again. It is done at once, even if that makes one upload too many for a while. */
-  wake(): void;
+  /** The upload has nothing to do, because its client is slow or no encoder is free: somebody else's may run meanwhile. */
+  rest(why: Wait): void;
+  /** That wait is over. If no other is left, the upload goes on, even if that makes one too many for a while. */
+  wake(why: Wait): void;
 }
+
+/** What an upload can wait for. */
+type Wait = "client" | "encoder";
 
 interface Waiting {
   readonly userId: number;
@@ -62,23 +65,21 @@ export class UploadSlots {
 
   #slotOf(userId: number): UploadSlot {
     let held = true;
-    let resting = false;
+    const waits = new Set<Wait>();
     return {
-      rest: () => {
-        if (!held || resting) return;
-        resting = true;
+      rest: (why) => {
+        if (!held || waits.has(why)) return;
+        if (waits.add(why).size > 1) return;
         this.#running.subtract(userId);
         this.#admitNext();
       },
-      wake: () => {
-        if (!held || !resting) return;
-        resting = false;
-        this.#running.add(userId);
+      wake: (why) => {
+        if (held && waits.delete(why) && waits.size === 0) this.#running.add(userId);
       },
       [Symbol.dispose]: () => {
         if (!held) return;
         held = false;
-        if (!resting) this.#running.subtract(userId);
+        if (waits.size === 0) this.#running.subtract(userId);
         this.#underWay.subtract(userId);
         this.#admitNext();
       },
