@@ -1,6 +1,7 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Logger } from "./logger.ts";
 import type { Caller } from "./user/authenticate-user.ts";
+import type { TokenScope } from "./user/user.entity.ts";
 
 /** What one request carries to its resolvers. Apollo copies it for each operation: what may change is a function. */
 export interface RequestContext {
@@ -20,14 +21,15 @@ export interface RequestContext {
   readonly clientAddress: string;
   /**
    * The user of the Bearer token, looked up once.
-   * @throws {ServiceError} UNAUTHENTICATED when there is none, FORBIDDEN when the token lacks the request's scope
+   * @param scopes of which the token needs one; without any: READ if {@link readOnly} was called, else WRITE
+   * @throws {ServiceError} UNAUTHENTICATED when there is none, FORBIDDEN when the token lacks the scope
    */
-  caller(): Promise<Caller>;
-  /** Says that this request changes nothing: from now on a token needs READ, where it needed WRITE. */
+  caller(...scopes: readonly TokenScope[]): Promise<Caller>;
+  /** Says that this request changes nothing: unless a field says otherwise, a token needs READ instead of WRITE. */
   readOnly(): void;
-  /** Like {@link caller}, for credentials given as arguments. */
+  /** Like {@link caller}, for an upload's credentials given as arguments: the token needs UPLOAD. */
   authenticate(userId: string, token: string): Promise<Caller>;
-  /** The user of this id if {@link authenticate} has met them, else {@link caller}. */
+  /** The user of this id if {@link authenticate} has met them, else of the Bearer token, whatever it allows. */
   callerAs(userId: string): Promise<Caller>;
   /**
    * Asks, once for each user, whether there is room for one more upload.

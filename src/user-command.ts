@@ -24,7 +24,7 @@ import {
 import { deleteUser } from "./user/change-user.ts";
 import { createUser } from "./user/create-user.ts";
 import { noCharge } from "./limits/write-allowance.ts";
-import { tokenScopes } from "./user/user.entity.ts";
+import { firstTokenScopes } from "./user/user.entity.ts";
 
 const help = `The operator's command for users. It works beside a running service, on the same database.
 
@@ -169,7 +169,7 @@ async function disable({ pool, argument }: Work, disabled: boolean): Promise<Out
 
 async function giveToken({ pool, argument, values }: Work): Promise<Outcome> {
   const user = await findUser(pool, userId(argument));
-  const request = { name: values.name ?? "from the operator", expiresAt: null, scopes: [...tokenScopes] };
+  const request = { name: values.name ?? "from the operator", expiresAt: null, scopes: [...firstTokenScopes] };
   const revoked = values["revoke-others"] ? await revokeAllTokens(pool, user.id) : 0;
   const { token } = await createToken(pool, onBehalfOf(user), request, noCharge);
   return {

@@ -53,14 +53,15 @@ describe("an account", () => {
       scopes: ["READ"],
     });
     expect(accessToken.id).not.toBe(token);
-    const tokens = await tokensOf({ ...ann, token });
+    expect((await client.run("{ me { id } }", {}, { ...ann, token })).status).toBe(200);
+    const tokens = await tokensOf(ann);
     expect(tokens.map(({ name }) => name)).toEqual(["Phone", "first"]);
     expect(tokens[0]).toEqual({ ...accessToken, lastUsedAt: expect.any(String) });
-    expect(tokens[1]).toMatchObject({ scopes: ["READ", "WRITE"], expiresAt: null });
+    expect(tokens[1]).toMatchObject({ scopes: ["READ", "WRITE", "MANAGE"], expiresAt: null });
     expect(JSON.stringify(tokens)).not.toContain(token);
   });
 
-  it("gives a new token both scopes unless told otherwise", async () => {
+  it("gives a new token READ and WRITE unless told otherwise", async () => {
     const ann = await client.createUser();
     const { data } = await client.run('mutation { createToken(name: "x") { accessToken { scopes } } }', {}, ann);
     expect(data.createToken.accessToken.scopes).toEqual(["READ", "WRITE"]);
@@ -148,11 +149,14 @@ describe("an account", () => {
       args: ", userId: $userId, token: $token",
     };
     expect((await client.run("{ me { id records { totalCount } } }", {}, reader)).status).toBe(200);
-    expect((await client.run(rename, {}, writer)).status).toBe(200);
-    expect((await client.uploadRecord(writer, wav)).status).toBe(200);
+    const { data } = await client.uploadRecord(writer, wav);
+    const retitle = `mutation { updateRecord(id: "${data.uploadRecord.record.id}", title: "New") { record { title } } }`;
+    expect((await client.run(retitle, {}, writer)).status).toBe(200);
     for (const answer of [
-      await client.run("{ me { id } }", {}, writer),
+      await client.run("{ me { records { totalCount } } }", {}, writer),
+      await client.run(retitle, {}, reader),
       await client.run(rename, {}, reader),
+      await client.run(rename, {}, writer),
       await client.run(createToken, {}, reader),
       await client.run(createToken, { scopes: ["READ", "WRITE"] }, writer),
       await client.run(deleteUser, { confirm: "Anne" }, reader),
@@ -178,9 +182,9 @@ describe("an account", () => {
 
   it("gives a token without READ nothing more to read in a mutation's answer", async () => {
     const ann = await client.createUser();
-    const writer = await newToken(ann, { scopes: ["WRITE"] });
+    const writer = await newToken(ann, { scopes: ["WRITE", "MANAGE"] });
     const wav = sineWav({ seconds: 0.1 });
-    for (const fields of ["records { nodes { url } }", "tokens { name }", "usage { records }"]) {
+    for (const fields of ["records { nodes { url } }", "usage { records }"]) {
       const query = `mutation { updateUser(name: "Ann") { user { ${fields} } } }`;
       expect(refusal(await client.run(query, {}, writer))).toEqual([403, null, "FORBIDDEN"]);
       expect((await client.run(query, {}, ann)).status).toBe(200);
@@ -201,7 +205,7 @@ describe("an account", () => {
 
   it("gives no token that outlives the one that makes it", async () => {
     const ann = await client.createUser();
-    const brief = await newToken(ann, { expiresAt: nextYear });
+    const brief = await newToken(ann, { expiresAt: nextYear, scopes: ["READ", "MANAGE"] });
     const endOf = async (variables: object): Promise<unknown> =>
       (await client.run(createToken, { scopes: ["READ"], ...variables }, brief)).data.createToken.accessToken.expiresAt;
     const sooner = new Date(Date.parse(nextYear) - 1000).toISOString();
@@ -272,7 +276,7 @@ describe("an account", () => {
       await seedRecords(pool, { ownerId: user.id, count: 120 });
       expect((await client.uploadRecord(user, sineWav({ seconds: 0.1 }))).status).toBe(200);
     }
-    const phone = await newToken(ann);
+    const phone = await newToken(ann, { scopes: ["MANAGE"] });
     const mistaken = await client.run(deleteUser, { confirm: "Bob" }, ann);
     expect(refusal(mistaken)).toEqual([400, null, "BAD_USER_INPUT"]);
     const { data } = await client.run(deleteUser, { confirm: "Ann" }, phone);

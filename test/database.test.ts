@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { MikroORM } from "@mikro-orm/postgresql";
 import { openDatabase, type Database } from "../src/database/database.ts";
+import { migrations } from "../src/database/migrations/index.ts";
 import { ormOptions } from "../src/database/orm-options.ts";
 import { createLogger } from "../src/logger.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
@@ -30,6 +31,31 @@ describe("the database", () => {
     expect(await orm.migrator.checkSchema()).toBe(false);
     const drift = await orm.schema.getUpdateSchemaSQL({ wrap: false, safe: false });
     expect(drift.split("\n").filter((line) => line && !line.includes("schema_migration"))).toEqual([]);
+  });
+
+  it("lets tokens of before do all that they could: with WRITE also what takes MANAGE now", async () => {
+    await using before = await createTestDatabase();
+    const { migrations: options, ...others } = ormOptions(before.url, 2);
+    const orm = await MikroORM.init({ ...others, migrations: { ...options, snapshot: false } });
+    try {
+      const last = migrations.findIndex(({ name }) => name.endsWith("least-privilege"));
+      await orm.migrator.up({ to: migrations[last - 1]!.name });
+      await orm.em.getConnection().execute(
+        `insert into app_user (name) values ('Ann');
+         insert into access_token (owner_id, sha256, name) select id, 'a', 'first' from app_user;
+         insert into access_token (owner_id, sha256, name, scopes) select id, 'b', 'reader', '{READ}' from app_user;
+         insert into access_token (owner_id, sha256, name, scopes) select id, 'c', 'writer', '{WRITE}' from app_user`,
+      );
+    } finally {
+      await orm.close(true);
+    }
+    await using migrated = await openDatabase(before.url, { poolSize: 2, timeoutSeconds: 10 }, logger);
+    const { rows } = await migrated.pool.query("select name, scopes, parent_id from access_token order by sha256");
+    expect(rows).toEqual([
+      { name: "first", scopes: ["READ", "WRITE", "MANAGE"], parent_id: null },
+      { name: "reader", scopes: ["READ"], parent_id: null },
+      { name: "writer", scopes: ["WRITE", "MANAGE"], parent_id: null },
+    ]);
   });
 
   it("heeds what the URL says beyond the server's address, such as `sslmode`", async () => {

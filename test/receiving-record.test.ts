@@ -32,6 +32,7 @@ it("is a conflict when the record or its user is removed before the upload is co
     name: "Ann",
     createdAt: new Date(),
     isVouchedFor: true,
+    tokenId: null,
     scopes: ["WRITE" as const],
     expiresAt: null,
   };

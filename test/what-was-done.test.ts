@@ -37,7 +37,11 @@ describe("what is refused before it runs", () => {
   beforeEach(async () => {
     ann = await client.createUser();
     await seedRecords(service.server.database.pool, { ownerId: ann.id, count: 2 });
-    const { data } = await client.run(`mutation { createToken(name: "kiosk", scopes: [WRITE]) { token } }`, {}, ann);
+    const { data } = await client.run(
+      `mutation { createToken(name: "kiosk", scopes: [WRITE, MANAGE]) { token } }`,
+      {},
+      ann,
+    );
     writer = { id: ann.id, token: data.createToken.token };
     recordId = (await client.run("{ me { records { nodes { id } } } }", {}, ann)).data.me.records.nodes[0].id;
   });
@@ -87,42 +91,39 @@ describe("what is refused before it runs", () => {
     ]);
   });
 
-  it.each([
-    ["links { url }"],
-    ["owner { records { totalCount } }"],
-    ["owner { usage { bytes } }"],
-    ["owner { tokens { id } }"],
-  ])("stores nothing of an upload with a token that may not read %s", async (fields) => {
-    expect(await refusalOf(async () => await client.uploadRecord(writer, wav, { fields }))).toEqual([
-      403,
-      null,
-      "FORBIDDEN",
-    ]);
-    // The token in the arguments counts, not the one in the header.
-    const inArguments = {
-      variables: { userId: writer.id, token: writer.token },
-      declarations: ", $userId: ID, $token: UUID",
-      args: ", userId: $userId, token: $token",
-    };
-    expect(await refusalOf(async () => await client.uploadRecord(ann, wav, { fields, ...inArguments }))).toEqual([
-      403,
-      null,
-      "FORBIDDEN",
-    ]);
-    expect(
-      (
-        await client.uploadRecord(writer, wav, {
-          fields: `id @skip(if: false) ${fields.replace(" {", " @skip(if: true) {")}`,
-        })
-      ).status,
-    ).toBe(200);
-  });
+  it.each([["links { url }"], ["owner { records { totalCount } }"], ["owner { usage { bytes } }"]])(
+    "stores nothing of an upload with a token that may not read %s",
+    async (fields) => {
+      expect(await refusalOf(async () => await client.uploadRecord(writer, wav, { fields }))).toEqual([
+        403,
+        null,
+        "FORBIDDEN",
+      ]);
+      // The token in the arguments counts, not the one in the header.
+      const inArguments = {
+        variables: { userId: writer.id, token: writer.token },
+        declarations: ", $userId: ID, $token: UUID",
+        args: ", userId: $userId, token: $token",
+      };
+      expect(await refusalOf(async () => await client.uploadRecord(ann, wav, { fields, ...inArguments }))).toEqual([
+        403,
+        null,
+        "FORBIDDEN",
+      ]);
+      expect(
+        (
+          await client.uploadRecord(writer, wav, {
+            fields: `id @skip(if: false) ${fields.replace(" {", " @skip(if: true) {")}`,
+          })
+        ).status,
+      ).toBe(200);
+    },
+  );
 
   it("changes nothing for a token that may not read what every other mutation is asked for", async () => {
     const mutations = [
       `updateRecord(id: "${recordId}", title: "New") { record { links { id } } }`,
       `updateRecord(id: "${recordId}", title: "New") { record { owner { usage { bytes } } } }`,
-      `updateUser(name: "New") { user { tokens { id } } }`,
       `updateUser(name: "New") { user { records { totalCount } } }`,
       `createToken(name: "New", scopes: [WRITE]) { token } updateUser(name: "New") { user { usage { bytes } } }`,
     ];
@@ -139,6 +140,22 @@ describe("what is refused before it runs", () => {
     const create = 'mutation { createUser(name: "Eve") { token user { id usage { bytes } } } }';
     expect(await refusalOf(async () => await client.run(create, {}, ann))).toEqual([403, null, "FORBIDDEN"]);
     expect(await refusalOf(async () => await client.run(create))).toEqual([401, null, "UNAUTHENTICATED"]);
+  });
+
+  it("creates no token and no user name for one who may not manage them", async () => {
+    const { data } = await client.run('mutation { createToken(name: "w") { token } }', {}, ann);
+    const phone = { id: ann.id, token: data.createToken.token };
+    for (const mutation of [
+      `updateRecord(id: "${recordId}", title: "New") { record { owner { tokens { id } } } }`,
+      `updateRecord(id: "${recordId}", title: "New") { record { id } } updateUser(name: "New") { user { id } }`,
+      `updateRecord(id: "${recordId}", title: "New") { record { id } } createToken(name: "New") { token }`,
+    ]) {
+      expect(await refusalOf(async () => await client.run(`mutation { ${mutation} }`, {}, phone))).toEqual([
+        403,
+        null,
+        "FORBIDDEN",
+      ]);
+    }
   });
 
   it("begins nothing when a later field has no token, or one that may not write", async () => {

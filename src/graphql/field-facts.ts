@@ -2,6 +2,7 @@ import type { GraphQLField } from "graphql";
 import { Extensions } from "type-graphql";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
+import type { TokenScope } from "../user/user.entity.ts";
 
 /** Where in an operation a field stands. */
 export interface FieldPlace {
@@ -20,12 +21,13 @@ export interface FieldFacts<Args = unknown> {
   listLength?(args: Args): number;
   /** Characters of the field's text, or of each text in its list, at most; of an address, those behind its origin. */
   readonly maxCharacters?: number;
-  /** Whether only the owner may ask for it, with a token that has READ. */
-  readonly ownerOnly?: true;
+  /** Set when only the owner may ask for it, with a token that has this scope. */
+  readonly ownerOnly?: TokenScope;
   /** @throws {ServiceError} when the field cannot be asked for with these arguments or at this place */
   check?(args: Args, place: FieldPlace): void;
   /**
-   * For a field of Query or Mutation: the user whom its answer belongs to; without it the user of the Bearer token.
+   * For a field of Query or Mutation: the user whom its answer belongs to; without it the user of the Bearer token, which
+   * has to have READ for a query and WRITE for a mutation.
    * Undefined: a user that the field is about to create.
    * @throws {ServiceError} as `RequestContext.caller` does
    */

@@ -144,12 +144,8 @@ function createContext(
   const authenticated = new Map<string, Caller>();
   const admissions = new Map<number, Promise<void>>();
   let fork: SqlEntityManager | undefined;
-  let scope: TokenScope = "WRITE";
-  const allowed = (user: Caller): Caller => {
-    requireScope(user, scope);
-    return user;
-  };
-  const findCaller = async (): Promise<Caller> => allowed(await (caller ??= callerOf(pool, request)));
+  let usualScope: TokenScope = "WRITE";
+  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(pool, request));
   return {
     requestId: request.id,
     logger: () => request.log,
@@ -159,12 +155,17 @@ function createContext(
     requestBytes:
       request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
     clientAddress: clientAddress(request),
-    readOnly: () => void (scope = "READ"),
-    caller: findCaller,
+    readOnly: () => void (usualScope = "READ"),
+    caller: async (scope = usualScope, ...others) => {
+      const user = await findCaller();
+      requireScope(user, scope, ...others);
+      return user;
+    },
     callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
     authenticate: async (userId, token) =>
       await once(callers, `${userId} ${token}`, async () => {
-        const user = allowed(await authenticateUser(pool, token, userId));
+        const user = await authenticateUser(pool, token, userId);
+        requireScope(user, "UPLOAD");
         authenticated.set(userId, user);
         logWithUser(request, user);
         return user;
@@ -174,7 +175,7 @@ function createContext(
   };
 }
 
-/** Queries want a token with READ; everything else goes on wanting WRITE. */
+/** Queries want a token with READ; everything else goes on wanting WRITE, unless a field says otherwise. */
 const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
   requestDidStart: async () => ({
     didResolveOperation: async ({ operation, contextValue }) => {
@@ -240,7 +241,7 @@ async function readUpload(
     if (!credentials) return;
     const owner =
       credentials === "from the header"
-        ? await context.caller()
+        ? await context.caller("UPLOAD")
         : await context.authenticate(credentials.userId, credentials.token);
     await context.admitUpload(owner);
   });

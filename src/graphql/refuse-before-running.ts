@@ -99,7 +99,7 @@ async function check(
       await context.caller();
       throw notTheirOwn();
     }
-    requireScope(owner, "READ");
+    requireScope(owner, facts.ownerOnly);
   }
   facts.check?.(args, { ownerId: owner?.id ?? 0, around });
 }

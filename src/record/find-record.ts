@@ -1,5 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { ServiceError } from "../errors.ts";
+import { hasScope, requireScope, type Caller } from "../user/authenticate-user.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { parseRecordId } from "./record-url.ts";
 
@@ -13,6 +14,25 @@ export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: s
   const recordId = parseRecordId(id);
   if (recordId === undefined) return null;
   return await em.findOne(AudioRecord, { id: recordId, owner: ownerId, state: "ready" }, { populate: ["owner"] });
+}
+
+/** Whether a token lets its user read one of the user's recordings: with READ each, with UPLOAD those that it made itself. */
+export function mayRead(caller: Pick<Caller, "scopes" | "tokenId">, madeBy: string | null | undefined): boolean {
+  return hasScope(caller, "READ") || (hasScope(caller, "UPLOAD") && madeBy != null && madeBy === caller.tokenId);
+}
+
+/**
+ * The caller's record with this id, with its owner loaded; null when there is none or the token may not read it.
+ * @throws {ServiceError} FORBIDDEN when the token may read none
+ */
+export async function findReadableRecord(
+  em: SqlEntityManager,
+  caller: Caller,
+  id: string,
+): Promise<AudioRecord | null> {
+  requireScope(caller, "READ", "UPLOAD");
+  const record = await findOwnRecord(em, caller.id, id);
+  return record && mayRead(caller, record.madeBy) ? record : null;
 }
 
 /** The stored waveforms of records that the caller may see; one that has gone meanwhile is left out. */

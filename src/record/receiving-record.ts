@@ -13,7 +13,7 @@ import {
   type Charge,
   type RefusedCharge,
 } from "../limits/write-allowance.ts";
-import { userDeleted, type Caller } from "../user/authenticate-user.ts";
+import { tokenRevoked, userDeleted, type Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
 import { recordMissing, removedMeanwhile } from "./mp3-chunks.ts";
 import {
@@ -48,6 +48,8 @@ export interface EarlierUpload {
   readonly id: string;
   readonly state: "receiving" | "ready";
   readonly fileName: string;
+  /** The token that made it; null while receiving. */
+  readonly madeBy: string | null;
   /** Bytes of its file, and their SHA-256 in hexadecimal digits; 0 and empty while receiving. */
   readonly sourceBytes: number;
   readonly sha256: string;
@@ -80,7 +82,7 @@ export async function beginRecord(
 ): Promise<BegunUpload> {
   const beginning = pool.query<BeginRow>(
     `with ${quotaTables}, earlier as (
-       select id, state, file_name, source_bytes, source_sha256 from audio_record
+       select id, state, file_name, made_by, source_bytes, source_sha256 from audio_record
        where owner_id = $1 and idempotency_key = $12
      ), ${chargedTable(13, "from verdict where exceeded is null and not exists (select from earlier)")},
      begun as (
@@ -92,7 +94,8 @@ export async function beginRecord(
        on conflict (owner_id, idempotency_key) where idempotency_key is not null do nothing
        returning id
      )
-     select exists (select from begun) as begun, (select refused from charged) as refused, earlier.id as "earlierId", earlier.state, earlier.file_name as "fileName",
+     select exists (select from begun) as begun, (select refused from charged) as refused, earlier.id as "earlierId", earlier.state,
+       earlier.file_name as "fileName", earlier.made_by as "madeBy",
        earlier.source_bytes as "sourceBytes", earlier.source_sha256 as sha256, ${quotaColumns}
      from quota cross join used cross join verdict left join earlier on true`,
     [
@@ -112,11 +115,13 @@ export async function beginRecord(
   });
   const row = rows[0];
   if (!row) throw userDeleted();
-  const { begun, earlierId, state, fileName, sourceBytes, sha256 } = row;
+  const { begun, earlierId, state, fileName, madeBy, sourceBytes, sha256 } = row;
   if (earlierId === null && row.exceeded) throw quotaExceeded(row.exceeded, row);
   if (row.refused) throw allowanceUsedUp(charge, row.refused);
   const earlier =
-    earlierId === null ? undefined : { id: earlierId, state, fileName, sourceBytes: Number(sourceBytes), sha256 };
+    earlierId === null
+      ? undefined
+      : { id: earlierId, state, fileName, madeBy, sourceBytes: Number(sourceBytes), sha256 };
   return { begun, earlier, quota: row };
 }
 
@@ -126,6 +131,7 @@ interface BeginRow extends QuotaRow {
   readonly earlierId: string | null;
   readonly state: "receiving" | "ready";
   readonly fileName: string;
+  readonly madeBy: string | null;
   readonly sourceBytes: string;
   readonly sha256: string;
 }
@@ -186,7 +192,7 @@ export async function finishWithinQuota(
 
 /**
  * Writes the head and makes the record ready, in one statement.
- * @throws {ServiceError} CONFLICT when the record, or its owner, was removed meanwhile
+ * @throws {ServiceError} CONFLICT when the record, or its owner, was removed meanwhile; UNAUTHENTICATED when the token was
  */
 export async function finishRecord(
   { em, pool }: { em: SqlEntityManager; pool: Pool | PoolClient },
@@ -202,8 +208,8 @@ export async function finishRecord(
        source_samples = $9, source_codec = $10, source_bits_per_sample = $11, source_sample_rate_hz = $12,
        source_channels = $13, source_bytes = $14, source_sha256 = $15,
        tags = $16, warnings = $17, integrated_lufs = $18, sample_peak_dbfs = $19, waveform = $20,
-       title_key = $21, search_text = $22, source_left_out_bytes = $23
-     where id = $1 and state = 'receiving'
+       title_key = $21, search_text = $22, source_left_out_bytes = $23, made_by = $24
+     where id = $1 and state = 'receiving' and ($24::uuid is null or exists (select from access_token where id = $24))
      returning id, owner_id, state, visibility, title, file_name, created_at, head_bytes, chunk_bytes, size_bytes,
        bitrate_kbps, sample_rate_hz, channels, source_samples, source_codec, source_bits_per_sample,
        source_sample_rate_hz, source_channels, source_bytes, source_left_out_bytes, source_sha256, tags, warnings,
@@ -232,14 +238,21 @@ export async function finishRecord(
       titleKeyOf(title),
       searchTextOf({ title, fileName, tags: source.tags.list }),
       source.leftOutBytes,
+      owner.tokenId,
     ],
   );
   const { rows } = await writing.catch((error: unknown) => {
     throw recordMissing(error) ? removedMeanwhile() : error;
   });
-  if (!rows[0]) throw removedMeanwhile();
+  if (!rows[0]) throw (await isRevoked(pool, owner)) ? tokenRevoked() : removedMeanwhile();
   em.map(User, { id: owner.id, name: owner.name, created_at: owner.createdAt });
   return em.map(AudioRecord, rows[0]);
+}
+
+async function isRevoked(pool: Pool | PoolClient, { tokenId }: Caller): Promise<boolean> {
+  if (tokenId === null) return false;
+  const { rowCount } = await pool.query("select from access_token where id = $1", [tokenId]);
+  return rowCount === 0;
 }
 
 /** Removes a record that did not become ready, with its chunks. */

@@ -47,7 +47,7 @@ export class RecordLibraryResolver {
       "Null only together with an error.",
   })
   @Facts<ListArguments>({
-    ownerOnly: true,
+    ownerOnly: "READ",
     listLength: longestPage,
     check: (args, { ownerId, around }) => {
       refuseInsideItself(around);
@@ -73,7 +73,7 @@ export class RecordLibraryResolver {
     order: RecordOrderInput | null,
     @Ctx() context: RequestContext,
   ): Promise<RecordConnectionType> {
-    await requireSelf(context, user.id);
+    await requireSelf(context, user.id, "READ");
     const ownerId = Number(user.id);
     const page = await listRecords(
       { pool: this.#pool, em: context.em() },

@@ -9,6 +9,8 @@ const AudioRecordSchema = defineEntity({
   properties: {
     id: p.uuid().primary(),
     owner: () => p.manyToOne(User).deleteRule("cascade"),
+    /** The token that uploaded it; null: unknown. No reference: the token may be gone, and its id is never given twice. */
+    madeBy: p.uuid().nullable(),
     /** `receiving` while its upload runs; nobody but the upload sees it then. */
     state: p.enum(["receiving", "ready"] as const),
     /** While receiving: the upload is alive until then, and is swept afterwards. */

@@ -9,7 +9,7 @@ import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import type { Caller } from "../user/authenticate-user.ts";
 import { mp3FileName } from "./file-name.ts";
-import { findOwnRecord, findWaveforms } from "./find-record.ts";
+import { findReadableRecord, findWaveforms } from "./find-record.ts";
 import { maxTitleLength } from "./record-title.ts";
 import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
 import {
@@ -40,7 +40,8 @@ export class RecordResolver {
     description:
       "Takes a WAV file, stores it as MP3 and answers with the link. Send it by the GraphQL multipart request " +
       "specification. The caller is the user of `userId` and `token`, or else of the Bearer token. Without a Bearer " +
-      "token the request needs the header `apollo-require-preflight: true`.",
+      "token the request needs the header `apollo-require-preflight: true`. Needs the scope UPLOAD, which WRITE includes; " +
+      "a token that is revoked before the file is stored is refused then, and nothing is stored.",
   })
   @Facts<UploadCredentials>({
     answersTo: async ({ userId, token }, context) => await ownerOf(context, userId, token),
@@ -95,14 +96,16 @@ export class RecordResolver {
 
   @Query(() => RecordType, {
     nullable: true,
-    description: "One of the caller's recordings; null when there is none with this id or it is somebody else's.",
+    description:
+      "One of the caller's recordings; null when there is none with this id or it is somebody else's. A token without " +
+      "READ, but with UPLOAD or WRITE, reads those that it uploaded itself.",
   })
+  @Facts({ answersTo: async (_args, context) => await context.caller("READ", "UPLOAD") })
   async record(
     @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RecordType | null> {
-    const caller = await context.caller();
-    const record = await findOwnRecord(context.em(), caller.id, id);
+    const record = await findReadableRecord(context.em(), await context.caller("READ", "UPLOAD"), id);
     return record && toRecordType(record);
   }
 
@@ -176,7 +179,7 @@ async function ownerOf(
   token: string | undefined,
 ): Promise<Caller> {
   if (userId != null && token != null) return await context.authenticate(userId, token);
-  if (userId == null && token == null) return await context.caller();
+  if (userId == null && token == null) return await context.caller("UPLOAD");
   throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.", {
     argument: userId == null ? "userId" : "token",
   });

@@ -13,7 +13,7 @@ import type { MemoryBlocks } from "../memory-blocks.ts";
 import { authenticateUser, bearerToken } from "../user/authenticate-user.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "./file-name.ts";
-import { noSuchRecord } from "./find-record.ts";
+import { mayRead, noSuchRecord } from "./find-record.ts";
 import { readMp3 } from "./mp3-chunks.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "./record-url.ts";
@@ -171,24 +171,28 @@ async function openPlainLink(
   cacheControl: string,
 ): Promise<OpenLink> {
   const { recordId, userId } = parseRecordAddress(linkParameters(request.url), request.params.recordId);
-  const { rows } = await pool.query<RecordRow & { visibility: Visibility }>(
-    `select ${rowColumns}, visibility from audio_record
+  const { rows } = await pool.query<RecordRow & { visibility: Visibility; madeBy: string | null }>(
+    `select ${rowColumns}, visibility, made_by as "madeBy" from audio_record
      where id = $1 and owner_id = $2 and state = 'ready' and ${ownerEnabled}`,
     [recordId, userId],
   );
   const row = rows[0];
   if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
-  if (!row || !(await speaksFor(pool, userId, request))) throw noSuchRecord();
+  if (!row || !(await opensTo(pool, { userId, madeBy: row.madeBy }, request))) throw noSuchRecord();
   return { row, headers: { vary: "Authorization" }, cacheControl: closable };
 }
 
-/** Whether the header holds a token of this user that allows to read. A wrong one is no error of its own: it opens no more than none. */
-async function speaksFor(pool: Pool, userId: number, { raw }: FastifyRequest<RecordRequest>): Promise<boolean> {
+/** Whether the header holds a token of this user that may read the recording. A wrong one is no error of its own: it opens no more than none. */
+async function opensTo(
+  pool: Pool,
+  { userId, madeBy }: { userId: number; madeBy: string | null },
+  { raw }: FastifyRequest<RecordRequest>,
+): Promise<boolean> {
   const token = bearerToken(raw.headersDistinct.authorization);
   if (token === undefined) return false;
   try {
-    const { id, scopes } = await authenticateUser(pool, token);
-    return id === userId && scopes.includes("READ");
+    const caller = await authenticateUser(pool, token);
+    return caller.id === userId && mayRead(caller, madeBy);
   } catch (error) {
     if (error instanceof ServiceError && ["UNAUTHENTICATED", "USER_DISABLED"].includes(error.code)) return false;
     throw error;

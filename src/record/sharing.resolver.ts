@@ -75,9 +75,9 @@ export class SharingResolver {
     description:
       "The recording's links, the newest first, also those that have expired. Null only together with an error.",
   })
-  @Facts({ ownerOnly: true, listLength: () => maxLinksPerRecord })
+  @Facts({ ownerOnly: "READ", listLength: () => maxLinksPerRecord })
   async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
-    await requireSelf(context, record.owner.id);
+    await requireSelf(context, record.owner.id, "READ");
     return ((await this.#linksOf(context, record.id)) ?? []).map(toLinkType);
   }
 }

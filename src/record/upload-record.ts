@@ -12,8 +12,8 @@ import { cleanText } from "../plain-text.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
 import { chargeOf, type Charge, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
-import type { Caller } from "../user/authenticate-user.ts";
-import { findOwnRecord } from "./find-record.ts";
+import { hasScope, type Caller } from "../user/authenticate-user.ts";
+import { findOwnRecord, mayRead } from "./find-record.ts";
 import { openIncomingFile, type IncomingFile } from "./incoming-file.ts";
 import { writeMp3 } from "./mp3-chunks.ts";
 import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
@@ -195,20 +195,21 @@ export class RecordUploader {
 
   /** Makes the upload's row; or finds the record of an earlier upload with the same key, once that is ready. */
   async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
-    const { upload, charge, em, signal } = work;
+    const { upload, owner, charge, em, signal } = work;
     const { config, pool } = this.#dependencies;
     for (;;) {
       const { begun, earlier, quota } = await beginRecord(pool, upload, { quota: config.quota, charge });
       if (begun) return { record: null, quota };
       if (!earlier) continue;
-      if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);
+      if (earlier.fileName !== upload.fileName) throw keyTaken(earlier, owner);
       if (earlier.state === "receiving") {
         await waitForUpload(pool, earlier.id, config.queueTimeoutSeconds, signal);
         continue;
       }
+      if (!mayBeTold(owner, earlier)) throw keyTaken(earlier, owner);
       const record = await findOwnRecord(em, upload.ownerId, earlier.id);
       if (!record) continue;
-      if (!(await isSameFile(earlier, work))) throw keyTaken(earlier);
+      if (!(await isSameFile(earlier, work))) throw keyTaken(earlier, owner);
       return { record, quota };
     }
   }
@@ -297,12 +298,18 @@ async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): P
   return hash.digest("hex") === sha256;
 }
 
-function keyTaken({ id, state }: EarlierUpload): ServiceError {
-  return new ServiceError(
-    "CONFLICT",
-    "This idempotency key belongs to another file: use a new key for each file, and send a retry unchanged.",
-    state === "ready" ? { recordId: id } : {},
-  );
+/** Whether an upload with a key that is taken may be told of the record that has it. */
+function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
+  return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
+}
+
+function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
+  const { id, state } = earlier;
+  const isTold = mayBeTold(owner, earlier);
+  const message = isTold
+    ? "This idempotency key belongs to another file: use a new key for each file, and send a retry unchanged."
+    : "This idempotency key was used with another token: use a new key for each file, and retry with the same token.";
+  return new ServiceError("CONFLICT", message, isTold && state === "ready" ? { recordId: id } : {});
 }
 
 /** Passes bytes on until there are too many. */

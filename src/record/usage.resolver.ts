@@ -50,9 +50,9 @@ export class UsageResolver {
     nullable: true,
     description: "What the user's own recordings take up, and what they may. Null only together with an error.",
   })
-  @Facts({ ownerOnly: true })
+  @Facts({ ownerOnly: "READ" })
   async usage(@Root() user: UserType, @Ctx() context: RequestContext): Promise<UsageType> {
-    await requireSelf(context, user.id);
+    await requireSelf(context, user.id, "READ");
     const usage = await this.#usageOf(context, Number(user.id));
     if (!usage) throw userDeleted();
     const { bytes, seconds, records, limits } = usage;

@@ -5,7 +5,7 @@ import { ServiceError } from "../errors.ts";
 import { requireFutureExpiry } from "../expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../plain-text.ts";
-import { requireScope, userDeleted, type Caller } from "./authenticate-user.ts";
+import { requireScope, tokenRevoked, userDeleted, type Caller } from "./authenticate-user.ts";
 import { hashToken, maxNameLength } from "./create-user.ts";
 import type { TokenScope } from "./user.entity.ts";
 
@@ -21,6 +21,8 @@ export interface TokenDescription {
   readonly lastUsedAt: Date | null;
   readonly expiresAt: Date | null;
   readonly scopes: readonly TokenScope[];
+  /** The token that made it, with which it goes; null: the user's first, or one of the operator's. */
+  readonly parentId: string | null;
 }
 
 /** What a new token is to be. */
@@ -39,11 +41,13 @@ interface TokenRow {
   readonly last_used_at: string | null;
   readonly expires_at: string | null;
   readonly scopes: TokenScope[];
+  readonly parent_id: string | null;
 }
 
 /**
- * Creates one more token for the caller, which can do no more than the caller's own and no longer.
- * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, RATE_LIMITED, or CONFLICT when there are {@link maxTokens} already
+ * Creates one more token for the caller, which can do no more than the caller's own and no longer, and goes with it.
+ * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, RATE_LIMITED, CONFLICT when there are {@link maxTokens} already, or UNAUTHENTICATED
+ * when the caller's token has been revoked meanwhile
  */
 export async function createToken(
   pool: Pool,
@@ -70,16 +74,21 @@ export async function createToken(
     expiresAt ?? caller.expiresAt,
     [...new Set(scopes)].toSorted(),
     maxTokens,
+    caller.tokenId,
   ];
   const rows = await inTransaction(pool, async (client) => {
     // One after the other: only a statement that begins with the lock held counts what others have just made.
     const locked = await client.query("select from app_user where id = $1 for no key update", [caller.id]);
     if (locked.rowCount === 0) throw userDeleted();
+    if (caller.tokenId !== null) {
+      const parent = await client.query("select from access_token where id = $1 for key share", [caller.tokenId]);
+      if (parent.rowCount === 0) throw tokenRevoked();
+    }
     const inserted = await client.query<TokenRow>(
-      `insert into access_token (owner_id, sha256, name, expires_at, scopes)
-       select id, $2, $3, $4, $5 from app_user
+      `insert into access_token (owner_id, sha256, name, expires_at, scopes, parent_id)
+       select id, $2, $3, $4, $5, $7 from app_user
        where id = $1 and (select count(*) from access_token where owner_id = $1) < $6
-       returning id, name, created_at, last_used_at, expires_at, scopes`,
+       returning id, name, created_at, last_used_at, expires_at, scopes, parent_id`,
       values,
     );
     if (inserted.rows[0]) await takeAllowance(client, charge, rowBytes.token);
@@ -98,7 +107,7 @@ export async function findTokens(
   ownerIds: readonly number[],
 ): Promise<ReadonlyMap<number, readonly TokenDescription[]>> {
   const { rows } = await pool.query<TokenRow & { readonly owner_id: number }>(
-    `select owner_id, id, name, created_at, last_used_at, expires_at, scopes from access_token
+    `select owner_id, id, name, created_at, last_used_at, expires_at, scopes, parent_id from access_token
      where owner_id = any($1::int[]) order by created_at desc, id`,
     [ownerIds],
   );
@@ -107,25 +116,38 @@ export async function findTokens(
 }
 
 /**
- * Takes a token of the user's back; the next request with it is refused.
- * @returns its id
- * @throws {ServiceError} NOT_FOUND
+ * Takes a token of the caller's back, and with it all that it has made, and those have made; the next request with any
+ * of them is refused.
+ * @returns their ids, its own first
+ * @throws {ServiceError} NOT_FOUND, or FORBIDDEN for the token that made the caller's own
  */
-export async function revokeToken(pool: Pool, ownerId: number, id: string): Promise<string> {
+export async function revokeToken(pool: Pool, caller: Caller, id: string): Promise<readonly string[]> {
   const { rows } = await pool.query<{ id: string }>(
-    "delete from access_token where id = $1 and owner_id = $2 returning id",
-    [isUuid(id) ? id : null, ownerId],
+    `with recursive branch as (
+       select id, 0 as depth from access_token where id = $1 and owner_id = $2
+       union all
+       select child.id, depth + 1 from access_token child join branch on child.parent_id = branch.id)
+     select id from branch order by depth`,
+    [isUuid(id) ? id : null, caller.id],
   );
-  if (!rows[0]) throw new ServiceError("NOT_FOUND", "There is no such token.");
-  return rows[0].id;
+  const ids = rows.map((row) => row.id);
+  if (ids[0] === undefined) throw new ServiceError("NOT_FOUND", "There is no such token.");
+  if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
+    const message = "A token cannot take back the one that made it: use that one itself, or one that it has not made.";
+    throw new ServiceError("FORBIDDEN", message);
+  }
+  const { rowCount } = await pool.query("delete from access_token where id = $1", [ids[0]]);
+  if (rowCount === 0) throw new ServiceError("NOT_FOUND", "There is no such token.");
+  return ids;
 }
 
 function toDescription(row: TokenRow): TokenDescription {
-  const { id, name, scopes, created_at, last_used_at, expires_at } = row;
+  const { id, name, scopes, created_at, last_used_at, expires_at, parent_id } = row;
   return {
     id,
     name,
     scopes,
+    parentId: parent_id,
     createdAt: new Date(created_at),
     lastUsedAt: last_used_at === null ? null : new Date(last_used_at),
     expiresAt: expires_at === null ? null : new Date(expires_at),

@@ -2,14 +2,14 @@ import { GraphQLDateTime } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
-import { Facts } from "../graphql/field-facts.ts";
+import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
 import { deleteUser, renameUser, type DeleteRecordsOfUser } from "./change-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { requireSelf } from "./require-self.ts";
-import { tokenScopes, type TokenScope } from "./user.entity.ts";
+import type { TokenScope } from "./user.entity.ts";
 import {
   CreateTokenPayload,
   DeleteUserPayload,
@@ -20,6 +20,9 @@ import {
   UpdateUserPayload,
   UserType,
 } from "./user.type.ts";
+
+/** For a field of Mutation that changes the account or its tokens. */
+const managing: FieldFacts = { answersTo: async (_args, context) => await context.caller("MANAGE") };
 
 /** What users do with their own accounts. */
 @Resolver(() => UserType)
@@ -41,9 +44,9 @@ export class AccountResolver {
     description:
       "The user's own tokens, the newest first, also those that have expired. Null only together with an error.",
   })
-  @Facts({ ownerOnly: true, listLength: () => maxTokens })
+  @Facts({ ownerOnly: "MANAGE", listLength: () => maxTokens })
   async tokens(@Root() user: UserType, @Ctx() context: RequestContext): Promise<readonly AccessTokenType[]> {
-    await requireSelf(context, user.id);
+    await requireSelf(context, user.id, "MANAGE");
     return (await this.#tokensOf(context, Number(user.id))) ?? [];
   }
 
@@ -52,8 +55,9 @@ export class AccountResolver {
     description:
       `Creates one more token for the caller, for instance for a second device; at most ${maxTokens} at a time. ` +
       "It cannot have scopes that the caller's own token does not have (FORBIDDEN), nor be valid for longer " +
-      "(BAD_USER_INPUT).",
+      "(BAD_USER_INPUT), and is revoked together with it. Needs the scope MANAGE.",
   })
+  @Facts(managing)
   async createToken(
     @Arg("name", () => String, {
       description: `What to call it: 1 to ${maxNameLength} characters; no control characters.`,
@@ -64,11 +68,14 @@ export class AccountResolver {
       description: "When it stops to be valid; absent: with the caller's own token, or never, until it is revoked.",
     })
     expiresAt: Date | null,
-    @Arg("scopes", () => [TokenScopeEnum], { defaultValue: [...tokenScopes], description: "What it allows." })
+    @Arg("scopes", () => [TokenScopeEnum], {
+      defaultValue: ["READ", "WRITE"],
+      description: "What it allows. Give an app no more than it needs: for one that only uploads, UPLOAD.",
+    })
     scopes: TokenScope[],
     @Ctx() context: RequestContext,
   ): Promise<CreateTokenPayload> {
-    const caller = await context.caller();
+    const caller = await context.caller("MANAGE");
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
     return await createToken(this.#pool, caller, { name, expiresAt, scopes }, charge);
   }
@@ -76,18 +83,25 @@ export class AccountResolver {
   @Mutation(() => RevokeTokenPayload, {
     nullable: true,
     description:
-      "Takes one of the caller's tokens back, also the one that is being used. It is refused from the next request on. " +
-      "NOT_FOUND when there is none with this id.",
+      "Takes one of the caller's tokens back, also the one that is being used, and with it every token that it has made, " +
+      "and that those have made. They are refused from the next request on, and uploads that are under way with them " +
+      "when they end. NOT_FOUND when there is none with this id, FORBIDDEN when it is one that the caller's own token " +
+      "comes from. Needs the scope MANAGE.",
   })
+  @Facts(managing)
   async revokeToken(
     @Arg("id", () => ID, { description: "The token's id, not its secret." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RevokeTokenPayload> {
-    const { id: ownerId } = await context.caller();
-    return { revokedId: await revokeToken(this.#pool, ownerId, id) };
+    const revokedIds = await revokeToken(this.#pool, await context.caller("MANAGE"), id);
+    return { revokedId: revokedIds[0]!, revokedIds };
   }
 
-  @Mutation(() => UpdateUserPayload, { nullable: true, description: "Changes the caller's own user." })
+  @Mutation(() => UpdateUserPayload, {
+    nullable: true,
+    description: "Changes the caller's own user. Needs the scope MANAGE.",
+  })
+  @Facts(managing)
   async updateUser(
     @Arg("name", () => String, {
       description: `1 to ${maxNameLength} characters of any script; no control characters.`,
@@ -95,19 +109,21 @@ export class AccountResolver {
     name: string,
     @Ctx() context: RequestContext,
   ): Promise<UpdateUserPayload> {
-    return { user: toUserType(await renameUser(this.#pool, await context.caller(), name)) };
+    return { user: toUserType(await renameUser(this.#pool, await context.caller("MANAGE"), name)) };
   }
 
   @Mutation(() => DeleteUserPayload, {
     nullable: true,
-    description: "Deletes the caller with all recordings, links and tokens. This cannot be taken back.",
+    description:
+      "Deletes the caller with all recordings, links and tokens. This cannot be taken back. Needs the scope MANAGE.",
   })
+  @Facts(managing)
   async deleteUser(
     @Arg("confirm", () => String, { description: "The user's name, so that nobody does this by mistake." })
     confirm: string,
     @Ctx() context: RequestContext,
   ): Promise<DeleteUserPayload> {
-    const caller = await context.caller();
+    const caller = await context.caller("MANAGE");
     await deleteUser(this.#pool, caller, confirm, this.#deleteRecords);
     return { deletedId: String(caller.id) };
   }

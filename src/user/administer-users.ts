@@ -109,7 +109,7 @@ export async function revokeInvitations(pool: Pool): Promise<number> {
 
 /** The operator in the user's place: may do whatever the user may. */
 export function onBehalfOf({ id, name, createdAt, isVouchedFor }: KnownUser): Caller {
-  return { id, name, createdAt, isVouchedFor, scopes: [...tokenScopes], expiresAt: null };
+  return { id, name, createdAt, isVouchedFor, tokenId: null, scopes: [...tokenScopes], expiresAt: null };
 }
 
 /** Revokes all tokens of a user, and says how many there were. */

@@ -10,6 +10,8 @@ export interface Caller {
   readonly createdAt: Date;
   /** Made by the operator, invited, or given a quota: no stranger. */
   readonly isVouchedFor: boolean;
+  /** The token's id; null for the operator, who needs none. */
+  readonly tokenId: string | null;
   /** What the token allows. */
   readonly scopes: readonly TokenScope[];
   /** When the token stops to be valid; null: never. */
@@ -23,6 +25,7 @@ interface UserRow {
   readonly created_at: string;
   readonly is_vouched_for: boolean;
   readonly disabled: boolean;
+  readonly token_id: string;
   readonly scopes: TokenScope[];
   readonly expires_at: string | null;
 }
@@ -44,7 +47,8 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
            and (last_used_at > now() - interval '1 minute') is not true
          for update skip locked))
      select app_user.id, app_user.name, app_user.created_at, app_user.disabled_at is not null as disabled,
-       app_user.is_vouched_for or quota_bytes is not null as is_vouched_for, access_token.scopes, access_token.expires_at
+       app_user.is_vouched_for or quota_bytes is not null as is_vouched_for, access_token.id as token_id,
+       access_token.scopes, access_token.expires_at
      from access_token join app_user on app_user.id = access_token.owner_id
      where access_token.sha256 = $1 and (access_token.expires_at > now()) is not false`,
     [hashToken(token)],
@@ -61,12 +65,13 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
   if (user.disabled) {
     throw new ServiceError("USER_DISABLED", "This user has been disabled: ask the operator of the service.");
   }
-  const { id, name, created_at, is_vouched_for, scopes, expires_at } = user;
+  const { id, name, created_at, is_vouched_for, token_id, scopes, expires_at } = user;
   return {
     id,
     name,
     createdAt: new Date(created_at),
     isVouchedFor: is_vouched_for,
+    tokenId: token_id,
     scopes,
     expiresAt: expires_at === null ? null : new Date(expires_at),
   };
@@ -77,13 +82,28 @@ export function userDeleted(): ServiceError {
   return new ServiceError("UNAUTHENTICATED", "The user has been deleted.");
 }
 
+/** The refusal of what was begun with a token that has been revoked meanwhile. */
+export function tokenRevoked(): ServiceError {
+  return new ServiceError("UNAUTHENTICATED", "The token was revoked meanwhile. Use another one.");
+}
+
+/** Whether a token has a scope. WRITE includes UPLOAD. */
+export function hasScope({ scopes }: Pick<Caller, "scopes">, scope: TokenScope): boolean {
+  return scopes.includes(scope) || (scope === "UPLOAD" && scopes.includes("WRITE"));
+}
+
 /**
  * Makes sure that a token allows what is asked of it.
+ * @param scopes any one of them is enough; the refusal names the first
  * @throws {ServiceError} FORBIDDEN
  */
-export function requireScope({ scopes }: Caller, scope: TokenScope): void {
-  if (scopes.includes(scope)) return;
-  throw new ServiceError("FORBIDDEN", `This token does not have the scope ${scope}.`, { scope });
+export function requireScope(caller: Caller, ...scopes: readonly [TokenScope, ...TokenScope[]]): void {
+  if (scopes.some((scope) => hasScope(caller, scope))) return;
+  const [scope] = scopes;
+  const message =
+    `This needs a token with the scope ${scopes.join(" or ")}; this one has ${caller.scopes.join(", ")}. ` +
+    "Use another token, or make one with createToken.";
+  throw new ServiceError("FORBIDDEN", message, { scope });
 }
 
 /**

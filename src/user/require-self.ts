@@ -1,16 +1,17 @@
 import { ServiceError } from "../errors.ts";
 import type { RequestContext } from "../request-context.ts";
 import { requireScope } from "./authenticate-user.ts";
+import type { TokenScope } from "./user.entity.ts";
 
 /**
- * Makes sure that what is asked of a user is asked by that user, with a token that has READ, wherever in an answer the
- * user stands: a mutation's answer gives no more to read than a query does.
+ * Makes sure that what is asked of a user is asked by that user, with a token that has the scope, wherever in an answer
+ * the user stands: a mutation's answer gives no more to read than a query does.
  * @throws {ServiceError} UNAUTHENTICATED or FORBIDDEN
  */
-export async function requireSelf(context: RequestContext, userId: string): Promise<void> {
+export async function requireSelf(context: RequestContext, userId: string, scope: TokenScope): Promise<void> {
   const caller = await context.callerAs(userId);
   if (userId !== String(caller.id)) throw notTheirOwn();
-  requireScope(caller, "READ");
+  requireScope(caller, scope);
 }
 
 /** The refusal of what only the user themselves may ask. */

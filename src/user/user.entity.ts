@@ -1,8 +1,14 @@
 import { defineEntity, p } from "@mikro-orm/core";
 
-/** What a token can allow: READ the queries, WRITE uploads and every other change. */
-export const tokenScopes = ["READ", "WRITE"] as const;
+/**
+ * What a token can allow: READ the queries, WRITE every change of recordings and their links, UPLOAD of these to add
+ * recordings and to read what the same token has added, MANAGE the user and the tokens.
+ */
+export const tokenScopes = ["READ", "WRITE", "UPLOAD", "MANAGE"] as const;
 export type TokenScope = (typeof tokenScopes)[number];
+
+/** What a user's first token allows: everything. */
+export const firstTokenScopes = ["READ", "WRITE", "MANAGE"] as const satisfies TokenScope[];
 
 const UserSchema = defineEntity({
   name: "User",
@@ -46,7 +52,9 @@ const AccessTokenSchema = defineEntity({
     scopes: p
       .enum(tokenScopes)
       .array()
-      .default([...tokenScopes]),
+      .default([...firstTokenScopes]),
+    /** The token that made it, with which it goes; null: the first, or one that the operator made. */
+    parent: () => p.manyToOne(AccessToken).deleteRule("cascade").nullable().index(),
     /** From then on it is not valid; null: it does not expire. */
     expiresAt: p.datetime().nullable(),
     /** To the minute; see `authenticate-user.ts`. */

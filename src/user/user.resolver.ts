@@ -3,6 +3,7 @@ import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../request-context.ts";
 import { maxNameLength } from "./create-user.ts";
 import type { Registration } from "./registration.ts";
+import { tokenScopes } from "./user.entity.ts";
 import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
 
 @Resolver()
@@ -16,7 +17,7 @@ export class UserResolver {
   @Mutation(() => CreateUserPayload, {
     nullable: true,
     description:
-      "Creates a user and its first token. Where the operator has closed this, it is `REGISTRATION_CLOSED`, or takes an " +
+      "Creates a user and its first token, which allows everything. Where the operator has closed this, it is `REGISTRATION_CLOSED`, or takes an " +
       "invitation.",
   })
   @Facts({ answersTo: async () => undefined })
@@ -36,8 +37,11 @@ export class UserResolver {
     return { user: toUserType(user), token };
   }
 
-  @Query(() => UserType, { description: "The user of the Bearer token." })
+  @Query(() => UserType, {
+    description: "The user of the Bearer token, whatever its scopes; `records` and `usage` need READ, `tokens` MANAGE.",
+  })
+  @Facts({ answersTo: async (_args, context) => await context.caller(...tokenScopes) })
   async me(@Ctx() context: RequestContext): Promise<UserType> {
-    return toUserType(await context.caller());
+    return toUserType(await context.caller(...tokenScopes));
   }
 }

@@ -2,19 +2,35 @@ import { GraphQLDateTime, GraphQLUUID } from "graphql-scalars";
 import { Field, ID, ObjectType, registerEnumType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
 import { Node } from "../graphql/node.type.ts";
+import { maxTokens } from "./access-tokens.ts";
 import { maxNameLength } from "./create-user.ts";
 import { tokenScopes, type TokenScope } from "./user.entity.ts";
 
 /** What a token can allow. */
-export const TokenScopeEnum: { readonly [S in TokenScope]: S } = { READ: "READ", WRITE: "WRITE" };
+export const TokenScopeEnum: { readonly [S in TokenScope]: S } = {
+  READ: "READ",
+  WRITE: "WRITE",
+  UPLOAD: "UPLOAD",
+  MANAGE: "MANAGE",
+};
 registerEnumType(TokenScopeEnum, {
   name: "TokenScope",
   description: "What a token allows.",
   valuesConfig: {
-    READ: { description: "Queries." },
+    READ: { description: "All recordings with their links, and what they take up. Private links open to it." },
     WRITE: {
       description:
-        "Mutations: uploads and every other change. `links`, `records`, `tokens` and `usage` in their answers need READ, too.",
+        "Changes of recordings and links: upload, rename, share, delete. It includes UPLOAD. `links`, `records` and `usage` " +
+        "in the answers need READ, too.",
+    },
+    UPLOAD: {
+      description:
+        "For kiosks and apps: to upload, and to read what the same token has uploaded, by `record`, `node` and its link, " +
+        "private or not. No lists, no changes, no deleting.",
+    },
+    MANAGE: {
+      description:
+        "The user and the tokens: `createToken`, `revokeToken`, `tokens`, `updateUser`, `deleteUser`. Keep it to yourself.",
     },
   },
 });
@@ -72,6 +88,13 @@ export class AccessTokenType {
   @Field(() => [TokenScopeEnum], { description: "What it allows." })
   @Facts({ listLength: () => tokenScopes.length })
   scopes!: readonly TokenScope[];
+
+  @Field(() => ID, {
+    nullable: true,
+    description:
+      "The token that made it, and is revoked together with it; null for the token of createUser and those of the operator.",
+  })
+  parentId!: string | null;
 }
 
 @ObjectType({ description: "A new token, and the only time that its secret is shown." })
@@ -89,6 +112,12 @@ export class CreateTokenPayload {
 export class RevokeTokenPayload {
   @Field(() => ID, { description: "Its id." })
   revokedId!: string;
+
+  @Field(() => [ID], {
+    description: "The ids of all that are no longer valid: its own, and those of what it had made.",
+  })
+  @Facts({ listLength: () => maxTokens })
+  revokedIds!: readonly string[];
 }
 
 @ObjectType({ description: "A user after a change." })

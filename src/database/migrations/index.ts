@@ -6,6 +6,7 @@ import { TokenScopes } from "./20261123074400_token-scopes.ts";
 import { NoRequestBytes } from "./20261123085500_no-request-bytes.ts";
 import { LeftOutBytes } from "./20261126201500_left-out-bytes.ts";
 import { Registration } from "./20261126214632_registration.ts";
+import { LeastPrivilege } from "./20261126223000_least-privilege.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -17,4 +18,5 @@ export const migrations = [
   { name: "20261123085500_no-request-bytes", class: NoRequestBytes },
   { name: "20261126201500_left-out-bytes", class: LeftOutBytes },
   { name: "20261126214632_registration", class: Registration },
+  { name: "20261126223000_least-privilege", class: LeastPrivilege },
 ];
