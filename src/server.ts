@@ -16,6 +16,7 @@ import { healthRoutes } from "./http/health.route.ts";
 import { WaitingAnswers } from "./http/waiting-answers.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
 import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
+import { UnvouchedBytes } from "./unvouched-bytes.ts";
 import type { Logger } from "./logger.ts";
 import { MemoryBlocks } from "./memory-blocks.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
@@ -113,9 +114,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   await leases.sweep();
 
   const stopping = new AbortController();
+  const unvouched = new UnvouchedBytes();
   let leaving = false;
   const waiting = new WaitingAnswers({ maxBytes: config.maxWaitingBytes, stopping: stopping.signal });
-  const app = await createApp(config, logger, stopping.signal);
+  const app = await createApp(config, logger, stopping.signal, unvouched);
   opening.defer(async () => await app.close());
   const maxConnections = await connectionLimit({
     encoders: encoders.maxProcesses,
@@ -175,6 +177,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         pool: database.pool,
         uploader,
         stopping: stopping.signal,
+        unvouched,
         config,
       }),
   );

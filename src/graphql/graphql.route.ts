@@ -15,6 +15,7 @@ import type { TokenScope } from "../user/user.entity.ts";
 import { clientAddress } from "../client-address.ts";
 import { ServiceError, shuttingDown } from "../errors.ts";
 import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
+import type { UnvouchedBytes } from "../unvouched-bytes.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
 import {
@@ -41,6 +42,7 @@ interface GraphqlDependencies {
   readonly uploader: RecordUploader;
   /** Aborted when the service begins to stop: nothing new is begun then. */
   readonly stopping: AbortSignal;
+  readonly unvouched: UnvouchedBytes;
   readonly config: GraphqlConfig;
 }
 
@@ -58,7 +60,7 @@ function charactersOf({ loc }: DocumentNode): number {
 /** To be registered in a scope of its own: `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers where it is switched on. */
 export async function graphqlRoute(
   app: FastifyInstance,
-  { schema, em, pool, uploader, stopping, config }: GraphqlDependencies,
+  { schema, em, pool, uploader, stopping, unvouched, config }: GraphqlDependencies,
 ): Promise<void> {
   const apollo = new ApolloServer<RequestContext>({
     schema,
@@ -86,6 +88,7 @@ export async function graphqlRoute(
     maxOperationsBytes: 64 * 1024,
     maxMapBytes: 16 * 1024,
     stallSeconds: config.stallTimeoutSeconds,
+    unvouched,
   };
   app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
   app.addContentTypeParser("application/json", { parseAs: "string" }, parseJson(app));

@@ -19,7 +19,7 @@ export interface FileMapping {
 }
 
 /** Values in `operations` and `map`: an upload has about ten arguments, and each value costs memory while it runs. */
-const maxJsonValues = 1000;
+export const maxJsonValues = 1000;
 
 /**
  * The text of a field. UTF-8 counts before what the part's header says; a BOM is left out.

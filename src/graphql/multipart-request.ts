@@ -5,7 +5,10 @@ import { ServiceError } from "../errors.ts";
 import { readParameters } from "../multipart/header-parameters.ts";
 import { MultipartScanner, type MultipartEvent } from "../multipart/multipart-scanner.ts";
 import { readPartHead, type PartHead } from "../multipart/part-head.ts";
+import type { HeldBytes, UnvouchedBytes } from "../unvouched-bytes.ts";
+import { jsonSize } from "./bounded-json.ts";
 import {
+  maxJsonValues,
   parseMap,
   parseOperations,
   quoted,
@@ -21,6 +24,8 @@ export interface MultipartLimits {
   readonly maxMapBytes: number;
   /** Longest wait for the next byte of the file while somebody reads it; also for everything before the file. */
   readonly stallSeconds: number;
+  /** Shared by all requests, for what each keeps until it is known whose it is; absent: without a bound. */
+  readonly unvouched?: UnvouchedBytes;
 }
 
 /** Room for the boundaries, the headers of the parts (each has up to 16 KiB), a preamble and an epilogue. */
@@ -28,6 +33,9 @@ const framingBytes = 64 * 1024;
 
 /** Bytes of the file that wait for their reader; when they are there, the body is left unread. */
 const fileBufferBytes = 64 * 1024;
+
+/** What a value of parsed JSON takes, about. */
+const valueBytes = 64;
 
 /** A text that was sent in the file's place is shorter, and is looked at whole. */
 const maxTextBytes = 256;
@@ -90,6 +98,7 @@ class MultipartReader {
   /** Parts that have begun. */
   #parts = 0;
   #partHead: PartHead | undefined;
+  readonly #memory: HeldBytes | undefined;
   /** Room for the field that is being read: bytes that come one by one cost no more than others. */
   #field = Buffer.alloc(0);
   #fieldBytes = 0;
@@ -118,6 +127,7 @@ class MultipartReader {
     this.#settle = Promise.withResolvers();
     this.body = this.#settle.promise;
     const { boundary, charset } = readContentType(request.headers);
+    this.#memory = limits.unvouched?.hold((busy) => this.#fail(busy));
     this.#scanner = new MultipartScanner(boundary);
     this.#charset = charset;
 
@@ -179,16 +189,22 @@ class MultipartReader {
     refuseEncoded(head);
     this.#partHead = head;
     if (place === "file") return this.#openFile(head);
-    const { maxOperationsBytes, maxMapBytes } = this.#limits;
-    this.#field = Buffer.allocUnsafe(place === "operations" ? maxOperationsBytes : maxMapBytes);
     this.#fieldBytes = 0;
   }
 
   #takeFieldBytes(bytes: Buffer): void {
-    const maxBytes = this.#field.length;
-    if (this.#fieldBytes + bytes.length > maxBytes) {
+    const { maxOperationsBytes, maxMapBytes } = this.#limits;
+    const maxBytes = this.#parts === 1 ? maxOperationsBytes : maxMapBytes;
+    const needed = this.#fieldBytes + bytes.length;
+    if (needed > maxBytes) {
       const message = `The field \`${this.#partHead?.name}\` has more than ${maxBytes} bytes: only the file may be large.`;
       throw new ServiceError("BAD_REQUEST", message, { maxBytes });
+    }
+    if (needed > this.#field.length) {
+      const field = Buffer.allocUnsafeSlow(Math.min(maxBytes, Math.max(2 * this.#field.length, needed)));
+      this.#field.copy(field, 0, 0, this.#fieldBytes);
+      this.#memory?.add(field.length - this.#field.length);
+      this.#field = field;
     }
     this.#fieldBytes += bytes.copy(this.#field, this.#fieldBytes);
   }
@@ -200,15 +216,20 @@ class MultipartReader {
     this.#field = Buffer.alloc(0);
     if (this.#parts === 1) {
       this.#operations = parseOperations(text);
+      this.#memory?.add(valueBytes * jsonSize(text, maxJsonValues).values);
       this.#authorized = this.#authorize(this.#operations);
       this.#authorized.catch((error: unknown) => this.#fail(toError(error)));
     } else {
       const { fileField, path } = parseMap(text);
       replaceNull(this.#operations, path, this.#upload);
       this.#fileField = fileField;
+      this.#memory?.arrived();
       const operations = this.#operations;
       this.#operations = {}; // The file may take hours: whoever has them decides what of them is kept.
-      this.#authorized.then(() => this.#settle.resolve(operations), this.#settle.reject);
+      this.#authorized.then(() => {
+        this.#memory?.release();
+        return this.#settle.resolve(operations);
+      }, this.#settle.reject);
     }
   }
 
@@ -301,6 +322,7 @@ class MultipartReader {
   #stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    this.#memory?.release();
     clearTimeout(this.#stallTimer);
     this.#request.off("data", this.#onData);
     this.#request.pause();

@@ -14,14 +14,21 @@ import type { Config } from "../config.ts";
 import { isAllowedHost } from "../allowed-hosts.ts";
 import { isTrustedProxy } from "../client-address.ts";
 import { isProbe } from "./health.route.ts";
+import { answerInTurn } from "./answer-in-turn.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
+import { watchBody } from "./arriving-body.ts";
 import { compressAnswers } from "./compression.ts";
 import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
+import { UnreadAnswers } from "./unread-answers.ts";
+import type { UnvouchedBytes } from "../unvouched-bytes.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
 
 /** Largest JSON body of a GraphQL request, in bytes. Files come as multipart and have a limit of their own. */
 const maxBodyBytes = 1024 * 1024;
+
+/** Characters of all answers that are made and not sent yet. */
+const maxUnreadCharacters = 48 * 1024 * 1024;
 
 /** Writing two log lines was a tenth of what a small request cost: the one at its end says all of it. */
 class OneLineForEachRequest extends LogController {
@@ -48,6 +55,7 @@ export async function createApp(
   config: Config,
   logger: FastifyBaseLogger,
   stopping: AbortSignal,
+  unvouched: UnvouchedBytes,
 ): Promise<FastifyInstance> {
   const { trustedProxies, allowedHosts } = config;
   const patienceMs = config.stallTimeoutSeconds * 1000;
@@ -83,6 +91,7 @@ export async function createApp(
   // Whoever takes a body says so: where nobody does, it is neither kept nor parsed.
   app.removeAllContentTypeParsers();
   const { server } = app;
+  answerInTurn(server);
   const lingering = new LingeringConnections(server, {
     ...lingerLimits,
     maxBytes: Math.max(2 * config.maxUploadBytes, lingerLimits.maxBytes),
@@ -100,16 +109,15 @@ export async function createApp(
     if (stopping.aborted) void reply.header("connection", "close");
   });
   await allowOtherOrigins(app, config);
-  app.addHook("preParsing", async (request, reply) => {
-    const { raw, headers } = request;
-    if (raw.readableEnded || /^multipart\//i.test(headers["content-type"] ?? "")) return;
-    if (headers["content-length"] === undefined && headers["transfer-encoding"] === undefined) return;
-    const timer = setTimeout(() => {
-      const late = new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time.");
-      if (!reply.sent) void answerError(request, reply, late);
-    }, patienceMs);
-    for (const event of ["end", "close"]) raw.once(event, () => clearTimeout(timer));
-    reply.raw.once("close", () => clearTimeout(timer));
+  app.addHook("preParsing", (request, reply, _payload, done) => {
+    done(); // From here on Fastify listens, if it reads the body at all.
+    const isMultipart = /^multipart\//i.test(request.headers["content-type"] ?? "");
+    if (!isMultipart) watchBody(request, reply, { unvouched, patienceMs });
+  });
+  const unread = new UnreadAnswers({ maxCharacters: maxUnreadCharacters, stallSeconds: config.stallTimeoutSeconds });
+  app.addHook("onSend", (_request, reply, payload, done) => {
+    unread.add(reply.raw, typeof payload === "string" ? payload.length : 0);
+    done();
   });
   await app.register(fastifyHelmet, {
     contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },

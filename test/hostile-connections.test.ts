@@ -1,0 +1,242 @@
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer, type RequestListener, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describe, expect, it } from "@jest/globals";
+import { ServiceError } from "../src/errors.ts";
+import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
+import { answerInTurn } from "../src/http/answer-in-turn.ts";
+import { UnreadAnswers } from "../src/http/unread-answers.ts";
+import { UnvouchedBytes } from "../src/unvouched-bytes.ts";
+import { ApiClient } from "./support/api-client.ts";
+import {
+  connectRaw,
+  exchange,
+  fieldPart,
+  filePart,
+  httpChunk,
+  multipartBody,
+  rawPost,
+  type RawConnection,
+} from "./support/raw-http.ts";
+import { startService } from "./support/service.ts";
+import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
+import { createTestDatabase } from "./support/test-database.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const asJson = { "content-type": "application/json" };
+
+/** Connections that are closed together. */
+class Connections implements Disposable {
+  readonly all: RawConnection[] = [];
+
+  async open(port: number, count: number, bytes: Buffer): Promise<void> {
+    await Promise.all(
+      Array.from({ length: count }, async () => {
+        const connection = await connectRaw(port);
+        this.all.push(connection);
+        // Whoever is refused meanwhile has not everything read.
+        await Promise.race([connection.send(bytes), once(connection.socket, "close")]);
+      }),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    for (const connection of this.all) connection[Symbol.dispose]();
+  }
+}
+
+describe("with a heap of 256 MB the service lives, and answers others, beside 500 connections", () => {
+  const withService = async (attack: (service: ServiceProcess, connections: Connections) => Promise<void>) => {
+    await using database = await createTestDatabase();
+    await using service = await startServiceProcess({
+      DATABASE_URL: database.url,
+      LOG_LEVEL: "info",
+      NODE_OPTIONS: "--max-old-space-size=256",
+    });
+    using connections = new Connections();
+    await attack(service, connections);
+    const client = new ApiClient(service.url);
+    const ann = await client.createUser();
+    const { status } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }));
+    return { status, exitCode: service.child.exitCode, isSmall: peakMegabytes(service.child.pid) < 400 };
+  };
+
+  it("that send a large body and fall silent before its end", async () => {
+    const body = Buffer.from(`{"query":"{ __typename }","variables":{"x":"${"a".repeat(1_000_000)}`);
+    const request = rawPost(body, { ...asJson, "content-length": String(body.length + 10) });
+    const outcome = await withService(async ({ port }, connections) => {
+      await connections.open(port, 500, request);
+      // The budget has room for some thirty: the others were told to come again.
+      const answer = await Promise.race(connections.all.map(async (connection) => await connection.answer()));
+      expect({ status: answer?.status, retry: answer?.headers.get("retry-after") }).toEqual({
+        status: 503,
+        retry: "5",
+      });
+      expect(JSON.parse(answer!.body).errors[0].extensions.code).toBe("BUSY");
+    });
+    expect(outcome).toEqual({ status: 200, exitCode: null, isSmall: true });
+  });
+
+  it("that send a body in pieces of one byte", async () => {
+    const head = rawPost(Buffer.alloc(0), { ...asJson, "content-length": undefined, "transfer-encoding": "chunked" });
+    const request = Buffer.concat([head, ...Array.from({ length: 1500 }, () => httpChunk(Buffer.from(" ")))]);
+    const outcome = await withService(async ({ port }, connections) => await connections.open(port, 500, request));
+    expect(outcome).toEqual({ status: 200, exitCode: null, isSmall: true });
+  });
+});
+
+describe("requests that follow each other without waiting", () => {
+  it("are answered in order, however many, and whatever they are", async () => {
+    await using service = await startService();
+    const port = Number(new URL(service.url).port);
+    using connection = await connectRaw(port);
+    const count = 300;
+    const requests = Array.from({ length: count }, (_, i) => {
+      if (i % 3 === 2) return Buffer.from(`GET /nothing${i} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const { name, document } = { name: `a${i}`, document: `{ a${i}: __typename }` };
+      return i % 3 === 0
+        ? rawPost(Buffer.from(JSON.stringify({ query: document })), asJson)
+        : Buffer.from(
+            `GET /graphql?query=${encodeURIComponent(document)}&x=${name} HTTP/1.1\r\nHost: a\r\nApollo-Require-Preflight: 1\r\n\r\n`,
+          );
+    });
+    void connection.send(Buffer.concat(requests));
+    for (let i = 0; i < count; i++) {
+      const answer = await connection.answer();
+      const expected = i % 3 === 2 ? { status: 404, text: "NOT_FOUND" } : { status: 200, text: `{"a${i}":"Query"}` };
+      expect({ status: answer?.status, text: answer?.body }).toMatchObject({
+        ...expected,
+        text: expect.stringContaining(expected.text),
+      });
+    }
+  });
+
+  it("begin when the one before is answered", async () => {
+    const begun: string[] = [];
+    const waits = Promise.withResolvers<void>();
+    await using server = await listen(async (request, response) => {
+      begun.push(request.url!);
+      if (request.url === "/0") await waits.promise;
+      response.end(request.url);
+    });
+    using connection = await connectRaw(server.port);
+    await connection.send(Array.from({ length: 5 }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
+    // Another connection is not held up.
+    expect((await exchange(server.port, Buffer.from("GET /other HTTP/1.1\r\nHost: a\r\n\r\n")))?.status).toBe(200);
+    expect(begun).toEqual(["/0", "/other"]);
+    waits.resolve();
+    for (let i = 0; i < 5; i++) await connection.answer();
+    expect(begun).toEqual(["/0", "/other", "/1", "/2", "/3", "/4"]);
+  });
+
+  it("are given up with their connection when too many wait", async () => {
+    await using server = await listen((request, response) => void (request.url === "/" && response.end()));
+    using connection = await connectRaw(server.port);
+    const request = "GET /never HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (let i = 0; i < 3; i++) void connection.send(request.repeat(1600));
+    expect(await connection.answer()).toBeUndefined();
+    expect((await exchange(server.port, Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n")))?.status).toBe(200);
+  });
+});
+
+describe("an answer that nobody reads", () => {
+  it("is given up with its connection", async () => {
+    const answers = new UnreadAnswers({ maxCharacters: 1e9, stallSeconds: 0.2 });
+    const closed = Promise.withResolvers<boolean>();
+    await using server = await listen((_request, response) => {
+      answers.add(response, 64_000_000);
+      response.once("close", () => closed.resolve(response.writableFinished));
+      response.end("a".repeat(64_000_000));
+    });
+    using connection = await connectRaw(server.port);
+    connection.socket.pause();
+    await connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect(await closed.promise).toBe(false);
+  });
+
+  it("leaves the connection open when it is read", async () => {
+    const answers = new UnreadAnswers({ maxCharacters: 1e9, stallSeconds: 0.2 });
+    await using server = await listen((_request, response) => {
+      answers.add(response, 5);
+      response.end("hello");
+    });
+    using connection = await connectRaw(server.port);
+    for (let i = 0; i < 2; i++) {
+      await connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      expect((await connection.answer())?.status).toBe(200);
+    }
+  });
+});
+
+describe("the memory of requests that nobody has vouched for", () => {
+  it("is taken from the largest one that is still arriving when it is used up, never from a small one", () => {
+    const unvouched = new UnvouchedBytes(100_000);
+    const refused: string[] = [];
+    const hold = (name: string) => unvouched.hold((busy) => void refused.push(`${name} ${busy.code}`));
+    const [small, large, larger] = ["small", "large", "larger"].map(hold) as [
+      ReturnType<typeof hold>,
+      ReturnType<typeof hold>,
+      ReturnType<typeof hold>,
+    ];
+    small.add(4000);
+    large.add(40_000);
+    larger.add(50_000);
+    expect(refused).toEqual([]);
+    large.add(7000);
+    expect(refused).toEqual(["larger BUSY"]);
+    large.arrived();
+    hold("next").add(60_000);
+    expect(refused).toEqual(["larger BUSY", "next BUSY"]);
+    large.release();
+    hold("after").add(60_000);
+    expect(refused).toEqual(["larger BUSY", "next BUSY"]);
+  });
+});
+
+describe("an upload whose `map` does not come", () => {
+  it("is refused as BUSY when others need its memory", async () => {
+    const limits = { maxFileBytes: 1e6, maxOperationsBytes: 65_536, maxMapBytes: 1000, stallSeconds: 60 };
+    const unvouched = new UnvouchedBytes(40_000);
+    await using server = await listen((request, response) => {
+      readMultipartRequest(request, response, { ...limits, unvouched }).then(
+        () => response.end("read"),
+        (error: unknown) => response.end(error instanceof ServiceError ? error.code : "fault"),
+      );
+    });
+    const operations = (characters: number) =>
+      fieldPart("operations", JSON.stringify({ query: "a".repeat(characters), variables: { file: null } }));
+    const whole = multipartBody(
+      operations(10_000),
+      fieldPart("map", '{"0":["variables.file"]}'),
+      filePart("0", "a", "x"),
+    );
+    using silent = await connectRaw(server.port);
+    const beginning = multipartBody(operations(30_000)).subarray(0, -8);
+    await silent.send(rawPost(beginning, { "content-length": String(beginning.length + 1000) }));
+    const honest = await Promise.all([1, 2].map(async () => await exchange(server.port, rawPost(whole))));
+    expect(honest.map((answer) => answer?.body)).toEqual(["read", "read"]);
+    expect((await silent.answer())?.body).toBe("BUSY");
+  });
+});
+
+/** An HTTP server without the service around it. */
+async function listen(listener: RequestListener): Promise<AsyncDisposable & { readonly port: number }> {
+  const server: Server = createServer({ keepAliveTimeout: 60_000 }, listener);
+  answerInTurn(server);
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** The most memory that a process has had so far. */
+function peakMegabytes(pid: number): number {
+  return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+}
