@@ -18,7 +18,7 @@ export interface StorageLimits {
 const diskLookMs = 1000;
 const databaseLookMs = 10_000;
 const failureMs = 10_000;
-const vacuumAtMostEveryMs = 60_000;
+const vacuumAtMostEveryMs = 10_000;
 
 /** Bytes of a table's page that one piece of a large value takes: PostgreSQL puts four on a page of 8 KiB. */
 const bytesPerPiece = 2048;
@@ -50,26 +50,28 @@ export class StorageRoom {
       this.#verdict = this.#look();
       this.#validUntil = performance.now() + (this.#limits.maxDatabaseBytes > 0 ? databaseLookMs : diskLookMs);
     }
-    return (await this.#verdict) ?? (performance.now() < this.#failedUntil ? "the disk is full" : undefined);
+    return await this.#verdict;
   }
 
   /** To be told of every failure of an upload: a full disk is known from then on, until it is tried again. */
   noteFailure(error: unknown): void {
-    if (isStorageFull(error)) this.#failedUntil = performance.now() + failureMs;
+    if (!isStorageFull(error)) return;
+    this.#failedUntil = performance.now() + failureMs;
+    this.#validUntil = 0;
   }
 
   async #look(): Promise<string | undefined> {
     const { dataDir, reserveBytes, maxDatabaseBytes } = this.#limits;
     const freeBytes = dataDir === undefined || reserveBytes === 0 ? Infinity : await freeBytesOf(dataDir);
-    if (freeBytes >= reserveBytes && maxDatabaseBytes === 0) return undefined;
+    const hasFailed = performance.now() < this.#failedUntil;
+    if (freeBytes >= reserveBytes && maxDatabaseBytes === 0 && !hasFailed) return undefined;
     const { databaseBytes, reusableBytes, deadBytes } = await this.#size();
     const isDiskShort = freeBytes + reusableBytes < reserveBytes;
     const isTooLarge = maxDatabaseBytes > 0 && databaseBytes - reusableBytes >= maxDatabaseBytes;
-    if (!isDiskShort && !isTooLarge) return undefined;
+    if (!isDiskShort && !isTooLarge && !hasFailed) return undefined;
     if (deadBytes > 0) this.#vacuum();
-    return isDiskShort
-      ? "the disk has less room left than DISK_RESERVE_BYTES"
-      : "the database is as large as MAX_DATABASE_BYTES";
+    if (isDiskShort) return "the disk has less room left than DISK_RESERVE_BYTES";
+    return isTooLarge ? "the database is as large as MAX_DATABASE_BYTES" : "the disk is full";
   }
 
   /**
@@ -95,9 +97,8 @@ export class StorageRoom {
   #vacuum(): void {
     if (performance.now() - this.#vacuumedAt < vacuumAtMostEveryMs) return;
     this.#vacuumedAt = performance.now();
-    this.#runVacuum().then(
-      () => (this.#validUntil = 0),
-      (error: unknown) => this.#logger.warn({ err: error }, "could not make room of deleted recordings"),
+    this.#runVacuum().catch((error: unknown) =>
+      this.#logger.warn({ err: error }, "could not make room of deleted recordings"),
     );
   }
 
@@ -108,6 +109,8 @@ export class StorageRoom {
       await client.query("set statement_timeout = 0");
       const unhurried: { text: string; query_timeout: number } = { text: "vacuum mp3_chunk", query_timeout: 3_600_000 };
       await client.query(unhurried);
+      this.#failedUntil = 0;
+      this.#validUntil = 0;
     } finally {
       client.release(true);
     }
