@@ -44,6 +44,13 @@ describe("the title and the name that a file's name gives", () => {
   });
 });
 
+describe("the title of a Blob without a name", () => {
+  it("is not what FormData calls it", () => {
+    expect(titleFromFileName("blob")).toBe("Recording");
+    expect(titleFromFileName("blob.wav")).toBe("blob");
+  });
+});
+
 describe("the name of a download", () => {
   it.each([
     ["song.wav", "song.mp3"],
@@ -111,7 +118,11 @@ describe("the Content-Disposition header", () => {
       "naïve – ∫.mp3",
       "attachment; filename=\"naive - _.mp3\"; filename*=UTF-8''na%C3%AFve%20%E2%80%93%20%E2%88%AB.mp3",
     ],
-    ["é'(*)%41.mp3", "attachment; filename=\"e'(-)%41.mp3\"; filename*=UTF-8''%C3%A9%27%28%2A%29%2541.mp3"],
+    // Chromium decodes escapes in the plain parameter, and saves what it cannot decode under a name of its own.
+    ["100%25.mp3", "attachment; filename=100_25.mp3; filename*=UTF-8''100%2525.mp3"],
+    ["%E9t%e9.mp3", "attachment; filename=_E9t_e9.mp3; filename*=UTF-8''%25E9t%25e9.mp3"],
+    ["50% off.mp3", 'attachment; filename="50% off.mp3"'],
+    ["é'(*)%41.mp3", "attachment; filename=\"e'(-)_41.mp3\"; filename*=UTF-8''%C3%A9%27%28%2A%29%2541.mp3"],
     ["😀.mp3", "attachment; filename=recording.mp3; filename*=UTF-8''%F0%9F%98%80.mp3"],
     [
       "Straße “Ø” №1….mp3",

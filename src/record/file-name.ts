@@ -64,12 +64,15 @@ function fileNameOf(text: string): string {
   return deviceName.test(name) ? `_${name}` : name;
 }
 
-/** Latin letters without their accents, marks of punctuation as a typewriter has them, one `_` for other characters. */
+/**
+ * Latin letters without their accents, marks of punctuation as a typewriter has them, one `_` for other characters.
+ * No percent escape either: some browsers decode it in the plain parameter (RFC 6266 appendix D).
+ */
 function asciiOf(text: string): string {
   const ascii = plainLetters(text)
     .replace(/[‘’‚‛“”„‟«»‹›′″]/gu, "'")
     .replace(/[‐-―−]/gu, "-")
-    .replace(/[^ -~]+/gu, "_");
+    .replace(/[^ -~]+|%(?=[\da-f]{2})/giu, "_");
   return /[a-z\d]/i.test(ascii) ? ascii : "";
 }
 

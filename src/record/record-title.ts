@@ -12,7 +12,11 @@ export function checkedTitle(given: string): string {
   return checkedText(given, "title", maxTitleLength);
 }
 
-/** `take 3.wav` without its ending; `Recording` if nothing is left. */
+/** What the FormData of browsers and Node calls a Blob without a name, such as one of MediaRecorder. */
+const nameOfNamelessBlob = "blob";
+
+/** `take 3.wav` without its ending; `Recording` if nothing is left, or the client had no name. */
 export function titleFromFileName(fileName: string): string {
+  if (fileName === nameOfNamelessBlob) return "Recording";
   return cleanText(withoutAudioEnding(fileName), maxTitleLength) || "Recording";
 }
