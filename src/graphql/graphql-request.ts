@@ -103,6 +103,16 @@ export function requireOperationIn(search: string): void {
   }
 }
 
+/** A request whose operation has the empty name, which many clients send where there is none, as one without a name. */
+export function withoutEmptyName(body: unknown): unknown {
+  return isObject(body) && body.operationName === "" ? { ...body, operationName: null } : body;
+}
+
+/** The same for the parameters of a GET (GraphQL over HTTP section 5.1). */
+export function withoutEmptyNameIn(search: string): string {
+  return search.replace(/([?&])operationName=(?=&|$)/g, "$1");
+}
+
 const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data for a file.';
 
 function asText(value: unknown): string {

@@ -22,6 +22,8 @@ import {
   requireAcceptable,
   requireOperation,
   requireOperationIn,
+  withoutEmptyName,
+  withoutEmptyNameIn,
   requirePreflight,
   requireSmallJson,
 } from "./graphql-request.ts";
@@ -120,8 +122,8 @@ export async function graphqlRoute(
           method: request.method === "HEAD" ? "GET" : request.method,
           // What has been read and checked is JSON to Apollo, however it came.
           headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
-          search,
-          body: uploadBody ?? request.body ?? {},
+          search: withoutEmptyNameIn(search),
+          body: uploadBody ?? withoutEmptyName(request.body) ?? {},
         },
         context: async () => context,
       });

@@ -47,7 +47,7 @@ export function parseOperations(json: string): GraphQLRequestBody {
   if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
   if (variables != null && !isObject(variables)) throw badRequest("`variables` must be an object, no text.");
   if (extensions != null && !isObject(extensions)) throw badRequest("`extensions` must be an object.");
-  return { query, operationName, variables, extensions };
+  return { query, operationName: operationName || undefined, variables, extensions };
 }
 
 /** @throws {ServiceError} BAD_REQUEST when it does not name one file with one path */
