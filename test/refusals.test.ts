@@ -555,7 +555,7 @@ describe("a refusal on /graphql", () => {
           d: "tomorrow",
         }),
       "400 BAD_USER_INPUT",
-      'Variable "$d" got invalid value "tomorrow"; DateTime cannot represent an invalid date-time-string tomorrow.',
+      'Variable "$d" got invalid value "tomorrow"; DateTime cannot represent an invalid date-time-string tomorrow. Write a time with its zone, as in 2007-12-03T10:15:30Z.',
       { argument: "filter.createdAt.from" },
     ],
     [
@@ -565,7 +565,7 @@ describe("a refusal on /graphql", () => {
           f: { createdAt: { from: "tomorrow" } },
         }),
       "400 BAD_USER_INPUT",
-      'Variable "$f" got invalid value "tomorrow" at "f.createdAt.from"; DateTime cannot represent an invalid date-time-string tomorrow.',
+      'Variable "$f" got invalid value "tomorrow" at "f.createdAt.from"; DateTime cannot represent an invalid date-time-string tomorrow. Write a time with its zone, as in 2007-12-03T10:15:30Z.',
       { argument: "filter.createdAt.from" },
     ],
     [

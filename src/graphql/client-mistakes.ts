@@ -21,6 +21,7 @@ export interface MistakenRequest {
 
 /** Longest message that repeats what the client sent, in characters. */
 const maxMessageLength = 500;
+const howToWriteTime = "Write a time with its zone, as in 2007-12-03T10:15:30Z.";
 
 /**
  * What the client got wrong, if that is what graphql-js or Apollo Server found, as a refusal with a code: a method, a
@@ -72,9 +73,10 @@ export function argumentOf(error: GraphQLError, { document }: MistakenRequest): 
   return named(place === undefined ? undefined : `${place}${inside.replace(/\[\d+\]/g, "")}`);
 }
 
-/** A sentence of graphql-js: they repeat values that a client sent, however long. */
+/** A sentence of graphql-js, bounded, as it repeats what a client sent; about a time it says how to write one. */
 export function boundedMessage(message: string): string {
-  return message.length > maxMessageLength ? `${message.slice(0, maxMessageLength).toWellFormed()}…` : message;
+  const bounded = message.length > maxMessageLength ? `${message.slice(0, maxMessageLength).toWellFormed()}…` : message;
+  return /(?:^|; )DateTime cannot /.test(message) ? `${bounded} ${howToWriteTime}` : bounded;
 }
 
 function missingFile({ variable }: VariableDefinitionNode, variables: Readonly<Record<string, unknown>>): string {
