@@ -44,6 +44,8 @@ export interface Config {
   /** Uploads that may be under way at the same time. */
   readonly maxUploads: number;
   readonly maxUploadsPerUser: number;
+  /** Least average speed of an upload whose client the service waits for; 0: none. */
+  readonly minUploadBytesPerSecond: number;
   /** How long an upload waits for its turn before it is refused. */
   readonly queueTimeoutSeconds: number;
   /** How long an upload may go without a byte, and an encoder without doing anything. */
@@ -159,6 +161,7 @@ export function readConfig(env: Env): Config {
     maxDurationSeconds: integer("MAX_DURATION_SECONDS", 12 * 3600, 1, 100 * 3600),
     maxUploads: integer("MAX_UPLOADS", 128, 1, 10_000),
     maxUploadsPerUser: integer("MAX_UPLOADS_PER_USER", 32, 1, 10_000),
+    minUploadBytesPerSecond: integer("MIN_UPLOAD_BYTES_PER_SECOND", 1000, 0, 1_000_000),
     queueTimeoutSeconds: integer("QUEUE_TIMEOUT_SECONDS", 30, 0, 3600),
     stallTimeoutSeconds: integer("STALL_TIMEOUT_SECONDS", 30, 1, 3600),
     uploadTimeoutSeconds: integer("UPLOAD_TIMEOUT_SECONDS", 6 * 3600, 1, 7 * 86_400),

@@ -30,7 +30,11 @@ export const errorCodes = {
   ],
   NOT_ACCEPTABLE: [406, "The client wants no type of answer that there is.", "Name JSON in the Accept header."],
   REQUEST_TIMEOUT: [408, "The request did not arrive in time.", "Send it again."],
-  UPLOAD_STALLED: [408, "No byte of the upload arrived for too long.", "Send the file again."],
+  UPLOAD_STALLED: [
+    408,
+    "The upload stopped arriving, or arrived too slowly (`minBytesPerSecond`).",
+    "Send the file again.",
+  ],
   CONFLICT: [409, "The request contradicts what is stored already.", "Read the message; do not retry as is."],
   GONE: [410, "The link has expired.", "Ask the owner for a new link."],
   PRECONDITION_FAILED: [412, "A condition in the request's headers does not hold.", "Fetch the file anew."],

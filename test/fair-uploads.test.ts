@@ -28,6 +28,14 @@ describe("nobody's upload starves another's", () => {
     return connection;
   }
 
+  const users = new Map<string, Promise<Credentials>>();
+
+  async function named(name: string): Promise<Credentials> {
+    const user = users.get(name) ?? client.createUser(name);
+    users.set(name, user);
+    return await user;
+  }
+
   beforeEach(() => void (connections.length = 0));
 
   afterEach(async () => {
@@ -56,5 +64,55 @@ describe("nobody's upload starves another's", () => {
     const answer = await client.uploadRecord(await client.createUser("Ann"), clip);
     over.push("clip");
     expect([answer.status, over]).toEqual([200, ["clip"]]);
+  });
+
+  /** Sends the bytes that are left a few at a time, until the connection is gone. */
+  function trickle(connection: RawConnection, bytes: Buffer, bytesAtOnce: number, everyMs: number) {
+    let sent = 0;
+    const timer = setInterval(() => {
+      void connection.send(bytes.subarray(sent, sent + bytesAtOnce));
+      sent += bytesAtOnce;
+      if (sent >= bytes.length || connection.socket.destroyed) clearInterval(timer);
+    }, everyMs);
+    connection.socket.once("close", () => clearInterval(timer));
+  }
+
+  it("uploads that trickle make room for one that does not, and own few processes", async () => {
+    const settings = { ENCODERS: "1", MAX_UPLOADS: "4", MAX_UPLOADS_PER_USER: "2" };
+    await start({ ...settings, STALL_TIMEOUT_SECONDS: "6", QUEUE_TIMEOUT_SECONDS: "60" });
+    const long = sineWav({ seconds: 20, channels: 1 });
+    const slow = await Promise.all(
+      [1, 2].flatMap((user) =>
+        Array.from({ length: 8 }, async () => {
+          const sent = 200_000;
+          const connection = await upload(await named(`Slow ${user}`), long, sent);
+          trickle(connection, long.subarray(sent), 1, 500);
+          return connection;
+        }),
+      ),
+    );
+    await until(atWork, (children) => children.length >= 11);
+    const few = await until(atWork, (children) => children.length <= 12);
+    expect(few.length).toBeLessThanOrEqual(12);
+    const answer = await client.uploadRecord(await client.createUser("Ann"), clip);
+    expect(answer.status).toBe(200);
+    const ended = await Promise.race(slow.map(async (connection) => await connection.answer()));
+    expect(ended?.status).toBe(408);
+    expect(ended?.body).toContain("UPLOAD_STALLED");
+  });
+
+  it("an upload slower than the least speed ends, and a recording that travels while it is made does not", async () => {
+    await start({ STALL_TIMEOUT_SECONDS: "1", MIN_UPLOAD_BYTES_PER_SECOND: "1000" });
+    const ann = await client.createUser("Ann");
+    const sound = sineWav({ seconds: 2, channels: 1, sampleRateHz: 8000, bits: 8 });
+    const { bytes, fileStart } = uploadRequest(ann, sound);
+    const [slow, live] = [await upload(ann, sound, 100), await upload(ann, sound, 100)];
+    trickle(slow, bytes.subarray(fileStart + 100), 10, 100);
+    trickle(live, bytes.subarray(fileStart + 100), 500, 100);
+    const answers = [await slow.answer(), await live.answer()];
+    expect(answers.map((answer) => answer?.status)).toEqual([408, 200]);
+    expect(JSON.parse(answers[0]!.body)).toMatchObject({
+      errors: [{ extensions: { code: "UPLOAD_STALLED", minBytesPerSecond: 1000 } }],
+    });
   });
 });

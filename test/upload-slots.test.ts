@@ -1,17 +1,23 @@
 import { describe, expect, it } from "@jest/globals";
-import { UploadSlots } from "../src/record/upload-slots.ts";
+import { UploadSlots, type Uploader } from "../src/record/upload-slots.ts";
 
 const ann = 1;
 const bob = 2;
+const quick = { isSlow: false, bytesPerSecond: 1e6, end() {} };
+
+/** An uploader at an address of their own. */
+function by(userId: number, client: Uploader["client"] = quick, address = `192.0.2.${userId}`): Uploader {
+  return { userId, address, client };
+}
 const never = new AbortController().signal;
 
 describe("UploadSlots", () => {
   it("admits those who wait in order", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const admitted: number[] = [];
-    const first = await slots.acquire(0, never);
+    const first = await slots.acquire(by(0), never);
     const others = [1, 2, 3].map(async (user) => {
-      using _slot = await slots.acquire(user, never);
+      using _slot = await slots.acquire(by(user), never);
       admitted.push(user);
     });
     expect(admitted).toEqual([]);
@@ -22,9 +28,9 @@ describe("UploadSlots", () => {
 
   it("lets others pass somebody who has as many as one user may", async () => {
     const slots = new UploadSlots({ maxUploads: 3, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
-    const first = await slots.acquire(ann, never);
-    const second = slots.acquire(ann, never);
-    using bobs = await slots.acquire(bob, never);
+    const first = await slots.acquire(by(ann), never);
+    const second = slots.acquire(by(ann), never);
+    using bobs = await slots.acquire(by(bob), never);
     expect(bobs).toBeDefined();
     first[Symbol.dispose]();
     (await second)[Symbol.dispose]();
@@ -32,34 +38,34 @@ describe("UploadSlots", () => {
 
   it("refuses with BUSY after the time that an upload may wait, and leaves no trace", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 0 });
-    const first = await slots.acquire(ann, never);
-    await expect(slots.acquire(bob, never)).rejects.toMatchObject({
+    const first = await slots.acquire(by(ann), never);
+    await expect(slots.acquire(by(bob), never)).rejects.toMatchObject({
       code: "BUSY",
       status: 503,
       details: { retryAfterSeconds: expect.any(Number) },
     });
     first[Symbol.dispose]();
-    (await slots.acquire(bob, never))[Symbol.dispose]();
+    (await slots.acquire(by(bob), never))[Symbol.dispose]();
   });
 
   it("gives the place of somebody who goes away while waiting to the next one", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
-    const first = await slots.acquire(ann, never);
+    const first = await slots.acquire(by(ann), never);
     const leaving = new AbortController();
-    const gone = slots.acquire(bob, leaving.signal);
-    const next = slots.acquire(3, never);
+    const gone = slots.acquire(by(bob), leaving.signal);
+    const next = slots.acquire(by(3), never);
     leaving.abort(new Error("gone"));
     await expect(gone).rejects.toThrow("gone");
     first[Symbol.dispose]();
     (await next)[Symbol.dispose]();
-    (await slots.acquire(bob, never))[Symbol.dispose]();
+    (await slots.acquire(by(bob), never))[Symbol.dispose]();
   });
 
   it("refuses at once what would wait in a queue too long", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const stop = new AbortController();
-    using _slot = await slots.acquire(ann, never);
-    const waiting = Array.from({ length: 250 }, async () => await slots.acquire(ann, stop.signal).catch(() => {}));
+    using _slot = await slots.acquire(by(ann), never);
+    const waiting = Array.from({ length: 250 }, async () => await slots.acquire(by(ann), stop.signal).catch(() => {}));
     expect(() => slots.refuseWhenFull(ann)).toThrow(expect.objectContaining({ code: "BUSY" }));
     expect(() => slots.refuseWhenFull(bob)).not.toThrow();
     stop.abort();
@@ -71,27 +77,54 @@ describe("UploadSlots", () => {
     const slots = new UploadSlots({ maxUploads: 2, maxUploadsPerUser: 1, queueTimeoutSeconds: 0 });
     const resting = [];
     for (const user of [ann, bob, ann, bob, ann, bob, ann, bob]) {
-      const slot = await slots.acquire(user, never);
+      const slot = await slots.acquire(by(user), never);
       slot.rest("client");
       slot.rest("client");
       resting.push(slot);
     }
-    await expect(slots.acquire(ann, never)).rejects.toMatchObject({ code: "BUSY" });
-    const others = [await slots.acquire(3, never), await slots.acquire(4, never)];
+    await expect(slots.acquire(by(ann), never)).rejects.toMatchObject({ code: "BUSY" });
+    const others = [await slots.acquire(by(3), never), await slots.acquire(by(4), never)];
     resting[0]!.wake("client");
     resting[0]!.wake("client");
     others[0]![Symbol.dispose]();
-    await expect(slots.acquire(5, never)).rejects.toMatchObject({ code: "BUSY" });
+    await expect(slots.acquire(by(5), never)).rejects.toMatchObject({ code: "BUSY" });
     for (const slot of [...resting, ...others]) slot[Symbol.dispose]();
-    using again = await slots.acquire(ann, never);
+    using again = await slots.acquire(by(ann), never);
     again.wake("client");
-    await expect(slots.acquire(ann, never)).rejects.toMatchObject({ code: "BUSY" });
+    await expect(slots.acquire(by(ann), never)).rejects.toMatchObject({ code: "BUSY" });
+  });
+
+  it("ends the slowest when too many are under way, in all or from one address, and admits who waits", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    const ended: number[] = [];
+    const begin = async (userId: number, bytesPerSecond: number, address?: string) => {
+      const end = () => {
+        ended.push(userId);
+        slot[Symbol.dispose]();
+      };
+      const slot = await slots.acquire(by(userId, { isSlow: bytesPerSecond > 0, bytesPerSecond, end }, address), never);
+      slot.rest("client");
+      return slot;
+    };
+    for (const [userId, bytesPerSecond] of [50, 20, 30, 10].entries()) await begin(userId, bytesPerSecond);
+    for (const [i, bytesPerSecond] of [5, 3, 0, 4].entries()) await begin(10 + i, bytesPerSecond, "192.0.2.99");
+    expect(ended).toEqual([]);
+    await begin(20, 100); // too many in all
+    expect(ended).toEqual([11]);
+    await begin(21, 90, "192.0.2.99"); // too many in all again
+    expect(ended).toEqual([11, 13]);
+    await begin(22, 80, "192.0.2.99");
+    expect(ended).toEqual([11, 13, 10]);
+    await begin(23, 70, "192.0.2.99");
+    expect(ended).toEqual([11, 13, 10, 3]);
+    await begin(24, 60, "192.0.2.99"); // too many from there: nobody elsewhere has to go for it
+    expect(ended).toEqual([11, 13, 10, 3, 23]);
   });
 
   it("admits one who waits when another's client turns out to be slow", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
-    using slow = await slots.acquire(ann, never);
-    const waiting = slots.acquire(bob, never);
+    using slow = await slots.acquire(by(ann), never);
+    const waiting = slots.acquire(by(bob), never);
     slow.rest("client");
     using admitted = await waiting;
     expect(admitted).toBeDefined();

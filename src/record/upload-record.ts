@@ -9,12 +9,13 @@ import type { Config } from "../config.ts";
 import { counted, ServiceError, shuttingDown } from "../errors.ts";
 import type { MemoryBlocks } from "../memory-blocks.ts";
 import { cleanText } from "../plain-text.ts";
-import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
+import { addressKeys, type AddressLimiter, type RateLimiter } from "../limits/rate-limiter.ts";
 import { chargeOf, type Charge, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
 import { hasScope, type Caller } from "../user/authenticate-user.ts";
+import { ClientSpeed } from "./client-speed.ts";
 import { findOwnRecord, mayRead } from "./find-record.ts";
-import { openIncomingFile, type IncomingFile } from "./incoming-file.ts";
+import { openIncomingFile } from "./incoming-file.ts";
 import { writeMp3 } from "./mp3-chunks.ts";
 import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
 import {
@@ -31,7 +32,7 @@ import type { AudioRecord } from "./record.entity.ts";
 import { restWhileSlow } from "./rest-while-slow.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
-import type { UploadSlots } from "./upload-slots.ts";
+import type { Uploader, UploadSlots } from "./upload-slots.ts";
 import type { Visibility } from "./visibility.ts";
 
 /** Largest request whose file is read to tell whether it is a retry. */
@@ -58,7 +59,11 @@ export interface UploadedRecord {
 /** One upload under way. */
 interface Work {
   readonly upload: NewUpload;
-  readonly incoming: IncomingFile;
+  readonly fileName: string;
+  /** The file's bytes, to be read once. */
+  readonly source: AsyncIterable<Buffer>;
+  /** Who the slot is for. */
+  readonly uploader: Uploader;
   /** Bytes of the whole request; undefined when it does not say. */
   readonly requestBytes: number | undefined;
   readonly owner: Caller;
@@ -152,7 +157,8 @@ export class RecordUploader {
     const title = cleanText(options.title ?? "", maxTitleLength);
     const sourceSha256 = checkedSha256(options.sourceSha256);
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
-    const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal]);
+    const speed = new ClientSpeed(config);
+    const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal, speed.signal]);
     using incoming = await openIncomingFile(file, signal);
 
     const upload: NewUpload = {
@@ -166,7 +172,18 @@ export class RecordUploader {
     const checkedOptions = { ...options, title, sourceSha256 };
     const charge = chargeOf(this.#dependencies.allowances, owner, context.clientAddress);
     const em = context.em();
-    const work: Work = { upload, incoming, requestBytes, owner, charge, options: checkedOptions, em, signal };
+    const work: Work = {
+      upload,
+      fileName: incoming.fileName,
+      source: speed.watch(incoming.bytes()),
+      uploader: { userId: owner.id, address: addressKeys(context.clientAddress).narrow, client: speed },
+      requestBytes,
+      owner,
+      charge,
+      options: checkedOptions,
+      em,
+      signal,
+    };
     using _lease = leases.hold(upload.id);
     try {
       const { record: earlier, quota } = await this.#begin(work);
@@ -215,14 +232,14 @@ export class RecordUploader {
   }
 
   async #convert(
-    { upload: { id }, incoming, requestBytes, owner, charge, options, em, signal }: Work,
+    { upload: { id }, fileName, source, uploader, requestBytes, owner, charge, options, em, signal }: Work,
     quota: QuotaRow,
   ): Promise<AudioRecord> {
     const { config, encoders, slots, pool, rowMemory, room: storage } = this.#dependencies;
     const room = roomLeft(quota);
-    using slot = await slots.acquire(owner.id, signal);
+    using slot = await slots.acquire(uploader, signal);
     try {
-      const conversion = await openConversion(restWhileSlow(incoming.bytes(), slot), {
+      const conversion = await openConversion(restWhileSlow(source, slot), {
         encoders,
         owner: owner.id,
         slot,
@@ -241,8 +258,7 @@ export class RecordUploader {
           sha256,
         });
       }
-      const title = options.title || facts.source.tags.get("title") || titleFromFileName(incoming.fileName);
-      const { fileName } = incoming;
+      const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
       if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
       return await this.#inTurn(
@@ -290,7 +306,7 @@ async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): P
   if ((work.requestBytes ?? Infinity) > maxComparedBytes) return true;
   const hash = createHash("sha256");
   let bytes = 0;
-  for await (const piece of work.incoming.bytes()) {
+  for await (const piece of work.source) {
     bytes += piece.length;
     if (bytes > sourceBytes) return false;
     hash.update(piece);
