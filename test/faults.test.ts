@@ -1,10 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { execFile } from "node:child_process";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { promisify } from "node:util";
 import { Client } from "pg";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { ffmpegChildrenOf } from "./support/ffmpeg.ts";
@@ -30,8 +25,8 @@ describe("after a fault", () => {
       NODE_ENV: "production",
       DATABASE_URL: database.url,
       ENCODERS: "2",
-      STALL_TIMEOUT_SECONDS: "1",
-      UPLOAD_TIMEOUT_SECONDS: "5",
+      STALL_TIMEOUT_SECONDS: "4",
+      UPLOAD_TIMEOUT_SECONDS: "20",
       MAX_UPLOAD_BYTES: "4000000",
       MAX_DURATION_SECONDS: "60",
     });
@@ -240,51 +235,6 @@ describe("after a fault", () => {
     });
     const codes = lines.filter(({ msg }) => msg === "request refused").map(({ code }) => code);
     expect(codes).toEqual(expect.arrayContaining(["UNAUTHENTICATED", "UPLOAD_STALLED", "UPLOAD_TOO_LARGE"]));
-  });
-});
-
-describe("a full disk", () => {
-  it("refuses uploads with a code, says nothing of itself, and takes them again when there is room", async () => {
-    const run = promisify(execFile);
-    const folder = await mkdtemp(join(tmpdir(), "web-user-music-full-"));
-    try {
-      await run("mount", ["-t", "tmpfs", "-o", "size=220m", "tmpfs", folder]);
-    } catch {
-      await rm(folder, { recursive: true });
-      console.warn("Not tested: a full disk needs the right to mount a small file system.");
-      return;
-    }
-    try {
-      await chmod(folder, 0o711);
-      const service = await startServiceProcess({ DATA_DIR: folder });
-      await using _stopped = {
-        async [Symbol.asyncDispose]() {
-          service.child.kill("SIGTERM"); // its PostgreSQL with it
-          expect(await service.ended).toBe(0);
-        },
-      };
-      const client = new ApiClient(service.url);
-      const ann = await client.createUser("Ann");
-      expect((await client.uploadRecord(ann, short)).status).toBe(200);
-      await run("sh", ["-c", 'cat /dev/zero > "$0/ballast" || true', folder]);
-      // PostgreSQL has some room in the files that it has already.
-      const wav = sineWav({ seconds: 100, channels: 2 });
-      const refused = await until(
-        async () => await client.uploadRecord(ann, wav),
-        ({ status }) => status !== 200,
-      );
-      expect(refused.status).toBeGreaterThanOrEqual(500);
-      expect(JSON.stringify(refused.errors)).not.toMatch(/disk|space|file|extend|\//);
-      await rm(join(folder, "ballast"));
-      const again = await until(
-        async () => await client.uploadRecord(ann, short),
-        ({ status }) => status === 200,
-      );
-      expect(again.status).toBe(200);
-    } finally {
-      await run("umount", [folder]);
-      await rm(folder, { recursive: true });
-    }
   });
 });
 
