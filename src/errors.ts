@@ -84,6 +84,11 @@ export const errorCodes = {
     "There is no room left for recordings (`retryAfterSeconds`); reading and deleting work.",
     "Keep the file and retry later.",
   ],
+  OUTCOME_UNKNOWN: [
+    504,
+    "The database was lost before it confirmed a change, or when a part of it was made.",
+    "Look whether it was made, then repeat it.",
+  ],
 } as const satisfies Record<string, readonly [status: number, meaning: string, advice: string]>;
 
 /** Codes of Apollo Server and GraphQL themselves, in the same form. */

@@ -20,7 +20,7 @@ import { UnvouchedBytes } from "./unvouched-bytes.ts";
 import type { Logger } from "./logger.ts";
 import { MemoryBlocks } from "./memory-blocks.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
-import { deleteAllRecords } from "./record/delete-records.ts";
+import { deleteSomeRecords } from "./record/delete-records.ts";
 import { chunkBytes } from "./record/receiving-record.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./record/record.route.ts";
@@ -159,7 +159,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         allowances,
       }),
     ),
-    new AccountResolver(database.pool, deleteAllRecords, allowances),
+    new AccountResolver(database.pool, deleteSomeRecords, allowances),
     new RecordResolver(uploader),
     new UsageResolver(database.pool, config.quota),
     new SharingResolver(database.pool, allowances),

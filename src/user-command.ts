@@ -6,7 +6,7 @@ import { DataFolderInUseError } from "./database/embedded-postgres-error.ts";
 import { startEmbeddedPostgres, urlOfRunningPostgres } from "./database/embedded-postgres.ts";
 import { ServiceError } from "./errors.ts";
 import { createLogger } from "./logger.ts";
-import { deleteAllRecords } from "./record/delete-records.ts";
+import { deleteSomeRecords } from "./record/delete-records.ts";
 import { findUsages, type Usage } from "./record/quota.ts";
 import { withSecretFiles } from "./secret-files.ts";
 import { createToken } from "./user/access-tokens.ts";
@@ -205,7 +205,7 @@ async function remove({ pool, argument, values }: Work): Promise<Outcome> {
   if (!values.yes) {
     throw new UsageError(`This deletes user ${id} (${user.name}) with all recordings: say so with --yes.`);
   }
-  await deleteUser(pool, onBehalfOf(user), user.name, deleteAllRecords);
+  await deleteUser(pool, onBehalfOf(user), user.name, deleteSomeRecords);
   return { lines: [`User ${id} (${user.name}) is deleted.`], json: { deletedId: id } };
 }
 

@@ -225,6 +225,7 @@ describe("an account", () => {
   it.each([
     ["a blank name", { name: " " }],
     ["an end in the past", { expiresAt: "2020-01-01T00:00:00Z" }],
+    ["an end that no answer could name", { expiresAt: "9999-12-31T23:59:59-01:00" }],
     ["no scope", { scopes: [] }],
     ["an unknown scope", { scopes: ["ADMIN"] }],
   ])("refuses a token with %s", async (_what, variables) => {

@@ -261,4 +261,26 @@ describe("of several fields of a mutation", () => {
       [["createToken"], "UNAUTHENTICATED"],
     ]);
   });
+
+  it("what has gone before it is read is null by itself, and the change stays answered", async () => {
+    const eve = await client.createUser("Eve");
+    const { pool } = service.server.database;
+    const query = pool.query.bind(pool);
+    pool.query = (async (text: string, values: unknown[]) => {
+      if (/from app_user, lateral/.test(text)) await query("delete from app_user where id = $1", [eve.id]);
+      return await query(text, values);
+    }) as typeof pool.query;
+    try {
+      const { status, data, errors } = await client.uploadRecord(eve, wav, {
+        fields: "title owner { name usage { bytes } tokens { id } records { totalCount } } links { id } peaks",
+      });
+      const { title, owner, links } = data.uploadRecord.record;
+      expect([status, title, owner.name, owner.usage, links]).toEqual([200, "take", "Eve", null, []]);
+      expect(errors!.map(({ path, extensions }) => [path, extensions.code])).toEqual([
+        [["uploadRecord", "record", "owner", "usage"], "UNAUTHENTICATED"],
+      ]);
+    } finally {
+      pool.query = query;
+    }
+  });
 });

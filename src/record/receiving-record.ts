@@ -3,7 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/waveform.ts";
-import { inTransaction } from "../database/transaction.ts";
+import { changeOnce, inTransaction } from "../database/transaction.ts";
 import { tryAgainLater } from "../errors.ts";
 import {
   allowanceUsedUp,
@@ -15,6 +15,7 @@ import {
 } from "../limits/write-allowance.ts";
 import { tokenRevoked, userDeleted, type Caller } from "../user/authenticate-user.ts";
 import { User } from "../user/user.entity.ts";
+import { findOwnRecord } from "./find-record.ts";
 import { recordMissing, removedMeanwhile } from "./mp3-chunks.ts";
 import {
   requireQuota,
@@ -191,6 +192,24 @@ export async function finishWithinQuota(
 }
 
 /**
+ * Makes the record ready for a user without a quota.
+ * @throws {ServiceError} as {@link finishRecord} does
+ */
+export async function finishWithoutQuota(
+  { em, pool }: { em: SqlEntityManager; pool: Pool },
+  id: string,
+  owner: Caller,
+  finished: FinishedRecord,
+): Promise<AudioRecord> {
+  return await changeOnce(
+    pool,
+    async (client) => await finishRecord({ em, pool: client }, id, owner, finished),
+    // Whatever is not ready by then is not going to be.
+    async () => ((await discardRecord(pool, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
+  );
+}
+
+/**
  * Writes the head and makes the record ready, in one statement.
  * @throws {ServiceError} CONFLICT when the record, or its owner, was removed meanwhile; UNAUTHENTICATED when the token was
  */
@@ -255,7 +274,11 @@ async function isRevoked(pool: Pool | PoolClient, { tokenId }: Caller): Promise<
   return rowCount === 0;
 }
 
-/** Removes a record that did not become ready, with its chunks. */
-export async function discardRecord(pool: Pool, id: string): Promise<void> {
-  await pool.query("delete from audio_record where id = $1 and state = 'receiving'", [id]);
+/**
+ * Removes a record that did not become ready, with its chunks.
+ * @returns whether there was one
+ */
+export async function discardRecord(pool: Pool, id: string): Promise<boolean> {
+  const { rowCount } = await pool.query("delete from audio_record where id = $1 and state = 'receiving'", [id]);
+  return rowCount !== 0;
 }

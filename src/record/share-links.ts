@@ -101,14 +101,16 @@ export async function createShareLink(
  * @throws {ServiceError} NOT_FOUND for a link that is absent or to somebody else's recording
  */
 export async function revokeShareLink(pool: Pool, ownerId: number, linkId: string): Promise<string> {
-  const { rows } = await pool.query<{ recordId: string }>(
-    `delete from share_link using audio_record
-     where share_link.id = $1 and audio_record.id = share_link.record_id and audio_record.owner_id = $2
-     returning share_link.record_id as "recordId"`,
-    [isUuid(linkId) ? linkId : null, ownerId],
-  );
-  if (!rows[0]) throw new ServiceError("NOT_FOUND", "There is no such link.");
-  return rows[0].recordId;
+  return await inTransaction(pool, async (client) => {
+    const { rows } = await client.query<{ recordId: string }>(
+      `delete from share_link using audio_record
+       where share_link.id = $1 and audio_record.id = share_link.record_id and audio_record.owner_id = $2
+       returning share_link.record_id as "recordId"`,
+      [isUuid(linkId) ? linkId : null, ownerId],
+    );
+    if (!rows[0]) throw new ServiceError("NOT_FOUND", "There is no such link.");
+    return rows[0].recordId;
+  });
 }
 
 /** The links of recordings, the newest first, by the recording's id. */

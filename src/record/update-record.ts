@@ -1,5 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import type { Pool } from "pg";
+import type { Pool, PoolClient } from "pg";
+import { changeOnce } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import { findOwnRecord, noSuchRecord } from "./find-record.ts";
 import { checkedTitle } from "./record-title.ts";
@@ -32,18 +33,22 @@ export async function updateRecord(
   const record = await findOwnRecord(em, ownerId, id);
   if (!record) throw noSuchRecord();
   const { fileName, tags } = record;
-  const { rows } = await pool.query<Pick<AudioRecord, "title" | "visibility">>(
-    `update audio_record set visibility = coalesce($2, visibility), title = coalesce($3, title),
-       title_key = coalesce($4, title_key), search_text = coalesce($5, search_text)
-     where id = $1 returning title, visibility`,
-    [
-      record.id,
-      change.visibility,
-      givenTitle,
-      givenTitle === undefined ? undefined : titleKeyOf(givenTitle),
-      givenTitle === undefined ? undefined : searchTextOf({ title: givenTitle, fileName, tags }),
-    ],
-  );
-  if (!rows[0]) throw noSuchRecord();
-  return Object.assign(record, rows[0]);
+  const values = [
+    record.id,
+    change.visibility,
+    givenTitle,
+    givenTitle === undefined ? undefined : titleKeyOf(givenTitle),
+    givenTitle === undefined ? undefined : searchTextOf({ title: givenTitle, fileName, tags }),
+  ];
+  const update = async (client: Pool | PoolClient): Promise<AudioRecord> => {
+    const { rows } = await client.query<Pick<AudioRecord, "title" | "visibility">>(
+      `update audio_record set visibility = coalesce($2, visibility), title = coalesce($3, title),
+         title_key = coalesce($4, title_key), search_text = coalesce($5, search_text)
+       where id = $1 returning title, visibility`,
+      values,
+    );
+    if (!rows[0]) throw noSuchRecord();
+    return Object.assign(record, rows[0]);
+  };
+  return await changeOnce(pool, update, async () => await update(pool));
 }

@@ -21,7 +21,7 @@ import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
 import {
   beginRecord,
   discardRecord,
-  finishRecord,
+  finishWithoutQuota,
   finishWithinQuota,
   waitForUpload,
   type EarlierUpload,
@@ -205,7 +205,7 @@ export class RecordUploader {
       const discarding = this.#discard(upload.id, context);
       this.#track(discarding);
       // Anything else may be the database's fault: the client does not wait for it once more.
-      if (error instanceof ServiceError) await discarding;
+      if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
       throw error;
     }
   }
@@ -260,7 +260,7 @@ export class RecordUploader {
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
-      if (!isLimited(quota)) return await finishRecord({ em, pool }, id, owner, finished);
+      if (!isLimited(quota)) return await finishWithoutQuota({ em, pool }, id, owner, finished);
       return await this.#inTurn(
         owner.id,
         async () => await finishWithinQuota({ em, pool }, id, owner, finished, config.quota),

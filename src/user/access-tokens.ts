@@ -122,23 +122,26 @@ export async function findTokens(
  * @throws {ServiceError} NOT_FOUND, or FORBIDDEN for the token that made the caller's own
  */
 export async function revokeToken(pool: Pool, caller: Caller, id: string): Promise<readonly string[]> {
-  const { rows } = await pool.query<{ id: string }>(
-    `with recursive branch as (
-       select id, 0 as depth from access_token where id = $1 and owner_id = $2
-       union all
-       select child.id, depth + 1 from access_token child join branch on child.parent_id = branch.id)
-     select id from branch order by depth`,
-    [isUuid(id) ? id : null, caller.id],
-  );
-  const ids = rows.map((row) => row.id);
-  if (ids[0] === undefined) throw new ServiceError("NOT_FOUND", "There is no such token.");
-  if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
-    const message = "A token cannot take back the one that made it: use that one itself, or one that it has not made.";
-    throw new ServiceError("FORBIDDEN", message);
-  }
-  const { rowCount } = await pool.query("delete from access_token where id = $1", [ids[0]]);
-  if (rowCount === 0) throw new ServiceError("NOT_FOUND", "There is no such token.");
-  return ids;
+  return await inTransaction(pool, async (client) => {
+    const { rows } = await client.query<{ id: string }>(
+      `with recursive branch as (
+         select id, 0 as depth from access_token where id = $1 and owner_id = $2
+         union all
+         select child.id, depth + 1 from access_token child join branch on child.parent_id = branch.id)
+       select id from branch order by depth`,
+      [isUuid(id) ? id : null, caller.id],
+    );
+    const ids = rows.map((row) => row.id);
+    if (ids[0] === undefined) throw new ServiceError("NOT_FOUND", "There is no such token.");
+    if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
+      const message =
+        "A token cannot take back the one that made it: use that one itself, or one that it has not made.";
+      throw new ServiceError("FORBIDDEN", message);
+    }
+    const { rowCount } = await client.query("delete from access_token where id = $1", [ids[0]]);
+    if (rowCount === 0) throw new ServiceError("NOT_FOUND", "There is no such token.");
+    return ids;
+  });
 }
 
 function toDescription(row: TokenRow): TokenDescription {

@@ -6,7 +6,7 @@ import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../request-context.ts";
 import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
-import { deleteUser, renameUser, type DeleteRecordsOfUser } from "./change-user.ts";
+import { deleteUser, renameUser, type DeleteSomeOfUser } from "./change-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { requireSelf } from "./require-self.ts";
 import type { TokenScope } from "./user.entity.ts";
@@ -28,13 +28,13 @@ const managing: FieldFacts = { answersTo: async (_args, context) => await contex
 @Resolver(() => UserType)
 export class AccountResolver {
   readonly #pool: Pool;
-  readonly #deleteRecords: DeleteRecordsOfUser;
+  readonly #deleteSomeRecords: DeleteSomeOfUser;
   readonly #allowances: WriteAllowances;
   readonly #tokensOf: (context: RequestContext, userId: number) => Promise<readonly TokenDescription[] | undefined>;
 
-  constructor(pool: Pool, deleteRecords: DeleteRecordsOfUser, allowances: WriteAllowances) {
+  constructor(pool: Pool, deleteSomeRecords: DeleteSomeOfUser, allowances: WriteAllowances) {
     this.#pool = pool;
-    this.#deleteRecords = deleteRecords;
+    this.#deleteSomeRecords = deleteSomeRecords;
     this.#allowances = allowances;
     this.#tokensOf = batchLoader(async (_context, userIds: readonly number[]) => await findTokens(pool, userIds));
   }
@@ -124,7 +124,7 @@ export class AccountResolver {
     @Ctx() context: RequestContext,
   ): Promise<DeleteUserPayload> {
     const caller = await context.caller("MANAGE");
-    await deleteUser(this.#pool, caller, confirm, this.#deleteRecords);
+    await deleteUser(this.#pool, caller, confirm, this.#deleteSomeRecords);
     return { deletedId: String(caller.id) };
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
+import { changeOnce } from "../database/transaction.ts";
 import { ServiceError } from "../errors.ts";
 import {
   allowanceUsedUp,
@@ -47,28 +48,48 @@ export async function createUser(
   const trimmed = checkedText(name, "name", maxNameLength);
   if (invitation !== undefined && !isUuid(invitation.trim())) throw invitationInvalid();
   const token = uuidv4();
-  const { rows } = await pool.query<{ id: number | null; created_at: string; refused: RefusedCharge | null }>(
-    `with ${chargedTable(1)},
-       invited as (delete from invitation where sha256 = $4 and expires_at > now() returning sha256),
-       new_user as (
-         insert into app_user (name, is_vouched_for)
-         select $5, $6 from charged
-         where refused is null and ($4::bytea is null or exists (select from invited))
-         returning id, created_at),
-       new_token as (insert into access_token (owner_id, sha256, name) select id, $7, 'first' from new_user)
-     select id, created_at, refused from charged left join new_user on true`,
-    [
-      ...chargeParameters(charge, rowBytes.user),
-      invitation === undefined ? null : hashToken(invitation.trim()),
-      trimmed,
-      isVouchedFor,
-      hashToken(token),
-    ],
+  const row = await changeOnce(
+    pool,
+    async (client) => {
+      const { rows } = await client.query<UserRow>(
+        `with ${chargedTable(1)},
+           invited as (delete from invitation where sha256 = $4 and expires_at > now() returning sha256),
+           new_user as (
+             insert into app_user (name, is_vouched_for)
+             select $5, $6 from charged
+             where refused is null and ($4::bytea is null or exists (select from invited))
+             returning id, created_at),
+           new_token as (insert into access_token (owner_id, sha256, name) select id, $7, 'first' from new_user)
+         select id, created_at, refused from charged left join new_user on true`,
+        [
+          ...chargeParameters(charge, rowBytes.user),
+          invitation === undefined ? null : hashToken(invitation.trim()),
+          trimmed,
+          isVouchedFor,
+          hashToken(token),
+        ],
+      );
+      return rows[0]!;
+    },
+    async () => {
+      const { rows } = await pool.query<UserRow>(
+        `select app_user.id, app_user.created_at, null as refused
+         from access_token join app_user on app_user.id = access_token.owner_id where sha256 = $1`,
+        [hashToken(token)],
+      );
+      return rows[0];
+    },
   );
-  const row = rows[0]!;
   if (row.refused) throw allowanceUsedUp(charge, row.refused);
   if (row.id === null) throw invitationInvalid();
   return { user: { id: row.id, name: trimmed, createdAt: new Date(row.created_at) }, token };
+}
+
+/** A row as the pool gives it: times come as text. */
+interface UserRow {
+  readonly id: number | null;
+  readonly created_at: string;
+  readonly refused: RefusedCharge | null;
 }
 
 function invitationInvalid(): ServiceError {

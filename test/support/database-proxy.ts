@@ -7,6 +7,13 @@ export interface DatabaseProxy extends AsyncDisposable {
   readonly url: string;
   /** Statements that have gone through so far. */
   readonly statements: number;
+  /** Whether what {@link lose} was asked for has happened. */
+  readonly lost: boolean;
+  /**
+   * Ends the connection of a statement, counted from now on, before it reaches the database or when it is done and its
+   * answer is on the way back. If nothing works from then on, the proxy is cut.
+   */
+  lose(what: "statement" | "answer", number: number, forGood?: boolean): void;
   /** Ends every connection and takes no more. */
   cut(): void;
   /** Keeps every connection, takes more, and lets no byte through. */
@@ -22,6 +29,8 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
   const port = Number(target.port || 5432);
   let way: "open" | "cut" | "silent" = "open";
   let statements = 0;
+  let losing: { what: "statement" | "answer"; at: number; forGood: boolean } | undefined;
+  let lost = false;
   const sockets = new Set<Socket>();
 
   const server = createServer((client) => {
@@ -30,16 +39,34 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
     if (way !== "open") return;
     const database = folder.startsWith("/") ? connect(`${folder}/.s.PGSQL.${port}`) : connect(port, folder);
     keep(database);
-    const count = statementCounter(() => statements++);
+    let hit: "statement" | "answer" | undefined;
+    const count = statementCounter(() => {
+      if (++statements === losing?.at) hit = losing.what;
+    });
+    const lose = () => {
+      lost = true;
+      if (losing?.forGood) cut();
+      else client.destroy();
+    };
     client.on("data", (bytes: Buffer) => {
       if (way === "silent") return;
       count(bytes);
-      database.write(bytes);
+      if (hit === "statement") lose();
+      else database.write(bytes);
     });
-    database.on("data", (bytes: Buffer) => way !== "silent" && client.write(bytes));
+    // The server sends nothing of an answer before the statement is done and, outside of transactions, committed.
+    database.on("data", (bytes: Buffer) => {
+      if (way === "silent") return;
+      if (hit === "answer") lose();
+      else client.write(bytes);
+    });
     client.on("close", () => database.destroy());
     database.on("close", () => client.destroy());
   });
+  function cut(): void {
+    way = "cut";
+    for (const socket of sockets) socket.destroy();
+  }
   function keep(socket: Socket): void {
     sockets.add(socket);
     socket.on("error", () => {});
@@ -58,12 +85,19 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
     get statements() {
       return statements;
     },
-    cut() {
-      way = "cut";
-      for (const socket of sockets) socket.destroy();
+    get lost() {
+      return lost;
     },
+    lose(what, number, forGood = false) {
+      lost = false;
+      losing = { what, at: statements + number, forGood };
+    },
+    cut,
     silence: () => void (way = "silent"),
-    restore: () => void (way = "open"),
+    restore() {
+      way = "open";
+      losing = undefined;
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await new Promise((closed) => server.close(closed));

@@ -1,0 +1,263 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import {
+  getNamedType,
+  getNullableType,
+  isEnumType,
+  isObjectType,
+  isScalarType,
+  type GraphQLField,
+  type GraphQLObjectType,
+} from "graphql";
+import type { Pool } from "pg";
+import { createSchema } from "../src/graphql/schema.ts";
+import { factsOf } from "../src/graphql/field-facts.ts";
+import { hashToken } from "../src/user/create-user.ts";
+import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
+import { startDatabaseProxy, type DatabaseProxy } from "./support/database-proxy.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const schema = await createSchema();
+const wav = sineWav({ seconds: 0.1, channels: 1 });
+const inAYear = new Date(Date.now() + 365 * 86_400_000).toISOString();
+
+/** What there is before a mutation. */
+interface Stock {
+  readonly ann: Credentials;
+  /** Tokens of the same user that have one scope each. */
+  readonly READ: Credentials;
+  readonly WRITE: Credentials;
+  readonly MANAGE: Credentials;
+  readonly recordIds: readonly string[];
+  readonly linkId: string;
+  readonly tokenId: string;
+}
+
+/** The arguments with which each mutation changes something. */
+const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
+  createLink: ({ recordIds }) => `recordId: "${recordIds[0]}", note: "for Bob", expiresAt: "${inAYear}"`,
+  createToken: () => `name: "phone", scopes: [READ]`,
+  createUser: () => `name: "Eve"`,
+  deleteRecord: ({ recordIds }) => `id: "${recordIds[0]}"`,
+  deleteRecords: ({ recordIds }) => `ids: ${JSON.stringify(recordIds)}`,
+  deleteUser: () => `confirm: "Ann"`,
+  revokeLink: ({ linkId }) => `id: "${linkId}"`,
+  revokeToken: ({ tokenId }) => `id: "${tokenId}"`,
+  updateRecord: ({ recordIds }) => `id: "${recordIds[0]}", title: "Renamed"`,
+  updateUser: () => `name: "Anne"`,
+  uploadRecord: () => "",
+};
+
+const mutations = Object.values(schema.getMutationType()!.getFields());
+
+describe("a mutation", () => {
+  let database: TestDatabase;
+  let proxy: DatabaseProxy;
+  let service: TestService;
+  let client: ApiClient;
+  /** Goes past the proxy. */
+  let pool: Pool;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    proxy = await startDatabaseProxy(database.url);
+    service = await startService({ DATABASE_URL: proxy.url, DATABASE_TIMEOUT_SECONDS: "2" });
+    client = new ApiClient(service.url);
+    const { Pool: PoolOfDriver } = await import("pg");
+    pool = new PoolOfDriver({ connectionString: database.url, max: 2 });
+  });
+
+  afterAll(async () => {
+    proxy.restore();
+    await pool.end();
+    await service[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
+
+  async function stock(): Promise<Stock> {
+    await pool.query("truncate app_user cascade");
+    const tokens = Array.from({ length: 4 }, () => crypto.randomUUID());
+    const { rows } = await pool.query<{ stock: Pick<Stock, "recordIds" | "linkId" | "tokenId"> & { id: number } }>(
+      `with ann as (insert into app_user (name) values ('Ann') returning id),
+       tokens as (
+         insert into access_token (owner_id, sha256, name, scopes)
+         select id, sha256, name, scopes from ann, (values
+           ($1::bytea, 'first', '{READ,WRITE,MANAGE}'::text[]), ($2, 'r', '{READ}'), ($3, 'w', '{WRITE}'),
+           ($4, 'm', '{MANAGE}'), ('\\x00', 'old', '{READ}')
+         ) token (sha256, name, scopes)
+         returning id, name),
+       records as (
+         insert into audio_record (id, owner_id, state, title, file_name, chunk_bytes, size_bytes, source_sample_rate_hz, waveform)
+         select gen_random_uuid(), id, 'ready', 'Take ' || n, 'take.wav', 1, 600000000, 1,
+           decode('02000000' || '01000000' || '44ac0000' || '00010000' || '02000000' || '01000000' || 'ff01fe02', 'hex')
+         from ann, generate_series(1, 3) n returning id),
+       link as (
+         insert into share_link (record_id, secret) select id, gen_random_uuid() from records limit 1 returning id)
+       select json_build_object('id', (select id from ann), 'recordIds', (select json_agg(id) from records),
+         'linkId', (select id from link), 'tokenId', (select id from tokens where name = 'old')) as stock`,
+      tokens.map(hashToken),
+    );
+    const { id: number, ...rest } = rows[0]!.stock;
+    const id = String(number);
+    const [ann, READ, WRITE, MANAGE] = tokens.map((token) => ({ id, token }));
+    return { ...rest, ann: ann!, READ: READ!, WRITE: WRITE!, MANAGE: MANAGE! };
+  }
+
+  /** What is stored, without the times at which tokens were used. */
+  async function stored(): Promise<string> {
+    const { rows } = await pool.query<{ state: string }>(
+      `select json_build_object(
+         'users', (select json_agg(json_build_array(id, name) order by id) from app_user),
+         'tokens', (select json_agg(json_build_array(id, name, scopes, expires_at) order by id) from access_token),
+         'records', (select json_agg(json_build_array(id, title, visibility) order by id) from audio_record where state = 'ready'),
+         'links', (select json_agg(json_build_array(id, note, expires_at) order by id) from share_link))::text as state`,
+    );
+    return rows[0]!.state;
+  }
+
+  async function run(name: string, fields: string, things: Stock, user = things.ann): Promise<Answer> {
+    if (name === "uploadRecord") {
+      return await client.uploadRecord(user, wav, { fields: /record \{(.*)\}/s.exec(fields)?.[1] ?? "__typename" });
+    }
+    return await client.run(`mutation { ${name}(${argumentsOf[name]!(things)}) { ${fields} } }`, {}, user);
+  }
+
+  /** What a mutation did, and whether its answer says so. */
+  async function outcome(name: string, fields: string, user?: (things: Stock) => Credentials): Promise<Outcome> {
+    const things = await stock();
+    const before = await stored();
+    const { status, data, errors } = await run(name, fields, things, user?.(things));
+    const codes = errors?.map(({ extensions }) => extensions.code) ?? [];
+    const told = status === 200 && data != null && data[name] !== null;
+    return { done: (await stored()) !== before, told, status, codes, data };
+  }
+
+  it("has arguments here, whichever it is", () => {
+    expect(mutations.map(({ name }) => name).toSorted()).toEqual(Object.keys(argumentsOf));
+  });
+
+  it.each(mutations.map(({ name }) => name))("is answered as done when all goes well: %s", async (name) => {
+    expect(await outcome(name, everythingOf(payloadOf(name)))).toMatchObject({ done: true, told: true, codes: [] });
+  });
+
+  describe.each(mutations.map(({ name }) => name))("%s", (name) => {
+    it("is done exactly if it is answered as done, whatever the token may read and its fields are asked for", async () => {
+      const selections = refusableSelections(payloadOf(name));
+      for (const fields of ["__typename", ...selections]) {
+        for (const user of fields.includes("(") ? (["ann"] as const) : (["ann", "READ", "WRITE", "MANAGE"] as const)) {
+          const { done, told, status, codes } = await outcome(name, fields, (things) => things[user]);
+          expect({ fields, user, status, codes, told }).toEqual({ fields, user, status, codes, told: done });
+        }
+      }
+    });
+
+    it.each(["statement", "answer"] as const)(
+      "is done exactly if it is answered as done, whichever %s is lost on the way to the database",
+      async (what) => {
+        // An upload of a user without a quota ends with one statement, else with a transaction.
+        for (const quota of name === "uploadRecord" ? [null, 0] : [null]) {
+          let losses = 0;
+          for (let number = 1; number <= 40; number++) {
+            const things = await stock();
+            await pool.query(
+              "update app_user set quota_bytes = $1::int, quota_seconds = $1::int, quota_records = $1::int",
+              [quota],
+            );
+            const before = await stored();
+            proxy.lose(what, number);
+            const { status, data, errors } = await run(name, everythingOf(payloadOf(name)), things);
+            const { lost } = proxy;
+            proxy.restore();
+            if (!lost) break;
+            losses++;
+            const told = status === 200 && data != null && data[name] !== null;
+            const codes = errors?.map(({ extensions }) => extensions.code) ?? [];
+            const done = (await stored()) !== before;
+            expect({ number, status, codes, told }).toEqual({ number, status, codes, told: done });
+            expect(codes).not.toContain("OUTCOME_UNKNOWN");
+            expect(codes).not.toContain("INTERNAL_SERVER_ERROR");
+          }
+          expect(losses).toBeGreaterThan(0);
+          expect(losses).toBeLessThan(40);
+        }
+      },
+    );
+  });
+
+  it.each(["createUser", "createToken"])(
+    "is answered as neither done nor refused when the database is gone for good: %s",
+    async (name) => {
+      for (let number = 1; number <= 20; number++) {
+        const things = await stock();
+        const before = await stored();
+        proxy.lose("answer", number, true);
+        const { status, data, errors, headers } = await run(name, "__typename", things);
+        const { lost } = proxy;
+        proxy.restore();
+        if (!lost) return;
+        const { code } = errors![0]!.extensions;
+        expect([status, data]).toEqual([code === "OUTCOME_UNKNOWN" ? 504 : 503, null]);
+        if ((await stored()) === before) continue;
+        expect(code).toBe("OUTCOME_UNKNOWN");
+        // Nobody should repeat it without looking.
+        expect(headers.get("retry-after")).toBeNull();
+        return;
+      }
+    },
+  );
+});
+
+interface Outcome {
+  readonly done: boolean;
+  readonly told: boolean;
+  readonly status: number;
+  readonly codes: unknown[];
+  readonly data: unknown;
+}
+
+function payloadOf(mutation: string): GraphQLObjectType {
+  return getNamedType(schema.getMutationType()!.getFields()[mutation]!.type) as GraphQLObjectType;
+}
+
+/** A selection of everything that an answer can hold, each type once on the way down. */
+function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = []): string {
+  return Object.values(type.getFields())
+    .flatMap((field) => {
+      const inner = getNamedType(field.type);
+      if (!isObjectType(inner)) return isScalarType(inner) || isEnumType(inner) ? field.name : [];
+      if (around.includes(inner) || inner === type || isHidden(around, field)) return [];
+      return `${field.name} { ${everythingOf(inner, [...around, type])} }`;
+    })
+    .join(" ");
+}
+
+/** What somebody who is just being created cannot be asked for. */
+function isHidden(around: readonly GraphQLObjectType[], field: GraphQLField<unknown, unknown>): boolean {
+  return around[0]?.name === "CreateUserPayload" && factsOf(field).ownerOnly !== undefined;
+}
+
+/** Selections of one field each that can be refused: private ones, and those with arguments, with odd values of these. */
+function refusableSelections(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = []): string[] {
+  return Object.values(type.getFields()).flatMap((field) => {
+    const inner = getNamedType(field.type);
+    const inside = isObjectType(inner) ? " { __typename }" : "";
+    const here = [
+      ...(factsOf(field).ownerOnly ? [`${field.name}${inside}`] : []),
+      ...field.args.flatMap((arg) => {
+        const argumentType = getNullableType(arg.type);
+        const values =
+          argumentType.toString() === "Int"
+            ? ["-1", "0", "101", "2049", "2147483647"]
+            : argumentType.toString() === "String"
+              ? ['"x"']
+              : [];
+        return values.map((value) => `${field.name}(${arg.name}: ${value})${inside}`);
+      }),
+    ];
+    if (!isObjectType(inner) || around.filter((outer) => outer === inner).length > 0) return here;
+    const below = refusableSelections(inner, [...around, type]).map((selection) => `${field.name} { ${selection} }`);
+    return [...here, ...below];
+  });
+}
