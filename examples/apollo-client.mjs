@@ -35,6 +35,6 @@ try {
   console.log(data.uploadRecord.record.url);
 } catch (error) {
   if (CombinedGraphQLErrors.is(error)) console.error(error.errors[0].extensions.code, error.errors[0].message);
-  else console.error(error.message); // not an answer of the service
+  else console.error(error.message); // the error does not come from the service
   process.exitCode = 1;
 }

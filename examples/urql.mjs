@@ -28,7 +28,7 @@ const mutation = gql`
 const { data, error } = await client.mutation(mutation, { file });
 if (error) {
   if (error.networkError)
-    console.error(error.networkError.message); // not an answer of the service
+    console.error(error.networkError.message); // the error does not come from the service
   else console.error(error.graphQLErrors[0].extensions.code, error.graphQLErrors[0].message);
   process.exitCode = 1;
 } else {

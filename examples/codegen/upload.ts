@@ -14,7 +14,7 @@ const client = new Client({
   fetchOptions: { headers: { authorization: `Bearer ${process.env.TOKEN}` } },
 });
 
-// Variables and answers have the types of the schema: a misspelt field or a number as the title does not compile.
+// Variables and results have the types of the schema: a misspelt field or a number as the title does not compile.
 const upload = await client.mutation(UploadRecordDocument, { file, title: "Tone" });
 if (upload.error) refused(upload.error);
 console.log(upload.data?.uploadRecord?.record.url);
