@@ -2,8 +2,8 @@
  * Prints how long the API takes in a library of so many recordings (100,000 unless an argument says otherwise): the
  * median and the slowest of 41 requests over HTTP. Needs `DATABASE_URL` of an empty database.
  */
-import { readConfig } from "../src/config.ts";
-import { createLogger } from "../src/logger.ts";
+import { readConfig } from "../src/settings/config.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
 import { startServer } from "../src/server.ts";
 import { ApiClient } from "../test/support/api-client.ts";
 import { seedRecords } from "../test/support/seed-records.ts";

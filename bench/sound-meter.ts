@@ -1,7 +1,7 @@
 /** Prints what the sound meter costs, in nanoseconds of CPU per sample frame and as a share of real time. */
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { bytesPerPcmFrame } from "../src/audio/pcm-format.ts";
-import { SoundMeter } from "../src/audio/sound-meter.ts";
+import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
 
 const seconds = 600;
 const chunkBytes = 65_536;

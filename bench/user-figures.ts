@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { setTimeout as delay } from "node:timers/promises";
 import { Pool } from "pg";
-import { readConfig } from "../src/config.ts";
+import { readConfig } from "../src/settings/config.ts";
 import { ApiClient } from "../test/support/api-client.ts";
 import { median, type Figure } from "./support/figure.ts";
 import { JsonConnection } from "./support/socket-client.ts";

@@ -1,6 +1,6 @@
-import { ConfigError, readConfig, type Config } from "./config.ts";
-import { createLogger } from "./logger.ts";
-import { withSecretFiles } from "./secret-files.ts";
+import { ConfigError, readConfig, type Config } from "./settings/config.ts";
+import { createLogger } from "./telemetry/logger.ts";
+import { withSecretFiles } from "./settings/secret-files.ts";
 import type { Server } from "./server.ts";
 
 /** Process entry: reads the settings, starts the service, and stops it on SIGTERM or SIGINT. */

@@ -1,14 +1,14 @@
 import type { FastifyInstance } from "fastify";
 import { setTimeout as delay } from "node:timers/promises";
-import { EncoderPool } from "./audio/encoder-pool.ts";
-import { findFfmpeg, type Ffmpeg } from "./audio/ffmpeg.ts";
-import type { Config } from "./config.ts";
+import { EncoderPool } from "./audio/encoder/encoder-pool.ts";
+import { findFfmpeg, type Ffmpeg } from "./audio/encoder/ffmpeg.ts";
+import type { Config } from "./settings/config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
-import { startEmbeddedPostgres } from "./database/embedded-postgres.ts";
+import { startEmbeddedPostgres } from "./database/embedded/embedded-postgres.ts";
 import { graphqlRoute } from "./graphql/graphql.route.ts";
 import { schemaRoute } from "./graphql/schema.route.ts";
-import { createSchema } from "./graphql/schema.ts";
-import { NodeResolver } from "./graphql/node.resolver.ts";
+import { createSchema } from "./schema.ts";
+import { NodeResolver } from "./node.resolver.ts";
 import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
@@ -16,20 +16,23 @@ import { healthRoutes } from "./http/health.route.ts";
 import { WaitingAnswers } from "./http/waiting-answers.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
 import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
-import { UnvouchedBytes } from "./unvouched-bytes.ts";
-import type { Logger } from "./logger.ts";
-import { MemoryBlocks } from "./memory-blocks.ts";
-import { RecordConnectionResolver, RecordLibraryResolver } from "./record/record-library.resolver.ts";
-import { deleteSomeRecords } from "./record/delete-records.ts";
-import { chunkBytes } from "./record/receiving-record.ts";
+import { UnvouchedBytes } from "./memory/unvouched-bytes.ts";
+import { tables } from "./orm-options.ts";
+import type { Logger } from "./telemetry/logger.ts";
+import { MemoryBlocks } from "./memory/memory-blocks.ts";
+import { RecordConnectionResolver, RecordLibraryResolver } from "./library/record-library.resolver.ts";
+import { deleteSomeRecords } from "./library/delete-records.ts";
+import { chunkBytes } from "./upload/receiving-record.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
-import { recordRoute } from "./record/record.route.ts";
-import { LinkResolver, SharingResolver } from "./record/sharing.resolver.ts";
-import { freeBytesOf, StorageRoom } from "./record/storage-room.ts";
-import { UsageResolver } from "./record/usage.resolver.ts";
-import { UploadLeases } from "./record/upload-leases.ts";
-import { RecordUploader } from "./record/upload-record.ts";
-import { UploadSlots } from "./record/upload-slots.ts";
+import { recordRoute } from "./link/record.route.ts";
+import { LinkResolver, SharingResolver } from "./link/sharing.resolver.ts";
+import { freeBytesOf, StorageRoom } from "./upload/storage-room.ts";
+import { UploadResolver } from "./upload/upload.resolver.ts";
+import { UsageResolver } from "./upload/usage.resolver.ts";
+import { UploadLeases } from "./upload/upload-leases.ts";
+import { RecordUploader } from "./upload/upload-record.ts";
+import { UploadSlots } from "./upload/upload-slots.ts";
+import { authenticateUser } from "./user/authenticate-user.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { Registration } from "./user/registration.ts";
 import { UserResolver } from "./user/user.resolver.ts";
@@ -63,7 +66,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const database = opening.use(
     await openDatabase(
       (config.databaseUrl ?? embedded?.url)!,
-      { poolSize: config.databasePoolSize, timeoutSeconds: config.databaseTimeoutSeconds },
+      { poolSize: config.databasePoolSize, timeoutSeconds: config.databaseTimeoutSeconds, tables },
       logger,
     ),
   );
@@ -160,7 +163,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       }),
     ),
     new AccountResolver(database.pool, deleteSomeRecords, allowances),
-    new RecordResolver(uploader),
+    new UploadResolver(uploader),
+    new RecordResolver(),
     new UsageResolver(database.pool, config.quota),
     new SharingResolver(database.pool, allowances),
     new LinkResolver(),
@@ -174,8 +178,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       await graphqlRoute(scope, {
         schema,
         em: database.em,
-        pool: database.pool,
-        uploader,
+        authenticate: async (token, userId) => await authenticateUser(database.pool, token, userId),
+        beforeUpload: async (owner, address) => await uploader.admit(owner, address),
         stopping: stopping.signal,
         unvouched,
         config,

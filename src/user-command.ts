@@ -1,14 +1,15 @@
 import { parseArgs } from "node:util";
 import type { Pool } from "pg";
-import { ConfigError, readConfig, type Config } from "./config.ts";
+import { ConfigError, readConfig, type Config } from "./settings/config.ts";
 import { openDatabase } from "./database/database.ts";
-import { DataFolderInUseError } from "./database/embedded-postgres-error.ts";
-import { startEmbeddedPostgres, urlOfRunningPostgres } from "./database/embedded-postgres.ts";
-import { ServiceError } from "./errors.ts";
-import { createLogger } from "./logger.ts";
-import { deleteSomeRecords } from "./record/delete-records.ts";
-import { findUsages, type Usage } from "./record/quota.ts";
-import { withSecretFiles } from "./secret-files.ts";
+import { DataFolderInUseError } from "./database/embedded/embedded-postgres-error.ts";
+import { startEmbeddedPostgres, urlOfRunningPostgres } from "./database/embedded/embedded-postgres.ts";
+import { ServiceError } from "./errors/errors.ts";
+import { createLogger } from "./telemetry/logger.ts";
+import { deleteSomeRecords } from "./library/delete-records.ts";
+import { findUsages, type Usage } from "./upload/quota.ts";
+import { tables } from "./orm-options.ts";
+import { withSecretFiles } from "./settings/secret-files.ts";
 import { createToken } from "./user/access-tokens.ts";
 import {
   createInvitation,
@@ -287,7 +288,7 @@ async function main(): Promise<void> {
   const config = readConfig(await withSecretFiles(process.env));
   await using resources = new AsyncDisposableStack();
   const url = await databaseUrl(config, resources);
-  const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds };
+  const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds, tables };
   const { pool } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
   const { lines, json } = await command.run({ pool, config, argument, values });
   process.stdout.write(values.json ? `${JSON.stringify(json, undefined, 2)}\n` : `${lines.join("\n")}\n`);

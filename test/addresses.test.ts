@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { text } from "node:stream/consumers";
-import { isAllowedHost } from "../src/allowed-hosts.ts";
-import { readConfig } from "../src/config.ts";
+import { isAllowedHost } from "../src/addresses/allowed-hosts.ts";
+import { readConfig } from "../src/settings/config.ts";
 import { startService, type TestService } from "./support/service.ts";
 
 interface Answer {

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "@jest/globals";
-import { EncoderPool } from "../src/audio/encoder-pool.ts";
+import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { openConversion, type ConversionFacts } from "../src/audio/wav-to-mp3.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { chunk, inPieces, wavFile } from "./support/wav-maker.ts";

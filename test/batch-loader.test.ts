@@ -1,6 +1,6 @@
 import { expect, it } from "@jest/globals";
 import { batchLoader } from "../src/graphql/batch-loader.ts";
-import type { RequestContext } from "../src/request-context.ts";
+import type { RequestContext } from "../src/graphql/request-context.ts";
 
 const aRequest = () => ({}) as RequestContext;
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
-import { schemaFile } from "../src/graphql/emit-schema.ts";
+import { schemaFile } from "../src/emit-schema.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { connectRaw } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import { readFile } from "node:fs/promises";
-import { readConfig } from "../src/config.ts";
+import { readConfig } from "../src/settings/config.ts";
 
 describe("readConfig", () => {
   it("has a default for every setting", () => {
@@ -63,7 +63,7 @@ describe("readConfig", () => {
   });
 
   it.each(["README.md", ".env.example"])("has all its variables in %s", async (file) => {
-    const source = await readFile(new URL("../../src/config.ts", import.meta.url), "utf8");
+    const source = await readFile(new URL("../../src/settings/config.ts", import.meta.url), "utf8");
     const names = new Set([...source.matchAll(/"([A-Z][A-Z_]{3,})"/g)].map(([, name]) => name));
     for (const notAName of ["STANDARD"]) names.delete(notAName);
     const text = await readFile(new URL(`../../${file}`, import.meta.url), "utf8");

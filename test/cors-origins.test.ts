@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
-import { readConfig } from "../src/config.ts";
-import { isAllowedOrigin, isLocalOrigin } from "../src/cors-origins.ts";
+import { readConfig } from "../src/settings/config.ts";
+import { isAllowedOrigin, isLocalOrigin } from "../src/addresses/cors-origins.ts";
 
 describe("CORS_ORIGINS", () => {
   const read = (given: string) => readConfig({ CORS_ORIGINS: given }).corsOrigins;

@@ -5,7 +5,8 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { Client } from "pg";
 import { openDatabase, type Database } from "../src/database/database.ts";
-import { createLogger } from "../src/logger.ts";
+import { tables } from "../src/orm-options.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { startService } from "./support/service.ts";
 import { createTestDatabase } from "./support/test-database.ts";
@@ -13,7 +14,7 @@ import { sineWav } from "./support/wav-maker.ts";
 
 const logger = createLogger({ logLevel: "silent" });
 const open = async (url: string): Promise<Database> =>
-  await openDatabase(url, { poolSize: 2, timeoutSeconds: 5 }, logger);
+  await openDatabase(url, { poolSize: 2, timeoutSeconds: 5, tables }, logger);
 const failure = async (url: string): Promise<string> =>
   await open(url).then(
     async (database) => {
@@ -162,7 +163,7 @@ describe("a database that was set up by somebody else", () => {
   });
 
   it("changes no file of the checkout, also when it holds other tables", async () => {
-    const snapshot = new URL("../../src/database/migrations/.snapshot.json", import.meta.url);
+    const snapshot = new URL("../../src/migrations/.snapshot.json", import.meta.url);
     const before = await readFile(snapshot, "utf8");
     await using database = await createTestDatabase();
     await using admin = await connected(database.url);

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { MikroORM } from "@mikro-orm/postgresql";
 import { openDatabase, type Database } from "../src/database/database.ts";
-import { migrations } from "../src/database/migrations/index.ts";
-import { ormOptions } from "../src/database/orm-options.ts";
-import { createLogger } from "../src/logger.ts";
+import { migrations } from "../src/migrations/index.ts";
+import { ormOptions, tables } from "../src/orm-options.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
 
 describe("the database", () => {
@@ -20,7 +20,10 @@ describe("the database", () => {
 
   it("is migrated once by replicas that start together, and then has exactly the tables of the entities", async () => {
     const replicas = await Promise.all(
-      Array.from({ length: 4 }, async () => await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10 }, logger)),
+      Array.from(
+        { length: 4 },
+        async () => await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10, tables }, logger),
+      ),
     );
     await using open = new AsyncDisposableStack();
     replicas.forEach((replica: Database) => open.use(replica));
@@ -49,7 +52,7 @@ describe("the database", () => {
     } finally {
       await orm.close(true);
     }
-    await using migrated = await openDatabase(before.url, { poolSize: 2, timeoutSeconds: 10 }, logger);
+    await using migrated = await openDatabase(before.url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
     const { rows } = await migrated.pool.query("select name, scopes, parent_id from access_token order by sha256");
     expect(rows).toEqual([
       { name: "first", scopes: ["READ", "WRITE", "MANAGE"], parent_id: null },
@@ -60,14 +63,14 @@ describe("the database", () => {
 
   it("heeds what the URL says beyond the server's address, such as `sslmode`", async () => {
     const url = `${empty.url}?application_name=told-by-url`;
-    await using replica = await openDatabase(url, { poolSize: 2, timeoutSeconds: 10 }, logger);
+    await using replica = await openDatabase(url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
     const { rows } = await replica.pool.query("show application_name");
     expect(rows).toEqual([{ application_name: "told-by-url" }]);
   });
 
   it("names what is wrong when it cannot be reached", async () => {
     await expect(
-      openDatabase("postgresql://nobody@127.0.0.1:1/nothing", { poolSize: 2, timeoutSeconds: 10 }, logger),
+      openDatabase("postgresql://nobody@127.0.0.1:1/nothing", { poolSize: 2, timeoutSeconds: 10, tables }, logger),
     ).rejects.toThrow("ECONNREFUSED");
   });
 });

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "@jest/globals";
-import { openWav } from "../src/audio/wav-reader.ts";
+import { openWav } from "../src/audio/wav/wav-reader.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { inPieces, seededRandom, wavFile, type FormatOptions } from "./support/wav-maker.ts";
 

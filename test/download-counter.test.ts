@@ -1,5 +1,5 @@
 import { expect, it } from "@jest/globals";
-import { isAskedAhead } from "../src/record/download-counter.ts";
+import { isAskedAhead } from "../src/link/download-counter.ts";
 
 it.each([
   "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",

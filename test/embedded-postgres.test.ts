@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import { Client } from "pg";
-import { startEmbeddedPostgres, type EmbeddedPostgres } from "../src/database/embedded-postgres.ts";
+import { startEmbeddedPostgres, type EmbeddedPostgres } from "../src/database/embedded/embedded-postgres.ts";
 
 const ownerProgram = join(dirname(fileURLToPath(import.meta.url)), "support", "embedded-postgres-owner.js");
 const noLog = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
-import { EncoderPool } from "../src/audio/encoder-pool.ts";
-import { mp3FramesFor } from "../src/audio/lane-dealer.ts";
-import { encodeMp3 } from "../src/audio/mp3-encoder.ts";
+import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import { mp3FramesFor } from "../src/audio/encoder/lane-dealer.ts";
+import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
 import { readFrames } from "./support/mp3.ts";

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/ffmpeg.ts";
+import { findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/encoder/ffmpeg.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";

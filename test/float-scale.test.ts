@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { FloatScale } from "../src/audio/float-scale.ts";
-import { openWav } from "../src/audio/wav-reader.ts";
-import { wavToPcm } from "../src/audio/wav-to-pcm.ts";
+import { FloatScale } from "../src/audio/wav/float-scale.ts";
+import { openWav } from "../src/audio/wav/wav-reader.ts";
+import { wavToPcm } from "../src/audio/wav/wav-to-pcm.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { decodeWithFfmpeg } from "./support/mp3-decoders.ts";
 import { startService, type TestService } from "./support/service.ts";

@@ -3,11 +3,11 @@ import { readFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "@jest/globals";
-import { ServiceError } from "../src/errors.ts";
+import { ServiceError } from "../src/errors/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
 import { answerInTurn } from "../src/http/answer-in-turn.ts";
 import { UnreadAnswers } from "../src/http/unread-answers.ts";
-import { UnvouchedBytes } from "../src/unvouched-bytes.ts";
+import { UnvouchedBytes } from "../src/memory/unvouched-bytes.ts";
 import { ApiClient } from "./support/api-client.ts";
 import {
   connectRaw,

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import { parseBuffer } from "music-metadata";
-import type { Id3Fields } from "../src/audio/id3-tag.ts";
-import { id3Tag, maxCommentBytes, maxLineBytes } from "../src/audio/id3-tag.ts";
-import { infoFrame, Mp3Index } from "../src/audio/mp3-header.ts";
+import type { Id3Fields } from "../src/audio/mp3/id3-tag.ts";
+import { id3Tag, maxCommentBytes, maxLineBytes } from "../src/audio/mp3/id3-tag.ts";
+import { infoFrame, Mp3Index } from "../src/audio/mp3/mp3-header.ts";
 import { decodeWithFfmpeg, encodeMp3, problemsFoundByMp3val, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
 
 const samples = 20_000;

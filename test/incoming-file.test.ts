@@ -2,7 +2,7 @@ import { describe, expect, it } from "@jest/globals";
 import type { FileUpload } from "graphql-upload-minimal";
 import { getEventListeners } from "node:events";
 import { setTimeout } from "node:timers/promises";
-import { openIncomingFile } from "../src/record/incoming-file.ts";
+import { openIncomingFile } from "../src/upload/incoming-file.ts";
 import { startMultipartServer, type MultipartServerOptions } from "./support/multipart-server.ts";
 import { connectRaw, exchange, fieldPart, filePart, multipartBody, rawPost } from "./support/raw-http.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { openWav, type WavBounds } from "../src/audio/wav-reader.ts";
+import { openWav, type WavBounds } from "../src/audio/wav/wav-reader.ts";
 import {
   chunk,
   id3Tag,

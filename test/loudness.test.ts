@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "@jest/globals";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import { SoundMeter } from "../src/audio/sound-meter.ts";
-import { replayGainDb } from "../src/audio/loudness.ts";
+import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
+import { replayGainDb } from "../src/audio/meter/loudness.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 
 // In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.

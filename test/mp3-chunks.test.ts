@@ -3,8 +3,9 @@ import { randomBytes } from "node:crypto";
 import { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import { openDatabase, type Database } from "../src/database/database.ts";
-import { MemoryBlocks } from "../src/memory-blocks.ts";
-import { createLogger } from "../src/logger.ts";
+import { tables } from "../src/orm-options.ts";
+import { MemoryBlocks } from "../src/memory/memory-blocks.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
 import type { StoredMp3 } from "../src/record/mp3-chunks.ts";
 import { readMp3, writeMp3 } from "../src/record/mp3-chunks.ts";
 import { createUser } from "../src/user/create-user.ts";
@@ -20,7 +21,11 @@ let ownerId: number;
 
 beforeAll(async () => {
   empty = await createTestDatabase();
-  database = await openDatabase(empty.url, { poolSize, timeoutSeconds: 10 }, createLogger({ logLevel: "silent" }));
+  database = await openDatabase(
+    empty.url,
+    { poolSize, timeoutSeconds: 10, tables },
+    createLogger({ logLevel: "silent" }),
+  );
   ({
     user: { id: ownerId },
   } = await createUser(database.pool, "Ann"));

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
-import type { EncoderPlace } from "../src/audio/encoder-pool.ts";
-import { EncoderPool } from "../src/audio/encoder-pool.ts";
-import { isJoinable, mp3FramesFor } from "../src/audio/lane-dealer.ts";
-import { encodeMp3, mp3BitrateFor, mp3RateFor } from "../src/audio/mp3-encoder.ts";
-import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3-frame.ts";
+import type { EncoderPlace } from "../src/audio/encoder/encoder-pool.ts";
+import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import { isJoinable, mp3FramesFor } from "../src/audio/encoder/lane-dealer.ts";
+import { encodeMp3, mp3BitrateFor, mp3RateFor } from "../src/audio/encoder/mp3-encoder.ts";
+import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3/mp3-frame.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { assertNoFfmpegRuns, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
 import { decodedDelay, decodeMp3, errorsByWindow, leveled, readFrames } from "./support/mp3.ts";

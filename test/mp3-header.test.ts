@@ -1,16 +1,16 @@
 import { describe, expect, it } from "@jest/globals";
 import { parseBuffer } from "music-metadata";
-import { id3Tag } from "../src/audio/id3-tag.ts";
+import { id3Tag } from "../src/audio/mp3/id3-tag.ts";
 import {
   bitratesOf,
   decoderDelaySamples,
   lameDelaySamples,
   mpegVersionOf,
   readFrameHeader,
-} from "../src/audio/mp3-frame.ts";
-import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "../src/audio/mp3-header.ts";
-import type { EncodedSound } from "../src/audio/mp3-header.ts";
-import { ServiceError } from "../src/errors.ts";
+} from "../src/audio/mp3/mp3-frame.ts";
+import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "../src/audio/mp3/mp3-header.ts";
+import type { EncodedSound } from "../src/audio/mp3/mp3-header.ts";
+import { ServiceError } from "../src/errors/errors.ts";
 import {
   decodeWithFfmpeg,
   decodeWithMpg123,

@@ -6,9 +6,9 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { ServiceError } from "../src/errors.ts";
+import { ServiceError } from "../src/errors/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
-import { openIncomingFile } from "../src/record/incoming-file.ts";
+import { openIncomingFile } from "../src/upload/incoming-file.ts";
 import { startMultipartServer, testLimits, type MultipartServer } from "./support/multipart-server.ts";
 import {
   boundary,

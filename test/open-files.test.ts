@@ -15,7 +15,7 @@ onLinux("a process that may open few files", () => {
   it("is told that ffmpeg cannot start now, and goes on, when it has none left", async () => {
     const script = `
       import { openSync, closeSync } from "node:fs";
-      import { startFfmpeg } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/ffmpeg.js"))};
+      import { startFfmpeg } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/encoder/ffmpeg.js"))};
       const limits = { addressSpaceBytes: 2 ** 31, cpuSeconds: 60 };
       const files = [];
       try { for (;;) files.push(openSync("/dev/null")); } catch {}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { randomBytes } from "node:crypto";
-import { PcmQueue } from "../src/audio/pcm-queue.ts";
-import { MemoryBlocks } from "../src/memory-blocks.ts";
+import { PcmQueue } from "../src/audio/encoder/pcm-queue.ts";
+import { MemoryBlocks } from "../src/memory/memory-blocks.ts";
 
 const blockBytes = 50_000;
 

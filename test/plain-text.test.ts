@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { checkedText, cleanText, composed } from "../src/plain-text.ts";
+import { checkedText, cleanText, composed } from "../src/input/plain-text.ts";
 import { mp3FileName } from "../src/record/file-name.ts";
 import { searchTextOf, searchWords, titleKeyOf } from "../src/record/search-text.ts";
 

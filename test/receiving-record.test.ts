@@ -1,10 +1,10 @@
 import { expect, it } from "@jest/globals";
-import { EncoderPool } from "../src/audio/encoder-pool.ts";
+import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { openConversion } from "../src/audio/wav-to-mp3.ts";
 import { noCharge } from "../src/limits/write-allowance.ts";
-import { beginRecord, finishRecord, finishWithinQuota } from "../src/record/receiving-record.ts";
-import { createLogger } from "../src/logger.ts";
-import { UploadLeases } from "../src/record/upload-leases.ts";
+import { beginRecord, finishRecord, finishWithinQuota } from "../src/upload/receiving-record.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
+import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService } from "./support/service.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@jest/globals";
 import type { ByteInterval } from "../src/http/byte-range.ts";
 import { byteLengthOf } from "../src/http/multipart-byteranges.ts";
-import type { LinkedRecord, RecordAnswer } from "../src/record/record-answer.ts";
-import { answerOtherMethod, answerRecord, readBody } from "../src/record/record-answer.ts";
+import type { LinkedRecord, RecordAnswer } from "../src/link/record-answer.ts";
+import { answerOtherMethod, answerRecord, readBody } from "../src/link/record-answer.ts";
 
 const mp3 = Buffer.from(Array.from({ length: 5_000 }, (_, index) => index % 251));
 const record: LinkedRecord = {

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { openDatabase, type Database } from "../src/database/database.ts";
-import { createLogger } from "../src/logger.ts";
-import { countStatement, pageStatement, type RecordFilter, type Statement } from "../src/record/list-records.ts";
-import type { RecordOrder } from "../src/record/record-cursor.ts";
+import { tables } from "../src/orm-options.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
+import { countStatement, pageStatement, type RecordFilter, type Statement } from "../src/library/list-records.ts";
+import type { RecordOrder } from "../src/library/record-cursor.ts";
 import { createUser } from "../src/user/create-user.ts";
 import { seedRecords } from "./support/seed-records.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
@@ -17,7 +18,7 @@ describe("a library of 100,000 recordings", () => {
     // Seeding takes as long as the machine is busy.
     database = await openDatabase(
       empty.url,
-      { poolSize: 2, timeoutSeconds: 300 },
+      { poolSize: 2, timeoutSeconds: 300, tables },
       createLogger({ logLevel: "silent" }),
     );
     ({ id: ownerId } = (await createUser(database.pool, "Ann")).user);

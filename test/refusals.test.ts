@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { graphqlAnswerType } from "../src/accept-header.ts";
+import { graphqlAnswerType } from "../src/http/accept-header.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { exchange, fieldPart, filePart, multipartBody, rawPost } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";

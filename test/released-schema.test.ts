@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { BreakingChangeType, buildSchema, findBreakingChanges } from "graphql";
 import { readFile } from "node:fs/promises";
-import { schemaFile } from "../src/graphql/emit-schema.ts";
+import { schemaFile } from "../src/emit-schema.ts";
 
 const released = await readFile(new URL("released.graphql", schemaFile), "utf8");
 

@@ -15,11 +15,12 @@ import {
   type GraphQLSchema,
 } from "graphql";
 import { readFile } from "node:fs/promises";
-import { errorCodes } from "../src/errors.ts";
-import { errorPageFile, printSdl, schemaFile } from "../src/graphql/emit-schema.ts";
+import { errorCodes } from "../src/errors/errors.ts";
+import { errorPageFile, schemaFile } from "../src/emit-schema.ts";
+import { printSdl } from "../src/graphql/print-sdl.ts";
 import { printErrorPage } from "../src/graphql/error-page.ts";
 import { factsOf } from "../src/graphql/field-facts.ts";
-import { createSchema } from "../src/graphql/schema.ts";
+import { createSchema } from "../src/schema.ts";
 
 describe("the schema", () => {
   it("is the committed one; run npm run schema after a change", async () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@jest/globals";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { bytesPerPcmFrame } from "../src/audio/pcm-format.ts";
-import type { SoundFacts } from "../src/audio/sound-meter.ts";
-import { SoundMeter } from "../src/audio/sound-meter.ts";
+import type { SoundFacts } from "../src/audio/meter/sound-meter.ts";
+import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
 
 // In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
 const { imul, max, min, sin } = Math;

@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm, statfs, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
-import { urlOfRunningPostgres } from "../src/database/embedded-postgres.ts";
+import { urlOfRunningPostgres } from "../src/database/embedded/embedded-postgres.ts";
 import { ApiClient, type Answer } from "./support/api-client.ts";
 import { startServiceProcess } from "./support/service-process.ts";
 import { startService } from "./support/service.ts";

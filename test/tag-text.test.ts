@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import iconv from "iconv-lite";
-import { codePageOf, decodeBytes, decodeUnlabelled } from "../src/audio/tag-text.ts";
+import { codePageOf, decodeBytes, decodeUnlabelled } from "../src/audio/wav/tag-text.ts";
 import { seededRandom } from "./support/wav-maker.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");

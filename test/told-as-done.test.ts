@@ -9,9 +9,9 @@ import {
   type GraphQLObjectType,
 } from "graphql";
 import type { Pool } from "pg";
-import { createSchema } from "../src/graphql/schema.ts";
+import { hashToken } from "../src/caller/token.ts";
+import { createSchema } from "../src/schema.ts";
 import { factsOf } from "../src/graphql/field-facts.ts";
-import { hashToken } from "../src/user/create-user.ts";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { startDatabaseProxy, type DatabaseProxy } from "./support/database-proxy.ts";
 import { startService, type TestService } from "./support/service.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { UploadSlots, type Uploader } from "../src/record/upload-slots.ts";
+import { UploadSlots, type Uploader } from "../src/upload/upload-slots.ts";
 
 const ann = 1;
 const bob = 2;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
-import { openWav } from "../src/audio/wav-reader.ts";
-import type { WavBounds, WavFile } from "../src/audio/wav-reader.ts";
-import { ServiceError } from "../src/errors.ts";
+import { openWav } from "../src/audio/wav/wav-reader.ts";
+import type { WavBounds, WavFile } from "../src/audio/wav/wav-reader.ts";
+import { ServiceError } from "../src/errors/errors.ts";
 import {
   chunk,
   formatChunk,

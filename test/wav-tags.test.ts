@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@jest/globals";
 import iconv from "iconv-lite";
-import { openWav } from "../src/audio/wav-reader.ts";
-import { maxTagCharacters } from "../src/audio/wav-tags.ts";
-import type { WavTags } from "../src/audio/wav-tags.ts";
+import { openWav } from "../src/audio/wav/wav-reader.ts";
+import { maxTagCharacters } from "../src/audio/wav/wav-tags.ts";
+import type { WavTags } from "../src/audio/wav/wav-tags.ts";
 import { bextChunk, chunk, id3Tag, infoChunk, inPieces, wavFile } from "./support/wav-maker.ts";
 
 const sound = Buffer.alloc(400, 1);

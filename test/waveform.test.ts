@@ -1,8 +1,8 @@
 import { describe, expect, it } from "@jest/globals";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import { SoundMeter } from "../src/audio/sound-meter.ts";
-import type { Waveform } from "../src/audio/waveform.ts";
-import { audiowaveformJson, decodeWaveform, encodeWaveform, waveformPeaks } from "../src/audio/waveform.ts";
+import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
+import type { Waveform } from "../src/audio/meter/waveform.ts";
+import { audiowaveformJson, decodeWaveform, encodeWaveform, waveformPeaks } from "../src/audio/meter/waveform.ts";
 
 // In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
 const { abs, imul, round, sin } = Math;

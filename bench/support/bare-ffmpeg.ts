@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { findFfmpeg } from "../../src/audio/ffmpeg.ts";
+import { findFfmpeg } from "../../src/audio/encoder/ffmpeg.ts";
 import { cpuSeconds } from "./process-usage.ts";
 
 /** What one run took. */

@@ -1,8 +1,8 @@
 import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startEmbeddedPostgres } from "../../src/database/embedded-postgres.ts";
-import { createLogger } from "../../src/logger.ts";
+import { startEmbeddedPostgres } from "../../src/database/embedded/embedded-postgres.ts";
+import { createLogger } from "../../src/telemetry/logger.ts";
 import { BareFfmpeg } from "./bare-ffmpeg.ts";
 import { writeMusic } from "./music.ts";
 import { startServiceProcess, type ServiceProcess } from "./service-process.ts";

@@ -1,30 +1,19 @@
 import { createHash } from "node:crypto";
-import { counted, ServiceError } from "../errors.ts";
-import type { Applicant, EncoderPool } from "./encoder-pool.ts";
-import { FloatScale } from "./float-scale.ts";
-import { id3Tag } from "./id3-tag.ts";
-import { replayGainDb } from "./loudness.ts";
-import { isJoinable } from "./lane-dealer.ts";
-import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./mp3-encoder.ts";
-import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3-header.ts";
+import { counted, ServiceError } from "../errors/errors.ts";
+import type { Applicant, EncoderPool } from "./encoder/encoder-pool.ts";
+import { FloatScale } from "./wav/float-scale.ts";
+import { id3Tag } from "./mp3/id3-tag.ts";
+import { replayGainDb } from "./meter/loudness.ts";
+import { isJoinable } from "./encoder/lane-dealer.ts";
+import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./encoder/mp3-encoder.ts";
+import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3/mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
-import { SoundMeter, type SoundFacts } from "./sound-meter.ts";
-import { framesIn, type WavFormat } from "./wav-format.ts";
-import { openWav } from "./wav-reader.ts";
-import type { WavTags } from "./wav-tags.ts";
-import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
-
-/** How much sound to keep: a constant bit rate for mono and for stereo, in kbit/s. */
-const qualities = {
-  LOW: { monoKbps: 48, stereoKbps: 96 },
-  STANDARD: { monoKbps: 96, stereoKbps: 192 },
-  HIGH: { monoKbps: 160, stereoKbps: 320 },
-} as const;
-
-/** A name in {@link qualities}. */
-export type Quality = keyof typeof qualities;
-
-export const qualityNames: readonly Quality[] = ["LOW", "STANDARD", "HIGH"];
+import { SoundMeter, type SoundFacts } from "./meter/sound-meter.ts";
+import { framesIn, type WavFormat } from "./wav/wav-format.ts";
+import { openWav } from "./wav/wav-reader.ts";
+import type { WavTags } from "./wav/wav-tags.ts";
+import { qualities, type Quality } from "./mp3/quality.ts";
+import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav/wav-to-pcm.ts";
 
 /** What a client may be told about an upload that was converted all the same. */
 export type ConversionWarning =

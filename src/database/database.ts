@@ -1,9 +1,8 @@
-import { MikroORM, type SqlEntityManager } from "@mikro-orm/postgresql";
+import { MikroORM, type Options, type SqlEntityManager } from "@mikro-orm/postgresql";
 import { Client, type Pool, type PoolClient } from "pg";
-import type { Logger } from "../logger.ts";
-import { migrations } from "./migrations/index.ts";
+import type { Logger } from "pino";
+import { driverOptions } from "./driver-options.ts";
 import { PostgresSocket } from "./postgres-socket.ts";
-import { driverOptions, ormOptions } from "./orm-options.ts";
 import { address, UnusableDatabaseError, unusableDatabase } from "./start-failures.ts";
 
 /** The open database. */
@@ -27,6 +26,15 @@ export interface DatabaseOptions {
   readonly poolSize: number;
   /** Seconds after which an unreachable or silent server counts as unavailable. */
   readonly timeoutSeconds: number;
+  readonly tables: Tables;
+}
+
+/** The tables that the service keeps, handed in by whoever knows them all. */
+export interface Tables {
+  /** MikroORM's options for this database. */
+  readonly ormOptions: (url: string, poolSize: number) => Options;
+  /** Every migration that this build knows. */
+  readonly migrations: readonly { readonly name: string }[];
 }
 
 /** Any number, the same in every replica: who holds this advisory lock applies the migrations. */
@@ -56,9 +64,9 @@ function sessionSettings(timeoutMs: number): string {
  */
 export async function openDatabase(url: string, options: DatabaseOptions, logger: Logger): Promise<Database> {
   const timeoutMs = options.timeoutSeconds * 1000;
-  const found = await migrate(url, timeoutMs, logger);
+  const found = await migrate(url, options, logger);
   const orm = await MikroORM.init({
-    ...ormOptions(url, options.poolSize),
+    ...options.tables.ormOptions(url, options.poolSize),
     driverOptions: {
       ...driverOptions(url),
       connectionTimeoutMillis: timeoutMs,
@@ -79,7 +87,7 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
     isMigrated: async () => {
       const { rows } = await pool.query<{ name: string }>("select name from schema_migration");
       const applied = new Set(rows.map(({ name }) => name));
-      return migrations.every(({ name }) => applied.has(name));
+      return options.tables.migrations.every(({ name }) => applied.has(name));
     },
     isReadOnly: async () => {
       const { rows } = await pool.query<{ transaction_read_only: string }>("show transaction_read_only");
@@ -90,8 +98,12 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
 }
 
 /** Applies what is missing under an advisory lock, and returns what server it found. */
-async function migrate(url: string, timeoutMs: number, logger: Logger): Promise<Pick<Database, "version" | "address">> {
-  const lock = new Client({ ...driverOptions(url), connectionTimeoutMillis: timeoutMs });
+async function migrate(
+  url: string,
+  { timeoutSeconds, tables }: DatabaseOptions,
+  logger: Logger,
+): Promise<Pick<Database, "version" | "address">> {
+  const lock = new Client({ ...driverOptions(url), connectionTimeoutMillis: timeoutSeconds * 1000 });
   lock.on("error", (error) => logger.warn({ err: error }, "lost the connection that holds the migration lock"));
   await lock.connect().catch((cause: unknown) => {
     throw unusableDatabase(lock, cause);
@@ -102,7 +114,7 @@ async function migrate(url: string, timeoutMs: number, logger: Logger): Promise<
     await lock.query("begin");
     const waiting = setTimeout(() => logger.warn("waiting for another process that applies migrations"), 5000);
     await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]).finally(() => clearTimeout(waiting));
-    const { migrations: options = {}, ...others } = ormOptions(url, 2);
+    const { migrations: options = {}, ...others } = tables.ormOptions(url, 2);
     // MikroORM 7.2 looks for its table in `public`, and makes it where the search path says.
     const tableName = `${schema}.${options.tableName}`;
     // Migrations are made from the snapshot by a developer; applying them changes no file.

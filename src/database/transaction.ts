@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Pool, PoolClient, QueryResult } from "pg";
-import { ServiceError } from "../errors.ts";
-import { isDatabaseBusy, isDatabaseUnavailable } from "./database-failures.ts";
+import { ServiceError } from "../errors/errors.ts";
+import { isDatabaseBusy, isDatabaseUnavailable } from "../errors/database-failures.ts";
 
 /** For how long it is asked what has become of a change; a server that was started anew is back by then. */
 const lookForMs = 4000;

@@ -1,10 +1,10 @@
 import type { ApolloServerPlugin } from "@apollo/server";
 import { ApolloServerValidationErrorCode, unwrapResolverError } from "@apollo/server/errors";
 import type { FormattedExecutionResult, GraphQLError, GraphQLFormattedError } from "graphql";
-import { graphqlAnswerType } from "../accept-header.ts";
-import { headersOf, operationErrorCodes, ServiceError } from "../errors.ts";
-import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
-import type { RequestContext } from "../request-context.ts";
+import { graphqlAnswerType } from "../http/accept-header.ts";
+import { headersOf, operationErrorCodes, ServiceError } from "../errors/errors.ts";
+import { logFailure, toFormattedError, toServiceError } from "../http/failures.ts";
+import type { RequestContext } from "./request-context.ts";
 import { argumentOf, boundedMessage, clientMistake, serviceErrorIn, type MistakenRequest } from "./client-mistakes.ts";
 import { queryLimits, tooComplex } from "./query-limits.ts";
 

@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import type { RequestContext } from "../request-context.ts";
+import type { RequestContext } from "./request-context.ts";
 
 /**
  * Turns many look-ups of one key into few of many keys: what the resolvers of one request ask for in the same turn of

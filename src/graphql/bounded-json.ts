@@ -1,4 +1,4 @@
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 
 /** Nesting of JSON; far more than any argument of a schema needs. */
 export const maxJsonDepth = 64;

@@ -8,8 +8,8 @@ import {
   type VariableDefinitionNode,
 } from "graphql";
 import { Upload } from "graphql-upload-minimal";
-import { ServiceError } from "../errors.ts";
-import { howToSendFile } from "../record/upload.type.ts";
+import { ServiceError } from "../errors/errors.ts";
+import { howToSendFile } from "./upload-scalar.ts";
 import { namedTypeOf } from "./upload-once-rule.ts";
 
 /** What of a request it takes to tell a mistake in it. */

@@ -1,5 +1,5 @@
 import { GraphQLEnumType } from "graphql";
-import { errorCodes, operationErrorCodes } from "../errors.ts";
+import { errorCodes, operationErrorCodes } from "../errors/errors.ts";
 
 /** Every code that an error of the API can have, ours first, with status, meaning and advice. */
 export const documentedErrorCodes = Object.entries({ ...errorCodes, ...operationErrorCodes }).map(

@@ -7,7 +7,7 @@ export function printErrorPage(): string {
     .map(({ code, status, meaning, advice }) => [`\`${code}\``, String(status), meaning, advice]);
   return `# Errors
 
-<!-- Written by npm run schema from src/errors.ts; do not edit. -->
+<!-- Written by npm run schema from src/errors/errors.ts; do not edit. -->
 
 Every refusal has a stable code, a sentence for people, and often a fact that a client can use, which the table names
 like \`this\`. In GraphQL they stand in \`errors[0].extensions\` (\`code\` and the facts) and \`errors[0].message\`; elsewhere,

@@ -1,8 +1,7 @@
 import type { GraphQLField } from "graphql";
 import { Extensions } from "type-graphql";
-import type { RequestContext } from "../request-context.ts";
-import type { Caller } from "../user/authenticate-user.ts";
-import type { TokenScope } from "../user/user.entity.ts";
+import type { Caller, TokenScope } from "../caller/caller.ts";
+import type { RequestContext } from "./request-context.ts";
 
 /** Where in an operation a field stands. */
 export interface FieldPlace {

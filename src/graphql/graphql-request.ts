@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
-import { graphqlAnswerType } from "../accept-header.ts";
-import { ServiceError } from "../errors.ts";
-import { bearerToken } from "../user/authenticate-user.ts";
+import { bearerToken } from "../caller/token.ts";
+import { graphqlAnswerType } from "../http/accept-header.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { refuseLargeJson } from "./bounded-json.ts";
 
 /** Characters of an operation's text. One of 2000 tokens has less; texts that belong to it are sent as variables. */

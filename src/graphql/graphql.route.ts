@@ -6,16 +6,14 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OperationTypeNode, type DocumentNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
-import type { Pool } from "pg";
-import type { Config } from "../config.ts";
-import type { RecordUploader } from "../record/upload-record.ts";
-import type { RequestContext } from "../request-context.ts";
-import { authenticateUser, bearerToken, requireScope, type Caller } from "../user/authenticate-user.ts";
-import type { TokenScope } from "../user/user.entity.ts";
-import { clientAddress } from "../client-address.ts";
-import { ServiceError, shuttingDown } from "../errors.ts";
+import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
+import { bearerToken } from "../caller/token.ts";
+import type { Config } from "../settings/config.ts";
+import type { RequestContext } from "./request-context.ts";
+import { clientAddress } from "../addresses/client-address.ts";
+import { ServiceError, shuttingDown } from "../errors/errors.ts";
 import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
-import type { UnvouchedBytes } from "../unvouched-bytes.ts";
+import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
 import {
@@ -36,12 +34,23 @@ import { uploadOnceRule } from "./upload-once-rule.ts";
 
 type GraphqlConfig = Pick<Config, "introspection" | "sandbox" | "publicUrl" | "maxUploadBytes" | "stallTimeoutSeconds">;
 
+/**
+ * Finds the user of a token.
+ * @param userId when given, the token must be this user's
+ * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
+ */
+type Authenticate = (token: string, userId?: string) => Promise<Caller>;
+
 /** What the route needs from the rest of the service. */
 interface GraphqlDependencies {
   readonly schema: GraphQLSchema;
   readonly em: SqlEntityManager;
-  readonly pool: Pool;
-  readonly uploader: RecordUploader;
+  readonly authenticate: Authenticate;
+  /**
+   * Asked before a file is read, once for each request and user.
+   * @throws {ServiceError} when there is no room for an upload of this user from this address
+   */
+  readonly beforeUpload: (owner: Caller, clientAddress: string) => Promise<void>;
   /** Aborted when the service begins to stop: nothing new is begun then. */
   readonly stopping: AbortSignal;
   readonly unvouched: UnvouchedBytes;
@@ -62,7 +71,7 @@ function charactersOf({ loc }: DocumentNode): number {
 /** To be registered in a scope of its own: `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers where it is switched on. */
 export async function graphqlRoute(
   app: FastifyInstance,
-  { schema, em, pool, uploader, stopping, unvouched, config }: GraphqlDependencies,
+  { schema, em, authenticate, beforeUpload, stopping, unvouched, config }: GraphqlDependencies,
 ): Promise<void> {
   const apollo = new ApolloServer<RequestContext>({
     schema,
@@ -105,7 +114,7 @@ export async function graphqlRoute(
       if (isPerson && !config.sandbox) {
         return await sendPage(reply.header("cache-control", "no-cache"), pageForPeople(config));
       }
-      const context = createContext(request, reply, { em, pool, uploader, config });
+      const context = createContext(request, reply, { em, authenticate, beforeUpload, config });
       const search = request.url.slice(request.url.split("?", 1)[0]!.length);
       const multipart = isMultipart(request);
       // Sandbox's page comes from Apollo, which makes its own checks should it not see a person here.
@@ -137,7 +146,12 @@ export async function graphqlRoute(
 function createContext(
   request: FastifyRequest,
   reply: FastifyReply,
-  { em, pool, uploader, config }: Pick<GraphqlDependencies, "em" | "pool" | "uploader" | "config">,
+  {
+    em,
+    authenticate,
+    beforeUpload,
+    config,
+  }: Pick<GraphqlDependencies, "em" | "authenticate" | "beforeUpload" | "config">,
 ): RequestContext {
   const gone = new AbortController();
   reply.raw.once("close", () => {
@@ -150,7 +164,7 @@ function createContext(
   const admissions = new Map<number, Promise<void>>();
   let fork: SqlEntityManager | undefined;
   let usualScope: TokenScope = "WRITE";
-  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(pool, request));
+  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate));
   return {
     requestId: request.id,
     logger: () => request.log,
@@ -169,14 +183,14 @@ function createContext(
     callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
     authenticate: async (userId, token) =>
       await once(callers, `${userId} ${token}`, async () => {
-        const user = await authenticateUser(pool, token, userId);
+        const user = await authenticate(token, userId);
         requireScope(user, "UPLOAD");
         authenticated.set(userId, user);
         logWithUser(request, user);
         return user;
       }),
     admitUpload: async (owner) =>
-      await once(admissions, owner.id, async () => await uploader.admit(owner, clientAddress(request))),
+      await once(admissions, owner.id, async () => await beforeUpload(owner, clientAddress(request))),
   };
 }
 
@@ -256,7 +270,7 @@ async function readUpload(
 }
 
 /** The user of the Bearer token. */
-async function callerOf(pool: Pool, request: FastifyRequest): Promise<Caller> {
+async function callerOf(request: FastifyRequest, authenticate: Authenticate): Promise<Caller> {
   const token = bearerToken(request.raw.headersDistinct.authorization);
   if (token === undefined) {
     const message = request.headers.authorization
@@ -264,7 +278,7 @@ async function callerOf(pool: Pool, request: FastifyRequest): Promise<Caller> {
       : "Send your token in the header: Authorization: Bearer <token>.";
     throw new ServiceError("UNAUTHENTICATED", message);
   }
-  const user = await authenticateUser(pool, token);
+  const user = await authenticate(token);
   logWithUser(request, user);
   return user;
 }

@@ -1,7 +1,7 @@
 import { Upload } from "graphql-upload-minimal";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { decoded } from "../multipart/sent-file-name.ts";
-import { cleanText } from "../plain-text.ts";
+import { cleanText } from "../input/plain-text.ts";
 import { refuseLargeJson } from "./bounded-json.ts";
 
 /** The GraphQL request inside a multipart body, as GraphQL over HTTP section 5.2 names its parts. */

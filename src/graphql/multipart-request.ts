@@ -1,11 +1,11 @@
 import { Upload, type FileUpload } from "graphql-upload-minimal";
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { readParameters } from "../multipart/header-parameters.ts";
 import { MultipartScanner, type MultipartEvent } from "../multipart/multipart-scanner.ts";
 import { readPartHead, type PartHead } from "../multipart/part-head.ts";
-import type { HeldBytes, UnvouchedBytes } from "../unvouched-bytes.ts";
+import type { HeldBytes, UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { jsonSize } from "./bounded-json.ts";
 import {
   maxJsonValues,

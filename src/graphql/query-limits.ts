@@ -6,7 +6,7 @@ import {
   type SelectionNode,
   type SelectionSetNode,
 } from "graphql";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 
 /** How much one operation may ask for. What does not depend on variables counts fragments wherever they are spread. */
 export const queryLimits = {

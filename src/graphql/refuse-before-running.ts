@@ -21,10 +21,10 @@ import {
 } from "graphql";
 // What the execution itself uses, so that both see the same fields: those of fragments, without those that are skipped.
 import { collectFields, collectSubfields } from "graphql/execution/collectFields.js";
-import type { ServiceError } from "../errors.ts";
-import type { RequestContext } from "../request-context.ts";
-import { requireScope, type Caller } from "../user/authenticate-user.ts";
-import { notTheirOwn } from "../user/require-self.ts";
+import { requireScope, type Caller } from "../caller/caller.ts";
+import type { ServiceError } from "../errors/errors.ts";
+import type { RequestContext } from "./request-context.ts";
+import { notTheirOwn } from "./require-self.ts";
 import { factsOf, type FieldFacts } from "./field-facts.ts";
 import { queryLimits, refusalOfDocument, tooComplex, type QueryLimits } from "./query-limits.ts";
 

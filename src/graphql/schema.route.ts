@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { GraphQLSchema } from "graphql";
 import { answerText } from "../http/answer-text.ts";
-import { printSdl } from "./emit-schema.ts";
+import { printSdl } from "./print-sdl.ts";
 
 /**
  * `GET /schema.graphql`: the schema in the definition language, for code generators and for people. It is no secret, and

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { graphqlAnswerType } from "../accept-header.ts";
-import { headersOf, ServiceError, type ErrorCode } from "../errors.ts";
-import { logFailure, toFormattedError, toServiceError } from "../failures.ts";
+import { graphqlAnswerType } from "./accept-header.ts";
+import { headersOf, ServiceError, type ErrorCode } from "../errors/errors.ts";
+import { logFailure, toFormattedError, toServiceError } from "./failures.ts";
 import { prefersHtml, sendPage, type Page } from "./html-page.ts";
 import { addVary } from "./vary.ts";
 

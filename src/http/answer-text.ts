@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { tagOfClient, withoutEncodings } from "./compression.ts";
 import { checkPreconditions } from "./conditional-request.ts";
 import { addVary } from "./vary.ts";

@@ -10,9 +10,9 @@ import {
 import { STATUS_CODES, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { v4 as uuidv4 } from "uuid";
-import type { Config } from "../config.ts";
-import { isAllowedHost } from "../allowed-hosts.ts";
-import { isTrustedProxy } from "../client-address.ts";
+import type { Config } from "../settings/config.ts";
+import { isAllowedHost } from "../addresses/allowed-hosts.ts";
+import { isTrustedProxy } from "../addresses/client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { answerInTurn } from "./answer-in-turn.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
@@ -21,8 +21,8 @@ import { compressAnswers } from "./compression.ts";
 import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
 import { UnreadAnswers } from "./unread-answers.ts";
-import type { UnvouchedBytes } from "../unvouched-bytes.ts";
-import { errorCodes, ServiceError, type ErrorCode } from "../errors.ts";
+import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
+import { errorCodes, ServiceError, type ErrorCode } from "../errors/errors.ts";
 
 /** Largest JSON body of a GraphQL request, in bytes. Files come as multipart and have a limit of their own. */
 const maxBodyBytes = 1024 * 1024;

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { answerError } from "./answer-errors.ts";
-import type { UnvouchedBytes } from "../unvouched-bytes.ts";
+import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 
 /** What a piece of a body costs beside its bytes: each is a buffer of its own until the body is whole. */
 const pieceBytes = 1024;

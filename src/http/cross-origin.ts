@@ -1,7 +1,7 @@
 import fastifyCors from "@fastify/cors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { isAllowedOrigin, isLocalOrigin } from "../cors-origins.ts";
-import type { Config } from "../config.ts";
+import { isAllowedOrigin, isLocalOrigin } from "../addresses/cors-origins.ts";
+import type { Config } from "../settings/config.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {

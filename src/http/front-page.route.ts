@@ -1,5 +1,5 @@
 import type { FastifyInstance, RouteHandlerMethod } from "fastify";
-import type { Config } from "../config.ts";
+import type { Config } from "../settings/config.ts";
 import { prefersHtml, sendPage } from "./html-page.ts";
 import { addVary } from "./vary.ts";
 

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import type { WaitingAnswers } from "./waiting-answers.ts";
 
 /** The part of an answer that stands in front of its bytes. */

@@ -1,4 +1,4 @@
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 
 /** What an answer that waits costs beside its bytes: its connection, request and response. */
 const connectionBytes = 128 * 1024;

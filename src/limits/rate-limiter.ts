@@ -1,6 +1,6 @@
 import type { Pool } from "pg";
 import { RateLimiterPostgres, RateLimiterRes } from "rate-limiter-flexible";
-import { counted, ServiceError } from "../errors.ts";
+import { counted, ServiceError } from "../errors/errors.ts";
 
 const hourSeconds = 3600;
 

@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from "pg";
-import { counted, ServiceError } from "../errors.ts";
+import { counted, ServiceError } from "../errors/errors.ts";
 import { addressKeys } from "./rate-limiter.ts";
 
 /** How many days' worth of an allowance is there at once when it has not been used. */

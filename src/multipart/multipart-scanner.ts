@@ -1,4 +1,4 @@
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 
 /** What the scanner found next in a multipart body. */
 export type MultipartEvent =

@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { parameterOf, readParameters, type ParameterizedField } from "./header-parameters.ts";
 import { decoded, sentFileName } from "./sent-file-name.ts";
 

@@ -1,6 +1,9 @@
 import { create } from "content-disposition";
-import { composed } from "../plain-text.ts";
+import { composed } from "../input/plain-text.ts";
 import { plainLetters } from "./search-text.ts";
+
+/** Longest file name that is kept, in characters. */
+export const maxFileNameLength = 255;
 
 /** Leaves room for a suffix that a browser adds within the 255 bytes that file systems allow. */
 const maxNameBytes = 200;

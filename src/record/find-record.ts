@@ -1,6 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { ServiceError } from "../errors.ts";
-import { hasScope, requireScope, type Caller } from "../user/authenticate-user.ts";
+import { hasScope, requireScope, type Caller } from "../caller/caller.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { parseRecordId } from "./record-url.ts";
 

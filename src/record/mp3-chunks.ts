@@ -1,6 +1,6 @@
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import {
   allowanceUsedUp,
@@ -10,7 +10,7 @@ import {
   type Charge,
   type RefusedCharge,
 } from "../limits/write-allowance.ts";
-import type { MemoryBlocks } from "../memory-blocks.ts";
+import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { CopyQuery } from "./copy-query.ts";
 
 /** What the bytes of a stored MP3 are found by. */

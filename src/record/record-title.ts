@@ -1,4 +1,4 @@
-import { checkedText, cleanText } from "../plain-text.ts";
+import { checkedText, cleanText } from "../input/plain-text.ts";
 import { withoutAudioEnding } from "./file-name.ts";
 
 /** Characters of a title, at most. */

@@ -1,5 +1,5 @@
 import { validate as isUuid } from "uuid";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { maxMp3NameBytes } from "./file-name.ts";
 
 /** Characters of a link behind its origin, at most: ids, secret and path. */

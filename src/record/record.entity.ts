@@ -1,7 +1,7 @@
 import { defineEntity, p } from "@mikro-orm/core";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { User } from "../user/user.entity.ts";
-import { visibilities } from "./visibility.ts";
+import { visibilities } from "../settings/visibility.ts";
 
 const AudioRecordSchema = defineEntity({
   name: "AudioRecord",

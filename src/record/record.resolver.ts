@@ -1,17 +1,12 @@
-import { GraphQLNonNegativeFloat, GraphQLURL, GraphQLUUID } from "graphql-scalars";
-import type { FileUpload } from "graphql-upload-minimal";
-import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
-import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/waveform.ts";
-import type { Quality } from "../audio/wav-to-mp3.ts";
-import { ServiceError } from "../errors.ts";
+import { GraphQLNonNegativeFloat, GraphQLURL } from "graphql-scalars";
+import { Arg, Ctx, FieldResolver, ID, Int, Query, Resolver, Root } from "type-graphql";
+import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/meter/waveform.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
-import type { RequestContext } from "../request-context.ts";
-import type { Caller } from "../user/authenticate-user.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
 import { mp3FileName } from "./file-name.ts";
 import { findReadableRecord, findWaveforms } from "./find-record.ts";
-import { maxTitleLength } from "./record-title.ts";
-import { QualityEnum, RecordType, toRecordType, UploadRecordPayload, VisibilityEnum } from "./record.type.ts";
+import { RecordType, toRecordType } from "./record.type.ts";
 import {
   maxLinkLength,
   maxMp3LinkLength,
@@ -21,79 +16,11 @@ import {
   waveformUrl,
   type RecordAddress,
 } from "./record-url.ts";
-import type { RecordUploader } from "./upload-record.ts";
-import { GraphQLUpload } from "./upload.type.ts";
-import type { Visibility } from "./visibility.ts";
 
 const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em(), recordIds));
 
 @Resolver(() => RecordType)
 export class RecordResolver {
-  readonly #uploader: RecordUploader;
-
-  constructor(uploader: RecordUploader) {
-    this.#uploader = uploader;
-  }
-
-  @Mutation(() => UploadRecordPayload, {
-    nullable: true,
-    description:
-      "Takes a WAV file, stores it as MP3 and answers with the link. Send it by the GraphQL multipart request " +
-      "specification. The caller is the user of `userId` and `token`, or else of the Bearer token. Without a Bearer " +
-      "token the request needs the header `apollo-require-preflight: true`. Needs the scope UPLOAD, which WRITE includes; " +
-      "a token that is revoked before the file is stored is refused then, and nothing is stored.",
-  })
-  @Facts<UploadCredentials>({
-    answersTo: async ({ userId, token }, context) => await ownerOf(context, userId, token),
-  })
-  async uploadRecord(
-    @Arg("file", () => GraphQLUpload, { description: "The WAV file." }) file: Promise<FileUpload>,
-    @Arg("userId", () => ID, { nullable: true, description: "The user's id; only together with `token`." })
-    userId: string | undefined,
-    @Arg("token", () => GraphQLUUID, { nullable: true, description: "The user's token; only together with `userId`." })
-    token: string | undefined,
-    @Arg("title", () => String, {
-      nullable: true,
-      description:
-        `Title of the recording, cut to ${maxTitleLength} characters and freed from control characters; if that leaves ` +
-        "nothing, from the WAV's tags, else the file name without its ending.",
-    })
-    title: string | undefined,
-    @Arg("quality", () => QualityEnum, {
-      nullable: true,
-      description: "The MP3's bit rate; the default is the operator's.",
-    })
-    quality: Quality | undefined,
-    @Arg("visibility", () => VisibilityEnum, {
-      nullable: true,
-      description: "Who may read it by its plain link; the default is the operator's.",
-    })
-    visibility: Visibility | undefined,
-    @Arg("idempotencyKey", () => GraphQLUUID, {
-      nullable: true,
-      description:
-        "Makes the upload safe to retry: made up by the client for each file and sent again with each retry. The same " +
-        "user and key give the first record again, without converting the file; if the first upload still runs, after " +
-        "it. Another file is a `CONFLICT`, as far as its name, its `sourceSha256` or, in a request of up to 16 MiB, " +
-        "its bytes tell.",
-    })
-    idempotencyKey: string | undefined,
-    @Arg("sourceSha256", () => String, {
-      nullable: true,
-      description:
-        "The file's SHA-256 in hexadecimal digits. A file that arrives with another one is refused, and an idempotency " +
-        "key that belongs to another one is a `CONFLICT`.",
-    })
-    sourceSha256: string | undefined,
-    @Ctx() context: RequestContext,
-  ): Promise<UploadRecordPayload> {
-    const owner = await ownerOf(context, userId, token);
-    await context.admitUpload(owner);
-    const options = { title, quality, visibility, idempotencyKey, sourceSha256 };
-    const { record, created } = await this.#uploader.upload(owner, file, options, context);
-    return { record: toRecordType(record), created };
-  }
-
   @Query(() => RecordType, {
     nullable: true,
     description:
@@ -164,25 +91,6 @@ export class RecordResolver {
     const waveform = await waveformOf(context, record.id);
     return waveform ? waveformPeaks(decodeWaveform(waveform), count) : [];
   }
-}
-
-/** Who uploads, if the arguments say so. */
-interface UploadCredentials {
-  readonly userId: string | undefined;
-  readonly token: string | undefined;
-}
-
-/** The user of the arguments if they are given, else of the Bearer token. */
-async function ownerOf(
-  context: RequestContext,
-  userId: string | undefined,
-  token: string | undefined,
-): Promise<Caller> {
-  if (userId != null && token != null) return await context.authenticate(userId, token);
-  if (userId == null && token == null) return await context.caller("UPLOAD");
-  throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.", {
-    argument: userId == null ? "userId" : "token",
-  });
 }
 
 function addressOf(record: RecordType): RecordAddress {

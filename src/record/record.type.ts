@@ -1,15 +1,15 @@
 import { GraphQLDateTime, GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
 import { Field, Float, Int, ObjectType, registerEnumType } from "type-graphql";
 import { tagTable } from "../audio/tag-table.ts";
-import { maxTagCharacters } from "../audio/wav-tags.ts";
+import { maxTagCharacters } from "../audio/wav/wav-tags.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import { Node } from "../graphql/node.type.ts";
 import { toUserType, UserType } from "../user/user.type.ts";
-import { maxFileNameLength } from "./incoming-file.ts";
+import { maxFileNameLength } from "./file-name.ts";
 import { maxTitleLength } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
-import type { Visibility } from "./visibility.ts";
+import type { Visibility } from "../settings/visibility.ts";
 
 /** How much sound an MP3 keeps. */
 export const QualityEnum = { LOW: "LOW", STANDARD: "STANDARD", HIGH: "HIGH" } as const;
@@ -218,15 +218,4 @@ export function toRecordType(record: AudioRecord): RecordType {
     loudness: integratedLufs == null || samplePeakDbfs == null ? null : { integratedLufs, samplePeakDbfs },
     warnings: record.warnings,
   });
-}
-
-@ObjectType({ description: "A stored recording." })
-export class UploadRecordPayload {
-  @Field(() => RecordType, { description: "The recording, with its link in `url`." })
-  record!: RecordType;
-
-  @Field(() => Boolean, {
-    description: "False: an earlier upload with the same idempotency key had stored it already.",
-  })
-  created!: boolean;
 }

@@ -1,4 +1,4 @@
-import { withoutLongMarkRuns } from "../plain-text.ts";
+import { withoutLongMarkRuns } from "../input/plain-text.ts";
 
 /** What of a record is searched. */
 export interface SearchedTexts {

@@ -1,13 +1,14 @@
 import type { Pool } from "pg";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
+import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
+import { hashToken } from "../caller/token.ts";
 import { inTransaction } from "../database/transaction.ts";
-import { ServiceError } from "../errors.ts";
-import { requireFutureExpiry } from "../expiry.ts";
+import { ServiceError } from "../errors/errors.ts";
+import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
-import { checkedText } from "../plain-text.ts";
-import { requireScope, tokenRevoked, userDeleted, type Caller } from "./authenticate-user.ts";
-import { hashToken, maxNameLength } from "./create-user.ts";
-import type { TokenScope } from "./user.entity.ts";
+import { checkedText } from "../input/plain-text.ts";
+import { tokenRevoked, userDeleted } from "./authenticate-user.ts";
+import { maxNameLength } from "./create-user.ts";
 
 /** Tokens of one user that may exist at the same time, expired ones included. */
 export const maxTokens = 100;

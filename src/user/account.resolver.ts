@@ -1,15 +1,15 @@
 import { GraphQLDateTime } from "graphql-scalars";
 import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
+import type { TokenScope } from "../caller/caller.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
-import type { RequestContext } from "../request-context.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
 import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
 import { deleteUser, renameUser, type DeleteSomeOfUser } from "./change-user.ts";
 import { maxNameLength } from "./create-user.ts";
-import { requireSelf } from "./require-self.ts";
-import type { TokenScope } from "./user.entity.ts";
+import { requireSelf } from "../graphql/require-self.ts";
 import {
   CreateTokenPayload,
   DeleteUserPayload,

@@ -1,9 +1,8 @@
 import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
-import { ServiceError } from "../errors.ts";
-import type { Caller } from "./authenticate-user.ts";
-import { hashToken } from "./create-user.ts";
-import { tokenScopes } from "./user.entity.ts";
+import { type Caller, tokenScopes } from "../caller/caller.ts";
+import { hashToken } from "../caller/token.ts";
+import { ServiceError } from "../errors/errors.ts";
 
 /** A user as the operator sees one. */
 export interface KnownUser {

@@ -1,22 +1,7 @@
 import type { Pool } from "pg";
-import { ServiceError } from "../errors.ts";
-import { hashToken } from "./create-user.ts";
-import type { TokenScope } from "./user.entity.ts";
-
-/** Somebody whose token has been checked. */
-export interface Caller {
-  readonly id: number;
-  readonly name: string;
-  readonly createdAt: Date;
-  /** Made by the operator, invited, or given a quota: no stranger. */
-  readonly isVouchedFor: boolean;
-  /** The token's id; null for the operator, who needs none. */
-  readonly tokenId: string | null;
-  /** What the token allows. */
-  readonly scopes: readonly TokenScope[];
-  /** When the token stops to be valid; null: never. */
-  readonly expiresAt: Date | null;
-}
+import { ServiceError } from "../errors/errors.ts";
+import type { Caller, TokenScope } from "../caller/caller.ts";
+import { hashToken } from "../caller/token.ts";
 
 /** A row as the pool gives it: times come as text. */
 interface UserRow {
@@ -85,33 +70,4 @@ export function userDeleted(): ServiceError {
 /** The refusal of what was begun with a token that has been revoked meanwhile. */
 export function tokenRevoked(): ServiceError {
   return new ServiceError("UNAUTHENTICATED", "The token was revoked meanwhile. Use another one.");
-}
-
-/** Whether a token has a scope. WRITE includes UPLOAD. */
-export function hasScope({ scopes }: Pick<Caller, "scopes">, scope: TokenScope): boolean {
-  return scopes.includes(scope) || (scope === "UPLOAD" && scopes.includes("WRITE"));
-}
-
-/**
- * Makes sure that a token allows what is asked of it.
- * @param scopes any one of them is enough; the refusal names the first
- * @throws {ServiceError} FORBIDDEN
- */
-export function requireScope(caller: Caller, ...scopes: readonly [TokenScope, ...TokenScope[]]): void {
-  if (scopes.some((scope) => hasScope(caller, scope))) return;
-  const [scope] = scopes;
-  const message =
-    `This needs a token with the scope ${scopes.join(" or ")}; this one has ${caller.scopes.join(", ")}. ` +
-    "Use another token, or make one with createToken.";
-  throw new ServiceError("FORBIDDEN", message, { scope });
-}
-
-/**
- * The token in an `Authorization: Bearer <token>` header (RFC 6750 section 2.1); undefined where there is none. A proxy's
- * credentials may stand beside it, in a header of their own or behind a comma. Whatever stands there as the token is
- * looked up, so that a malformed one is answered like a wrong one.
- * @param authorization every header of this name
- */
-export function bearerToken(authorization: readonly string[] = []): string | undefined {
-  return /(?:^|,)\s*Bearer\s+([^\s,][^,]*)/i.exec(authorization.join(", "))?.[1]?.trimEnd();
 }

@@ -1,8 +1,9 @@
 import type { Pool, PoolClient } from "pg";
+import type { Caller } from "../caller/caller.ts";
 import { carryOn, changeOnce, inTransaction } from "../database/transaction.ts";
-import { ServiceError } from "../errors.ts";
-import { checkedText, composed } from "../plain-text.ts";
-import { userDeleted, type Caller } from "./authenticate-user.ts";
+import { ServiceError } from "../errors/errors.ts";
+import { checkedText, composed } from "../input/plain-text.ts";
+import { userDeleted } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 
 /** Removes some of what users own elsewhere, and says whether more is left. */

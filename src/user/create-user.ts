@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
+import { hashToken } from "../caller/token.ts";
 import { changeOnce } from "../database/transaction.ts";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import {
   allowanceUsedUp,
   chargedTable,
@@ -12,7 +12,7 @@ import {
   type Charge,
   type RefusedCharge,
 } from "../limits/write-allowance.ts";
-import { checkedText } from "../plain-text.ts";
+import { checkedText } from "../input/plain-text.ts";
 
 /** A new user and the only copy of the token. */
 export interface NewUser {
@@ -95,9 +95,4 @@ interface UserRow {
 function invitationInvalid(): ServiceError {
   const message = "The invitation is not valid: unknown, used or expired. Ask for a new one.";
   return new ServiceError("BAD_USER_INPUT", message, { argument: "invite" });
-}
-
-/** What is stored of a token, or of an invitation's code: its SHA-256. */
-export function hashToken(token: string): Buffer {
-  return createHash("sha256").update(token.toLowerCase()).digest();
 }

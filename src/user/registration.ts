@@ -1,9 +1,9 @@
 import type { Pool } from "pg";
-import { ServiceError } from "../errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
 import { chargeOfNewcomer, noCharge, type WriteAllowances } from "../limits/write-allowance.ts";
 import { createUser, type NewUser } from "./create-user.ts";
-import type { RegistrationMode } from "./registration-mode.ts";
+import type { RegistrationMode } from "../settings/registration-mode.ts";
 
 interface RegistrationDependencies {
   readonly pool: Pool;

@@ -1,11 +1,5 @@
 import { defineEntity, p } from "@mikro-orm/core";
-
-/**
- * What a token can allow: READ the queries, WRITE every change of recordings and their links, UPLOAD of these to add
- * recordings and to read what the same token has added, MANAGE the user and the tokens.
- */
-export const tokenScopes = ["READ", "WRITE", "UPLOAD", "MANAGE"] as const;
-export type TokenScope = (typeof tokenScopes)[number];
+import { tokenScopes, type TokenScope } from "../caller/caller.ts";
 
 /** What a user's first token allows: everything. */
 export const firstTokenScopes = ["READ", "WRITE", "MANAGE"] as const satisfies TokenScope[];

@@ -1,9 +1,9 @@
 import { Arg, Ctx, Mutation, Query, Resolver } from "type-graphql";
+import { tokenScopes } from "../caller/caller.ts";
 import { Facts } from "../graphql/field-facts.ts";
-import type { RequestContext } from "../request-context.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
 import { maxNameLength } from "./create-user.ts";
 import type { Registration } from "./registration.ts";
-import { tokenScopes } from "./user.entity.ts";
 import { CreateUserPayload, toUserType, UserType } from "./user.type.ts";
 
 @Resolver()

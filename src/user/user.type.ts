@@ -1,10 +1,10 @@
 import { GraphQLDateTime, GraphQLUUID } from "graphql-scalars";
 import { Field, ID, ObjectType, registerEnumType } from "type-graphql";
+import { tokenScopes, type TokenScope } from "../caller/caller.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import { Node } from "../graphql/node.type.ts";
 import { maxTokens } from "./access-tokens.ts";
 import { maxNameLength } from "./create-user.ts";
-import { tokenScopes, type TokenScope } from "./user.entity.ts";
 
 /** What a token can allow. */
 export const TokenScopeEnum: { readonly [S in TokenScope]: S } = {

@@ -1,4 +1,4 @@
-import { startEmbeddedPostgres } from "../../src/database/embedded-postgres.ts";
+import { startEmbeddedPostgres } from "../../src/database/embedded/embedded-postgres.ts";
 
 /**
  * Stands for the service in tests that kill it: starts the embedded server on the folder given as argument, prints

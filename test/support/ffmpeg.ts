@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { findFfmpeg } from "../../src/audio/ffmpeg.ts";
+import { findFfmpeg } from "../../src/audio/encoder/ffmpeg.ts";
 
 /** The ffmpeg that the tests use: the one that the service would. */
 export const ffmpeg = await findFfmpeg(process.env["FFMPEG_PATH"]);

@@ -1,8 +1,8 @@
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startEmbeddedPostgres } from "../../src/database/embedded-postgres.ts";
-import { createLogger } from "../../src/logger.ts";
+import { startEmbeddedPostgres } from "../../src/database/embedded/embedded-postgres.ts";
+import { createLogger } from "../../src/telemetry/logger.ts";
 
 /** Starts one PostgreSQL for the whole test run, in a folder that the run removes; or uses `TEST_POSTGRES_URL`. */
 export default async function globalSetup(): Promise<void> {

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
-import type { Mp3FrameHeader } from "../../src/audio/mp3-frame.ts";
-import { decoderDelaySamples, lameDelaySamples, readFrameHeader } from "../../src/audio/mp3-frame.ts";
+import type { Mp3FrameHeader } from "../../src/audio/mp3/mp3-frame.ts";
+import { decoderDelaySamples, lameDelaySamples, readFrameHeader } from "../../src/audio/mp3/mp3-frame.ts";
 import { ffmpeg } from "./ffmpeg.ts";
 
 /** Samples that a decoder gives before the first sample of the source: LAME's delay and the decoder's own. */

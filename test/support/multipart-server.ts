@@ -2,12 +2,12 @@ import { Upload, type FileUpload } from "graphql-upload-minimal";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createHash } from "node:crypto";
-import { ServiceError } from "../../src/errors.ts";
+import { ServiceError } from "../../src/errors/errors.ts";
 import { requirePreflight } from "../../src/graphql/graphql-request.ts";
 import type { GraphQLRequestBody } from "../../src/graphql/multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "../../src/graphql/multipart-request.ts";
 import { closeAfterEarlyAnswer, LingeringConnections, lingerLimits } from "../../src/http/early-answer.ts";
-import { openIncomingFile } from "../../src/record/incoming-file.ts";
+import { openIncomingFile } from "../../src/upload/incoming-file.ts";
 
 /** Limits small enough to meet in a test. */
 export const testLimits: MultipartLimits = {

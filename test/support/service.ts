@@ -1,5 +1,5 @@
-import { readConfig } from "../../src/config.ts";
-import { createLogger } from "../../src/logger.ts";
+import { readConfig } from "../../src/settings/config.ts";
+import { createLogger } from "../../src/telemetry/logger.ts";
 import { startServer, type Server } from "../../src/server.ts";
 import { createTestDatabase } from "./test-database.ts";
 

@@ -1,0 +1,176 @@
+import { ServiceError } from "../../errors/errors.ts";
+import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
+import type { Mp3FrameHeader } from "../mp3/mp3-frame.ts";
+import { readFrameHeader } from "../mp3/mp3-frame.ts";
+import type { PcmPortion } from "./pcm-queue.ts";
+
+/** What every frame of one MP3 has in common. */
+export type Mp3Format = Pick<Mp3FrameHeader, "sampleRateHz" | "channels" | "bitrateKbps">;
+
+/** Written to the child in one go; several times what its pipe holds. */
+const writeBytes = 256 * 1024;
+
+/** MP3 that may wait in memory; beyond it the child has to wait. */
+const maxReceivedBytes = 512 * 1024;
+
+/** One ffmpeg that is fed PCM and gives MP3 frames, numbered from 0. Neither side blocks the other. */
+export class EncoderLane {
+  /** PCM given to the lane so far. */
+  fedBytes = 0;
+  /** The part of it that the child has not taken yet. */
+  backlogBytes = 0;
+  /** MP3 frames read so far: the number of the next one. */
+  frames = 0;
+  /** How the child ended, once it has. */
+  ended: FfmpegEnd | undefined;
+  /** Whether the lane was told that nothing more comes. */
+  ending = false;
+  readonly #child: FfmpegProcess;
+  readonly #format: Mp3Format;
+  readonly #onChange: (end?: FfmpegEnd) => void;
+  readonly #queue: PcmPortion[] = [];
+  readonly #received: Buffer[] = [];
+  #receivedBytes = 0;
+  #writing = false;
+  #hurried = false;
+  #movedAt = performance.now();
+
+  /** `onChange` is called when the child took PCM, gave MP3, or ended; the last call has how it ended. */
+  constructor(child: FfmpegProcess, format: Mp3Format, onChange: (end?: FfmpegEnd) => void) {
+    this.#child = child;
+    this.#format = format;
+    this.#onChange = onChange;
+    child.stdout.on("data", (bytes: Buffer) => {
+      this.#movedAt = performance.now();
+      this.#received.push(bytes);
+      this.#receivedBytes += bytes.length;
+      if (this.#receivedBytes >= maxReceivedBytes && !this.ending) child.stdout.pause();
+      onChange();
+    });
+    void this.#awaitEnd();
+  }
+
+  /** How long the child has done nothing although there is something to do, in seconds. */
+  get stalledSeconds(): number {
+    const idle = this.ended || this.#child.stdout.isPaused() || (this.backlogBytes === 0 && !this.ending);
+    return idle ? 0 : (performance.now() - this.#movedAt) / 1000;
+  }
+
+  /** Takes the child out of the background, once. */
+  hurry(): void {
+    if (!this.#hurried) this.#child.hurry();
+    this.#hurried = true;
+  }
+
+  /** Whether the child does nothing because others take every core. */
+  get isStarved(): boolean {
+    return this.#child.isStarved();
+  }
+
+  /** Queues PCM for the child; it is released when the child has taken it. */
+  feed(portion: PcmPortion): void {
+    if (this.backlogBytes === 0) this.#movedAt = performance.now();
+    this.#queue.push(portion);
+    this.fedBytes += portion.pcm.length;
+    this.backlogBytes += portion.pcm.length;
+    this.#write();
+  }
+
+  /** Lets the child finish what it was fed; its last output is read even if nobody takes it. */
+  end(): void {
+    if (!this.ending) this.#movedAt = performance.now();
+    this.ending = true;
+    this.#child.stdout.resume();
+    this.#write();
+  }
+
+  /**
+   * Takes the frames from number `from` up to before `to`, as far as they are there, and drops those before.
+   * @throws {ServiceError} `CONVERSION_FAILED` at anything but a frame of the lane's MP3 format
+   */
+  take(from: number, to: number): Buffer[] {
+    const taken: Buffer[] = [];
+    while (this.frames < to && this.#received.length > 0) {
+      const bytes = this.#received.shift()!;
+      let start = 0;
+      let end = 0;
+      while (this.frames < to && bytes.length - end >= 4) {
+        const frameBytes = this.#frameBytes(bytes, end);
+        if (end + frameBytes > bytes.length) break;
+        end += frameBytes;
+        this.frames += 1;
+        if (this.frames <= from) start = end;
+      }
+      if (end > start) taken.push(bytes.subarray(start, end));
+      this.#receivedBytes -= end;
+      if (end === bytes.length) continue;
+      const rest = bytes.subarray(end);
+      const next = this.frames < to ? this.#received.shift() : undefined;
+      this.#received.unshift(next ? Buffer.concat([rest, next]) : rest);
+      if (!next) break;
+    }
+    if (this.#receivedBytes < maxReceivedBytes && this.#child.stdout.isPaused()) {
+      this.#movedAt = performance.now();
+      this.#child.stdout.resume();
+    }
+    return taken;
+  }
+
+  /** Reads what is left, and tells whether the frames end where the bytes do. */
+  finish(): boolean {
+    this.take(Infinity, Infinity);
+    return this.#receivedBytes === 0;
+  }
+
+  async #awaitEnd(): Promise<void> {
+    this.ended = await this.#child.ended;
+    this.#onChange(this.ended);
+  }
+
+  #frameBytes(bytes: Buffer, offset: number): number {
+    const header = readFrameHeader(bytes, offset);
+    const { sampleRateHz, channels, bitrateKbps } = this.#format;
+    if (header?.sampleRateHz !== sampleRateHz || header.channels !== channels || header.bitrateKbps !== bitrateKbps) {
+      throw conversionFailed(
+        `frame ${this.frames} is not MP3 of ${bitrateKbps} kbit/s, ${sampleRateHz} Hz, ${channels} ch.`,
+      );
+    }
+    return header.byteLength;
+  }
+
+  /** One write at a time, of many chunks, so that the backlog is known and few system calls are made. */
+  #write(): void {
+    if (this.#writing) return;
+    const { stdin } = this.#child;
+    const batch: PcmPortion[] = [];
+    let batchBytes = 0;
+    while (batchBytes < writeBytes && this.#queue.length > 0) {
+      const portion = this.#queue.shift()!;
+      batchBytes += portion.pcm.length;
+      batch.push(portion);
+    }
+    const last = batch.at(-1);
+    if (last === undefined) {
+      if (this.ending) stdin.end();
+      return;
+    }
+    this.#writing = true;
+    stdin.cork();
+    for (const { pcm } of batch.slice(0, -1)) stdin.write(pcm);
+    stdin.write(last.pcm, (error) => {
+      if (error) return; // the child is gone, and its end says why
+      for (const portion of batch) portion.release();
+      this.#writing = false;
+      this.backlogBytes -= batchBytes;
+      this.#movedAt = performance.now();
+      this.#write();
+      this.#onChange();
+    });
+    stdin.uncork();
+  }
+}
+
+/** The failure of an encoder; the reason is for the log only. */
+export function conversionFailed(reason: string): ServiceError {
+  return new ServiceError("CONVERSION_FAILED", "The sound could not be encoded.", {}, { cause: new Error(reason) });
+}

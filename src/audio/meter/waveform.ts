@@ -1,0 +1,170 @@
+import { ServiceError } from "../../errors/errors.ts";
+
+/** Most bins that one waveform has, and so the most peaks that can be asked for. */
+export const maxWaveformBins = 2048;
+
+/** Full scale in the stored 8 bits: symmetric, so that both signs reach it. */
+const storedFullScale = 127;
+
+/** Header of the audiowaveform data format, version 2: six 32-bit little-endian numbers. */
+const headerBytes = 24;
+const formatVersion = 2;
+const eightBitFlag = 1;
+
+/** The outline of a recording: what a player draws. */
+export interface Waveform {
+  readonly sampleRateHz: number;
+  /** Sample frames that one bin stands for, a power of two; the last bin may hold fewer. */
+  readonly framesPerBin: number;
+  /** For each bin its minimum and its maximum over all channels, from -127 to 127 with full scale at 127. */
+  readonly extremes: Int8Array;
+}
+
+/** The JSON form of the audiowaveform data format, version 2, which wavesurfer.js and peaks.js read. */
+export interface AudiowaveformJson {
+  readonly version: 2;
+  readonly channels: 1;
+  readonly sample_rate: number;
+  readonly samples_per_pixel: number;
+  readonly bits: 8;
+  readonly length: number;
+  readonly data: readonly number[];
+}
+
+/**
+ * Gathers minima and maxima while the samples stream by, in constant memory and without knowing the length: bins begin
+ * at one sample frame, and whenever all are used up neighbours merge and bins become twice as long.
+ * Whoever reads the samples widens {@link openBin} by at most {@link framesLeftInBin} frames, then says so to `advance`.
+ */
+export class WaveformMeter {
+  /** Minimum and maximum of the bin that is being filled, over all channels. */
+  readonly openBin = Float64Array.of(Infinity, -Infinity);
+  readonly #sampleRateHz: number;
+  readonly #scale: number;
+  readonly #extremes = new Int8Array(2 * maxWaveformBins);
+  #bins = 0;
+  #framesPerBin = 1;
+  #framesInBin = 0;
+
+  /** Samples of magnitude `fullScale` are 0 dBFS; what goes beyond is drawn at full scale. */
+  constructor(sampleRateHz: number, fullScale: number) {
+    this.#sampleRateHz = sampleRateHz;
+    this.#scale = storedFullScale / fullScale;
+  }
+
+  /** Sample frames that the open bin still takes, at least one. Asked only when a frame follows. */
+  framesLeftInBin(): number {
+    // Not earlier, so that a recording that just fits keeps its bins.
+    if (this.#bins === maxWaveformBins) this.#mergeNeighbours();
+    return this.#framesPerBin - this.#framesInBin;
+  }
+
+  /** Counts the frames by which the open bin was widened, and closes it when it is full. */
+  advance(frames: number): void {
+    this.#framesInBin += frames;
+    if (this.#framesInBin === this.#framesPerBin) this.#closeBin();
+  }
+
+  /** The waveform of everything so far. To be called once, at the end. */
+  finish(): Waveform {
+    if (this.#framesInBin > 0) this.#closeBin();
+    return {
+      sampleRateHz: this.#sampleRateHz,
+      framesPerBin: this.#framesPerBin,
+      extremes: this.#extremes.slice(0, 2 * this.#bins),
+    };
+  }
+
+  #closeBin(): void {
+    this.#extremes[2 * this.#bins] = toStored(this.openBin[0]! * this.#scale);
+    this.#extremes[2 * this.#bins + 1] = toStored(this.openBin[1]! * this.#scale);
+    this.#bins++;
+    this.#framesInBin = 0;
+    this.openBin[0] = Infinity;
+    this.openBin[1] = -Infinity;
+  }
+
+  #mergeNeighbours(): void {
+    const extremes = this.#extremes;
+    this.#bins /= 2;
+    this.#framesPerBin *= 2;
+    for (let bin = 0; bin < this.#bins; bin++) {
+      const pair = 4 * bin;
+      extremes[2 * bin] = Math.min(extremes[pair]!, extremes[pair + 2]!);
+      extremes[2 * bin + 1] = Math.max(extremes[pair + 1]!, extremes[pair + 3]!);
+    }
+  }
+}
+
+/** The waveform in the binary audiowaveform data format, version 2: at most 4120 bytes. */
+export function encodeWaveform(waveform: Waveform): Buffer {
+  const { sampleRateHz, framesPerBin, extremes } = waveform;
+  const header = Int32Array.of(formatVersion, eightBitFlag, sampleRateHz, framesPerBin, extremes.length / 2, 1);
+  const bytes = Buffer.alloc(headerBytes + extremes.length);
+  for (const [i, value] of header.entries()) bytes.writeInt32LE(value, 4 * i);
+  bytes.set(new Uint8Array(extremes.buffer, extremes.byteOffset, extremes.length), headerBytes);
+  return bytes;
+}
+
+/**
+ * Reads what {@link encodeWaveform} wrote.
+ * @throws {Error} when these are not such bytes.
+ */
+export function decodeWaveform(bytes: Uint8Array): Waveform {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (
+    bytes.length < headerBytes ||
+    buffer.readInt32LE(0) !== formatVersion ||
+    buffer.readInt32LE(4) !== eightBitFlag ||
+    buffer.readInt32LE(16) * 2 !== bytes.length - headerBytes ||
+    buffer.readInt32LE(20) !== 1
+  ) {
+    throw new Error("These bytes are not a stored waveform.");
+  }
+  return {
+    sampleRateHz: buffer.readInt32LE(8),
+    framesPerBin: buffer.readInt32LE(12),
+    extremes: Int8Array.from(new Int8Array(bytes.buffer, bytes.byteOffset + headerBytes, bytes.length - headerBytes)),
+  };
+}
+
+/** @throws {ServiceError} BAD_USER_INPUT when `count` is not a whole number from 1 to {@link maxWaveformBins}. */
+export function requirePeakCount(count: number): void {
+  if (Number.isInteger(count) && count >= 1 && count <= maxWaveformBins) return;
+  throw new ServiceError("BAD_USER_INPUT", `count must be a whole number from 1 to ${maxWaveformBins}.`, {
+    argument: "count",
+    maxCount: maxWaveformBins,
+  });
+}
+
+/**
+ * The waveform as `count` magnitudes from 0 to 1, evenly spread over the recording, each the largest of its stretch.
+ * @throws {ServiceError} as {@link requirePeakCount} does
+ */
+export function waveformPeaks({ extremes }: Waveform, count: number): number[] {
+  requirePeakCount(count);
+  const bins = extremes.length / 2;
+  return Array.from({ length: count }, (_, index) => {
+    const first = Math.floor((index * bins) / count);
+    const end = Math.ceil(((index + 1) * bins) / count);
+    const peak = extremes.subarray(2 * first, 2 * end).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    return Math.round((1000 * peak) / storedFullScale) / 1000;
+  });
+}
+
+/** The waveform as a value whose JSON wavesurfer.js and peaks.js read: one channel, the outline of all channels. */
+export function audiowaveformJson({ sampleRateHz, framesPerBin, extremes }: Waveform): AudiowaveformJson {
+  return {
+    version: formatVersion,
+    channels: 1,
+    sample_rate: sampleRateHz,
+    samples_per_pixel: framesPerBin,
+    bits: 8,
+    length: extremes.length / 2,
+    data: Array.from(extremes),
+  };
+}
+
+function toStored(value: number): number {
+  return Math.max(-storedFullScale, Math.min(storedFullScale, Math.round(value)));
+}

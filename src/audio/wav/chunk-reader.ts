@@ -1,0 +1,500 @@
+import { ServiceError } from "../../errors/errors.ts";
+import { lookaheadBytes, whatFollows } from "./behind-sound.ts";
+import { BlockCutter } from "./block-cutter.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import { DisguisedSound } from "./disguised-sound.ts";
+import { HeldTail } from "./held-tail.ts";
+import { findMark, isKnownChunk, isMark, isPrintableId, isWavStart, markBytes, trailerStart } from "./wav-chunks.ts";
+import { maxTagChunkBytes, noSound, readContainer, readId3, type Container } from "./wav-container.ts";
+import {
+  framesIn,
+  isBigEndian,
+  isSameSound,
+  parseFormat,
+  silenceByte,
+  uint32,
+  unsupported,
+  type WavFormat,
+} from "./wav-format.ts";
+import { isKnownInfo, maxTagBytes, type WavTags } from "./wav-tags.ts";
+
+/** Something odd about a file whose sound could be read all the same. */
+export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
+
+/** What is known about a source before it is read. */
+export interface WavBounds {
+  /** Most bytes that it can have; undefined when nobody said. */
+  readonly maxBytes?: number | undefined;
+  /** A promise of more sound than this is no promise: no upload could keep it. */
+  readonly maxSeconds?: number;
+}
+
+/** Files have a few dozen chunks; more than these would only cost time. */
+const maxChunkCount = 100_000;
+/** So many entries of INFO are looked at, in all of its chunks; there are a few dozen ids. */
+const maxInfoCount = 1000;
+/** To judge what follows the sound takes a millisecond; files in which that is needed have it once or at each joint. */
+const maxLookCount = 10_000;
+/** The last bytes wait for those that follow: they may turn out to be chunks behind sound of an open size. */
+const heldBytes = 64 * 1024;
+/** So much of the sound is remembered to be compared with what follows it. */
+const rememberedBytes = 16 * 1024;
+/** A few bytes of a file can ask for a lot of silence. */
+const maxSilenceSeconds = 3600;
+const silencePieceBytes = 128 * 1024;
+
+/** What one header says; a file may hold several WAVs, each with its own. */
+interface Header {
+  readonly container: WavFormat["container"];
+  readonly bigEndian: boolean;
+  /** Where it begins in the source. */
+  readonly start: number;
+  /** Bytes behind the first eight, by its own word. */
+  bytes: number;
+  /** Size of the first sound by the `ds64` chunk; 0 where that leaves it open or there is none. */
+  ds64DataBytes: number;
+  /** Undefined also where a later WAV has one that cannot be read. */
+  format: WavFormat | undefined;
+  /** Sample frames by the `fact` or `ds64` chunk; 0 when not stated. */
+  factFrames: number;
+}
+
+/** A part of the file that is not chunks: sound, silence, or what is left out. */
+interface Stretch {
+  /** Undefined for junk, and for sound whose format cannot be read. */
+  readonly format: WavFormat | undefined;
+  readonly isJunk: boolean;
+  /** Where it ends at the latest; Infinity where only the next WAV or the end of the file ends it. */
+  readonly maxBytes: number;
+  /** Bytes that its header promises; undefined if nothing has to follow. */
+  readonly promisedBytes: number | undefined;
+  /** Whether it goes on where the sound before it should have ended. */
+  readonly isContinued: boolean;
+  /** Bytes of one value that were passed over in front of it. */
+  readonly leading: { readonly byte: number; readonly count: number };
+}
+
+/** Walks through the chunks of the file: those before the sound, the sound, those behind it. */
+export class ChunkReader {
+  readonly tags: WavTags;
+  readonly remarks = new Set<WavRemark>();
+  announcedFrames: number | undefined;
+  paddingFrames = 0;
+  leftOutBytes = 0;
+  readonly #bytes: ByteReader;
+  readonly #maxBytes: number | undefined;
+  readonly #maxSeconds: number;
+  #header: Header;
+  /** Of the recording: that of the first WAV that has sound. */
+  #format: WavFormat | undefined;
+  #first: Stretch | undefined;
+  #cutter: BlockCutter | undefined;
+  #infoCount = 0;
+  /** Whether the last chunk had an odd size, so that a pad byte should follow. */
+  #atPad = false;
+  /** The last bytes of the last stretch, to compare others with. */
+  #remembered: Buffer = Buffer.alloc(0);
+  #stretchBytes = 0;
+  /** Chunks since there was sound. */
+  #chunkCount = 0;
+  #silentSeconds = 0;
+  /** How often bytes behind the sound had to be judged. */
+  #lookCount = 0;
+  #hasSound = false;
+
+  constructor(bytes: ByteReader, container: Container, tags: WavTags, { maxBytes, maxSeconds }: WavBounds) {
+    this.tags = tags;
+    this.#bytes = bytes;
+    this.#maxBytes = maxBytes;
+    this.#maxSeconds = maxSeconds ?? Infinity;
+    this.#header = headerOf(container, bytes.position - 12);
+  }
+
+  /** Reads on to the sound. */
+  async open(): Promise<WavFormat> {
+    if (is64(this.#header)) await this.#readDs64(false);
+    this.#first = await this.#nextStretch();
+    if (this.#first?.format === undefined) throw this.#noSound();
+    this.#format = this.#first.format;
+    return this.#format;
+  }
+
+  /** The sound of all WAVs in the file that have the format of the first one; everything else is read on the way. */
+  async *sound(): AsyncGenerator<Buffer, void, void> {
+    const format = this.#format!;
+    const disguise = new DisguisedSound(format);
+    for (let stretch = this.#first; stretch !== undefined; stretch = await this.#nextStretch()) {
+      if (stretch.format === undefined || !isSameSound(format, stretch.format)) {
+        await this.#leaveOut(stretch);
+        continue;
+      }
+      if (!stretch.isContinued || this.#cutter === undefined) {
+        yield* this.#lastBlocks();
+        this.#cutter = new BlockCutter(format);
+      }
+      const { factFrames } = this.#header;
+      for await (const bytes of this.#bytesOf(stretch)) {
+        disguise.add(bytes);
+        for (const blocks of this.#cutter.add(bytes)) yield blocks;
+      }
+      this.#hasSound ||= framesIn(format, this.#cutter.bytes) > 0;
+      const padding = framesIn(format, this.#cutter.bytes) - factFrames;
+      if (padding <= 0 || padding >= format.framesPerBlock) continue;
+      this.paddingFrames = padding;
+      yield* this.#lastBlocks();
+      this.paddingFrames = 0;
+    }
+    yield* this.#lastBlocks();
+    if (!this.#hasSound) throw this.#noSound();
+    disguise.finish();
+  }
+
+  /** Why there is no sound, at the end of the file: it is not all there, or it is and has none. */
+  #noSound(): ServiceError {
+    const { start, bytes } = this.#header;
+    const isWhole = isPlaceholder(bytes) || this.#bytes.position >= start + 8 + bytes;
+    if (!isWhole) return noSound();
+    const message = "The WAV holds no sound: it has a header and no samples. Record it again.";
+    return new ServiceError("UPLOAD_INCOMPLETE", message);
+  }
+
+  /** What the sound before has kept back. */
+  *#lastBlocks(): Generator<Buffer, void, void> {
+    const blocks = this.#cutter?.end();
+    if (blocks !== undefined && blocks.length > 0) yield blocks;
+  }
+
+  /** Passes over a stretch that is no sound of this recording. */
+  async #leaveOut(stretch: Stretch): Promise<void> {
+    this.leftOutBytes += stretch.leading.count;
+    const rest = { ...stretch, promisedBytes: undefined, leading: nothing };
+    for await (const bytes of this.#bytesOf(rest)) this.leftOutBytes += bytes.length;
+    this.remarks.add(stretch.isJunk ? "TRAILING_JUNK" : "SOUND_LEFT_OUT");
+  }
+
+  /** Reads chunks up to the next stretch; undefined at the end of the file. */
+  async #nextStretch(): Promise<Stretch | undefined> {
+    for (;;) {
+      const hasSound = this.#cutter !== undefined;
+      await this.#passPad(hasSound);
+      const ahead = await this.#bytes.peek(markBytes);
+      if (ahead.length === 0) return undefined;
+      if (isWavStart(ahead)) {
+        await this.#beginWav();
+        continue;
+      }
+      if (ahead.length < 8 || ++this.#chunkCount > maxChunkCount) {
+        if (!hasSound && ahead.length >= 8) throw unsupported(`more than ${maxChunkCount} chunks before its sound`);
+        return leftOut(Infinity);
+      }
+      if (hasSound && !isKnownChunk(ahead)) {
+        const stretch = await this.#readBehindSound();
+        if (stretch === undefined) continue;
+        if (stretch !== "chunk") return stretch;
+      }
+      const header = await this.#bytes.read(8);
+      const chunk = { id: header.toString("latin1", 0, 4), bytes: uint32(header, 4, this.#header.bigEndian) };
+      this.#atPad = chunk.bytes % 2 === 1;
+      const stretch = await this.#readChunk(chunk, hasSound);
+      if (stretch !== undefined) return stretch;
+    }
+  }
+
+  /** Passes over a pad byte, which writers forget: where one should be, what follows tells if it is there. */
+  async #passPad(hasSound: boolean): Promise<void> {
+    if (!this.#atPad) return;
+    this.#atPad = false;
+    const ahead = await this.#bytes.peek(1 + markBytes);
+    const begins = (at: number): boolean => isKnownChunk(ahead, at) || isWavStart(ahead, at);
+    // Sound that goes on has no pad byte.
+    const isPad = ahead.length <= 1 || !hasSound || (ahead[0] === 0 && isPrintableId(ahead, 1));
+    if (begins(1) || (!begins(0) && isPad)) await this.#bytes.skip(1);
+  }
+
+  /** Reads one chunk; gives the stretch that it holds, if it holds one. */
+  async #readChunk(chunk: Chunk, hasSound: boolean): Promise<Stretch | undefined> {
+    const { id, bytes } = chunk;
+    if (id === "data") return await this.#beginData(bytes, hasSound);
+    if (id === "fmt " && this.#header.format === undefined) {
+      await this.#readFormat(bytes, hasSound);
+    } else if (id === "fact" && bytes >= 4 && this.#header.factFrames === 0) {
+      const fact = await this.#bytes.read(4);
+      if (fact.length === 4) this.#header.factFrames = uint32(fact, 0, this.#header.bigEndian);
+      await this.#bytes.skip(bytes - 4);
+    } else if (id === "slnt" && bytes >= 4) {
+      const frames = await this.#bytes.read(4);
+      await this.#bytes.skip(bytes - 4);
+      if (frames.length === 4) return this.#silence(uint32(frames, 0, this.#header.bigEndian));
+    } else if (id === "LIST" && (await this.#bytes.peek(4)).toString("latin1") === "wavl") {
+      await this.#bytes.skip(4); // a list of sounds and silences: its chunks are read as if they stood outside
+      this.#atPad = false;
+    } else if (!(await this.#readOther(chunk)) && hasSound) {
+      this.remarks.add("TRAILING_JUNK");
+    }
+    return undefined;
+  }
+
+  /** Looks at a `data` chunk; undefined if it holds no sound. */
+  async #beginData(statedBytes: number, hasSound: boolean): Promise<Stretch | undefined> {
+    const header = this.#header;
+    const { format, ds64DataBytes } = header;
+    if (format === undefined && !hasSound) {
+      throw new ServiceError("UNSUPPORTED_MEDIA", "The WAV does not state its format before its sound begins.");
+    }
+    header.ds64DataBytes = 0;
+    const size = ds64DataBytes > 0 ? ds64DataBytes : statedBytes;
+    const ahead = await this.#bytes.peek(markBytes);
+    // A whole WAV may stand where its samples should be; its own header knows better what it holds.
+    if (ahead.length === 0 || isWavStart(ahead) || (size === 0 && isKnownChunk(ahead))) {
+      this.#atPad = false;
+      return undefined;
+    }
+    this.#atPad = size % 2 === 1;
+    const isPossible =
+      this.#maxBytes === undefined ? !isPlaceholder(size) : this.#bytes.position + size <= this.#maxBytes;
+    const isOpen = size === 0 || !isPossible;
+    if (!hasSound && !isOpen && this.#maxBytes !== undefined && format !== undefined) {
+      this.announcedFrames = framesIn(format, size);
+    }
+    return {
+      format,
+      isJunk: false,
+      maxBytes: isOpen ? Infinity : size,
+      promisedBytes: size === 0 || isPlaceholder(size) ? undefined : size,
+      isContinued: false,
+      leading: nothing,
+    };
+  }
+
+  /** A stretch of silence, as a `slnt` chunk of a list of sounds and silences asks for. */
+  #silence(frames: number): Stretch | undefined {
+    const { format } = this.#header;
+    if (format === undefined) return undefined;
+    this.#silentSeconds += frames / format.sampleRateHz;
+    if (this.#silentSeconds > maxSilenceSeconds) throw unsupported(`more than ${maxSilenceSeconds} seconds of silence`);
+    const count = Math.ceil(frames / format.framesPerBlock) * format.blockAlign;
+    const leading = { byte: silenceByte(format), count };
+    return { format, isJunk: false, maxBytes: 0, promisedBytes: undefined, isContinued: false, leading };
+  }
+
+  /**
+   * The bytes of a stretch. It ends before its time where the next WAV begins, and where the file ends; if chunks reach
+   * exactly to that place, they are left to be read.
+   */
+  async *#bytesOf({ maxBytes, promisedBytes, leading }: Stretch): AsyncGenerator<Buffer, void, void> {
+    for (let left = leading.count; left > 0; left -= silencePieceBytes) {
+      yield Buffer.alloc(Math.min(left, silencePieceBytes), leading.byte);
+    }
+    const isOpen = maxBytes === Infinity;
+    const start = this.#bytes.position;
+    const held = new HeldTail(heldBytes);
+    let end: "size" | "wav" | "file" = "size";
+    while (end === "size" && this.#bytes.position - start < maxBytes) {
+      let taken = await this.#bytes.take(maxBytes - (this.#bytes.position - start));
+      if (taken === undefined) {
+        end = "file";
+        break;
+      }
+      const at = findMark(taken, isOpen);
+      if (at >= 0) {
+        this.#bytes.unread(taken.subarray(at));
+        taken = taken.subarray(0, at);
+        if (isMark(await this.#bytes.peek(markBytes), isOpen)) end = "wav";
+        else taken = Buffer.concat([taken, await this.#bytes.read(1)]);
+      }
+      for (const piece of held.add(taken)) yield piece;
+    }
+    this.#atPad &&= end === "size";
+    let pieces = held.pieces;
+    if (end !== "size") {
+      const last = Buffer.concat(pieces);
+      let soundBytes = trailerStart(last, this.#header.bigEndian);
+      this.#bytes.unread(last.subarray(soundBytes));
+      if (end === "wav" || soundBytes < last.length) soundBytes -= this.#padBytesIn(last.subarray(0, soundBytes));
+      pieces = soundBytes > 0 ? [last.subarray(0, soundBytes)] : [];
+      if (end === "file" && soundBytes === last.length) this.#noteEnd(start, promisedBytes);
+    }
+    this.#remember(pieces);
+    this.#stretchBytes = this.#bytes.position - start;
+    if (this.#stretchBytes >= 1024) this.#chunkCount = 0;
+    yield* pieces;
+  }
+
+  /** Whether 8-bit sound of an open size ends with a pad byte, which would be a click; wider samples show it themselves. */
+  #padBytesIn(sound: Buffer): 0 | 1 {
+    const { format, start } = this.#header;
+    const isEven = (this.#bytes.position - start) % 2 === 0;
+    return isEven && format?.blockAlign === 1 && sound.at(-1) === 0 && (sound.at(-2) ?? 0) > 32 ? 1 : 0;
+  }
+
+  /** Notes that the file was cut short, if it was: if its header promises more than there is, and can be believed. */
+  #noteEnd(start: number, promisedBytes: number | undefined): void {
+    const { format, start: headerStart, bytes } = this.#header;
+    if (format === undefined || promisedBytes === undefined) return;
+    const got = this.#bytes.position - start;
+    const frames = framesIn(format, promisedBytes);
+    // Writers count their header as sound, or state the size of the file.
+    const isWhole =
+      Math.abs(headerStart + 8 + bytes - this.#bytes.position) <= 8 || promisedBytes - got <= start - headerStart;
+    if (framesIn(format, got) >= frames || isWhole || frames > this.#maxSeconds * format.sampleRateHz) return;
+    this.remarks.add("CUT_SHORT");
+  }
+
+  #remember(pieces: readonly Buffer[]): void {
+    const last = Buffer.concat(pieces.slice(-256));
+    this.#remembered = Buffer.from(last.subarray(-rememberedBytes));
+  }
+
+  /** Looks at bytes behind the sound that are neither a chunk with a usual name nor a WAV. */
+  async #readBehindSound(): Promise<Stretch | "chunk" | undefined> {
+    const { format, start, bytes } = this.#header;
+    let leading = nothing;
+    for (;;) {
+      if (++this.#lookCount > maxLookCount) return leftOut(Infinity, leading);
+      const ahead = await this.#bytes.peek(lookaheadBytes);
+      const { position } = this.#bytes;
+      const headerEnd = start + 8 + bytes;
+      const isAll = ahead.length < lookaheadBytes;
+      const isCovered = isAll
+        ? headerEnd > position + 8 && Math.abs(headerEnd - position - ahead.length) <= 8
+        : headerEnd >= position + ahead.length && headerEnd <= (this.#maxBytes ?? Infinity) && !isPlaceholder(bytes);
+      const follower = whatFollows({
+        ahead,
+        isAll,
+        before: this.#remembered,
+        cutBytes: (this.#stretchBytes + leading.count) % (format?.blockAlign ?? 1),
+        format,
+        isCovered,
+        maxBytes: this.#maxBytes === undefined ? Infinity : this.#maxBytes - position,
+      });
+      if (follower.kind === "padding") {
+        leading = { byte: follower.byte, count: leading.count + (await this.#bytes.skipRun(follower.byte)) };
+        continue;
+      }
+      if (follower.kind === "sound") {
+        return { format, isJunk: false, maxBytes: Infinity, promisedBytes: undefined, isContinued: true, leading };
+      }
+      if (follower.kind === "junk") return leftOut(follower.bytes, leading);
+      if (follower.kind === "id3") await readId3(this.#bytes, this.tags);
+      if (leading.count === 0) return follower.kind === "chunk" ? "chunk" : undefined;
+      this.leftOutBytes += leading.count;
+      this.remarks.add("TRAILING_JUNK");
+      return undefined;
+    }
+  }
+
+  /** Begins the next of several WAVs in one file. */
+  async #beginWav(): Promise<void> {
+    const start = this.#bytes.position;
+    this.#header = headerOf(await readContainer(this.#bytes, this.tags), start);
+    this.#atPad = false;
+    if (is64(this.#header)) await this.#readDs64(this.#cutter !== undefined);
+  }
+
+  /** RF64 and BW64 begin with the true sizes, as their 32-bit fields cannot hold them. */
+  async #readDs64(hasSound: boolean): Promise<void> {
+    const header = this.#header;
+    const start = await this.#bytes.peek(32);
+    const size = start.length < 32 ? 0 : start.readUInt32LE(4);
+    if (start.length < 32 || start.toString("latin1", 0, 4) !== "ds64" || size < 24) {
+      if (hasSound) return;
+      if (start.length < 8) throw noSound();
+      throw new ServiceError("UNSUPPORTED_MEDIA", `The ${header.container} file does not begin with its sizes (ds64).`);
+    }
+    header.bytes = Number(start.readBigUInt64LE(8));
+    header.ds64DataBytes = Number(start.readBigUInt64LE(16));
+    header.factFrames = Number(start.readBigUInt64LE(24));
+    this.#atPad = size % 2 === 1;
+    await this.#bytes.skip(8 + size);
+  }
+
+  async #readFormat(size: number, hasSound: boolean): Promise<void> {
+    const wanted = Math.min(size, 40);
+    const fmt = await this.#bytes.read(wanted);
+    if (fmt.length < wanted && !hasSound) throw noSound();
+    try {
+      this.#header.format = parseFormat(fmt, this.#header.container);
+    } catch (error) {
+      if (!hasSound || !(error instanceof ServiceError)) throw error;
+    }
+    await this.#bytes.skip(size - wanted);
+  }
+
+  /** Reads a chunk that is not sound; false if it has no known name and the file ends within it. */
+  async #readOther({ id, bytes }: Chunk): Promise<boolean> {
+    let left = bytes;
+    if (id === "LIST" && bytes >= 4) {
+      left -= 4;
+      if ((await this.#bytes.read(4)).toString("latin1") === "INFO") left = await this.#readInfo(left);
+    } else if (id === "bext" || id === "CSET" || id.toLowerCase() === "id3 ") {
+      const chunk = await this.#bytes.read(Math.min(bytes, maxTagChunkBytes));
+      left -= chunk.length;
+      if (id === "bext") this.tags.addBext(chunk);
+      else if (id === "CSET") this.tags.addCharacterSet(chunk, this.#header.bigEndian);
+      else this.tags.addId3(chunk);
+    }
+    return (await this.#bytes.skip(left)) === left || isKnownChunk(Buffer.from(id, "latin1"));
+  }
+
+  /** Reads the sub-chunks of a LIST of form INFO; returns how many of its bytes are left. */
+  async #readInfo(bytes: number): Promise<number> {
+    let left = bytes;
+    for (; left >= 8 && this.#infoCount < maxInfoCount; this.#infoCount++) {
+      const header = await this.#bytes.read(8);
+      left -= header.length;
+      if (header.length < 8) break;
+      const id = header.toString("latin1", 0, 4);
+      const size = Math.min(uint32(header, 4, this.#header.bigEndian), left);
+      const value = await this.#bytes.read(isKnownInfo(id) ? Math.min(size, maxTagBytes) : 0);
+      this.tags.addInfo(id, value);
+      await this.#bytes.skip(size - value.length);
+      left -= size;
+      // Writers forget pad bytes here, too: then the next letter begins an id.
+      const isPadded = size % 2 === 1 && !/^[a-z]/iu.test((await this.#bytes.peek(1)).toString("latin1"));
+      if (isPadded && left > 0) left -= await this.#bytes.skip(1);
+    }
+    return left;
+  }
+}
+
+interface Chunk {
+  readonly id: string;
+  readonly bytes: number;
+}
+
+const nothing = { byte: 0, count: 0 };
+
+function leftOut(maxBytes: number, leading = nothing): Stretch {
+  return { format: undefined, isJunk: true, maxBytes, promisedBytes: undefined, isContinued: false, leading };
+}
+
+function headerOf({ id, bytes }: Container, start: number): Header {
+  return {
+    container: id,
+    bigEndian: isBigEndian(id),
+    start,
+    bytes,
+    ds64DataBytes: 0,
+    format: undefined,
+    factFrames: 0,
+  };
+}
+
+function is64({ container }: Header): boolean {
+  return container === "RF64" || container === "BW64";
+}
+
+/** How near to a round number the sizes are that programs make up. */
+const roundness = 4096;
+
+/**
+ * Sizes that programs leave in a header that they could not go back to: the largest that a field or a variable can hold,
+ * or a round number of many megabytes.
+ */
+function isPlaceholder(dataBytes: number): boolean {
+  if (dataBytes < 0x0400_0000) return false;
+  const isNear = (unit: number, by: number): boolean => Math.abs(dataBytes - Math.round(dataBytes / unit) * unit) <= by;
+  return (
+    isNear(2 ** 28, roundness) || isNear(2 ** 31, 16 * roundness) || isNear(10_000_000, 64) || dataBytes >= 2 ** 53
+  );
+}

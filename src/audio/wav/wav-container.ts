@@ -1,0 +1,86 @@
+import { ServiceError } from "../../errors/errors.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import { isContainer } from "./wav-chunks.ts";
+import { isBigEndian, uint32, type WavFormat } from "./wav-format.ts";
+import { id3TagBytes } from "./id3-frames.ts";
+import type { WavTags } from "./wav-tags.ts";
+
+/** What the first 12 bytes say: the kind of file, and how much follows them, which is often wrong. */
+export interface Container {
+  readonly id: WavFormat["container"];
+  readonly bytes: number;
+}
+
+/** No more than this much of an ID3 tag or another chunk of texts is kept to be looked at; pictures can be large. */
+export const maxTagChunkBytes = 1024 * 1024;
+
+/** Reads the first 12 bytes; players pass over an ID3v2 tag in front of them, and so does this. */
+export async function readContainer(bytes: ByteReader, tags: WavTags): Promise<Container> {
+  if ((await bytes.peek(3)).toString("latin1") !== "ID3") return await readForm(bytes);
+  await readId3(bytes, tags);
+  if (!isContainer((await bytes.peek(4)).toString("latin1"))) throw notWav("MP3");
+  return await readForm(bytes);
+}
+
+/** Reads an ID3v2 tag that stands outside of any chunk. */
+export async function readId3(bytes: ByteReader, tags: WavTags): Promise<void> {
+  const tagBytes = id3TagBytes(await bytes.peek(10)) ?? 10;
+  const tag = await bytes.read(Math.min(tagBytes, maxTagChunkBytes));
+  tags.addId3(tag);
+  await bytes.skip(tagBytes - tag.length);
+}
+
+async function readForm(bytes: ByteReader): Promise<Container> {
+  const container = (await bytes.read(4)).toString("latin1");
+  if (container.length === 0) {
+    throw new ServiceError(
+      "UPLOAD_INCOMPLETE",
+      "The file is empty: it has 0 bytes. Choose another, or record it again.",
+    );
+  }
+  if (container.length < 4) {
+    if (["RIFF", "RIFX", "RF64", "BW64"].some((name) => name.startsWith(container))) throw noSound();
+    throw notWav();
+  }
+  if (!isContainer(container)) throw notWav(kindOf(container));
+  const header = await bytes.read(8);
+  const form = header.toString("latin1", 4);
+  if (form.length < 4 && "WAVE".startsWith(form)) throw noSound();
+  if (form !== "WAVE") throw notWav(`a RIFF file of another kind ("${printable(form)}")`);
+  return { id: container, bytes: uint32(header, 0, isBigEndian(container)) };
+}
+
+/** What a file is that people send instead of a WAV, by its first four bytes. */
+function kindOf(start: string): string | undefined {
+  const kinds: Readonly<Record<string, string>> = {
+    fLaC: "FLAC",
+    OggS: "Ogg",
+    FORM: "AIFF",
+    caff: "CAF",
+    riff: "Wave64",
+    "PK\x03\x04": "a ZIP archive",
+    "%PDF": "a PDF",
+    "\x1aE\xdf\xa3": "WebM or Matroska",
+    "\x30\x26\xb2\x75": "WMA",
+    ".snd": "AU",
+    UklG: "a WAV in Base64: send the bytes that it stands for",
+    data: "a data URL: send the bytes that it stands for",
+  };
+  if (start.startsWith("\x1f\x8b")) return "gzip: send it unpacked";
+  if (/^\xff[\xe2-\xfd]/u.test(start)) return "MP3 or AAC";
+  return /^\0{3}[^\0]/u.test(start) ? "MP4" : kinds[start];
+}
+
+function printable(id: string): string {
+  return id.replaceAll(/[^\x20-\x7e]/gu, "?");
+}
+
+/** The refusal of a file that has no sound, or not yet. */
+export function noSound(): ServiceError {
+  return new ServiceError("UPLOAD_INCOMPLETE", "The file ended before its sound began. Send the whole file.");
+}
+
+function notWav(kind?: string): ServiceError {
+  const guess = kind === undefined ? "" : ` It looks like ${kind}.`;
+  return new ServiceError("UNSUPPORTED_MEDIA", `The file is not a WAV.${guess}`);
+}

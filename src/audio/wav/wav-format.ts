@@ -1,0 +1,230 @@
+import { isDeepStrictEqual } from "node:util";
+import { ServiceError } from "../../errors/errors.ts";
+import { framesInImaBlock, framesInMsBlock, isImaDepth } from "./adpcm.ts";
+
+/** What the chunks before the sound say about it. */
+export interface WavFormat {
+  readonly container: "RIFF" | "RIFX" | "RF64" | "BW64";
+  readonly codec: "pcm" | "float" | "alaw" | "mulaw" | "ms-adpcm" | "ima-adpcm";
+  /** The bits of a sample that carry sound: 20 in a container of 24, 4 in ADPCM. */
+  readonly bitsPerSample: number;
+  /** The bits that a sample takes in the file; shorter samples stand left-justified in them. */
+  readonly containerBits: number;
+  readonly sampleRateHz: number;
+  /** From 1 to 64. */
+  readonly channels: number;
+  /** Speaker positions, one bit a channel (`dwChannelMask`); 0 when the file states none. */
+  readonly channelMask: number;
+  /** Whether the channels are ambisonic B-format, which the header's GUID tells. */
+  readonly isAmbisonic?: true;
+  /** Bytes of one block: one sample of every channel, or one block of ADPCM. */
+  readonly blockAlign: number;
+  /** Sample frames in a whole block: 1 except in ADPCM. */
+  readonly framesPerBlock: number;
+  /** Whether samples of several bytes begin with their highest (RIFX). */
+  readonly bigEndian: boolean;
+  /** What full scale is in floats: 1, or 32768 in the "16.8 float" files of Cool Edit. */
+  readonly floatFullScale: 1 | 32_768;
+}
+
+const minSampleRateHz = 2000;
+const maxSampleRateHz = 384_000;
+const maxChannels = 64;
+
+/** Sample frames in so many bytes of sound, counting a last ADPCM block that is cut short as decoders do. */
+export function framesIn(format: WavFormat, bytes: number): number {
+  const rest = bytes % format.blockAlign;
+  return Math.floor(bytes / format.blockAlign) * format.framesPerBlock + framesInBlock(format, rest);
+}
+
+/** Sample frames in one block of ADPCM, whole or cut short; 0 for other codecs, which need no blocks. */
+export function framesInBlock(format: Pick<WavFormat, "codec" | "channels" | "bitsPerSample">, bytes: number): number {
+  switch (format.codec) {
+    case "ms-adpcm":
+      return framesInMsBlock(bytes, format.channels);
+    case "ima-adpcm":
+      return framesInImaBlock(bytes, format.channels, format.bitsPerSample);
+    default:
+      return 0;
+  }
+}
+
+/**
+ * Reads the body of a `fmt ` chunk, or its first 40 bytes.
+ * @throws {ServiceError} UNSUPPORTED_MEDIA if its sound cannot be converted
+ */
+export function parseFormat(fmt: Buffer, container: WavFormat["container"]): WavFormat {
+  const bigEndian = isBigEndian(container);
+  if (fmt.length < 14) throw unsupported(`a format chunk of ${fmt.length} bytes, fewer than 14`);
+  const isExtensible = uint16(fmt, 0, bigEndian) === 0xfffe;
+  if (isExtensible && fmt.length < 40) throw unsupported(`an extensible format chunk of ${fmt.length} bytes`);
+  const isCoolEdit = fmt.toString("hex", 14, 20) === "200002000100" && fmt.toString("hex", 0, 2) === "0100";
+  const codec = isCoolEdit ? "float" : codecOf(isExtensible ? subFormat(fmt, bigEndian) : uint16(fmt, 0, bigEndian));
+  const channels = uint16(fmt, 2, bigEndian);
+  if (channels < 1 || channels > maxChannels) throw unsupported(`${channels} channels, not 1 to ${maxChannels}`);
+  const sampleRateHz = uint32(fmt, 4, bigEndian);
+  if (sampleRateHz < minSampleRateHz || sampleRateHz > maxSampleRateHz) {
+    throw unsupported(`a sample rate of ${sampleRateHz} Hz, not ${minSampleRateHz} to ${maxSampleRateHz}`);
+  }
+  const validBits = isExtensible ? uint16(fmt, 18, bigEndian) : 0;
+  return {
+    container,
+    codec,
+    sampleRateHz,
+    channels,
+    channelMask: isExtensible ? uint32(fmt, 20, bigEndian) : 0,
+    ...(isExtensible && fmt.toString("hex", 32, 40) === "8644c8c1ca000000" && { isAmbisonic: true }),
+    bigEndian,
+    floatFullScale: isCoolEdit ? 32_768 : 1,
+    ...blocksOf(codec, channels, {
+      bytesPerSecond: uint32(fmt, 8, bigEndian),
+      sampleRateHz,
+      blockAlign: uint16(fmt, 12, bigEndian),
+      bits: fmt.length >= 16 ? mostLikelyBits(uint16(fmt, 14, bigEndian), validBits) : undefined,
+      validBits,
+    }),
+  };
+}
+
+/** The format tag that an extensible header keeps in its GUID, for plain and for ambisonic sound. */
+function subFormat(fmt: Buffer, bigEndian: boolean): number {
+  const isKnown = /^(?:0000(?:1000|0010)800000aa00389b71|(?:2107d311|072111d3)8644c8c1ca000000)$/u;
+  if (!isKnown.test(fmt.toString("hex", 28, 40))) return 0;
+  if (!bigEndian) return fmt.readUInt32LE(24);
+  // Writers of RIFX disagree: the GUID's first four bytes turned around, or its first two (SoX), or none.
+  const at = fmt.readUInt16BE(26) === 0 ? 24 : 26;
+  return Math.min(fmt.readUInt16BE(at), fmt.readUInt16LE(at));
+}
+
+/** Whether the numbers of the file begin with their highest byte. */
+export function isBigEndian(container: WavFormat["container"]): boolean {
+  return container === "RIFX";
+}
+
+export function uint16(bytes: Buffer, offset: number, bigEndian: boolean): number {
+  return bigEndian ? bytes.readUInt16BE(offset) : bytes.readUInt16LE(offset);
+}
+
+export function uint32(bytes: Buffer, offset: number, bigEndian: boolean): number {
+  return bigEndian ? bytes.readUInt32BE(offset) : bytes.readUInt32LE(offset);
+}
+
+/** Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are Xbox's and VoxWare's second names. */
+const codecs: Readonly<Record<number, WavFormat["codec"]>> = {
+  0x0001: "pcm",
+  0x0002: "ms-adpcm",
+  0x0003: "float",
+  0x0006: "alaw",
+  0x0007: "mulaw",
+  0x0011: "ima-adpcm",
+  0x0069: "ima-adpcm",
+  0x6c75: "mulaw",
+};
+
+const otherCodecs: Readonly<Record<number, string>> = {
+  0x0008: "DTS",
+  0x0010: "OKI ADPCM",
+  0x0020: "Yamaha ADPCM",
+  0x0022: "TrueSpeech",
+  0x0031: "GSM 6.10",
+  0x0042: "G.723.1",
+  0x0045: "G.726",
+  0x0050: "MPEG Layer II",
+  0x0055: "MP3",
+  0x0092: "AC-3",
+  0x00ff: "AAC",
+  0x0161: "WMA",
+  0x0162: "WMA",
+  0x0163: "WMA",
+  0x1600: "AAC",
+  0x2000: "AC-3",
+  0x2001: "DTS",
+};
+
+function codecOf(formatTag: number): WavFormat["codec"] {
+  const codec = codecs[formatTag];
+  if (codec !== undefined) return codec;
+  const tag = `0x${formatTag.toString(16).toUpperCase().padStart(4, "0")}`;
+  throw unsupported(`sound coded as ${otherCodecs[formatTag] ?? "something unknown"} (format tag ${tag})`);
+}
+
+interface StatedSizes {
+  readonly bytesPerSecond: number;
+  readonly sampleRateHz: number;
+  readonly blockAlign: number;
+  /** Undefined in a format chunk of 14 bytes, which has no room for it. */
+  readonly bits: number | undefined;
+  /** 0 when not stated. */
+  readonly validBits: number;
+}
+
+/** How sound stands in the file, from figures that may contradict each other. */
+function blocksOf(
+  codec: WavFormat["codec"],
+  channels: number,
+  stated: StatedSizes,
+): Pick<WavFormat, "bitsPerSample" | "containerBits" | "blockAlign" | "framesPerBlock"> {
+  if (codec === "ms-adpcm" || codec === "ima-adpcm") {
+    if (channels > 2) throw unsupported(`ADPCM of ${channels} channels`);
+    const bits = codec === "ms-adpcm" ? 4 : (stated.bits ?? 0);
+    if (codec === "ima-adpcm" && !isImaDepth(bits)) throw unsupported(`IMA ADPCM of ${bits} bits a sample`);
+    const framesPerBlock = framesInBlock({ codec, channels, bitsPerSample: bits }, stated.blockAlign);
+    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which hold no sound`);
+    return { bitsPerSample: bits, containerBits: bits, blockAlign: stated.blockAlign, framesPerBlock };
+  }
+  const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
+  const { validBits, bits = 0 } = stated;
+  const bitsPerSample = [validBits, bits].find((value) => value > 0 && value <= 8 * bytes) ?? 8 * bytes;
+  return {
+    bitsPerSample: codec === "pcm" ? bitsPerSample : 8 * bytes,
+    containerBits: 8 * bytes,
+    blockAlign: bytes * channels,
+    framesPerBlock: 1,
+  };
+}
+
+/** Bytes of one sample. `blockAlign` is often wrong, and believed only where samples plainly are padded to it. */
+function sampleBytes(codec: "pcm" | "float", channels: number, stated: StatedSizes): number {
+  const { bits, blockAlign, bytesPerSecond, sampleRateHz } = stated;
+  const byAlign = blockAlign / channels;
+  const byBits = bits === undefined ? byAlign : Math.ceil(bits / 8);
+  const isOdd = byBits > 1 && byBits * 8 !== bits && bytesPerSecond === sampleRateHz * blockAlign;
+  const isWider = byAlign > byBits && (bits === 24 ? byAlign === 4 : isOdd || byBits > 4);
+  const bytes = codec === "pcm" && isWider && [2, 3, 4, 8].includes(byAlign) ? byAlign : byBits;
+  if (!(codec === "pcm" ? [1, 2, 3, 4, 8] : [4, 8]).includes(bytes) || (codec === "float" && (bits ?? 0) % 32 !== 0)) {
+    throw unsupported(`samples of ${bits ?? 8 * byAlign} bits (${codec === "pcm" ? "integers" : "floating point"})`);
+  }
+  return bytes;
+}
+
+/** The bits of an extensible header are those of the container, unless that is impossible. */
+function mostLikelyBits(bits: number, validBits: number): number {
+  return validBits > 0 && (bits > 64 || bits < validBits) ? validBits : bits;
+}
+/** The refusal of a WAV for what its sound is. */
+export function unsupported(what: string): ServiceError {
+  return new ServiceError("UNSUPPORTED_MEDIA", `The WAV has ${what}, which cannot be converted.`);
+}
+
+/** The refusal of a WAV whose header says that it holds samples, while it holds something else. */
+export function disguised(what: string): ServiceError {
+  return new ServiceError(
+    "UNSUPPORTED_MEDIA",
+    `What this WAV holds is ${what}, although its header says that it is plain samples. Export the sound as PCM.`,
+  );
+}
+
+/** Whether sound of both formats can stand one behind the other: what differs is only said in another way. */
+export function isSameSound(one: WavFormat, other: WavFormat): boolean {
+  const masks = new Set([one.channelMask, other.channelMask, 0]);
+  if (one.channels > 2 && masks.size > 2) return false;
+  const { container, bitsPerSample, channelMask } = one;
+  return isDeepStrictEqual(one, { ...other, container, bitsPerSample, channelMask });
+}
+
+/** Bytes of silence: unsigned samples and logarithmic ones do not have their middle at zero. */
+export function silenceByte({ codec, containerBits }: WavFormat): number {
+  if (codec === "alaw") return 0xd5;
+  if (codec === "mulaw") return 0xff;
+  return codec === "pcm" && containerBits === 8 ? 0x80 : 0;
+}

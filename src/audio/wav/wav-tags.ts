@@ -1,0 +1,179 @@
+import { cleanText } from "../../input/plain-text.ts";
+import { id3Frames } from "./id3-frames.ts";
+import { tagTable, type TagName, type TagTexts } from "../tag-table.ts";
+import { codePageOf, decodeBytes, decodeUnlabelled, decodeUtf16 } from "./tag-text.ts";
+import { uint16 } from "./wav-format.ts";
+
+/** One tag as a line that is safe to show (see `plain-text.ts`), of at most {@link maxTagCharacters}. */
+export interface WavTag {
+  readonly name: TagName;
+  readonly value: string;
+}
+
+/** Longer values are cut to this many characters. */
+export const maxTagCharacters = 1000;
+
+/** Bytes of one value that are worth reading: {@link maxTagCharacters} in any encoding, and room for what is cleaned. */
+export const maxTagBytes = 8 * maxTagCharacters;
+
+const infoTags = new Map(tagTable.flatMap(({ name, info }) => info.map((id) => [id, name] as const)));
+const id3Tags = new Map(
+  tagTable.flatMap(({ name, frame, olderFrames }) => [frame, ...olderFrames].map((id) => [id, name] as const)),
+);
+
+/** Where a value stands; the later in this list, the more it is believed: ID3 states its encoding, INFO does not. */
+const sources = ["bext", "info", "id3"] as const;
+
+/** Values of one tag in one of the sources that are kept: the first that can be read counts. */
+const keptValues = 3;
+
+/** A value that is decoded when all of the file is known: what states its encoding may stand behind it. */
+interface Found {
+  readonly source: (typeof sources)[number];
+  readonly decode: (codePage: number | undefined) => string | undefined;
+}
+
+/** The tags of one WAV, gathered while it is read. Of several values for one name the best source's first one stays. */
+export class WavTags {
+  readonly #found = new Map<TagName, Found[]>();
+  #codePage: number | undefined;
+  /** What was decoded since the last change. */
+  #texts: TagTexts | undefined;
+
+  /** What was found so far, one value a name. */
+  get list(): readonly WavTag[] {
+    return tagTable.flatMap(({ name }) => {
+      const value = this.get(name);
+      return value === undefined ? [] : [{ name, value }];
+    });
+  }
+
+  /** What was found so far, by name. */
+  get texts(): TagTexts {
+    this.#texts ??= Object.fromEntries(tagTable.map(({ name }) => [name, this.#decode(name)]));
+    return this.#texts;
+  }
+
+  /** The value of one tag, if there is one. */
+  get(name: TagName): string | undefined {
+    return this.texts[name];
+  }
+
+  /** Takes a CSET chunk (Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
+  addCharacterSet(chunk: Buffer, bigEndian: boolean): void {
+    if (chunk.length < 8) return;
+    const [codePage, , language, dialect] = [0, 2, 4, 6].map((at) => uint16(chunk, at, bigEndian));
+    this.#codePage ??= codePageOf({ codePage: codePage!, language: language!, dialect: dialect! });
+    this.#texts = undefined;
+  }
+
+  /** Takes the value of an INFO sub-chunk, or the beginning of it; unknown ids are passed over. */
+  addInfo(id: string, value: Buffer): void {
+    const name = infoTags.get(id.toUpperCase());
+    if (name === undefined) return;
+    const isCut = value.length >= maxTagBytes;
+    this.#add(name, "info", value, (bytes, codePage) => decodeUnlabelled(bytes, { codePage, isCut }));
+  }
+
+  /** Takes a broadcast extension chunk, or the beginning of it. Its texts are ASCII by the standard, UTF-8 in practice. */
+  addBext(chunk: Buffer): void {
+    for (const { name, bext } of tagTable) {
+      if (bext === undefined) continue;
+      const field = chunk.subarray(...bext);
+      this.#add(name, "bext", field, (bytes, codePage) =>
+        inTurn(codePage, (page) => decodeUnlabelled(bytes, { codePage: page, isCut: true })),
+      );
+    }
+  }
+
+  /** Takes an ID3v2 tag, or the beginning of it: versions 2.2, 2.3 and 2.4. Broken frames end the reading. */
+  addId3(tag: Buffer): void {
+    for (const { id, body } of id3Frames(tag)) {
+      const name = id3Tags.get(id);
+      const text = name === undefined ? undefined : name === "comment" ? id3Comment(body) : body.subarray(1);
+      if (name === undefined || text === undefined) continue;
+      const encoding = body[0]!;
+      const isCut = text.length >= maxTagBytes;
+      this.#add(name, "id3", text, (bytes, codePage) => {
+        const values = decodeId3(encoding, bytes, isCut, codePage)?.split("\0");
+        if (name === "comment") return values?.[0];
+        const joined = values?.filter((value) => value !== "").join("; ");
+        return name === "genre" ? joined && withoutGenreNumber(joined) : joined;
+      });
+    }
+  }
+
+  #add(
+    name: TagName,
+    source: Found["source"],
+    value: Buffer,
+    decode: (bytes: Buffer, codePage: number | undefined) => string | undefined,
+  ): void {
+    const found = this.#found.get(name) ?? [];
+    const isFull = found.filter((other) => other.source === source).length >= keptValues;
+    if (isFull || isBlank(value)) return;
+    // A copy: the chunk, which may hold pictures, is not kept.
+    const bytes = Buffer.from(value.subarray(0, maxTagBytes));
+    found.push({ source, decode: (codePage) => decode(bytes, codePage) });
+    this.#found.set(name, found);
+    this.#texts = undefined;
+  }
+
+  #decode(name: TagName): string | undefined {
+    const found = this.#found.get(name) ?? [];
+    const rank = ({ source }: Found): number => sources.indexOf(source);
+    for (const { decode } of found.toSorted((a, b) => rank(b) - rank(a))) {
+      const value = cleanText(decode(this.#codePage) ?? "", maxTagCharacters);
+      if (value !== "") return value;
+    }
+    return undefined;
+  }
+}
+
+/** Whether these four characters name an INFO sub-chunk that {@link WavTags} keeps. */
+export function isKnownInfo(id: string): boolean {
+  return infoTags.has(id.toUpperCase());
+}
+
+function isBlank(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0 || byte === 0x20);
+}
+
+/** Text that a code page stated for other texts of the file need not be in: it comes second. */
+function inTurn(
+  codePage: number | undefined,
+  decode: (codePage: number | undefined) => string | undefined,
+): string | undefined {
+  return decode(undefined) ?? (codePage === undefined ? undefined : decode(codePage));
+}
+
+/** A comment frame: encoding, language, a description, the text. Only comments without description are for people. */
+function id3Comment(body: Buffer): Buffer | undefined {
+  const strings = body.subarray(4);
+  if (body[0] === 0 || body[0] === 3) return strings[0] === 0 ? strings.subarray(1) : undefined;
+  const mark = /^(?:fffe|feff)$/u.test(strings.toString("hex", 0, 2)) ? strings.subarray(0, 2) : Buffer.alloc(0);
+  const rest = strings.subarray(mark.length);
+  if (rest.length < 2 || rest.readUInt16LE() !== 0) return undefined;
+  const text = rest.subarray(2);
+  const hasMark = text.length >= 2 && [0xfffe, 0xfeff].includes(text.readUInt16LE());
+  return hasMark ? text : Buffer.concat([mark, text]);
+}
+
+function decodeId3(encoding: number, bytes: Buffer, isCut: boolean, codePage: number | undefined): string | undefined {
+  switch (encoding) {
+    case 0: // ISO 8859-1 by the standard; in practice whatever the writer's machine used
+    case 3:
+      return inTurn(codePage, (page) => decodeBytes(bytes, { codePage: page, isCut }));
+    case 1:
+      return decodeUtf16(bytes, "le");
+    case 2:
+      return decodeUtf16(bytes, "be");
+    default:
+      return undefined;
+  }
+}
+
+/** "(17)Rock" is the number of a list with its name; the name says it. */
+function withoutGenreNumber(genre: string): string {
+  return genre.replace(/^(?:\(\d+\))+(?=[^\s(])/u, "");
+}

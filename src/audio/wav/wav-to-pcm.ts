@@ -1,0 +1,179 @@
+import { decodeImaBlock, decodeMsBlock } from "./adpcm.ts";
+import type { PcmFormat } from "../pcm-format.ts";
+import { stereoMixOf } from "./stereo-mix.ts";
+import type { WavFormat } from "./wav-format.ts";
+
+type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
+
+/** Floats are held at this, 18 dB over full scale: from 20 dB on LAME 3.100 tears the sound, and fails where it is endless. */
+const maxFloat = 8;
+
+/** The plain samples that {@link wavToPcm} makes: 16 bits where that loses nothing, else floats; more than two channels become two. */
+export function pcmFormatOf(format: WavFormat): PcmFormat {
+  const is16Bit = format.codec === "pcm" ? format.containerBits <= 16 : format.codec !== "float";
+  return {
+    sampleFormat: is16Bit && format.channels <= 2 ? "s16le" : "f32le",
+    sampleRateHz: format.sampleRateHz,
+    channels: format.channels === 1 ? 1 : 2,
+  };
+}
+
+/** The largest sample that the file's coding can hold, 1 being full scale: with few bits it stays well below. */
+export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
+  if (codec === "pcm") return 1 - 2 ** (1 - bitsPerSample);
+  const table = codec === "alaw" ? alawSamples : codec === "mulaw" ? mulawSamples : undefined;
+  return table === undefined ? 1 : Math.max(...table) / 32_768;
+}
+
+/**
+ * A converter of whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound passes as it
+ * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed (`stereo-mix.ts`).
+ * @param floatFullScale what full scale is in floats, which may have to be found out (`float-scale.ts`)
+ */
+export function wavToPcm(
+  format: WavFormat,
+  floatFullScale: () => number = () => format.floatFullScale,
+): (blocks: Buffer) => Buffer {
+  if (format.channels > 2) {
+    const decode = decoderOf(format, floatFullScale);
+    const mix = stereoMixOf(format);
+    return (blocks) => bytesOf(mix(decode(blocks)));
+  }
+  if (format.codec === "pcm" && format.containerBits === 16) {
+    return format.bigEndian ? (blocks) => Buffer.from(blocks).swap16() : (blocks) => blocks;
+  }
+  const decode = decoderOf(format, floatFullScale);
+  return (blocks) => bytesOf(decode(blocks));
+}
+
+function bytesOf(samples: Samples): Buffer {
+  return Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
+}
+
+/** The floats of blocks of the file, as they stand there, in memory of their own. */
+export function floatsOf(
+  blocks: Buffer,
+  { containerBits, bigEndian }: WavFormat,
+): Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> {
+  return containerBits === 32
+    ? new Float32Array(aligned(blocks, 4, bigEndian))
+    : new Float64Array(aligned(blocks, 8, bigEndian));
+}
+
+/** Samples as numbers, channels still as they are in the file. */
+function decoderOf(format: WavFormat, floatFullScale: () => number): (blocks: Buffer) => Samples {
+  switch (format.codec) {
+    case "alaw":
+      return (blocks) => lookUp(alawSamples, blocks);
+    case "mulaw":
+      return (blocks) => lookUp(mulawSamples, blocks);
+    case "ms-adpcm":
+      return (blocks) => decodeBlocks(blocks, format, (block) => decodeMsBlock(block, format.channels));
+    case "ima-adpcm":
+      return (blocks) =>
+        decodeBlocks(blocks, format, (block) => decodeImaBlock(block, format.channels, format.bitsPerSample));
+    case "float":
+      return (blocks) => limited(floatsOf(blocks, format), 1 / floatFullScale());
+    default:
+      return integerDecoderOf(format);
+  }
+}
+
+function integerDecoderOf({ containerBits, bigEndian }: WavFormat): (blocks: Buffer) => Samples {
+  switch (containerBits) {
+    case 8:
+      return (blocks) => lookUp(unsigned8Samples, blocks);
+    case 16:
+      return (blocks) => new Int16Array(aligned(blocks, 2, bigEndian));
+    case 24:
+      return bigEndian ? (blocks) => decode24(blocks, 2, 0) : (blocks) => decode24(blocks, 0, 2);
+    case 32:
+      return (blocks) => scaled(new Int32Array(aligned(blocks, 4, bigEndian)), 1);
+    default:
+      // The upper half of 64 bits is more than a float can hold.
+      return (blocks) => scaled(new Int32Array(aligned(blocks, 8, bigEndian)), 2);
+  }
+}
+
+/** A copy of the bytes in memory of their own, where typed arrays can stand on them, lowest byte first. */
+function aligned(blocks: Buffer, sampleBytes: 2 | 4 | 8, bigEndian: boolean): ArrayBuffer {
+  const copy = new ArrayBuffer(blocks.length);
+  const bytes = Buffer.from(copy);
+  bytes.set(blocks);
+  if (bigEndian && sampleBytes === 2) bytes.swap16();
+  if (bigEndian && sampleBytes === 4) bytes.swap32();
+  if (bigEndian && sampleBytes === 8) bytes.swap64();
+  return copy;
+}
+
+function lookUp(table: Int16Array, bytes: Buffer): Int16Array<ArrayBuffer> {
+  const samples = new Int16Array(bytes.length);
+  for (let i = 0; i < samples.length; i++) samples[i] = table[bytes[i]!]!;
+  return samples;
+}
+
+function decode24(bytes: Buffer, lowest: number, highest: number): Float32Array<ArrayBuffer> {
+  const samples = new Float32Array(bytes.length / 3);
+  for (let i = 0, at = 0; i < samples.length; i++, at += 3) {
+    samples[i] =
+      ((bytes[at + highest]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + lowest]! << 8)) * (1 / 2_147_483_648);
+  }
+  return samples;
+}
+
+/** Every `stride`-th number, the last of each group, from the range of 32 bits to 1. */
+function scaled(integers: Int32Array, stride: number): Float32Array<ArrayBuffer> {
+  const samples = new Float32Array(integers.length / stride);
+  for (let i = 0, at = stride - 1; i < samples.length; i++, at += stride) {
+    samples[i] = integers[at]! * (1 / 2_147_483_648);
+  }
+  return samples;
+}
+
+/** Floats that encoders can take: within limits, and 0 for what is no number. 32-bit floats are corrected in place. */
+function limited(
+  numbers: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>,
+  gain: number,
+): Float32Array<ArrayBuffer> {
+  const samples = numbers instanceof Float32Array ? numbers : new Float32Array(numbers.length);
+  for (let i = 0; i < samples.length; i++) {
+    const number = numbers[i]! * gain;
+    if (number >= -maxFloat && number <= maxFloat) samples[i] = number;
+    else samples[i] = number > 0 ? maxFloat : number < 0 ? -maxFloat : 0;
+  }
+  return samples;
+}
+
+function decodeBlocks(
+  blocks: Buffer,
+  format: WavFormat,
+  decodeBlock: (block: Buffer) => Int16Array,
+): Int16Array<ArrayBuffer> {
+  const { blockAlign, framesPerBlock, channels } = format;
+  const samples = new Int16Array(Math.ceil(blocks.length / blockAlign) * framesPerBlock * channels);
+  let length = 0;
+  for (let start = 0; start < blocks.length; start += blockAlign) {
+    const decoded = decodeBlock(blocks.subarray(start, start + blockAlign));
+    samples.set(decoded, length);
+    length += decoded.length;
+  }
+  return samples.subarray(0, length);
+}
+
+const unsigned8Samples = Int16Array.from({ length: 256 }, (_, byte) => (byte - 128) << 8);
+
+/** ITU-T G.711, A-law, scaled to 16 bits. */
+const alawSamples = Int16Array.from({ length: 256 }, (_, byte) => {
+  const code = byte ^ 0x55;
+  const exponent = (code >> 4) & 7;
+  const mantissa = ((code & 15) << 4) | 8;
+  const magnitude = exponent === 0 ? mantissa : (mantissa | 0x100) << (exponent - 1);
+  return code & 0x80 ? magnitude : -magnitude;
+});
+
+/** ITU-T G.711, µ-law, scaled to 16 bits. */
+const mulawSamples = Int16Array.from({ length: 256 }, (_, byte) => {
+  const code = ~byte;
+  const magnitude = ((((code & 15) << 3) | 0x84) << ((code >> 4) & 7)) - 0x84;
+  return code & 0x80 ? -magnitude : magnitude;
+});

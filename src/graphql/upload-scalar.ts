@@ -1,0 +1,30 @@
+import { GraphQLError, GraphQLScalarType, type ASTNode } from "graphql";
+import { Upload } from "graphql-upload-minimal";
+import { ServiceError } from "../errors/errors.ts";
+
+/** What to do when a file came in another way than as a file. */
+export const howToSendFile =
+  "A file must be sent as multipart/form-data, as docs/clients.md shows: with Apollo Client it takes apollo-upload-client.";
+
+/** A file of a multipart request; resolvers get it as `Promise<FileUpload>`. */
+export const GraphQLUpload = new GraphQLScalarType({
+  name: "Upload",
+  description: "A file, sent as multipart/form-data; a JSON body cannot carry one.",
+  specifiedByURL: "https://github.com/jaydenseric/graphql-multipart-request-spec",
+  parseValue(value) {
+    if (value instanceof Upload) return value.promise;
+    const isList = Array.isArray(value) && value.some((item) => item instanceof Upload);
+    throw notAFile(isList ? "This takes one file, not a list: send one request for each file." : howToSendFile);
+  },
+  parseLiteral: (node) => {
+    throw notAFile(`A file cannot stand in the document. ${howToSendFile}`, node);
+  },
+  serialize() {
+    throw new Error("No field answers with a file.");
+  },
+});
+
+/** The ServiceError inside makes its sentence the whole message. */
+function notAFile(sentence: string, node?: ASTNode): GraphQLError {
+  return new GraphQLError(sentence, { nodes: node, originalError: new ServiceError("BAD_USER_INPUT", sentence) });
+}

@@ -1,0 +1,67 @@
+import { ServiceError } from "../errors/errors.ts";
+import { parseRecordId } from "../record/record-url.ts";
+import { maxTitleKeyBytes } from "../record/search-text.ts";
+
+/** By what recordings can be sorted. */
+export type RecordOrderField = "CREATED_AT" | "TITLE" | "DURATION" | "SIZE";
+
+/** In which order recordings are listed; records that are equal in it are sorted by their ids. */
+export interface RecordOrder {
+  readonly field: RecordOrderField;
+  readonly direction: "ASC" | "DESC";
+}
+
+/** A place in a list: the record that is or was there. */
+export interface RecordPosition {
+  /** Microseconds since 1970, the title's key, seconds or bytes. */
+  readonly key: string | number;
+  readonly id: string;
+}
+
+/** The list that a cursor belongs to. */
+export interface CursorScope {
+  readonly ownerId: number;
+  readonly order: RecordOrder;
+}
+
+/** Characters of a cursor, at most: base64url of JSON, in which a title may double by what is escaped. */
+export const maxCursorLength = Math.ceil((4 / 3) * (2 * maxTitleKeyBytes + 100));
+
+/** An opaque name of a position, which stays good when records are added, changed or deleted. */
+export function encodeCursor({ ownerId, order }: CursorScope, { key, id }: RecordPosition): string {
+  return Buffer.from(JSON.stringify([ownerId, order.field, order.direction, key, id])).toString("base64url");
+}
+
+/**
+ * The position that a cursor of the same list names.
+ * @throws {ServiceError} BAD_USER_INPUT when it is not a cursor, or one of another user or another order
+ */
+export function decodeCursor(
+  { ownerId, order }: CursorScope,
+  cursor: string,
+  argument: "after" | "before",
+): RecordPosition {
+  const parts = parse(cursor);
+  if (parts?.length === 5) {
+    const [owner, field, direction, key, given] = parts;
+    const id = parseRecordId(given);
+    if (owner === ownerId && field === order.field && direction === order.direction && id && isKey(order, key)) {
+      return { key, id };
+    }
+  }
+  throw new ServiceError("BAD_USER_INPUT", "The cursor does not belong to this list in this order.", { argument });
+}
+
+function isKey({ field }: RecordOrder, key: unknown): key is string | number {
+  if (field === "TITLE") return typeof key === "string" && key.isWellFormed() && !key.includes("\0");
+  return typeof key === "number" && (field === "DURATION" ? Number.isFinite(key) : Number.isSafeInteger(key));
+}
+
+function parse(cursor: string): unknown[] | undefined {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(cursor, "base64url").toString());
+    return Array.isArray(parts) ? parts : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,173 @@
+import type { Pool } from "pg";
+import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Resolver, Root } from "type-graphql";
+import { ServiceError } from "../errors/errors.ts";
+import { Facts } from "../graphql/field-facts.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
+import { requireSelf } from "../graphql/require-self.ts";
+import { UserType } from "../user/user.type.ts";
+import { deleteRecords, maxDeletions } from "./delete-records.ts";
+import { noSuchRecord } from "../record/find-record.ts";
+import {
+  countRecords,
+  defaultOrder,
+  defaultPageSize,
+  listRecords,
+  maxPageSize,
+  requireListArguments,
+  type PageRequest,
+} from "./list-records.ts";
+import {
+  DeleteRecordPayload,
+  DeleteRecordsPayload,
+  RecordConnectionType,
+  RecordFilterInput,
+  RecordOrderInput,
+  toRecordConnection,
+  UpdateRecordPayload,
+} from "./record-library.type.ts";
+import { maxTitleLength } from "../record/record-title.ts";
+import { toRecordType, VisibilityEnum } from "../record/record.type.ts";
+import { updateRecord } from "./update-record.ts";
+import type { Visibility } from "../settings/visibility.ts";
+
+/** A user's recordings, and what the user can do with them later. */
+@Resolver(() => UserType)
+export class RecordLibraryResolver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  @FieldResolver(() => RecordConnectionType, {
+    nullable: true,
+    description:
+      `The user's own recordings, ${defaultPageSize} unless \`first\` or \`last\` says otherwise. ` +
+      "Following the cursors meets every recording once, also while others are added or deleted. " +
+      "Null only together with an error.",
+  })
+  @Facts<ListArguments>({
+    ownerOnly: "READ",
+    listLength: longestPage,
+    check: (args, { ownerId, around }) => {
+      refuseInsideItself(around);
+      requireListArguments(ownerId, args, args.filter ?? {}, args.orderBy ?? defaultOrder);
+    },
+  })
+  async records(
+    @Root() user: UserType,
+    @Arg("first", () => Int, { nullable: true, description: `How many from the beginning, at most ${maxPageSize}.` })
+    first: number | null,
+    @Arg("after", () => String, { nullable: true, description: "Only those behind this cursor." })
+    after: string | null,
+    @Arg("last", () => Int, { nullable: true, description: `How many from the end, at most ${maxPageSize}.` })
+    last: number | null,
+    @Arg("before", () => String, { nullable: true, description: "Only those before this cursor." })
+    before: string | null,
+    @Arg("filter", () => RecordFilterInput, { nullable: true, description: "Only those to which this applies." })
+    filter: RecordFilterInput | null,
+    @Arg("orderBy", () => RecordOrderInput, {
+      nullable: true,
+      description: "Their order; the newest first by default.",
+    })
+    order: RecordOrderInput | null,
+    @Ctx() context: RequestContext,
+  ): Promise<RecordConnectionType> {
+    await requireSelf(context, user.id, "READ");
+    const ownerId = Number(user.id);
+    const page = await listRecords(
+      { pool: this.#pool, em: context.em() },
+      ownerId,
+      { first, after, last, before },
+      filter ?? {},
+      order ?? defaultOrder,
+    );
+    return toRecordConnection(page, ownerId, filter ?? {});
+  }
+
+  @Mutation(() => UpdateRecordPayload, {
+    nullable: true,
+    description:
+      "Changes title, visibility or both of one of the caller's recordings. The MP3 stays as it is, with the title it " +
+      "had in its own tag. NOT_FOUND when it is absent or somebody else's.",
+  })
+  async updateRecord(
+    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Arg("title", () => String, {
+      nullable: true,
+      description: `The new title: 1 to ${maxTitleLength} characters, no control characters. Absent: as it is.`,
+    })
+    title: string | null,
+    @Arg("visibility", () => VisibilityEnum, {
+      nullable: true,
+      description: "Who may read it by its plain link from now on. Absent: as it is.",
+    })
+    visibility: Visibility | null,
+    @Ctx() context: RequestContext,
+  ): Promise<UpdateRecordPayload> {
+    const { id: ownerId } = await context.caller();
+    const record = await updateRecord({ pool: this.#pool, em: context.em() }, ownerId, id, { title, visibility });
+    return { record: toRecordType(record) };
+  }
+
+  @Mutation(() => DeleteRecordPayload, {
+    nullable: true,
+    description: "Deletes one of the caller's recordings. NOT_FOUND when it is absent or somebody else's.",
+  })
+  async deleteRecord(
+    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<DeleteRecordPayload> {
+    const { id: ownerId } = await context.caller();
+    const [deletedId] = await deleteRecords(this.#pool, ownerId, [id]);
+    if (deletedId === undefined) throw noSuchRecord();
+    return { deletedId };
+  }
+
+  @Mutation(() => DeleteRecordsPayload, {
+    nullable: true,
+    description: "Deletes several of the caller's recordings at once. Can be repeated: ids that are absent do no harm.",
+  })
+  async deleteRecords(
+    @Arg("ids", () => [ID], { description: `The records' ids, at most ${maxDeletions}.` }) ids: string[],
+    @Ctx() context: RequestContext,
+  ): Promise<DeleteRecordsPayload> {
+    const { id: ownerId } = await context.caller();
+    return { deletedIds: await deleteRecords(this.#pool, ownerId, ids) };
+  }
+}
+
+@Resolver(() => RecordConnectionType)
+export class RecordConnectionResolver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  @FieldResolver(() => Int, {
+    nullable: true,
+    description:
+      "How many recordings there are in all parts together, within the filter. Null only together with an error.",
+  })
+  async totalCount(@Root() { ownerId, filter, knownCount }: RecordConnectionType): Promise<number> {
+    return knownCount ?? (await countRecords(this.#pool, ownerId, filter));
+  }
+}
+
+interface ListArguments extends PageRequest {
+  readonly filter?: RecordFilterInput | null;
+  readonly orderBy?: RecordOrderInput | null;
+}
+
+/** Recordings that a page can hold. Of contradictory arguments, which are refused, the larger one counts. */
+function longestPage({ first, last }: ListArguments): number {
+  const asked = [first, last].filter((size) => size != null);
+  return asked.length === 0 ? defaultPageSize : Math.min(Math.max(0, ...asked), maxPageSize);
+}
+
+/** A list in each record of a list would multiply what one request costs by a hundred, and tell nothing new. */
+function refuseInsideItself(around: readonly string[]): void {
+  if (!around.includes("RecordConnection")) return;
+  throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be asked for inside another one.");
+}

@@ -1,0 +1,264 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { ServerResponse } from "node:http";
+import type { Pool } from "pg";
+import { audiowaveformJson, decodeWaveform } from "../audio/meter/waveform.ts";
+import { bearerToken } from "../caller/token.ts";
+import type { Config } from "../settings/config.ts";
+import { ServiceError } from "../errors/errors.ts";
+import { answerError } from "../http/answer-errors.ts";
+import { answerText } from "../http/answer-text.ts";
+import { sendBytes, slowPieceBytes, type ByteSource } from "../http/send-bytes.ts";
+import type { WaitingAnswers } from "../http/waiting-answers.ts";
+import { addressKey } from "../limits/rate-limiter.ts";
+import type { MemoryBlocks } from "../memory/memory-blocks.ts";
+import { authenticateUser } from "../user/authenticate-user.ts";
+import { DownloadCounter } from "./download-counter.ts";
+import { mp3FileName } from "../record/file-name.ts";
+import { mayRead, noSuchRecord } from "../record/find-record.ts";
+import { readMp3 } from "../record/mp3-chunks.ts";
+import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
+import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "../record/record-url.ts";
+import { countDownload } from "./share-links.ts";
+import type { Visibility } from "../settings/visibility.ts";
+
+interface RecordRequest {
+  Params: { recordId?: string; secret?: string };
+}
+
+/** What a link opens. */
+interface OpenLink {
+  readonly row: RecordRow;
+  /** Headers of every answer that the recording has through this link. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly cacheControl: string;
+  /** Set for a link whose downloads are counted. */
+  readonly linkId?: string;
+}
+
+type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
+
+interface RecordRow {
+  readonly id: string;
+  readonly headBytes: number;
+  readonly chunkBytes: number;
+  /** A bigint and a timestamp come as text. */
+  readonly sizeBytes: string;
+  readonly createdAt: string;
+  readonly title: string;
+  readonly fileName: string;
+}
+
+/** What another's browser keeps is asked for again each time: it may have been closed, revoked or have expired. */
+const closable = "private, no-cache";
+
+/** A page that isolates itself takes into its frames only what says the same of itself. */
+const embeddableHeaders = { "cross-origin-embedder-policy": "require-corp" };
+
+/** For the document that a browser makes of an MP3 in a tab or a frame: its player may load the address, and nothing else. */
+const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inline'";
+
+/**
+ * To be registered in a scope of its own. The plain link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
+ * `/record/<record>/<any name>.mp3?user=<user>`. While the recording is private it answers the owner's Bearer token only.
+ * Links of their own: `/l/<secret>` and `/l/<secret>/<any name>.mp3`; they open private recordings too, until they
+ * expire (410). `inline=1` plays instead of downloading. Beside each the waveform.
+ */
+export function recordRoute(
+  app: FastifyInstance,
+  {
+    pool,
+    rowMemory,
+    waiting,
+    config,
+  }: {
+    pool: Pool;
+    rowMemory: MemoryBlocks;
+    waiting: WaitingAnswers;
+    config: Pick<Config, "recordCacheControl" | "maxWaitingBytes">;
+  },
+): void {
+  // The rules for the API are not for links.
+  app.addHook("onRoute", (route) => {
+    route.config = { ...route.config, cors: false };
+  });
+  // First of all, and so also for what is refused.
+  app.addHook("onRequest", async (request: FastifyRequest, reply) => {
+    void reply.headers({ ...crossOriginHeaders, ...embeddableHeaders });
+    const other = answerOtherMethod(request.method);
+    if (other) await send(reply, other, request);
+  });
+  const openPlain: OpenRequest = async (request) => await openPlainLink(pool, request, config.recordCacheControl);
+  const openShared: OpenRequest = async (request) => await openShareLink(pool, request);
+  const counter = new DownloadCounter();
+  // Downloads that read whole rows, which is fastest, hold two each; beyond so many, further ones read small pieces.
+  const maxRowReaders = Math.floor(config.maxWaitingBytes / (2 * rowMemory.blockBytes));
+  let rowReaders = 0;
+  for (const [path, open] of [
+    ["/record", openPlain],
+    ["/record/:recordId", openPlain],
+    ["/record/:recordId/:name", openPlain],
+    ["/l/:secret", openShared],
+    ["/l/:secret/:name", openShared],
+  ] as const) {
+    app.all<RecordRequest>(path, async (request, reply) => {
+      const { method } = request;
+      const { row, headers, cacheControl, linkId } = await open(request);
+      const isInline = asksForInline(linkParameters(request.url));
+      const record = {
+        id: row.id,
+        sizeBytes: Number(row.sizeBytes),
+        lastModified: new Date(row.createdAt),
+        fileName: mp3FileName(row.title, row.fileName),
+        inline: isInline,
+        cacheControl: isInline ? cacheControl : askedAgain(cacheControl),
+      };
+      const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
+      if (linkId !== undefined && counter.begins(linkId, request, answer, sentWhole(reply.raw))) {
+        // Beside the first byte, not before it.
+        countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
+      }
+      const stored = { ...row, sizeBytes: record.sizeBytes };
+      const bytes: ByteSource = async function* (signal, { from, isSlow }) {
+        const readsRows = !isSlow && rowReaders < maxRowReaders;
+        if (readsRows) rowReaders += 1;
+        try {
+          const pieceBytes = readsRows ? undefined : slowPieceBytes;
+          yield* readBody(answer.body, from, (range) => readMp3(pool, rowMemory, stored, range, signal, pieceBytes));
+        } finally {
+          if (readsRows) rowReaders -= 1;
+        }
+      };
+      return await send(reply.headers(headers), answer, request, { bytes, waiting });
+    });
+  }
+
+  for (const [path, open] of [
+    ["/record/:recordId/waveform.json", openPlain],
+    ["/l/:secret/waveform.json", openShared],
+  ] as const) {
+    app.all<RecordRequest>(path, async (request, reply) => {
+      const { row, headers, cacheControl } = await open(request);
+      const { rows } = await pool.query<{ waveform: Buffer }>(
+        "select waveform from audio_record where id = $1 and waveform is not null",
+        [row.id],
+      );
+      if (!rows[0]) throw noSuchRecord();
+      return await answerText(request, reply.headers(headers), {
+        body: JSON.stringify(audiowaveformJson(decodeWaveform(rows[0].waveform))),
+        contentType: "application/json; charset=utf-8",
+        lastModified: new Date(row.createdAt),
+        cacheControl,
+      });
+    });
+  }
+}
+
+const rowColumns = `audio_record.id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
+  audio_record.created_at as "createdAt", title, file_name as "fileName"`;
+
+/** What a disabled user has is not served, by no link. */
+const ownerEnabled = "(select disabled_at is null from app_user where id = owner_id)";
+
+/** A download is asked for again each time, mostly for a 304 without bytes: its name may have changed. */
+function askedAgain(cacheControl: string): string {
+  if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
+  return /\bpublic\b/i.test(cacheControl) ? "public, no-cache" : "private, no-cache";
+}
+
+/** @throws {ServiceError} NOT_FOUND, also for a private recording without its owner's token */
+async function openPlainLink(
+  pool: Pool,
+  request: FastifyRequest<RecordRequest>,
+  cacheControl: string,
+): Promise<OpenLink> {
+  const { recordId, userId } = parseRecordAddress(linkParameters(request.url), request.params.recordId);
+  const { rows } = await pool.query<RecordRow & { visibility: Visibility; madeBy: string | null }>(
+    `select ${rowColumns}, visibility, made_by as "madeBy" from audio_record
+     where id = $1 and owner_id = $2 and state = 'ready' and ${ownerEnabled}`,
+    [recordId, userId],
+  );
+  const row = rows[0];
+  if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
+  if (!row || !(await opensTo(pool, { userId, madeBy: row.madeBy }, request))) throw noSuchRecord();
+  return { row, headers: { vary: "Authorization" }, cacheControl: closable };
+}
+
+/** Whether the header holds a token of this user that may read the recording. A wrong one is no error of its own: it opens no more than none. */
+async function opensTo(
+  pool: Pool,
+  { userId, madeBy }: { userId: number; madeBy: string | null },
+  { raw }: FastifyRequest<RecordRequest>,
+): Promise<boolean> {
+  const token = bearerToken(raw.headersDistinct.authorization);
+  if (token === undefined) return false;
+  try {
+    const caller = await authenticateUser(pool, token);
+    return caller.id === userId && mayRead(caller, madeBy);
+  } catch (error) {
+    if (error instanceof ServiceError && ["UNAUTHENTICATED", "USER_DISABLED"].includes(error.code)) return false;
+    throw error;
+  }
+}
+
+/** @throws {ServiceError} NOT_FOUND for a link that never was or is revoked, GONE for one that has expired */
+async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
+  const secret = parseSecret(params.secret);
+  if (secret === undefined) throw noSuchRecord();
+  const { rows } = await pool.query<RecordRow & { linkId: string; expired: boolean }>(
+    `select ${rowColumns}, share_link.id as "linkId", coalesce(expires_at <= now(), false) as expired
+     from share_link join audio_record on audio_record.id = share_link.record_id
+     where share_link.secret = $1 and state = 'ready' and ${ownerEnabled}`,
+    [secret],
+  );
+  const row = rows[0];
+  if (!row) throw noSuchRecord();
+  if (row.expired) throw new ServiceError("GONE", "This link has expired.");
+  return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
+}
+
+/** Resolves when the answer has ended, with whether all of it was sent. */
+async function sentWhole(response: ServerResponse): Promise<boolean> {
+  await new Promise<void>((resolve) => response.once("close", resolve));
+  return response.writableFinished;
+}
+
+/** What the body of a refusal says beside its status. */
+const refusals: Readonly<Record<number, (() => ServiceError) | undefined>> = {
+  405: () => new ServiceError("METHOD_NOT_ALLOWED", "A recording can be read with GET and HEAD only."),
+  412: () => new ServiceError("PRECONDITION_FAILED", "The recording does not meet the request's conditions."),
+  416: () => new ServiceError("RANGE_NOT_SATISFIABLE", "The range lies outside the recording."),
+};
+
+async function send(
+  reply: FastifyReply,
+  { status, headers, body }: RecordAnswer,
+  request: FastifyRequest,
+  sending?: { bytes: ByteSource; waiting: WaitingAnswers },
+): Promise<FastifyReply> {
+  void reply.code(status).headers(headers);
+  const failure = refusals[status];
+  if (failure) return await answerError(request, reply.removeHeader("content-length"), failure());
+  void reply.header("content-security-policy", mediaPolicy);
+  // Meant for pages with controls: they forbid frames, and tabs that a frame has opened.
+  for (const name of ["x-frame-options", "cross-origin-opener-policy"]) void reply.removeHeader(name);
+  if (!sending || body.length === 0) return await reply.send();
+  const { bytes, waiting } = sending;
+  try {
+    const head = { status, headers: reply.getHeaders() };
+    await sendBytes(reply.raw, head, bytes, { waiting, address: addressKey(request.ip) });
+  } catch (error) {
+    // Before the head is out, the failure can still be answered; afterwards the connection has been cut.
+    if (!reply.raw.headersSent) {
+      for (const name of Object.keys(headers)) void reply.removeHeader(name);
+      void reply.headers(crossOriginHeaders);
+      throw error;
+    }
+    request.log[levelOf(error)]({ err: error }, "a download ended early");
+  }
+  return reply.hijack();
+}
+
+function levelOf(error: unknown): "debug" | "info" | "error" {
+  if (!(error instanceof ServiceError)) return "error";
+  return error.code === "CLIENT_CLOSED_REQUEST" ? "debug" : "info";
+}

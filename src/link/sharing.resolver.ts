@@ -1,0 +1,119 @@
+import { GraphQLDateTime, GraphQLURL } from "graphql-scalars";
+import type { Pool } from "pg";
+import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
+import { batchLoader } from "../graphql/batch-loader.ts";
+import { Facts } from "../graphql/field-facts.ts";
+import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
+import { requireSelf } from "../graphql/require-self.ts";
+import { RecordType } from "../record/record.type.ts";
+import { maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
+import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
+import {
+  createShareLink,
+  findShareLinks,
+  maxLinksPerRecord,
+  maxNoteLength,
+  revokeShareLink,
+  type SharedLink,
+} from "./share-links.ts";
+
+/** Links of their own to recordings. */
+@Resolver(() => RecordType)
+export class SharingResolver {
+  readonly #pool: Pool;
+  readonly #allowances: WriteAllowances;
+  readonly #linksOf: (context: RequestContext, recordId: string) => Promise<readonly SharedLink[] | undefined>;
+
+  constructor(pool: Pool, allowances: WriteAllowances) {
+    this.#pool = pool;
+    this.#allowances = allowances;
+    this.#linksOf = batchLoader(
+      async (_context, recordIds: readonly string[]) => await findShareLinks(pool, recordIds),
+    );
+  }
+
+  @Mutation(() => CreateLinkPayload, {
+    nullable: true,
+    description:
+      "Makes a link of its own to one of the caller's recordings. It opens a private one too, and can be taken back " +
+      `without touching any other link. A recording has at most ${maxLinksPerRecord} links.`,
+  })
+  async createLink(
+    @Arg("recordId", () => ID, { description: "The record's id, a UUID." }) recordId: string,
+    @Arg("expiresAt", () => GraphQLDateTime, {
+      nullable: true,
+      description: "When it stops to work; without it, not before it is revoked.",
+    })
+    expiresAt: Date | undefined,
+    @Arg("note", () => String, {
+      nullable: true,
+      description: `What the owner wants to remember about it, such as whom it was given to; up to ${maxNoteLength} characters.`,
+    })
+    note: string | undefined,
+    @Ctx() context: RequestContext,
+  ): Promise<CreateLinkPayload> {
+    const caller = await context.caller();
+    const charge = chargeOf(this.#allowances, caller, context.clientAddress);
+    return { link: toLinkType(await createShareLink(this.#pool, caller.id, { recordId, expiresAt, note }, charge)) };
+  }
+
+  @Mutation(() => RevokeLinkPayload, {
+    nullable: true,
+    description: "Takes a link back: it answers 404 at once, and is gone from `record.links` with its count.",
+  })
+  async revokeLink(
+    @Arg("id", () => ID, { description: "The link's id." }) id: string,
+    @Ctx() context: RequestContext,
+  ): Promise<RevokeLinkPayload> {
+    const { id: ownerId } = await context.caller();
+    return { revokedId: id, recordId: await revokeShareLink(this.#pool, ownerId, id) };
+  }
+
+  @FieldResolver(() => [LinkType], {
+    nullable: true,
+    description:
+      "The recording's links, the newest first, also those that have expired. Null only together with an error.",
+  })
+  @Facts({ ownerOnly: "READ", listLength: () => maxLinksPerRecord })
+  async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
+    await requireSelf(context, record.owner.id, "READ");
+    return ((await this.#linksOf(context, record.id)) ?? []).map(toLinkType);
+  }
+}
+
+/** The addresses of a link. */
+@Resolver(() => LinkType)
+export class LinkResolver {
+  @FieldResolver(() => GraphQLURL, {
+    description: "The link. It also works with any name behind it, such as `/take.mp3`, for players that want one.",
+  })
+  @Facts({ maxCharacters: maxLinkLength })
+  url(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(shareUrl(origin, secret));
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description: "The same, to play in a page or a player instead of downloading.",
+  })
+  @Facts({ maxCharacters: maxLinkLength })
+  streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(`${shareUrl(origin, secret)}?inline=1`);
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description:
+      "The same as `url` with the recording's title and `.mp3` at the end, as in `record.mp3Url`. It shows the title to " +
+      "whoever sees the address.",
+  })
+  @Facts({ maxCharacters: maxMp3LinkLength })
+  mp3Url(@Root() { secret, mp3FileName }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(shareMp3Url(origin, secret, mp3FileName));
+  }
+
+  @FieldResolver(() => GraphQLURL, { description: "The waveform as JSON, as in `record.waveformUrl`." })
+  @Facts({ maxCharacters: maxLinkLength })
+  waveformUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(`${shareUrl(origin, secret)}/waveform.json`);
+  }
+}

@@ -1,0 +1,37 @@
+import { Migrator } from "@mikro-orm/migrations";
+import { defineConfig } from "@mikro-orm/postgresql";
+import { Client } from "pg";
+import { driverOptions } from "./database/driver-options.ts";
+import type { Tables } from "./database/database.ts";
+import { RateLimit } from "./limits/rate-limit.entity.ts";
+import { WriteAllowanceRow } from "./limits/write-allowance.entity.ts";
+import { AudioRecord, Mp3Chunk } from "./record/record.entity.ts";
+import { ShareLink } from "./link/share-link.entity.ts";
+import { AccessToken, Invitation, User } from "./user/user.entity.ts";
+import { migrations } from "./migrations/index.ts";
+
+/** MikroORM's options, the same for the service and for the ORM's command line. */
+export function ormOptions(databaseUrl: string, poolSize: number) {
+  return defineConfig({
+    dbName: new Client(driverOptions(databaseUrl)).database ?? "",
+    driverOptions: driverOptions(databaseUrl),
+    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit, Invitation, WriteAllowanceRow],
+    extensions: [Migrator],
+    forceUtcTimezone: true,
+    pool: { min: 0, max: poolSize },
+    // The function `charge_allowance` stands in a migration only.
+    schemaGenerator: { ignoreRoutines: true },
+    migrations: {
+      tableName: "schema_migration",
+      pathTs: "src/migrations",
+      path: "src/migrations",
+      snapshotName: ".snapshot",
+      migrationsList: migrations,
+      dropTables: false,
+      silent: true,
+    },
+  });
+}
+
+/** What {@link ormOptions} names. */
+export const tables: Tables = { ormOptions, migrations };

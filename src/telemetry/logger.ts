@@ -1,0 +1,35 @@
+import { pino, type Logger } from "pino";
+import type { Socket } from "node:net";
+import { clientAddress } from "../addresses/client-address.ts";
+import type { Config } from "../settings/config.ts";
+
+export type { Logger };
+
+/** What PostgreSQL adds to an error may repeat what users sent, such as the values of a row. */
+const repeatsValues = new Set(["detail", "where", "internalQuery", "dataType", "parameters"]);
+
+/**
+ * The one logger: JSON lines on standard output. Of a request's address only the route is logged, such as `/l/:secret`,
+ * so that tokens, ids and secrets are never written down, wherever somebody puts them.
+ */
+export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
+  return pino({
+    level: logLevel,
+    base: undefined,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    redact: ["req.headers", "headers", "token", "*.token"],
+    serializers: {
+      req: (request: { method: string; routeOptions?: { url?: string }; ip: string; socket: Socket }) => ({
+        method: request.method,
+        route: request.routeOptions?.url ?? "[unknown]",
+        client: clientAddress(request),
+      }),
+      err: (error: Error) => {
+        const { aggregateErrors, ...described } = pino.stdSerializers.err(error);
+        const safe = Object.entries(described).filter(([name]) => !repeatsValues.has(name));
+        return { ...Object.fromEntries(safe), ...(aggregateErrors && { aggregateErrors: aggregateErrors.length }) };
+      },
+      res: (reply: { statusCode: number }) => ({ status: reply.statusCode }),
+    },
+  });
+}

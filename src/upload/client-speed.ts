@@ -1,0 +1,96 @@
+import { ServiceError } from "../errors/errors.ts";
+
+/** What is asked of an upload's client. */
+export interface SpeedLimits {
+  /** Least average speed; 0: none. */
+  readonly minUploadBytesPerSecond: number;
+  /** The speed is averaged over twice this time, and judged after so much waiting. */
+  readonly stallTimeoutSeconds: number;
+}
+
+/** A client faster than this is slow for no one's purpose. */
+const quickBytesPerSecond = 64 * 1024;
+
+interface Mark {
+  readonly awaitedMs: number;
+  readonly bytes: number;
+}
+
+/** How fast one client sends. Only the time counts in which the service waits for it. */
+export class ClientSpeed {
+  readonly #limits: SpeedLimits;
+  readonly #windowMs: number;
+  readonly #ended = new AbortController();
+  #bytes = 0;
+  #awaitedMs = 0;
+  #awaitedSince: number | undefined;
+  /** Where the upload was at times within the window, oldest first. */
+  #marks: Mark[] = [{ awaitedMs: 0, bytes: 0 }];
+
+  constructor(limits: SpeedLimits) {
+    this.#limits = limits;
+    this.#windowMs = 2000 * limits.stallTimeoutSeconds;
+  }
+
+  /** Aborted by {@link end}. */
+  get signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** Bytes for each second of waiting within the last minute or so. */
+  get bytesPerSecond(): number {
+    const { awaitedMs, bytes } = this.#marks[0]!;
+    return ((this.#bytes - bytes) * 1000) / Math.max(1, this.#awaitedMsNow - awaitedMs);
+  }
+
+  /** Whether the service waits for this client now, has done so for a while, and got little. */
+  get isSlow(): boolean {
+    const hadTime = this.#awaitedMsNow >= this.#windowMs / 12;
+    return this.#awaitedSince !== undefined && hadTime && this.bytesPerSecond < quickBytesPerSecond;
+  }
+
+  /** Ends the upload, because another one needs its place. */
+  end(): void {
+    const sentence =
+      "There are too many uploads, and this one arrived slowest: send the file again over a faster connection.";
+    this.#ended.abort(new ServiceError("UPLOAD_STALLED", sentence));
+  }
+
+  /**
+   * Passes an upload's bytes on.
+   * @throws {ServiceError} UPLOAD_STALLED with `minBytesPerSecond`, when the average is below it
+   */
+  async *watch(source: AsyncGenerator<Buffer, void, undefined>): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      for (;;) {
+        this.#awaitedSince = performance.now();
+        const next = await source.next();
+        this.#awaitedMs = this.#awaitedMsNow;
+        this.#awaitedSince = undefined;
+        if (next.done) return;
+        this.#bytes += next.value.length;
+        this.#judge();
+        yield next.value;
+      }
+    } finally {
+      this.#awaitedSince = undefined;
+      await source.return();
+    }
+  }
+
+  get #awaitedMsNow(): number {
+    return this.#awaitedMs + (this.#awaitedSince === undefined ? 0 : performance.now() - this.#awaitedSince);
+  }
+
+  #judge(): void {
+    const { minUploadBytesPerSecond: minBytesPerSecond, stallTimeoutSeconds } = this.#limits;
+    if (this.#awaitedMs >= stallTimeoutSeconds * 1000 && this.bytesPerSecond < minBytesPerSecond) {
+      const sentence = `The upload arrived at less than ${minBytesPerSecond} bytes a second on average: send the file again over a faster connection.`;
+      throw new ServiceError("UPLOAD_STALLED", sentence, { minBytesPerSecond });
+    }
+    if (this.#awaitedMs - this.#marks.at(-1)!.awaitedMs >= this.#windowMs / 6) {
+      this.#marks.push({ awaitedMs: this.#awaitedMs, bytes: this.#bytes });
+    }
+    while (this.#marks.length > 1 && this.#awaitedMs - this.#marks[1]!.awaitedMs >= this.#windowMs) this.#marks.shift();
+  }
+}

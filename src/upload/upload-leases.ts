@@ -1,0 +1,99 @@
+import type { Pool } from "pg";
+import type { Logger } from "../telemetry/logger.ts";
+
+/** How long a receiving record is left alone after its upload last gave a sign of life. */
+export const leaseSeconds = 90;
+const renewalSeconds = 20;
+
+/** Dead uploads that one statement removes: each may have chunks of some hundred megabytes, and a statement little time. */
+const deletionsAtOnce = 4;
+
+/** How soon it is tried again to remove what an upload has left while the database was away. */
+const retrySeconds = 2;
+
+/**
+ * Keeps the records of running uploads alive and removes those whose upload has died with its process. Every replica
+ * does this: the lease in the row, by the database's clock, tells a dead upload from one that is alive elsewhere.
+ */
+export class UploadLeases implements AsyncDisposable {
+  readonly #pool: Pool;
+  readonly #logger: Logger;
+  readonly #alive = new Set<string>();
+  readonly #abandoned = new Set<string>();
+  #retry: NodeJS.Timeout | undefined;
+  readonly #timer: NodeJS.Timeout;
+  #working: Promise<void> = Promise.resolve();
+  /** One that waits for its turn; more of them would do the same again. */
+  #next: Promise<void> | undefined;
+
+  constructor(pool: Pool, logger: Logger) {
+    this.#pool = pool;
+    this.#logger = logger;
+    this.#timer = setInterval(() => void this.sweep(), renewalSeconds * 1000).unref();
+  }
+
+  /** Keeps this record's lease renewed until the result is disposed of. */
+  hold(recordId: string): Disposable {
+    this.#alive.add(recordId);
+    return { [Symbol.dispose]: () => void this.#alive.delete(recordId) };
+  }
+
+  /** Removes what an upload of this process has left, as soon as the database lets it. */
+  abandon(recordId: string): void {
+    this.#abandoned.add(recordId);
+    this.#retry ??= setInterval(() => void this.sweep(), retrySeconds * 1000).unref();
+  }
+
+  /** Renews the leases of the uploads that run here, then removes what dead ones have left anywhere. */
+  async sweep(): Promise<void> {
+    this.#next ??= this.#sweepAfter(this.#working);
+    this.#working = this.#next;
+    await this.#working;
+  }
+
+  async #sweepAfter(working: Promise<void>): Promise<void> {
+    await working;
+    this.#next = undefined;
+    await this.#renewAndSweep();
+  }
+
+  async #renewAndSweep(): Promise<void> {
+    try {
+      if (this.#alive.size > 0) {
+        await this.#pool.query(
+          `update audio_record set lease_until = now() + make_interval(secs => $2)
+           where id = any($1) and state = 'receiving'`,
+          [[...this.#alive], leaseSeconds],
+        );
+      }
+      const abandoned = [...this.#abandoned];
+      let removed = 0;
+      for (let more = true; more;) {
+        const { rowCount } = await this.#pool.query(
+          `delete from audio_record where state = 'receiving' and id in (
+             select id from audio_record
+             where state = 'receiving' and (lease_until < now() or id = any($1)) limit $2 for update skip locked)`,
+          [abandoned, deletionsAtOnce],
+        );
+        removed += rowCount ?? 0;
+        more = rowCount === deletionsAtOnce;
+      }
+      for (const id of abandoned) this.#abandoned.delete(id);
+      if (this.#abandoned.size === 0) this.#stopRetrying();
+      if (removed > 0) this.#logger.warn({ records: removed }, "removed what dead uploads had left");
+    } catch (error) {
+      this.#logger.warn({ err: error }, "could not renew the leases of uploads; trying again later");
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stopRetrying();
+    await this.#working;
+  }
+
+  #stopRetrying(): void {
+    clearInterval(this.#retry);
+    this.#retry = undefined;
+  }
+}

@@ -1,0 +1,375 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { FileUpload } from "graphql-upload-minimal";
+import { createHash } from "node:crypto";
+import type { Pool } from "pg";
+import { v4 as uuidv4 } from "uuid";
+import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
+import type { Quality } from "../audio/mp3/quality.ts";
+import { openConversion } from "../audio/wav-to-mp3.ts";
+import { hasScope, type Caller } from "../caller/caller.ts";
+import type { Config } from "../settings/config.ts";
+import { counted, ServiceError, shuttingDown } from "../errors/errors.ts";
+import type { MemoryBlocks } from "../memory/memory-blocks.ts";
+import { cleanText } from "../input/plain-text.ts";
+import { addressKeys, type AddressLimiter, type RateLimiter } from "../limits/rate-limiter.ts";
+import { chargeOf, type Charge, type WriteAllowances } from "../limits/write-allowance.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
+import { ClientSpeed } from "./client-speed.ts";
+import { findOwnRecord, mayRead } from "../record/find-record.ts";
+import { openIncomingFile } from "./incoming-file.ts";
+import { writeMp3 } from "../record/mp3-chunks.ts";
+import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
+import {
+  beginRecord,
+  discardRecord,
+  finishWithoutQuota,
+  finishWithinQuota,
+  waitForUpload,
+  type EarlierUpload,
+  type NewUpload,
+} from "./receiving-record.ts";
+import { maxTitleLength, titleFromFileName } from "../record/record-title.ts";
+import type { AudioRecord } from "../record/record.entity.ts";
+import { restWhileSlow } from "./rest-while-slow.ts";
+import type { StorageRoom } from "./storage-room.ts";
+import type { UploadLeases } from "./upload-leases.ts";
+import type { Uploader, UploadSlots } from "./upload-slots.ts";
+import type { Visibility } from "../settings/visibility.ts";
+
+/** Largest request whose file is read to tell whether it is a retry. */
+const maxComparedBytes = 16 * 1024 * 1024;
+
+/** What a client may choose for an upload. */
+export interface UploadOptions {
+  readonly title: string | undefined;
+  readonly quality: Quality | undefined;
+  readonly visibility: Visibility | undefined;
+  /** The same key of the same user gives the same record again. */
+  readonly idempotencyKey: string | undefined;
+  /** What the file's SHA-256 should be, in hexadecimal digits. */
+  readonly sourceSha256: string | undefined;
+}
+
+/** The outcome of an upload. */
+export interface UploadedRecord {
+  readonly record: AudioRecord;
+  /** False: an earlier upload with the same idempotency key had stored it; this one's file was compared at most. */
+  readonly created: boolean;
+}
+
+/** One upload under way. */
+interface Work {
+  readonly upload: NewUpload;
+  readonly fileName: string;
+  /** The file's bytes, to be read once. */
+  readonly source: AsyncIterable<Buffer>;
+  /** Who the slot is for. */
+  readonly uploader: Uploader;
+  /** Bytes of the whole request; undefined when it does not say. */
+  readonly requestBytes: number | undefined;
+  readonly owner: Caller;
+  readonly charge: Charge;
+  readonly options: UploadOptions;
+  readonly em: SqlEntityManager;
+  readonly signal: AbortSignal;
+}
+
+interface UploaderDependencies {
+  readonly pool: Pool;
+  /** Memory for the rows of MP3s on their way to the database. */
+  readonly rowMemory: MemoryBlocks;
+  readonly encoders: EncoderPool;
+  readonly slots: UploadSlots;
+  readonly leases: UploadLeases;
+  readonly uploadsOfUser: RateLimiter;
+  readonly uploadsFromAddress: AddressLimiter;
+  readonly room: StorageRoom;
+  readonly allowances: WriteAllowances;
+  readonly config: Config;
+}
+
+/** Turns WAV files that arrive into stored records, and knows which uploads are under way. */
+export class RecordUploader {
+  readonly #dependencies: UploaderDependencies;
+  readonly #running = new Set<Promise<unknown>>();
+  /** When the last of a user's uploads that are ending has ended. */
+  readonly #endings = new Map<number, Promise<unknown>>();
+  readonly #stop = new AbortController();
+  #draining = false;
+
+  constructor(dependencies: UploaderDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /**
+   * Asks whether there is room for one more upload, before its file is read, and counts it.
+   * @throws {ServiceError} SHUTTING_DOWN, BUSY, STORAGE_FULL or RATE_LIMITED
+   */
+  async admit(owner: Caller, clientAddress: string): Promise<void> {
+    const { slots, room, uploadsOfUser, uploadsFromAddress } = this.#dependencies;
+    if (this.#draining) throw shuttingDown();
+    slots.refuseWhenFull(owner.id);
+    await room.require();
+    await uploadsOfUser.consume(String(owner.id));
+    await uploadsFromAddress.consume(clientAddress);
+  }
+
+  /**
+   * Converts and stores one file; whatever goes wrong, nothing of it stays.
+   * @throws {ServiceError} when the file, the client or the service's load does not allow it
+   */
+  async upload(
+    owner: Caller,
+    file: Promise<FileUpload>,
+    options: UploadOptions,
+    context: RequestContext,
+  ): Promise<UploadedRecord> {
+    if (this.#draining) throw shuttingDown();
+    const work = this.#upload(owner, file, options, context);
+    this.#track(work);
+    return await work;
+  }
+
+  /** Keeps the service from stopping before the work is done. */
+  #track(work: Promise<unknown>): void {
+    const settled = work.then(
+      () => void this.#running.delete(settled),
+      () => void this.#running.delete(settled),
+    );
+    this.#running.add(settled);
+  }
+
+  /** Waits for the uploads that are under way, and after the grace period cancels those that are left. */
+  async drain(graceSeconds: number): Promise<void> {
+    this.#draining = true;
+    const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceSeconds * 1000);
+    while (this.#running.size > 0) await Promise.all(this.#running);
+    clearTimeout(timer);
+  }
+
+  async #upload(
+    owner: Caller,
+    file: Promise<FileUpload>,
+    options: UploadOptions,
+    context: RequestContext,
+  ): Promise<UploadedRecord> {
+    const started = performance.now();
+    const { config, leases } = this.#dependencies;
+    const title = cleanText(options.title ?? "", maxTitleLength);
+    const sourceSha256 = checkedSha256(options.sourceSha256);
+    using deadline = deadlineAfter(config.uploadTimeoutSeconds);
+    const speed = new ClientSpeed(config);
+    const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal, speed.signal]);
+    using incoming = await openIncomingFile(file, signal);
+
+    const upload: NewUpload = {
+      id: uuidv4(),
+      ownerId: owner.id,
+      fileName: incoming.fileName,
+      visibility: options.visibility ?? config.visibility,
+      idempotencyKey: options.idempotencyKey,
+    };
+    const { requestBytes } = context;
+    const checkedOptions = { ...options, title, sourceSha256 };
+    const charge = chargeOf(this.#dependencies.allowances, owner, context.clientAddress);
+    const em = context.em();
+    const work: Work = {
+      upload,
+      fileName: incoming.fileName,
+      source: speed.watch(incoming.bytes()),
+      uploader: { userId: owner.id, address: addressKeys(context.clientAddress).narrow, client: speed },
+      requestBytes,
+      owner,
+      charge,
+      options: checkedOptions,
+      em,
+      signal,
+    };
+    using _lease = leases.hold(upload.id);
+    try {
+      const { record: earlier, quota } = await this.#begin(work);
+      if (earlier) return { record: earlier, created: false };
+      const record = await this.#convert(work, quota);
+      context.logger().info(
+        {
+          record: record.id,
+          sourceBytes: record.sourceBytes,
+          mp3Bytes: record.sizeBytes,
+          soundSeconds: record.sourceSamples / record.sourceSampleRateHz,
+          ms: Math.round(performance.now() - started),
+        },
+        "upload stored",
+      );
+      return { record, created: true };
+    } catch (error) {
+      this.#dependencies.room.noteFailure(error);
+      const discarding = this.#discard(upload.id, context);
+      this.#track(discarding);
+      // Anything else may be the database's fault: the client does not wait for it once more.
+      if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
+      throw error;
+    }
+  }
+
+  /** Makes the upload's row; or finds the record of an earlier upload with the same key, once that is ready. */
+  async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
+    const { upload, owner, charge, em, signal } = work;
+    const { config, pool } = this.#dependencies;
+    for (;;) {
+      const { begun, earlier, quota } = await beginRecord(pool, upload, { quota: config.quota, charge });
+      if (begun) return { record: null, quota };
+      if (!earlier) continue;
+      if (earlier.fileName !== upload.fileName) throw keyTaken(earlier, owner);
+      if (earlier.state === "receiving") {
+        await waitForUpload(pool, earlier.id, config.queueTimeoutSeconds, signal);
+        continue;
+      }
+      if (!mayBeTold(owner, earlier)) throw keyTaken(earlier, owner);
+      const record = await findOwnRecord(em, upload.ownerId, earlier.id);
+      if (!record) continue;
+      if (!(await isSameFile(earlier, work))) throw keyTaken(earlier, owner);
+      return { record, quota };
+    }
+  }
+
+  async #convert(
+    { upload: { id }, fileName, source, uploader, requestBytes, owner, charge, options, em, signal }: Work,
+    quota: QuotaRow,
+  ): Promise<AudioRecord> {
+    const { config, encoders, slots, pool, rowMemory, room: storage } = this.#dependencies;
+    const room = roomLeft(quota);
+    using slot = await slots.acquire(uploader, signal);
+    try {
+      const conversion = await openConversion(restWhileSlow(source, slot), {
+        encoders,
+        owner: owner.id,
+        slot,
+        quality: options.quality ?? config.quality,
+        maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
+        maxSourceBytes: requestBytes,
+        signal,
+      });
+      const fitting = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
+      const frameBytes = await writeMp3(pool, rowMemory, id, whileRoom(storage, fitting), charge);
+      const facts = conversion.facts();
+      if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
+        const { sha256 } = facts.source;
+        throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", {
+          argument: "sourceSha256",
+          sha256,
+        });
+      }
+      const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
+      const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
+      if (!isLimited(quota)) return await finishWithoutQuota({ em, pool }, id, owner, finished);
+      return await this.#inTurn(
+        owner.id,
+        async () => await finishWithinQuota({ em, pool }, id, owner, finished, config.quota),
+      );
+    } catch (error) {
+      const isQuota = room.seconds < config.maxDurationSeconds;
+      throw isQuota && error instanceof ServiceError && error.code === "UPLOAD_TOO_LONG"
+        ? quotaExceeded("seconds", quota)
+        : error;
+    }
+  }
+
+  /** Uploads of a user with a quota end one after the other: here they wait without a connection, unlike at the row. */
+  async #inTurn<T>(userId: number, end: () => Promise<T>): Promise<T> {
+    const ending = (this.#endings.get(userId) ?? Promise.resolve()).then(end);
+    const settled = Promise.allSettled([ending]);
+    this.#endings.set(userId, settled);
+    try {
+      return await ending;
+    } finally {
+      if (this.#endings.get(userId) === settled) this.#endings.delete(userId);
+    }
+  }
+
+  /** What cannot be removed now, because the database is away, is removed when it is back. */
+  async #discard(id: string, { logger }: RequestContext): Promise<void> {
+    try {
+      await discardRecord(this.#dependencies.pool, id);
+    } catch (error) {
+      logger().warn({ err: error, record: id }, "could not remove an unfinished record; trying again later");
+      this.#dependencies.leases.abandon(id);
+    }
+  }
+}
+
+/**
+ * Tells a retry from another file: by the SHA-256 that the client gave, else by reading the file if it is not large. A
+ * large one is believed by its name: to send all of it again is what a retry with a key is meant to save.
+ */
+async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): Promise<boolean> {
+  const { sourceSha256 } = work.options;
+  if (sourceSha256 !== undefined) return sourceSha256 === sha256;
+  if ((work.requestBytes ?? Infinity) > maxComparedBytes) return true;
+  const hash = createHash("sha256");
+  let bytes = 0;
+  for await (const piece of work.source) {
+    bytes += piece.length;
+    if (bytes > sourceBytes) return false;
+    hash.update(piece);
+  }
+  return hash.digest("hex") === sha256;
+}
+
+/** Whether an upload with a key that is taken may be told of the record that has it. */
+function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
+  return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
+}
+
+function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
+  const { id, state } = earlier;
+  const isTold = mayBeTold(owner, earlier);
+  const message = isTold
+    ? "This idempotency key belongs to another file: use a new key for each file, and send a retry unchanged."
+    : "This idempotency key was used with another token: use a new key for each file, and retry with the same token.";
+  return new ServiceError("CONFLICT", message, isTold && state === "ready" ? { recordId: id } : {});
+}
+
+/** Passes bytes on until there are too many. */
+async function* upTo(
+  maxBytes: number,
+  source: AsyncIterable<Buffer>,
+  failure: () => ServiceError,
+): AsyncGenerator<Buffer, void, undefined> {
+  let bytes = 0;
+  for await (const piece of source) {
+    bytes += piece.length;
+    if (bytes > maxBytes) throw failure();
+    yield piece;
+  }
+}
+
+/** How many bytes an upload passes on between two looks for room. */
+const roomLookBytes = 1024 * 1024;
+
+/** Passes bytes on as long as there is room for them on the disk. */
+async function* whileRoom(room: StorageRoom, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  let bytes = 0;
+  for await (const piece of source) {
+    bytes += piece.length;
+    if (bytes >= roomLookBytes) {
+      await room.require();
+      bytes = 0;
+    }
+    yield piece;
+  }
+}
+
+function checkedSha256(given: string | undefined): string | undefined {
+  if (given == null || /^[\da-f]{64}$/i.test(given)) return given?.toLowerCase();
+  throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.", { argument: "sourceSha256" });
+}
+
+/** A signal that aborts after so many seconds, unless it is disposed of before. */
+function deadlineAfter(maxSeconds: number): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const timer = setTimeout(() => {
+    const message = `The upload took longer than ${counted(maxSeconds, "second")}.`;
+    controller.abort(new ServiceError("CONVERSION_TIMEOUT", message, { maxSeconds }));
+  }, maxSeconds * 1000);
+  return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
+}

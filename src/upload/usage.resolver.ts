@@ -1,0 +1,68 @@
+import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
+import type { Pool } from "pg";
+import { Ctx, Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
+import { batchLoader } from "../graphql/batch-loader.ts";
+import { Facts } from "../graphql/field-facts.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
+import type { Quota } from "../settings/config.ts";
+import { userDeleted } from "../user/authenticate-user.ts";
+import { requireSelf } from "../graphql/require-self.ts";
+import { UserType } from "../user/user.type.ts";
+import { findUsages, type Usage } from "./quota.ts";
+
+@ObjectType("UsageLimits", { description: "What a user's recordings may take up; null: no limit." })
+export class UsageLimitsType {
+  @Field(() => GraphQLSafeInt, { nullable: true, description: "Bytes of MP3." })
+  bytes!: number | null;
+
+  @Field(() => GraphQLSafeInt, { nullable: true, description: "Seconds of sound." })
+  seconds!: number | null;
+
+  @Field(() => Int, { nullable: true, description: "Number of recordings." })
+  records!: number | null;
+}
+
+@ObjectType("Usage", { description: "What a user's recordings take up; uploads under way do not count yet." })
+export class UsageType {
+  @Field(() => GraphQLSafeInt, { description: "Bytes of MP3." })
+  bytes!: number;
+
+  @Field(() => GraphQLNonNegativeFloat, { description: "Seconds of sound." })
+  seconds!: number;
+
+  @Field(() => Int, { description: "Number of recordings." })
+  records!: number;
+
+  @Field(() => UsageLimitsType, { description: "What they may take up." })
+  limits!: UsageLimitsType;
+}
+
+@Resolver(() => UserType)
+export class UsageResolver {
+  readonly #usageOf: (context: RequestContext, userId: number) => Promise<Usage | undefined>;
+
+  constructor(pool: Pool, defaults: Quota) {
+    this.#usageOf = batchLoader(
+      async (_context, userIds: readonly number[]) => await findUsages(pool, userIds, defaults),
+    );
+  }
+
+  @FieldResolver(() => UsageType, {
+    nullable: true,
+    description: "What the user's own recordings take up, and what they may. Null only together with an error.",
+  })
+  @Facts({ ownerOnly: "READ" })
+  async usage(@Root() user: UserType, @Ctx() context: RequestContext): Promise<UsageType> {
+    await requireSelf(context, user.id, "READ");
+    const usage = await this.#usageOf(context, Number(user.id));
+    if (!usage) throw userDeleted();
+    const { bytes, seconds, records, limits } = usage;
+    const shown = (limit: number) => (limit === 0 ? null : limit);
+    return {
+      bytes,
+      seconds,
+      records,
+      limits: { bytes: shown(limits.bytes), seconds: shown(limits.seconds), records: shown(limits.records) },
+    };
+  }
+}
