@@ -14,6 +14,7 @@ import { extname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
+import { needs } from "./support/needs.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -56,12 +57,18 @@ describe("the examples for client developers", () => {
     return await run([...command, tone], env);
   }
 
-  describe.each([
-    ["fetch.mjs", process.execPath],
-    ["apollo-client.mjs", process.execPath],
-    ["urql.mjs", process.execPath],
-    ["upload.sh", "sh"],
-  ])("%s", (name, program) => {
+  const programs = ["fetch.mjs", "apollo-client.mjs", "urql.mjs"];
+  describe.each(programs)("%s", (name) => {
+    declareTests(name, process.execPath);
+  });
+
+  needs("curl", () => {
+    describe("upload.sh", () => {
+      declareTests("upload.sh", "sh");
+    });
+  });
+
+  function declareTests(name: string, program: string): void {
     const command = [program, join(examples, name)];
 
     /** What it prints of a refusal: curl's script the answer as it is, the others a line. */
@@ -98,9 +105,9 @@ describe("the examples for client developers", () => {
         stderr: "UPLOAD_TOO_LARGE The file has more than 50000 bytes.\n",
       });
     });
-  });
+  }
 
-  it.each(["fetch.mjs", "apollo-client.mjs", "urql.mjs"])("%s prints a line when nobody answers", async (name) => {
+  it.each(programs)("%s prints a line when nobody answers", async (name) => {
     const gone = createServer().listen(0, "127.0.0.1");
     await once(gone, "listening");
     const nowhere = `http://127.0.0.1:${(gone.address() as AddressInfo).port}`;
@@ -110,48 +117,52 @@ describe("the examples for client developers", () => {
     expect(stderr).toMatch(/^[^\n]+\n$/);
   });
 
-  it("store one record with curl, although the first answer is lost and the service then busy", async () => {
-    const bob = await new ApiClient(service.url).createUser("Bob");
-    await using proxy = await startUnreliableProxy(service.url);
-    const { code, stdout } = await runExample(["sh", join(examples, "upload.sh")], bob.token, proxy.url);
-    expect(code).toBe(0);
-    expect(proxy.requests).toBe(3);
-    const { data } = await new ApiClient(service.url).run("{ me { records { nodes { id } } } }", {}, bob);
-    expect(data.me.records.nodes).toEqual([{ id: new URL(stdout.trim()).searchParams.get("id") }]);
+  needs("curl", () => {
+    it("store one record with curl, although the first answer is lost and the service then busy", async () => {
+      const bob = await new ApiClient(service.url).createUser("Bob");
+      await using proxy = await startUnreliableProxy(service.url);
+      const { code, stdout } = await runExample(["sh", join(examples, "upload.sh")], bob.token, proxy.url);
+      expect(code).toBe(0);
+      expect(proxy.requests).toBe(3);
+      const { data } = await new ApiClient(service.url).run("{ me { records { nodes { id } } } }", {}, bob);
+      expect(data.me.records.nodes).toEqual([{ id: new URL(stdout.trim()).searchParams.get("id") }]);
+    });
   });
 
-  it("show the progress of an upload in a browser, and then a link and a player", async () => {
-    await using browser = await openBrowser();
-    const page = await browser.newPage();
-    await page.goto(pagesUrl);
-    await page.fill("[name=endpoint]", `${service.url}/graphql`);
-    await page.fill("[name=token]", ann.token);
-    const minute = sineWav({ seconds: 60 });
-    await page.setInputFiles("[name=file]", { name: "minute.wav", mimeType: "audio/wav", buffer: minute });
-    await page.evaluate(() => {
-      const seen: number[] = Object.assign(globalThis, { seen: [] }).seen;
-      const bar = document.querySelector("progress")!;
-      new MutationObserver(() => seen.push(bar.value)).observe(bar, { attributes: true });
-    });
-    await page.click("button");
-    await page.waitForSelector("output a");
-
-    const seen = await page.evaluate(() => (globalThis as unknown as { seen: number[] }).seen);
-    expect(seen.length).toBeGreaterThan(1);
-    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
-    expect(seen.at(-1)).toBe(1);
-    expect(await page.textContent("output a")).toBe("minute");
-    await page.waitForFunction(() => (document.querySelector("audio")?.duration ?? 0) > 59);
-
-    const refusal = async (): Promise<string | null> => {
+  needs("Chromium", () => {
+    it("show the progress of an upload in a browser, and then a link and a player", async () => {
+      await using browser = await openBrowser();
+      const page = await browser.newPage();
+      await page.goto(pagesUrl);
+      await page.fill("[name=endpoint]", `${service.url}/graphql`);
+      await page.fill("[name=token]", ann.token);
+      const minute = sineWav({ seconds: 60 });
+      await page.setInputFiles("[name=file]", { name: "minute.wav", mimeType: "audio/wav", buffer: minute });
+      await page.evaluate(() => {
+        const seen: number[] = Object.assign(globalThis, { seen: [] }).seen;
+        const bar = document.querySelector("progress")!;
+        new MutationObserver(() => seen.push(bar.value)).observe(bar, { attributes: true });
+      });
       await page.click("button");
-      await page.waitForFunction(() => /^[A-Z_]+: /.test(document.querySelector("output")?.textContent ?? ""));
-      return await page.textContent("output");
-    };
-    await page.fill("[name=token]", "wrong");
-    expect(await refusal()).toBe("UNAUTHENTICATED: The token is not valid: unknown, revoked or expired.");
-    await page.fill("[name=endpoint]", `${strict.url}/graphql`);
-    expect(await refusal()).toBe("UPLOAD_TOO_LARGE: The file has more than 50000 bytes.");
+      await page.waitForSelector("output a");
+
+      const seen = await page.evaluate(() => (globalThis as unknown as { seen: number[] }).seen);
+      expect(seen.length).toBeGreaterThan(1);
+      expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+      expect(seen.at(-1)).toBe(1);
+      expect(await page.textContent("output a")).toBe("minute");
+      await page.waitForFunction(() => (document.querySelector("audio")?.duration ?? 0) > 59);
+
+      const refusal = async (): Promise<string | null> => {
+        await page.click("button");
+        await page.waitForFunction(() => /^[A-Z_]+: /.test(document.querySelector("output")?.textContent ?? ""));
+        return await page.textContent("output");
+      };
+      await page.fill("[name=token]", "wrong");
+      expect(await refusal()).toBe("UNAUTHENTICATED: The token is not valid: unknown, revoked or expired.");
+      await page.fill("[name=endpoint]", `${strict.url}/graphql`);
+      expect(await refusal()).toBe("UPLOAD_TOO_LARGE: The file has more than 50000 bytes.");
+    });
   });
 
   describe("codegen", () => {

@@ -10,6 +10,7 @@ import type { Browser, Page } from "playwright-core";
 import { allowOtherOrigins } from "../src/http/cross-origin.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
+import { needs } from "./support/needs.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -130,7 +131,7 @@ describe("a page of another origin", () => {
     });
   });
 
-  describe("in Chromium", () => {
+  needs("Chromium", () => {
     let browser: Browser;
     beforeAll(async () => void (browser = await openBrowser()));
     afterAll(async () => await browser?.close());

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/encoder/ffmpeg.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
+import { needs, needsSystem } from "./support/needs.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -101,110 +102,124 @@ describe("startFfmpeg", () => {
     expect(await child.ended).toMatchObject({ code: null, signal: null, stderr: expect.stringContaining("ENOENT") });
   });
 
-  it("lets the child write no file, confined or not", async () => {
-    const path = join(tmpdir(), `ffmpeg-test-${process.pid}.raw`);
-    const { confinement: _without, ...unconfined } = ffmpeg;
-    for (const each of [ffmpeg, unconfined]) {
-      await using child = startFfmpeg(each, limits, [...silence, "-y", "-f", "s16le", path]);
-      child.stdin.end(Buffer.alloc(640_000));
-      const { code } = await child.ended;
-      expect(code).not.toBe(0);
-      expect(existsSync(path) ? statSync(path).size : 0).toBe(0);
-      rmSync(path, { force: true });
-    }
-  });
+  needs("util-linux", () => {
+    it("lets the child write no file, confined or not", async () => {
+      const path = join(tmpdir(), `ffmpeg-test-${process.pid}.raw`);
+      const { confinement: _without, ...unconfined } = ffmpeg;
+      for (const each of [ffmpeg, unconfined]) {
+        await using child = startFfmpeg(each, limits, [...silence, "-y", "-f", "s16le", path]);
+        child.stdin.end(Buffer.alloc(640_000));
+        const { code } = await child.ended;
+        expect(code).not.toBe(0);
+        expect(existsSync(path) ? statSync(path).size : 0).toBe(0);
+        rmSync(path, { force: true });
+      }
+    });
 
-  it("bounds the child's memory", async () => {
-    await using child = startFfmpeg(ffmpeg, { ...limits, addressSpaceBytes: 64 * 1024 ** 2 }, [
-      ...silence,
-      "-f",
-      "null",
-      "-",
-    ]);
-    expect((await child.ended).code).not.toBe(0);
-  });
-});
-
-const whereConfined = ffmpeg.confinement ? describe : describe.skip;
-
-whereConfined("a child of startFfmpeg", () => {
-  const say = async (...args: string[]): Promise<FfmpegEnd> => {
-    await using child = startFfmpeg(ffmpeg, limits, ["-hide_banner", "-loglevel", "error", ...args, "-f", "null", "-"]);
-    return await child.ended;
-  };
-
-  it("has no new privileges and no way to a socket", async () => {
-    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
-    child.stdin.write(Buffer.alloc(640_000));
-    await once(child.stdout, "readable");
-    const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
-    expect(status).toMatch(/^NoNewPrivs:\t1$/m);
-    expect(status).toMatch(/^Seccomp:\t2$/m);
-  });
-
-  it("cannot read the service's files, nor call anybody", async () => {
-    const file = join(tmpdir(), `ffmpeg-test-${process.pid}.wav`);
-    writeFileSync(file, sineWav({ seconds: 1 }), { mode: 0o644 });
-    expect((await say("-i", file)).stderr).toContain("Permission denied");
-    rmSync(file);
-    await using listener = createServer().listen(0, "127.0.0.1");
-    await once(listener, "listening");
-    const connected = jest.fn();
-    listener.on("connection", connected);
-    const { port } = listener.address() as AddressInfo;
-    expect((await say("-i", `http://127.0.0.1:${port}/`)).stderr).toMatch(/not permitted|Input\/output error|denied/);
-    expect((await say("-i", `unix:${join(tmpdir(), "nowhere.sock")}`)).code).not.toBe(0);
-    expect(connected).not.toHaveBeenCalled();
+    it("bounds the child's memory", async () => {
+      await using child = startFfmpeg(ffmpeg, { ...limits, addressSpaceBytes: 64 * 1024 ** 2 }, [
+        ...silence,
+        "-f",
+        "null",
+        "-",
+      ]);
+      expect((await child.ended).code).not.toBe(0);
+    });
   });
 });
 
-const onLinux = ffmpeg.background ? describe : describe.skip;
+needs("perl", () => {
+  needsSystem("a kernel with Landlock and seccomp", ffmpeg.confinement !== undefined, () => {
+    describe("a child of startFfmpeg", () => {
+      const say = async (...args: string[]): Promise<FfmpegEnd> => {
+        await using child = startFfmpeg(ffmpeg, limits, [
+          "-hide_banner",
+          "-loglevel",
+          "error",
+          ...args,
+          "-f",
+          "null",
+          "-",
+        ]);
+        return await child.ended;
+      };
 
-onLinux("startFfmpeg on Linux", () => {
-  it("lets everything else have the processor first, in the service's own session", async () => {
-    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
-    child.stdin.write(Buffer.alloc(640_000));
-    await once(child.stdout, "readable");
-    const [own, itsOwn] = [statFields("self"), statFields(child.pid!)];
-    expect(itsOwn.policy).toBe(schedIdle);
-    expect(itsOwn.session).toBe(own.session);
+      it("has no new privileges and no way to a socket", async () => {
+        await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+        child.stdin.write(Buffer.alloc(640_000));
+        await once(child.stdout, "readable");
+        const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
+        expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+        expect(status).toMatch(/^Seccomp:\t2$/m);
+      });
+
+      it("cannot read the service's files, nor call anybody", async () => {
+        const file = join(tmpdir(), `ffmpeg-test-${process.pid}.wav`);
+        writeFileSync(file, sineWav({ seconds: 1 }), { mode: 0o644 });
+        expect((await say("-i", file)).stderr).toContain("Permission denied");
+        rmSync(file);
+        await using listener = createServer().listen(0, "127.0.0.1");
+        await once(listener, "listening");
+        const connected = jest.fn();
+        listener.on("connection", connected);
+        const { port } = listener.address() as AddressInfo;
+        expect((await say("-i", `http://127.0.0.1:${port}/`)).stderr).toMatch(
+          /not permitted|Input\/output error|denied/,
+        );
+        expect((await say("-i", `unix:${join(tmpdir(), "nowhere.sock")}`)).code).not.toBe(0);
+        expect(connected).not.toHaveBeenCalled();
+      });
+    });
   });
+});
 
-  it("takes a child out of the background when it has waited for too long", async () => {
-    await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
-    child.stdin.write(Buffer.alloc(640_000));
-    await once(child.stdout, "readable");
-    child.hurry();
-    const schedOther = 0;
-    const policy = async () => statFields(child.pid!).policy;
-    expect(await until(policy, (found) => found === schedOther)).toBe(schedOther);
-  });
+needs("util-linux", () => {
+  describe("startFfmpeg with util-linux", () => {
+    it("lets everything else have the processor first, in the service's own session", async () => {
+      await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+      child.stdin.write(Buffer.alloc(640_000));
+      await once(child.stdout, "readable");
+      const [own, itsOwn] = [statFields("self"), statFields(child.pid!)];
+      expect(itsOwn.policy).toBe(schedIdle);
+      expect(itsOwn.session).toBe(own.session);
+    });
 
-  it("tells a child that wants a processor from one that waits and one that was stopped", async () => {
-    await using waiting = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
-    waiting.stdin.write(Buffer.alloc(640_000));
-    await once(waiting.stdout, "readable");
-    waiting.stdout.resume();
-    expect(
-      await until(
-        () => waiting.isStarved(),
-        (starved) => !starved,
-      ),
-    ).toBe(false);
-    const endless = ["-hide_banner", "-loglevel", "error", "-f", "lavfi", "-i", "anullsrc", "-f", "null", "-"];
-    await using working = startFfmpeg(ffmpeg, limits, endless);
-    expect(
-      await until(
-        () => working.isStarved(),
-        (starved) => starved,
-      ),
-    ).toBe(true);
-    process.kill(working.pid!, "SIGSTOP");
-    expect(
-      await until(
-        () => working.isStarved(),
-        (starved) => !starved,
-      ),
-    ).toBe(false);
+    it("takes a child out of the background when it has waited for too long", async () => {
+      await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+      child.stdin.write(Buffer.alloc(640_000));
+      await once(child.stdout, "readable");
+      child.hurry();
+      const schedOther = 0;
+      const policy = async () => statFields(child.pid!).policy;
+      expect(await until(policy, (found) => found === schedOther)).toBe(schedOther);
+    });
+
+    it("tells a child that wants a processor from one that waits and one that was stopped", async () => {
+      await using waiting = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+      waiting.stdin.write(Buffer.alloc(640_000));
+      await once(waiting.stdout, "readable");
+      waiting.stdout.resume();
+      expect(
+        await until(
+          () => waiting.isStarved(),
+          (starved) => !starved,
+        ),
+      ).toBe(false);
+      const endless = ["-hide_banner", "-loglevel", "error", "-f", "lavfi", "-i", "anullsrc", "-f", "null", "-"];
+      await using working = startFfmpeg(ffmpeg, limits, endless);
+      expect(
+        await until(
+          () => working.isStarved(),
+          (starved) => starved,
+        ),
+      ).toBe(true);
+      process.kill(working.pid!, "SIGSTOP");
+      expect(
+        await until(
+          () => working.isStarved(),
+          (starved) => !starved,
+        ),
+      ).toBe(false);
+    });
   });
 });

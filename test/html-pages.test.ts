@@ -4,6 +4,7 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
+import { needs } from "./support/needs.ts";
 import { startDatabaseProxy } from "./support/database-proxy.ts";
 import { exchange } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
@@ -166,20 +167,22 @@ describe("a person who opens an address", () => {
     expect(other.get("content-security-policy")).toContain("frame-ancestors 'none'");
   });
 
-  it("reads it in a browser, with its style and without a complaint of the browser", async () => {
-    const browser = await openBrowser();
-    try {
-      const page = await browser.newPage();
-      const complaints: string[] = [];
-      page.on("console", (message) => complaints.push(message.text()));
-      const response = await page.goto(service.url + expired);
-      expect(response!.status()).toBe(410);
-      expect(await page.textContent("h1")).toBe("This link has expired.");
-      expect(await page.evaluate("getComputedStyle(document.body).maxWidth")).not.toBe("none");
-      expect(complaints.filter((text) => !/status of (410|404)/.test(text))).toEqual([]);
-    } finally {
-      await browser.close();
-    }
+  needs("Chromium", () => {
+    it("reads it in a browser, with its style and without a complaint of the browser", async () => {
+      const browser = await openBrowser();
+      try {
+        const page = await browser.newPage();
+        const complaints: string[] = [];
+        page.on("console", (message) => complaints.push(message.text()));
+        const response = await page.goto(service.url + expired);
+        expect(response!.status()).toBe(410);
+        expect(await page.textContent("h1")).toBe("This link has expired.");
+        expect(await page.evaluate("getComputedStyle(document.body).maxWidth")).not.toBe("none");
+        expect(complaints.filter((text) => !/status of (410|404)/.test(text))).toEqual([]);
+      } finally {
+        await browser.close();
+      }
+    });
   });
 
   it("comes to Sandbox from the start page where Sandbox is on, and a program to the addresses", async () => {

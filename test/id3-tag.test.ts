@@ -3,7 +3,14 @@ import { parseBuffer } from "music-metadata";
 import type { Id3Fields } from "../src/audio/mp3/id3-tag.ts";
 import { id3Tag, maxCommentBytes, maxLineBytes } from "../src/audio/mp3/id3-tag.ts";
 import { infoFrame, Mp3Index } from "../src/audio/mp3/mp3-header.ts";
-import { decodeWithFfmpeg, encodeMp3, problemsFoundByMp3val, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
+import {
+  decodeWithFfmpeg,
+  decodeWithMpg123,
+  encodeMp3,
+  problemsFoundByMp3val,
+  readTagsWithFfmpeg,
+} from "./support/mp3-decoders.ts";
+import { needs } from "./support/needs.ts";
 
 const samples = 20_000;
 let sound: Buffer;
@@ -72,10 +79,16 @@ describe("the ID3 tag", () => {
     });
   });
 
-  it("leaves the sound alone and satisfies mp3val", async () => {
+  it("leaves the sound alone", async () => {
     const mp3 = Buffer.concat([id3Tag(fields), sound]);
     expect((await decodeWithFfmpeg(mp3)).length).toBe(samples);
-    expect(await problemsFoundByMp3val(mp3, frames)).toEqual([]);
+    expect((await decodeWithMpg123(mp3, 1)).length).toBe(samples);
+  });
+
+  needs("mp3val", () => {
+    it("satisfies mp3val", async () => {
+      expect(await problemsFoundByMp3val(Buffer.concat([id3Tag(fields), sound]), frames)).toEqual([]);
+    });
   });
 
   it("is empty where there is nothing to say", () => {

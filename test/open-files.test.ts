@@ -4,56 +4,57 @@ import { promisify } from "node:util";
 import { describe, expect, it } from "@jest/globals";
 import { ApiClient } from "./support/api-client.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
+import { needs } from "./support/needs.ts";
 import { connectRaw } from "./support/raw-http.ts";
 import { startServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase } from "./support/test-database.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
-const onLinux = ffmpeg.prlimit ? describe : describe.skip;
+needs("util-linux", () => {
+  describe("a process that may open few files", () => {
+    it("is told that ffmpeg cannot start now, and goes on, when it has none left", async () => {
+      const script = `
+        import { openSync, closeSync } from "node:fs";
+        import { startFfmpeg } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/encoder/ffmpeg.js"))};
+        const limits = { addressSpaceBytes: 2 ** 31, cpuSeconds: 60 };
+        const files = [];
+        try { for (;;) files.push(openSync("/dev/null")); } catch {}
+        const codes = [];
+        for (let free = 0; free < 8; free++) {
+          try {
+            const child = startFfmpeg(${JSON.stringify(ffmpeg)}, limits, ["-version"]);
+            child.stdout.resume();
+            codes.push(String((await child.ended).code));
+          } catch (error) { codes.push(error.code); }
+          closeSync(files.pop());
+        }
+        for (let more = 0; more < 20; more++) closeSync(files.pop());
+        const last = startFfmpeg(${JSON.stringify(ffmpeg)}, limits, ["-version"]);
+        last.stdout.resume();
+        console.log(JSON.stringify([codes[0], (await last.ended).code]));`;
+      const command = ["--nofile=128", process.execPath, "--input-type=module", "--eval", script];
+      const { stdout } = await promisify(execFile)(ffmpeg.prlimit!, command);
+      expect(JSON.parse(stdout)).toEqual(["BUSY", 0]);
+    });
 
-onLinux("a process that may open few files", () => {
-  it("is told that ffmpeg cannot start now, and goes on, when it has none left", async () => {
-    const script = `
-      import { openSync, closeSync } from "node:fs";
-      import { startFfmpeg } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/encoder/ffmpeg.js"))};
-      const limits = { addressSpaceBytes: 2 ** 31, cpuSeconds: 60 };
-      const files = [];
-      try { for (;;) files.push(openSync("/dev/null")); } catch {}
-      const codes = [];
-      for (let free = 0; free < 8; free++) {
-        try {
-          const child = startFfmpeg(${JSON.stringify(ffmpeg)}, limits, ["-version"]);
-          child.stdout.resume();
-          codes.push(String((await child.ended).code));
-        } catch (error) { codes.push(error.code); }
-        closeSync(files.pop());
-      }
-      for (let more = 0; more < 20; more++) closeSync(files.pop());
-      const last = startFfmpeg(${JSON.stringify(ffmpeg)}, limits, ["-version"]);
-      last.stdout.resume();
-      console.log(JSON.stringify([codes[0], (await last.ended).code]));`;
-    const command = ["--nofile=128", process.execPath, "--input-type=module", "--eval", script];
-    const { stdout } = await promisify(execFile)(ffmpeg.prlimit!, command);
-    expect(JSON.parse(stdout)).toEqual(["BUSY", 0]);
-  });
-
-  it("is no service that idle connections can keep from converting", async () => {
-    await using database = await createTestDatabase();
-    await using service = await startServiceProcess({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: "2" }, [
-      ffmpeg.prlimit!,
-      "--nofile=64",
-    ]);
-    const client = new ApiClient(service.url);
-    const ann = await client.createUser("Ann");
-    const idle = await Promise.all(Array.from({ length: 80 }, async () => await connectRaw(service.port)));
-    const answer = async () =>
-      await client.uploadRecord(ann, sineWav({ seconds: 1 })).then(
-        ({ status }) => status,
-        () => "refused",
-      );
-    expect([200, 503, "refused"]).toContain(await answer());
-    for (const connection of idle) connection.reset();
-    expect(await answer()).toBe(200);
-    expect(service.child.exitCode).toBeNull();
+    it("is no service that idle connections can keep from converting", async () => {
+      await using database = await createTestDatabase();
+      await using service = await startServiceProcess({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: "2" }, [
+        ffmpeg.prlimit!,
+        "--nofile=64",
+      ]);
+      const client = new ApiClient(service.url);
+      const ann = await client.createUser("Ann");
+      const idle = await Promise.all(Array.from({ length: 80 }, async () => await connectRaw(service.port)));
+      const answer = async () =>
+        await client.uploadRecord(ann, sineWav({ seconds: 1 })).then(
+          ({ status }) => status,
+          () => "refused",
+        );
+      expect([200, 503, "refused"]).toContain(await answer());
+      for (const connection of idle) connection.reset();
+      expect(await answer()).toBe(200);
+      expect(service.child.exitCode).toBeNull();
+    });
   });
 });

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { Browser, BrowserContext, Frame, Page } from "playwright-core";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
+import { needs } from "./support/needs.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -12,8 +13,6 @@ describe("the link, opened in a browser", () => {
   let service: TestService;
   let client: ApiClient;
   let ann: Credentials;
-  let browser: Browser;
-  let context: BrowserContext;
   /** Somebody else's origin: it answers with the page of {@link foreignPage}. */
   let elsewhere: Server;
   let elsewhereUrl: string;
@@ -22,8 +21,6 @@ describe("the link, opened in a browser", () => {
   let secret: string;
 
   beforeAll(async () => {
-    browser = await openBrowser();
-    context = await browser.newContext();
     elsewhere = createServer((_request, response) => {
       for (const [name, value] of Object.entries(foreignPage.headers)) response.setHeader(name, value);
       response.setHeader("content-type", "text/html").end(foreignPage.html);
@@ -40,7 +37,6 @@ describe("the link, opened in a browser", () => {
   });
 
   afterAll(async () => {
-    await browser?.close();
     await service?.[Symbol.asyncDispose]();
     elsewhere?.close();
   });
@@ -53,25 +49,6 @@ describe("the link, opened in a browser", () => {
     `/l/${secret}?inline=1`,
     `/l/${secret}/take.mp3?inline=1`,
   ];
-
-  async function openPage(): Promise<{ page: Page; complaints: string[] }> {
-    const page = await context.newPage();
-    const complaints: string[] = [];
-    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-    return { page, complaints };
-  }
-
-  it("plays as the address of a tab, in each of its forms, and from what the tab has kept", async () => {
-    for (const form of forms()) {
-      const { page, complaints } = await openPage();
-      for (const visit of form === forms()[0] ? ["first", "second"] : ["first"]) {
-        await page.goto(service.url + form);
-        expect([form, visit, await playsInDocument(page.mainFrame())]).toEqual([form, visit, true]);
-      }
-      expect(complaints.filter((text) => !text.includes("favicon"))).toEqual([]);
-      await page.close();
-    }
-  });
 
   it("has the same policy in every answer with or about its bytes, which lets no script run", async () => {
     const link = service.url + forms()[0]!;
@@ -103,47 +80,78 @@ describe("the link, opened in a browser", () => {
     ]);
   });
 
-  it.each([
-    ["asks for nothing", {}],
-    ["isolates itself", isolated("require-corp")],
-    ["isolates itself by leaving out credentials", isolated("credentialless")],
-    ["is in a sandbox", { "content-security-policy": "sandbox allow-scripts" }],
-  ] as const)("plays in whatever embeds it, on a page of another origin that %s", async (_what, headers) => {
-    const link = `${service.url}/l/${secret}/take.mp3?inline=1`;
-    const frames = [
-      `<iframe src='${link}'></iframe>`,
-      `<iframe sandbox='allow-scripts' src='${link}'></iframe>`,
-      `<iframe sandbox='allow-scripts allow-same-origin' src='${link}'></iframe>`,
-      `<object data='${link}'></object>`,
-      `<object type='audio/mpeg' data='${link}'></object>`,
-      `<embed src='${link}'>`,
-      `<embed type='audio/mpeg' src='${link}'>`,
-    ];
-    const players = [`<audio src='${link}'></audio>`, `<video crossorigin src='${link}'></video>`];
-    foreignPage = { html: `<!doctype html>${frames.join("")}${players.join("")}`, headers };
-    const { page, complaints } = await openPage();
-    await page.goto(elsewhereUrl);
-    const opened = page.frames().filter((frame) => frame.url() === link);
-    expect(opened.length).toEqual(frames.length);
-    const played = await Promise.all([...opened, page.mainFrame()].map(playsInDocument));
-    expect(played).toEqual([...frames, "the page itself"].map(() => true));
-    expect(complaints).toEqual([]);
-    await page.close();
-  });
+  needs("Chromium", () => {
+    let browser: Browser;
+    let context: BrowserContext;
 
-  it("plays in a tab that a frame in a sandbox opens", async () => {
-    const link = `${service.url}/record?id=${id}&user=${ann.id}&inline=1`;
-    const inner = `<a href=&quot;${link.replaceAll("&", "&amp;amp;")}&quot; target=_blank>the recording</a>`;
-    foreignPage = {
-      html: `<!doctype html><iframe sandbox="allow-scripts allow-popups" srcdoc="${inner}">`,
-      headers: {},
-    };
-    const { page } = await openPage();
-    await page.goto(elsewhereUrl);
-    const [tab] = await Promise.all([context.waitForEvent("page"), page.frames()[1]!.click("text=the recording")]);
-    await tab.waitForLoadState();
-    expect([tab.url(), await playsInDocument(tab.mainFrame())]).toEqual([link, true]);
-    await Promise.all([tab.close(), page.close()]);
+    beforeAll(async () => {
+      browser = await openBrowser();
+      context = await browser.newContext();
+    });
+
+    afterAll(async () => await browser?.close());
+
+    async function openPage(): Promise<{ page: Page; complaints: string[] }> {
+      const page = await context.newPage();
+      const complaints: string[] = [];
+      page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+      return { page, complaints };
+    }
+
+    it("plays as the address of a tab, in each of its forms, and from what the tab has kept", async () => {
+      for (const form of forms()) {
+        const { page, complaints } = await openPage();
+        for (const visit of form === forms()[0] ? ["first", "second"] : ["first"]) {
+          await page.goto(service.url + form);
+          expect([form, visit, await playsInDocument(page.mainFrame())]).toEqual([form, visit, true]);
+        }
+        expect(complaints.filter((text) => !text.includes("favicon"))).toEqual([]);
+        await page.close();
+      }
+    });
+
+    it.each([
+      ["asks for nothing", {}],
+      ["isolates itself", isolated("require-corp")],
+      ["isolates itself by leaving out credentials", isolated("credentialless")],
+      ["is in a sandbox", { "content-security-policy": "sandbox allow-scripts" }],
+    ] as const)("plays in whatever embeds it, on a page of another origin that %s", async (_what, headers) => {
+      const link = `${service.url}/l/${secret}/take.mp3?inline=1`;
+      const frames = [
+        `<iframe src='${link}'></iframe>`,
+        `<iframe sandbox='allow-scripts' src='${link}'></iframe>`,
+        `<iframe sandbox='allow-scripts allow-same-origin' src='${link}'></iframe>`,
+        `<object data='${link}'></object>`,
+        `<object type='audio/mpeg' data='${link}'></object>`,
+        `<embed src='${link}'>`,
+        `<embed type='audio/mpeg' src='${link}'>`,
+      ];
+      const players = [`<audio src='${link}'></audio>`, `<video crossorigin src='${link}'></video>`];
+      foreignPage = { html: `<!doctype html>${frames.join("")}${players.join("")}`, headers };
+      const { page, complaints } = await openPage();
+      await page.goto(elsewhereUrl);
+      const opened = page.frames().filter((frame) => frame.url() === link);
+      expect(opened.length).toEqual(frames.length);
+      const played = await Promise.all([...opened, page.mainFrame()].map(playsInDocument));
+      expect(played).toEqual([...frames, "the page itself"].map(() => true));
+      expect(complaints).toEqual([]);
+      await page.close();
+    });
+
+    it("plays in a tab that a frame in a sandbox opens", async () => {
+      const link = `${service.url}/record?id=${id}&user=${ann.id}&inline=1`;
+      const inner = `<a href=&quot;${link.replaceAll("&", "&amp;amp;")}&quot; target=_blank>the recording</a>`;
+      foreignPage = {
+        html: `<!doctype html><iframe sandbox="allow-scripts allow-popups" srcdoc="${inner}">`,
+        headers: {},
+      };
+      const { page } = await openPage();
+      await page.goto(elsewhereUrl);
+      const [tab] = await Promise.all([context.waitForEvent("page"), page.frames()[1]!.click("text=the recording")]);
+      await tab.waitForLoadState();
+      expect([tab.url(), await playsInDocument(tab.mainFrame())]).toEqual([link, true]);
+      await Promise.all([tab.close(), page.close()]);
+    });
   });
 });
 

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer, text } from "node:stream/consumers";
+import { MPEGDecoder } from "mpg123-decoder";
 import { ffmpeg } from "./ffmpeg.ts";
 
 /** Encodes interleaved 16-bit samples at a constant bit rate, and gives the bare MP3 frames. */
@@ -56,11 +57,23 @@ export async function readTagsWithFfmpeg(mp3: Buffer): Promise<Record<string, st
   return tags;
 }
 
-/** The interleaved samples (full scale 1) that mpg123 decodes; it must have nothing to complain about. */
-export async function decodeWithMpg123(mp3: Buffer): Promise<Float32Array> {
-  const { stdout, stderr } = await run("mpg123", ["-q", "-e", "f32", "-s", "-"], mp3);
-  if (stderr.trim() !== "") throw new Error(`mpg123 says: ${stderr}`);
-  return floats(stdout);
+/** The interleaved samples (full scale 1) that libmpg123 decodes; it must have nothing to complain about. */
+export async function decodeWithMpg123(mp3: Buffer, channels: number): Promise<Float32Array> {
+  const decoder = new MPEGDecoder();
+  await decoder.ready;
+  try {
+    const { channelData, samplesDecoded, errors } = decoder.decode(mp3);
+    if (errors.length > 0) throw new Error(`mpg123 says: ${errors.map(({ message }) => message).join("; ")}`);
+    const interleaved = new Float32Array(samplesDecoded * channels);
+    // It gives one channel twice.
+    for (let channel = 0; channel < channels; channel++) {
+      const samples = channelData[channel]!;
+      for (let at = 0; at < samplesDecoded; at++) interleaved[at * channels + channel] = samples[at]!;
+    }
+    return interleaved;
+  } finally {
+    decoder.free();
+  }
 }
 
 /** What mp3val finds wrong with an MP3, line by line; it has to count the given number of frames. */
@@ -92,7 +105,7 @@ async function run(command: string, args: readonly string[], input: Buffer) {
   child.stdin.on("error", () => {});
   child.stdin.end(input);
   const closed = once(child, "close").catch((cause: unknown) => {
-    throw new Error(`${command} cannot be started: apt-get install -y ffmpeg mpg123 mp3val, or the like`, { cause });
+    throw new Error(`${command} cannot be started`, { cause });
   });
   const [[code], stdout, stderr] = await Promise.all([closed, buffer(child.stdout), text(child.stderr)]);
   if (code !== 0) throw new Error(`${command} ended with ${String(code)}: ${stderr}`);

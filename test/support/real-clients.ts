@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { delimiter, join } from "node:path";
+import { pythonWithRequests, runs, type ProgramName } from "./needs.ts";
 
 /** A program that sends the file `body` several times to an address, and prints status and code of each answer. */
 export interface RealClient {
@@ -9,61 +10,48 @@ export interface RealClient {
   readonly source: string;
 }
 
-/** Clients as people use them, those that this machine has and the names of the others. */
+/** One that is no Node, and the program that it needs. */
+export interface OtherClient extends RealClient {
+  readonly needs: ProgramName;
+}
+
+/** Clients as people use them: those of each Node that this machine has, and others. */
 export function realClients(
   headers: Readonly<Record<string, string>>,
   attempts: number,
-): { readonly installed: readonly RealClient[]; readonly absent: readonly { readonly name: string }[] } {
-  const python = ["python3", "/usr/bin/python3"].find((name) => works(name, "-c", "import requests")) ?? "python3";
-  const clients = [
-    ...nodes().flatMap(([version, program]) => {
-      const command = [program, "--input-type=module", "--eval"];
-      return [
-        {
-          name: `fetch of Node ${version}`,
-          needs: [program, "--version"],
-          command,
-          source: fetchProgram(headers, attempts),
-        },
-        {
-          name: `node:http of Node ${version}, without an error behind the answer`,
-          needs: [program, "--version"],
-          command,
-          source: httpProgram(headers, attempts),
-        },
-      ];
-    }),
+): { readonly ofNode: readonly RealClient[]; readonly ofOthers: readonly OtherClient[] } {
+  const ofNode = nodes().flatMap(([version, program]) => {
+    const command = [program, "--input-type=module", "--eval"];
+    return [
+      { name: `fetch of Node ${version}`, command, source: fetchProgram(headers, attempts) },
+      {
+        name: `node:http of Node ${version}, without an error behind the answer`,
+        command,
+        source: httpProgram(headers, attempts),
+      },
+    ];
+  });
+  const ofOthers: OtherClient[] = [
     {
       name: "http.client of Python",
-      needs: [python, "--version"],
-      command: [python, "-c"],
+      needs: "Python",
+      command: ["python3", "-c"],
       source: httpClientProgram(headers, attempts),
     },
     {
       name: "requests of Python",
-      needs: [python, "-c", "import requests"],
-      command: [python, "-c"],
+      needs: "requests for Python",
+      command: [pythonWithRequests() ?? "python3", "-c"],
       source: requestsProgram(headers, attempts),
     },
     ...["HttpURLConnection", "HttpClient"].map((name) => ({
       name: `${name} of Java`,
-      needs: ["javac", "-version"],
+      needs: "Java" as const,
       command: ["java", "Upload.java", name],
       source: javaProgram(headers, attempts),
     })),
   ];
-  const installed = clients.filter(({ needs: [program, ...args] }) => works(program!, ...args));
-  return { installed, absent: clients.filter((client) => !installed.includes(client)) };
-}
-
-/** Whether a program can be run so. */
-function works(program: string, ...args: readonly string[]): boolean {
-  try {
-    execFileSync(program, args, { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
+  return { ofNode, ofOthers };
 }
 
 /** The Node that runs this, and others on the path: each version with its program. */
@@ -71,7 +59,7 @@ function nodes(): [version: string, program: string][] {
   const found = new Map([[process.version, process.execPath]]);
   for (const folder of (process.env.PATH ?? "").split(delimiter)) {
     const program = join(folder, "node");
-    if (!works(program, "--version")) continue;
+    if (!runs(program, "--version")) continue;
     const version = execFileSync(program, ["--version"], { encoding: "utf8" }).trim();
     if (!found.has(version)) found.set(version, program);
   }

@@ -1,0 +1,62 @@
+import { describe, expect, it } from "@jest/globals";
+import { execFileSync } from "node:child_process";
+import { findChromium } from "./browser.ts";
+import { skippedTitle } from "./skipped-reporter.ts";
+
+/** Programs that some tests run and `npm ci` does not install: whether they are there, and their package in Debian. */
+const programs = {
+  Chromium: { isThere: () => findChromium() !== undefined, install: "chromium" },
+  curl: { isThere: () => runs("curl", "--version"), install: "curl" },
+  Java: { isThere: () => runs("javac", "-version"), install: "default-jdk-headless" },
+  mp3val: { isThere: () => runs("mp3val", "-v"), install: "mp3val" },
+  mpg123: { isThere: () => runs("mpg123", "--version"), install: "mpg123" },
+  perl: { isThere: () => runs("/usr/bin/perl", "-v"), install: "perl-base" },
+  Python: { isThere: () => runs("python3", "--version"), install: "python3" },
+  "requests for Python": { isThere: () => pythonWithRequests() !== undefined, install: "python3-requests" },
+  "util-linux": { isThere: () => runs("/usr/bin/prlimit", "--version"), install: "util-linux" },
+  wget: { isThere: () => runs("wget", "--version"), install: "wget" },
+} as const;
+
+/** The name of one of them. */
+export type ProgramName = keyof typeof programs;
+
+/**
+ * Declares tests that run a program of the system. Where it is missing they are skipped, under a title that says what to
+ * install; with `CI` set that is a failure.
+ */
+export function needs(program: ProgramName, declareTests: () => void): void {
+  const { isThere, install } = programs[program];
+  const lack = `${program} (apt-get install -y ${install}, or the like)`;
+  declareOrSkip(isThere(), lack, declareTests);
+  if (!isThere() && process.env["CI"]) {
+    it(`finds ${program}`, () => {
+      expect(`nothing is skipped where CI is set: install ${lack}`).toBe("");
+    });
+  }
+}
+
+/** Declares tests of what some systems cannot do, whatever is installed there; they are skipped on those, with `CI` too. */
+export function needsSystem(property: string, isThere: boolean, declareTests: () => void): void {
+  declareOrSkip(isThere, property, declareTests);
+}
+
+function declareOrSkip(isThere: boolean, lack: string, declareTests: () => void): void {
+  // oxlint-disable-next-line jest/no-disabled-tests, jest/valid-title, jest/valid-describe-callback -- the run's end lists them
+  if (!isThere) describe.skip(`${skippedTitle}${lack}`, declareTests);
+  else declareTests();
+}
+
+/** The Python that has the package requests, if one has. */
+export function pythonWithRequests(): string | undefined {
+  return ["python3", "/usr/bin/python3"].find((name) => runs(name, "-c", "import requests"));
+}
+
+/** Whether a program can be run so. */
+export function runs(program: string, ...args: readonly string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,25 @@
+/** How the title begins of a group of tests that this machine cannot run; what it lacks comes behind. */
+export const skippedTitle = "skipped, for want of ";
+
+/** What Jest hands to its reporters, as far as it is used here. */
+interface RunResult {
+  readonly testResults: readonly {
+    readonly testResults: readonly { readonly ancestorTitles: readonly string[]; readonly title: string }[];
+  }[];
+}
+
+/** Ends a run with the list of the tests that were skipped, under what this machine lacks for them. */
+export default class SkippedReporter {
+  onRunComplete(_contexts: unknown, run: RunResult): void {
+    const testsByLack = new Map<string, string[]>();
+    for (const { ancestorTitles, title } of run.testResults.flatMap((file) => file.testResults)) {
+      const lack = ancestorTitles.find((each) => each.startsWith(skippedTitle))?.slice(skippedTitle.length);
+      if (lack === undefined) continue;
+      const name = [...ancestorTitles.filter((each) => !each.startsWith(skippedTitle)), title].join(" ");
+      testsByLack.set(lack, [...(testsByLack.get(lack) ?? []), name]);
+    }
+    for (const [lack, tests] of testsByLack) {
+      process.stderr.write(`\nSkipped, for want of ${lack}:\n${tests.map((name) => `  ${name}\n`).join("")}`);
+    }
+  }
+}
