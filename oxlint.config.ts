@@ -9,7 +9,8 @@ const floors = [
   ["http"],
   ["telemetry"],
   ["settings"],
-  ["audio", "database", "limits", "multipart"],
+  ["audio", "limits", "multipart"],
+  ["database"],
   ["addresses", "caller", "input", "memory"],
   ["errors"],
 ];
@@ -27,6 +28,8 @@ const apart: Readonly<Record<string, readonly string[]>> = {
   user: ["http", "audio", "multipart"],
   graphql: ["audio", "database", "limits"],
   http: ["audio", "database", "limits", "multipart"],
+  audio: ["database"],
+  multipart: ["database"],
 };
 
 /** Rooms inside `audio`, and those that each has nothing to do with. */
@@ -39,7 +42,7 @@ const audioRooms: Readonly<Record<string, readonly string[]>> = {
 
 const graphqlPackages = ["graphql", "type-graphql", "graphql-scalars", "@apollo"];
 const fastifyPackages = ["fastify", "@fastify"];
-const databasePackages = ["pg", "@mikro-orm"];
+const databasePackages = ["pg", "@mikro-orm", "kysely"];
 const frameworks = [...graphqlPackages, ...fastifyPackages, ...databasePackages];
 
 /** Packages and modules of Node that a room has nothing to do with. */

@@ -1,7 +1,9 @@
 import { MikroORM, type Options, type SqlEntityManager } from "@mikro-orm/postgresql";
-import { Client, type Pool, type PoolClient } from "pg";
+import { sql } from "kysely";
+import { Client, Pool, TypeOverrides, types, type ClientBase } from "pg";
 import type { Logger } from "pino";
 import { driverOptions } from "./driver-options.ts";
+import { PooledPostgres } from "./postgres-dialect.ts";
 import { PostgresSocket } from "./postgres-socket.ts";
 import { address, UnusableDatabaseError, unusableDatabase } from "./start-failures.ts";
 
@@ -9,7 +11,7 @@ import { address, UnusableDatabaseError, unusableDatabase } from "./start-failur
 export interface Database extends AsyncDisposable {
   /** The global EntityManager, to be forked for each request. */
   readonly em: SqlEntityManager;
-  /** MikroORM's own connection pool, for statements where bytes or round trips count. */
+  /** The connections that {@link em} uses, for what neither it nor its query builder can say. */
   readonly pool: Pool;
   /** The server's version, such as `17.2`. */
   readonly version: string;
@@ -63,38 +65,63 @@ function sessionSettings(timeoutMs: number): string {
  *   or has another encoding than UTF-8, or a migration fails
  */
 export async function openDatabase(url: string, options: DatabaseOptions, logger: Logger): Promise<Database> {
-  const timeoutMs = options.timeoutSeconds * 1000;
   const found = await migrate(url, options, logger);
+  const pool = openPool(url, options, logger);
   const orm = await MikroORM.init({
     ...options.tables.ormOptions(url, options.poolSize),
-    driverOptions: {
-      ...driverOptions(url),
-      connectionTimeoutMillis: timeoutMs,
-      // The client's clock is for a server that answers nothing; one that works ends the statement itself, sooner.
-      query_timeout: timeoutMs + 500,
-      keepAlive: true,
-      stream: () => new PostgresSocket(),
-      onConnect: async (client: PoolClient) => await client.query(sessionSettings(timeoutMs)),
-    },
+    driverOptions: new PooledPostgres(pool),
+    ensureDatabase: false,
     logger: (message) => logger.warn(message),
     debug: false,
   });
-  const pool = await orm.em.getConnection().getNativeClient();
   return {
     em: orm.em,
     pool,
     ...found,
     isMigrated: async () => {
-      const { rows } = await pool.query<{ name: string }>("select name from schema_migration");
-      const applied = new Set(rows.map(({ name }) => name));
-      return options.tables.migrations.every(({ name }) => applied.has(name));
+      const applied = await orm.em
+        .getKysely<{ schema_migration: { name: string } }>()
+        .selectFrom("schema_migration")
+        .select("name")
+        .execute();
+      const names = new Set(applied.map(({ name }) => name));
+      return options.tables.migrations.every(({ name }) => names.has(name));
     },
     isReadOnly: async () => {
-      const { rows } = await pool.query<{ transaction_read_only: string }>("show transaction_read_only");
-      return rows[0]?.transaction_read_only === "on";
+      const setting = sql<boolean>`current_setting('transaction_read_only')::boolean`;
+      const { isReadOnly } = await orm.em
+        .getKysely<object>()
+        .selectNoFrom(setting.as("isReadOnly"))
+        .executeTakeFirstOrThrow();
+      return isReadOnly;
     },
     [Symbol.asyncDispose]: async () => await orm.close(true),
   };
+}
+
+const parsedTypes = new TypeOverrides();
+// All whole numbers of 64 bits that are kept here are smaller than 2^53.
+parsedTypes.setTypeParser(types.builtins.INT8, Number);
+
+function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, logger: Logger): Pool {
+  const timeoutMs = timeoutSeconds * 1000;
+  const pool = new Pool({
+    ...driverOptions(url),
+    max: poolSize,
+    connectionTimeoutMillis: timeoutMs,
+    // The client's clock is for a server that answers nothing; one that works ends the statement itself, sooner.
+    query_timeout: timeoutMs + 500,
+    keepAlive: true,
+    stream: () => new PostgresSocket(),
+    types: parsedTypes,
+    onConnect: async (client: ClientBase) => await client.query(sessionSettings(timeoutMs)),
+  });
+  // Without listeners a lost connection ends the process.
+  pool.on("error", (error) => logger.warn({ err: error }, "lost an idle connection to the database"));
+  pool.on("connect", (client) =>
+    client.on("error", (error) => logger.warn({ err: error }, "lost a connection to the database")),
+  );
+  return pool;
 }
 
 /** Applies what is missing under an advisory lock, and returns what server it found. */

@@ -63,6 +63,28 @@ export async function changeOnce<T>(
 }
 
 /**
+ * Makes a change of one statement. When its answer is lost, `find` says what it has done: it looks for that or, where that
+ * does no harm, does it again.
+ * @param find what `change` gives, or undefined if nothing was done
+ * @throws {ServiceError} OUTCOME_UNKNOWN when the server cannot be asked
+ */
+export async function confirmed<T>(change: () => Promise<T>, find: () => Promise<T | undefined>): Promise<T> {
+  try {
+    return await change();
+  } catch (error) {
+    if (nothingWasSent(error) || !isDatabaseUnavailable(error)) throw error;
+    const { found } = await lookAgain(async () => ({ found: await find() }), error);
+    if (found === undefined) throw error;
+    return found;
+  }
+}
+
+/** Whether a statement failed for want of a connection; `postgres-dialect.ts` says so. */
+function nothingWasSent(error: unknown): boolean {
+  return error instanceof Error && "nothingSent" in error;
+}
+
+/**
  * Runs the next part of a change of which a part is made already; again while the database is away for a moment.
  * @param run can be repeated
  * @throws {ServiceError} OUTCOME_UNKNOWN when it cannot be made
@@ -109,7 +131,11 @@ async function withClient<T>(pool: Pool, use: (client: PoolClient, giveUp: () =>
   }
 }
 
-async function isCommitted(pool: Pool, transactionId: string, lost: unknown): Promise<boolean> {
+/**
+ * Asks what has become of a transaction when the answer to its commit was lost.
+ * @throws {ServiceError} OUTCOME_UNKNOWN when the server cannot be asked
+ */
+export async function isCommitted(pool: Pool, transactionId: string, lost: unknown): Promise<boolean> {
   return await lookAgain(async () => {
     const { rows } = await pool.query<{ status: string | null }>("select pg_xact_status($1::xid8) as status", [
       transactionId,

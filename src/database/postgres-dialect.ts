@@ -1,0 +1,139 @@
+import {
+  PostgresDialect,
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Driver,
+  type QueryResult,
+  type TransactionSettings,
+} from "kysely";
+import type { Pool, PoolClient, QueryResult as Answer, QueryResultRow } from "pg";
+import { isDatabaseUnavailable } from "../errors/database-failures.ts";
+import { isCommitted } from "./transaction.ts";
+
+/**
+ * How MikroORM and its query builder use the service's own connections. Kysely 0.29 keeps a connection whose server has
+ * fallen silent, loses one on which no transaction could begin, and cannot say whether a lost COMMIT was made.
+ */
+export class PooledPostgres extends PostgresDialect {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    super({ pool });
+    this.#pool = pool;
+  }
+
+  override createDriver(): Driver {
+    return new PooledDriver(this.#pool);
+  }
+}
+
+class PooledDriver implements Driver {
+  readonly #pool: Pool;
+
+  constructor(pool: Pool) {
+    this.#pool = pool;
+  }
+
+  async init(): Promise<void> {}
+
+  async acquireConnection(): Promise<DatabaseConnection> {
+    const client = await this.#pool.connect().catch((error: unknown) => {
+      throw error instanceof Error ? Object.assign(error, { nothingSent: true }) : error;
+    });
+    return new BorrowedConnection(client);
+  }
+
+  /** Also asks for the transaction's id, by which the server knows later what has become of it. */
+  async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
+    const borrowed = asBorrowed(connection);
+    const { isolationLevel = "read committed", accessMode = "read write" } = settings;
+    try {
+      const answers: unknown = await borrowed.send(
+        `begin isolation level ${isolationLevel} ${accessMode}; select pg_current_xact_id() as id`,
+      );
+      borrowed.transactionId = transactionIdIn(answers);
+    } catch (error) {
+      borrowed.giveUp();
+      borrowed.release();
+      throw error;
+    }
+  }
+
+  async commitTransaction(connection: DatabaseConnection): Promise<void> {
+    const borrowed = asBorrowed(connection);
+    try {
+      await borrowed.send("commit");
+    } catch (error) {
+      if (!(await isCommitted(this.#pool, borrowed.transactionId, error))) throw error;
+    }
+  }
+
+  /** Never fails: a connection that is closed ends its transaction. */
+  async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    const borrowed = asBorrowed(connection);
+    if (!borrowed.isGivenUp) await borrowed.send("rollback").catch(() => borrowed.giveUp());
+  }
+
+  async releaseConnection(connection: DatabaseConnection): Promise<void> {
+    asBorrowed(connection).release();
+  }
+
+  async destroy(): Promise<void> {
+    await this.#pool.end();
+  }
+}
+
+/** A connection while it is used; closed afterwards if the database failed on it. */
+class BorrowedConnection implements DatabaseConnection {
+  transactionId = "";
+  isGivenUp = false;
+  readonly giveUp = (): void => void (this.isGivenUp = true);
+  readonly #client: PoolClient;
+  #isReleased = false;
+
+  constructor(client: PoolClient) {
+    this.#client = client;
+    client.on("error", this.giveUp);
+  }
+
+  async send<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Answer<Row>> {
+    try {
+      return await this.#client.query<Row>(text, values && [...values]);
+    } catch (error) {
+      if (isDatabaseUnavailable(error)) this.giveUp();
+      throw error;
+    }
+  }
+
+  async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    const { rows, rowCount } = await this.send<Row & QueryResultRow>(sql, parameters);
+    return rowCount === null ? { rows } : { rows, numAffectedRows: BigInt(rowCount) };
+  }
+
+  // oxlint-disable-next-line require-yield
+  async *streamQuery(): AsyncIterableIterator<never> {
+    throw new Error("Rows are not streamed.");
+  }
+
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    this.#client.off("error", this.giveUp);
+    this.#client.release(this.isGivenUp);
+  }
+}
+
+function asBorrowed(connection: DatabaseConnection): BorrowedConnection {
+  if (connection instanceof BorrowedConnection) return connection;
+  throw new TypeError("The connection is another driver's.");
+}
+
+/** The driver's types leave out that two statements have two answers. */
+function transactionIdIn(answers: unknown): string {
+  if (!isPair(answers)) throw new Error("The transaction has no id.");
+  return answers[1].rows[0]!.id;
+}
+
+function isPair(answers: unknown): answers is [unknown, Answer<{ id: string }>] {
+  return Array.isArray(answers) && answers.length === 2;
+}

@@ -1,0 +1,88 @@
+import type { InferKyselyDB, MetadataStorage, SqlEntityManager } from "@mikro-orm/postgresql";
+import { CamelCasePlugin, type Compilable, type CompiledQuery, type Kysely } from "kysely";
+
+/**
+ * The tables of entities as the query builder sees them: by the entity's name, with columns by the property's name, and
+ * `Id` behind it where the property is a reference (`owner` is `ownerId`).
+ */
+export type TablesOf<Schema extends { name: string }> = Renamed<
+  InferKyselyDB<Schema, { tableNamingStrategy: "entity" }>
+>;
+
+type Renamed<Tables> = {
+  [Table in keyof Tables]: {
+    [Column in keyof Tables[Table] as CamelCase<Column & string>]: Tables[Table][Column];
+  };
+};
+
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : Name;
+
+/** Names in statements and rows as the entities have them; wherever they stand, as every column's name follows from its property's. */
+class EntityNames extends CamelCasePlugin {
+  readonly #tables: ReadonlyMap<string, string>;
+
+  constructor(tables: ReadonlyMap<string, string>) {
+    super({ maintainNestedObjectKeys: true });
+    this.#tables = tables;
+  }
+
+  protected override snakeCase(name: string): string {
+    return this.#tables.get(name) ?? super.snakeCase(name);
+  }
+}
+
+const namesByMetadata = new WeakMap<MetadataStorage, EntityNames>();
+
+function namesOf(em: SqlEntityManager): EntityNames {
+  const metadata = em.getMetadata();
+  let names = namesByMetadata.get(metadata);
+  if (!names) {
+    const entities = [...metadata.getAll().values()];
+    names = new EntityNames(new Map(entities.map(({ className, tableName }) => [className, tableName])));
+    namesByMetadata.set(metadata, names);
+  }
+  return names;
+}
+
+/** MikroORM's query builder; inside of a transaction it is the transaction's. */
+export function queryBuilder<Tables>(em: SqlEntityManager): Kysely<Tables> {
+  const kysely: Kysely<unknown> = em.getKysely<unknown>();
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- which tables there are is known to the types only
+  return kysely.withPlugin(namesOf(em)) as Kysely<Tables>;
+}
+
+/** Stands in a statement for a value that is given when it runs. */
+class Placeholder {
+  readonly name: string | symbol;
+
+  constructor(name: string | symbol) {
+    this.name = name;
+  }
+}
+
+/**
+ * A statement of one shape: its text is made once, and its values are given each time it runs.
+ * @param build gets stand-ins for the values, which it can only put into the statement
+ */
+export function statement<Tables, Values extends object, Row>(
+  build: (db: Kysely<Tables>, values: Values) => Compilable<Row>,
+): (em: SqlEntityManager, values: Values) => Promise<Row[]> {
+  const placeholders = new Proxy<Values>(Object.create(null), {
+    get: (_values, name) => new Placeholder(name),
+    ownKeys: () => {
+      throw new TypeError("The values of a statement have to be named one by one.");
+    },
+  });
+  let compiled: CompiledQuery<Row> | undefined;
+  return async (em, values) => {
+    const db = queryBuilder<Tables>(em);
+    compiled ??= build(db, placeholders).compile();
+    const parameters = compiled.parameters.map((value): unknown =>
+      value instanceof Placeholder ? Reflect.get(values, value.name) : value,
+    );
+    const { rows } = await db.executeQuery<Row>({ ...compiled, parameters });
+    return rows;
+  };
+}
