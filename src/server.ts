@@ -79,9 +79,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     }),
   );
   const rowMemory = new MemoryBlocks(chunkBytes, 16);
-  const leases = opening.use(new UploadLeases(database.pool, logger));
+  const leases = opening.use(new UploadLeases(database.em, logger));
   const room = new StorageRoom(
-    database.pool,
+    database,
     {
       dataDir: embedded?.dataDir,
       reserveBytes: config.diskReserveBytes,
@@ -90,7 +90,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     logger,
   );
   const allowances = await writeAllowances(config, embedded?.dataDir);
-  await forgetRestoredAllowances(database.pool);
+  await forgetRestoredAllowances(database.em);
   const slots = new UploadSlots(config);
   const uploader = new RecordUploader({
     pool: database.pool,
@@ -141,7 +141,9 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     },
   });
   frontPageRoute(app, config);
-  await app.register(async (scope) => recordRoute(scope, { pool: database.pool, rowMemory, waiting, config }));
+  await app.register(async (scope) =>
+    recordRoute(scope, { em: database.em, pool: database.pool, rowMemory, waiting, config }),
+  );
   const schema = await createSchema([
     new UserResolver(
       new Registration({
@@ -162,14 +164,14 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         allowances,
       }),
     ),
-    new AccountResolver(database.pool, deleteSomeRecords, allowances),
+    new AccountResolver(deleteSomeRecords, allowances),
     new UploadResolver(uploader),
     new RecordResolver(),
     new UsageResolver(database.pool, config.quota),
-    new SharingResolver(database.pool, allowances),
+    new SharingResolver(allowances),
     new LinkResolver(),
-    new RecordLibraryResolver(database.pool),
-    new RecordConnectionResolver(database.pool),
+    new RecordLibraryResolver(),
+    new RecordConnectionResolver(),
     new NodeResolver(),
   ]);
   schemaRoute(app, schema);
@@ -178,7 +180,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       await graphqlRoute(scope, {
         schema,
         em: database.em,
-        authenticate: async (token, userId) => await authenticateUser(database.pool, token, userId),
+        authenticate: async (token, userId) => await authenticateUser(database.em, token, userId),
         beforeUpload: async (owner, address) => await uploader.admit(owner, address),
         stopping: stopping.signal,
         unvouched,

@@ -1,3 +1,4 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { parseArgs } from "node:util";
 import type { Pool } from "pg";
 import { ConfigError, readConfig, type Config } from "./settings/config.ts";
@@ -65,6 +66,7 @@ type Values = ReturnType<typeof readArguments>["values"];
 
 /** What a command works with. */
 interface Work {
+  readonly em: SqlEntityManager;
   readonly pool: Pool;
   readonly config: Config;
   /** What stands behind the command's name. */
@@ -120,11 +122,11 @@ async function create({ pool, argument }: Work): Promise<Outcome> {
   };
 }
 
-async function list({ pool, config, argument, values }: Work): Promise<Outcome> {
+async function list({ em, pool, config, argument, values }: Work): Promise<Outcome> {
   refuseArgument(argument);
   const limit = wholeNumber("--limit", values.limit ?? "50", 1, 10_000);
   const beforeId = values.before === undefined ? undefined : userId(values.before);
-  const users = await listUsers(pool, { name: values.name, beforeId, limit });
+  const users = await listUsers(em, { name: values.name, beforeId, limit });
   const usages = await findUsages(
     pool,
     users.map(({ id }) => id),
@@ -145,15 +147,15 @@ async function list({ pool, config, argument, values }: Work): Promise<Outcome> 
   };
 }
 
-async function invite({ pool, argument, values }: Work): Promise<Outcome> {
+async function invite({ em, argument, values }: Work): Promise<Outcome> {
   refuseArgument(argument);
   if (values.revoke) {
-    const revoked = await revokeInvitations(pool);
+    const revoked = await revokeInvitations(em);
     return { lines: [`Invitations taken back: ${revoked}`], json: { revoked } };
   }
   const days = wholeNumber("--days", values.days ?? "7", 1, 366);
   const expiresAt = new Date(Date.now() + days * 86_400_000);
-  const code = await createInvitation(pool, expiresAt);
+  const code = await createInvitation(em, expiresAt);
   return {
     lines: [
       `Invitation, shown only now, for one user until ${expiresAt.toISOString()}: ${code}`,
@@ -163,16 +165,16 @@ async function invite({ pool, argument, values }: Work): Promise<Outcome> {
   };
 }
 
-async function disable({ pool, argument }: Work, disabled: boolean): Promise<Outcome> {
-  const user = await setDisabled(pool, userId(argument), disabled);
+async function disable({ em, argument }: Work, disabled: boolean): Promise<Outcome> {
+  const user = await setDisabled(em, userId(argument), disabled);
   return { lines: [`User ${user.id} (${user.name}) is ${disabled ? "disabled" : "enabled"}.`], json: toJson(user) };
 }
 
-async function giveToken({ pool, argument, values }: Work): Promise<Outcome> {
-  const user = await findUser(pool, userId(argument));
+async function giveToken({ em, argument, values }: Work): Promise<Outcome> {
+  const user = await findUser(em, userId(argument));
   const request = { name: values.name ?? "from the operator", expiresAt: null, scopes: [...firstTokenScopes] };
-  const revoked = values["revoke-others"] ? await revokeAllTokens(pool, user.id) : 0;
-  const { token } = await createToken(pool, onBehalfOf(user), request, noCharge);
+  const revoked = values["revoke-others"] ? await revokeAllTokens(em, user.id) : 0;
+  const { token } = await createToken(em, onBehalfOf(user), request, noCharge);
   return {
     lines: [
       `User ${user.id}: ${user.name}`,
@@ -183,7 +185,7 @@ async function giveToken({ pool, argument, values }: Work): Promise<Outcome> {
   };
 }
 
-async function quota({ pool, config, argument, values }: Work): Promise<Outcome> {
+async function quota({ em, pool, config, argument, values }: Work): Promise<Outcome> {
   const id = userId(argument);
   const change = {
     bytes: quotaValue("--bytes", values.bytes, 2 ** 50),
@@ -191,7 +193,7 @@ async function quota({ pool, config, argument, values }: Work): Promise<Outcome>
     records: quotaValue("--records", values.records, 2 ** 31 - 1),
   };
   const isChange = Object.values(change).some((value) => value !== undefined);
-  const user = isChange ? await setQuota(pool, id, change) : await findUser(pool, id);
+  const user = isChange ? await setQuota(em, id, change) : await findUser(em, id);
   const usage = (await findUsages(pool, [id], config.quota)).get(id);
   const lines = (["bytes", "seconds", "records"] as const).map((what) => {
     const most = usage?.limits[what] ?? 0;
@@ -200,13 +202,13 @@ async function quota({ pool, config, argument, values }: Work): Promise<Outcome>
   return { lines: [`User ${user.id}: ${user.name}`, ...lines], json: toJson(user, usage) };
 }
 
-async function remove({ pool, argument, values }: Work): Promise<Outcome> {
+async function remove({ em, argument, values }: Work): Promise<Outcome> {
   const id = userId(argument);
-  const user = await findUser(pool, id);
+  const user = await findUser(em, id);
   if (!values.yes) {
     throw new UsageError(`This deletes user ${id} (${user.name}) with all recordings: say so with --yes.`);
   }
-  await deleteUser(pool, onBehalfOf(user), user.name, deleteSomeRecords);
+  await deleteUser(em, onBehalfOf(user), user.name, deleteSomeRecords);
   return { lines: [`User ${id} (${user.name}) is deleted.`], json: { deletedId: id } };
 }
 
@@ -289,8 +291,8 @@ async function main(): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const url = await databaseUrl(config, resources);
   const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds, tables };
-  const { pool } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
-  const { lines, json } = await command.run({ pool, config, argument, values });
+  const { em, pool } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
+  const { lines, json } = await command.run({ em, pool, config, argument, values });
   process.stdout.write(values.json ? `${JSON.stringify(json, undefined, 2)}\n` : `${lines.join("\n")}\n`);
 }
 

@@ -72,14 +72,14 @@ it("tells the user of an upload that begins while the user is being deleted", as
 it("removes whatever dead uploads have left, in small parts", async () => {
   await using service = await startService();
   const { id } = await new ApiClient(service.url).createUser("Ann");
-  const { pool } = service.server.database;
+  const { em, pool } = service.server.database;
   await pool.query(
     `insert into audio_record (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility)
      select gen_random_uuid(), $1, 'receiving', now() + make_interval(secs => case when n <= 11 then -1 else 60 end), '', '', 1, 'PUBLIC'
      from generate_series(1, 13) n`,
     [id],
   );
-  const leases = new UploadLeases(pool, createLogger({ logLevel: "silent" }));
+  const leases = new UploadLeases(em, createLogger({ logLevel: "silent" }));
   await leases.sweep();
   await leases[Symbol.asyncDispose]();
   expect((await pool.query("select from audio_record")).rowCount).toBe(2);

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { openDatabase, type Database } from "../src/database/database.ts";
 import { tables } from "../src/orm-options.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
-import { countStatement, pageStatement, type RecordFilter, type Statement } from "../src/library/list-records.ts";
+import type { Compilable } from "kysely";
+import { queryBuilder } from "../src/database/query-builder.ts";
+import { countQuery, pageQuery, type RecordFilter } from "../src/library/list-records.ts";
 import type { RecordOrder } from "../src/library/record-cursor.ts";
 import { createUser } from "../src/user/create-user.ts";
 import { seedRecords } from "./support/seed-records.ts";
@@ -30,15 +32,22 @@ describe("a library of 100,000 recordings", () => {
     await empty[Symbol.asyncDispose]();
   });
 
-  const explain = async ({ text, values }: Statement): Promise<string> => {
-    const { rows } = await database.pool.query(`explain (costs off) ${text}`, values);
+  const explain = async (query: Compilable): Promise<string> => {
+    const { sql, parameters } = query.compile();
+    const { rows } = await database.pool.query(`explain (costs off) ${sql}`, [...parameters]);
     return rows.map((row: Record<string, string>) => row["QUERY PLAN"]).join("\n");
   };
 
-  const page = (order: RecordOrder, filter: RecordFilter = {}, deep = false): Statement => {
+  const page = (order: RecordOrder, filter: RecordFilter = {}, deep = false) => {
     const key = { CREATED_AT: 1.77e15, TITLE: "gig take 5", DURATION: 300, SIZE: 3e6 }[order.field];
     const after = deep ? { key, id: "88888888-8888-4888-8888-888888888888" } : undefined;
-    return pageStatement(ownerId, { size: 20, backward: false, after, before: undefined }, filter, order);
+    return pageQuery(
+      queryBuilder(database.em),
+      ownerId,
+      { size: 20, backward: false, after, before: undefined },
+      filter,
+      order,
+    );
   };
 
   it.each([
@@ -72,14 +81,16 @@ describe("a library of 100,000 recordings", () => {
           expect(plan).not.toMatch(/Seq Scan|Heap Scan|Index Scan/);
         }
       }
-      expect(await explain(countStatement(ownerId, filter))).toMatch(/Index Only Scan using audio_record_library /);
+      expect(await explain(countQuery(queryBuilder(database.em), ownerId, filter))).toMatch(
+        /Index Only Scan using audio_record_library /,
+      );
     }
   });
 
   it("counts in an index alone", async () => {
     const filters: RecordFilter[] = [{}, { durationSeconds: { max: 10 } }, { createdAt: { from: new Date() } }];
     for (const filter of filters) {
-      const plan = await explain(countStatement(ownerId, filter));
+      const plan = await explain(countQuery(queryBuilder(database.em), ownerId, filter));
       expect(plan).toMatch(/Index Only Scan/);
       expect(plan).not.toMatch(/Seq Scan|Heap Scan/);
     }

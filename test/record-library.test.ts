@@ -288,7 +288,7 @@ describe("a user's recordings", () => {
     const deletions = async (query: string, variables: object, user: Credentials): Promise<number> => {
       using sent = new SentStatements(pool);
       expect((await client.run(query, variables, user)).status).toBe(200);
-      return sent.take().filter((sql) => sql.includes("delete from audio_record")).length;
+      return sent.take().filter((sql) => sql.includes('delete from "audio_record"')).length;
     };
     const ann = await seeded(7);
     await pool.query("update audio_record set size_bytes = 400e6 where owner_id = $1", [ann.id]);

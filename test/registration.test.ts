@@ -11,7 +11,7 @@ const tomorrow = () => new Date(Date.now() + 86_400_000);
 
 it("takes an invitation where it is by invitation: once, in time, and only a code that was given", async () => {
   await using service = await startService({ REGISTRATION: "invite" });
-  const { pool } = service.server.database;
+  const { em, pool } = service.server.database;
   const client = new ApiClient(service.url);
   const refusalOf = async (invite?: string | null) => {
     const { status, data, errors } = await client.run(withInvite, { invite });
@@ -20,7 +20,7 @@ it("takes an invitation where it is by invitation: once, in time, and only a cod
   for (const none of [undefined, null]) {
     expect(await refusalOf(none)).toEqual([403, null, "REGISTRATION_CLOSED", "invite"]);
   }
-  const code = await createInvitation(pool, tomorrow());
+  const code = await createInvitation(em, tomorrow());
   const { rows } = await pool.query("select i::text as row from invitation i");
   expect(JSON.stringify(rows)).not.toContain(code);
 
@@ -37,10 +37,10 @@ it("takes an invitation where it is by invitation: once, in time, and only a cod
   const user = { id: data.createUser.user.id, token: data.createUser.token };
   expect((await client.uploadRecord(user, sineWav({ seconds: 0.1 }))).status).toBe(200);
 
-  const expired = await createInvitation(pool, new Date(Date.now() - 1000));
+  const expired = await createInvitation(em, new Date(Date.now() - 1000));
   expect((await refusalOf(expired))[2]).toBe("BAD_USER_INPUT");
-  const takenBack = await createInvitation(pool, tomorrow());
-  expect(await revokeInvitations(pool)).toBe(1);
+  const takenBack = await createInvitation(em, tomorrow());
+  expect(await revokeInvitations(em)).toBe(1);
   expect((await refusalOf(takenBack))[2]).toBe("BAD_USER_INPUT");
 });
 
@@ -49,7 +49,7 @@ it("refuses everybody where it is closed, and lets those in who are there", asyn
   const ann = await new ApiClient(open.url).createUser();
   await using service = await startService({ DATABASE_URL: open.databaseUrl, REGISTRATION: "closed" });
   const client = new ApiClient(service.url);
-  const code = await createInvitation(service.server.database.pool, tomorrow());
+  const code = await createInvitation(service.server.database.em, tomorrow());
   for (const invite of [undefined, code]) {
     const { status, data, errors } = await client.run(withInvite, { invite });
     expect([status, data, errors![0]!.extensions.code]).toEqual([403, null, "REGISTRATION_CLOSED"]);
@@ -78,7 +78,7 @@ it("counts new users of all addresses together, and those with an invitation not
   const statuses: number[] = [];
   for (let at = 0; at < 5; at++) statuses.push(await createUserFrom(service.url, `203.0.113.${at}`));
   expect(statuses).toEqual([200, 200, 200, 429, 429]);
-  const invite = await createInvitation(service.server.database.pool, tomorrow());
+  const invite = await createInvitation(service.server.database.em, tomorrow());
   expect((await new ApiClient(service.url).run(withInvite, { invite })).status).toBe(200);
 });
 
@@ -92,7 +92,7 @@ it("counts a whole IPv6 site as four of its addresses, however many it has", asy
 
 it("refuses a disabled user's tokens with a reason, and serves none of the recordings until the user is enabled", async () => {
   await using service = await startService();
-  const { pool } = service.server.database;
+  const { em } = service.server.database;
   const client = new ApiClient(service.url);
   const ann = await client.createUser();
   const upload = async (visibility: string) => {
@@ -113,7 +113,7 @@ it("refuses a disabled user's tokens with a reason, and serves none of the recor
   const statuses = async () => await Promise.all(links.map(async (url) => (await fetch(url, { headers })).status));
   expect(await statuses()).toEqual([200, 200, 200, 200]);
 
-  await setDisabled(pool, Number(ann.id), true);
+  await setDisabled(em, Number(ann.id), true);
   expect(await statuses()).toEqual([404, 404, 404, 404]);
   const refused = [
     await client.run("{ me { id } }", {}, ann),
@@ -128,6 +128,6 @@ it("refuses a disabled user's tokens with a reason, and serves none of the recor
     expect([status, errors![0]!.extensions.code]).toEqual([403, "USER_DISABLED"]);
     expect(errors![0]!.message).toBe("This user has been disabled: ask the operator of the service.");
   }
-  await setDisabled(pool, Number(ann.id), false);
+  await setDisabled(em, Number(ann.id), false);
   expect(await statuses()).toEqual([200, 200, 200, 200]);
 });

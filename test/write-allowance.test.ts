@@ -97,7 +97,7 @@ it("bounds new users of one network to half, so that those of others find room",
 
 it("bounds tokens and links of new users too, and nothing that older, invited and known users do", async () => {
   await using service = await startService({ ALL_NEW_USERS_BYTES_PER_DAY: "20000", NEW_USER_DAYS: "10" });
-  const { pool } = service.server.database;
+  const { em, pool } = service.server.database;
   const client = new ApiClient(service.url);
   const ann = await client.createUser();
   const createToken = async (user: Credentials) =>
@@ -113,7 +113,7 @@ it("bounds tokens and links of new users too, and nothing that older, invited an
   const after = await pool.query("select sum(used_bytes) from write_allowance");
   expect(Number(after.rows[0].sum)).toBeLessThanOrEqual(Number(before.rows[0].sum));
 
-  const invite = await createInvitation(pool, new Date(Date.now() + 60_000));
+  const invite = await createInvitation(em, new Date(Date.now() + 60_000));
   const { data } = await client.run(
     'mutation ($invite: String) { createUser(name: "Bob", invite: $invite) { user { id } token } }',
     { invite },

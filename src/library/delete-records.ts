@@ -1,7 +1,9 @@
-import type { Pool, PoolClient } from "pg";
-import { carryOn, inTransaction } from "../database/transaction.ts";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { queryBuilder } from "../database/query-builder.ts";
+import { carryOn } from "../database/transaction.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { parseRecordId } from "../record/record-url.ts";
+import type { RecordTables } from "../record/record.entity.ts";
 
 /** Recordings that one request can delete. */
 export const maxDeletions = 100;
@@ -18,15 +20,14 @@ const part = { records: 50, bytes: 1e9 };
  * @returns the ids that were deleted
  * @throws {ServiceError} BAD_USER_INPUT when there are too many ids, OUTCOME_UNKNOWN when some were deleted at most
  */
-export async function deleteRecords(pool: Pool, ownerId: number, ids: readonly string[]): Promise<string[]> {
+export async function deleteRecords(em: SqlEntityManager, ownerId: number, ids: readonly string[]): Promise<string[]> {
   if (ids.length > maxDeletions) {
     const message = `At most ${maxDeletions} recordings can be deleted at once.`;
     throw new ServiceError("BAD_USER_INPUT", message, { argument: "ids", max: maxDeletions });
   }
   const wanted = ids.map(parseRecordId).filter((id) => id !== undefined);
-  const ready = "id = any($4::uuid[]) and state = 'ready'";
   const deleteNext = async (): Promise<DeletedPart> =>
-    await inTransaction(pool, async (client) => await deletePart(client, ownerId, ready, [wanted]));
+    await em.transactional(async (em) => await deletePart(em, ownerId, wanted));
   const deleted: string[] = [];
   for (let more = wanted.length > 0; more;) {
     const next = deleted.length === 0 ? await deleteNext() : await carryOn(deleteNext);
@@ -40,8 +41,8 @@ export async function deleteRecords(pool: Pool, ownerId: number, ids: readonly s
  * Deletes some of the owner's recordings, also those that are being received.
  * @returns whether more are left
  */
-export async function deleteSomeRecords(client: PoolClient, ownerId: number): Promise<boolean> {
-  return (await deletePart(client, ownerId, "true", [])).more;
+export async function deleteSomeRecords(em: SqlEntityManager, ownerId: number): Promise<boolean> {
+  return (await deletePart(em, ownerId)).more;
 }
 
 interface DeletedPart {
@@ -49,27 +50,49 @@ interface DeletedPart {
   readonly more: boolean;
 }
 
-/** @param values what the condition calls $4 and so on */
-async function deletePart(
-  client: PoolClient,
-  ownerId: number,
-  condition: string,
-  values: unknown[],
-): Promise<DeletedPart> {
-  const { rows } = await client.query<DeletedPart>(
-    `with candidate as (
-       select id, row_number() over (order by id) as number, sum(size_bytes) over (order by id) as bytes
-       from (select id, size_bytes from audio_record where owner_id = $1 and ${condition} order by id limit $2 + 1) owned
-     ), deleted as (
-       delete from audio_record where id in (
-         select id from candidate where number = 1 or (number <= $2 and bytes <= $3))
-       returning id
-     )
-     select coalesce((select json_agg(id) from deleted), '[]') as ids,
-       (select count(*) from candidate) > (select count(*) from deleted) as more`,
-    [ownerId, part.records, part.bytes, ...values],
-  );
-  const { ids, more } = rows[0]!;
+/** @param wanted which of the ready ones; without it, any */
+async function deletePart(em: SqlEntityManager, ownerId: number, wanted?: readonly string[]): Promise<DeletedPart> {
+  const candidates = await queryBuilder<RecordTables>(em)
+    .with("candidate", (db) => {
+      const owned = db.selectFrom("AudioRecord").select(["id", "sizeBytes"]).where("ownerId", "=", ownerId);
+      const meant = wanted ? owned.where("id", "in", wanted).where("state", "=", "ready") : owned;
+      return db
+        .selectFrom(
+          meant
+            .orderBy("id")
+            .limit(part.records + 1)
+            .as("owned"),
+        )
+        .select((eb) => [
+          "id",
+          eb.fn
+            .agg<number>("row_number")
+            .over((over) => over.orderBy("id"))
+            .as("number"),
+          eb.fn
+            .sum<number>("sizeBytes")
+            .over((over) => over.orderBy("id"))
+            .as("bytes"),
+        ]);
+    })
+    .with("deleted", (db) =>
+      db
+        .deleteFrom("AudioRecord")
+        .where("id", "in", (eb) =>
+          eb
+            .selectFrom("candidate")
+            .select("id")
+            .where((eb) =>
+              eb.or([eb("number", "=", 1), eb.and([eb("number", "<=", part.records), eb("bytes", "<=", part.bytes)])]),
+            ),
+        )
+        .returning("id"),
+    )
+    .selectFrom("candidate")
+    .leftJoin("deleted", "deleted.id", "candidate.id")
+    .select("deleted.id")
+    .execute();
+  const ids = candidates.flatMap(({ id }) => id ?? []);
   // Nothing was deleted where others have deleted it at the same time.
-  return { ids, more: more && ids.length > 0 };
+  return { ids, more: candidates.length > ids.length && ids.length > 0 };
 }

@@ -1,5 +1,7 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import type { Pool } from "pg";
+import { sql, type Kysely, type RawBuilder, type SqlBool } from "kysely";
+import { jsonArrayFrom } from "kysely/helpers/postgres";
+import { queryBuilder } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
 import {
   decodeCursor,
@@ -8,7 +10,7 @@ import {
   type RecordOrderField,
   type RecordPosition,
 } from "./record-cursor.ts";
-import { AudioRecord } from "../record/record.entity.ts";
+import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { searchWords } from "../record/search-text.ts";
 
 /** Records of one page, if the client does not say and at most. */
@@ -47,40 +49,38 @@ export interface RecordPage {
 export const defaultOrder: RecordOrder = { field: "CREATED_AT", direction: "DESC" };
 
 /** The column of each order, how its value stands in a cursor, and how it comes back from there. */
-const sortKeys: Readonly<
-  Record<RecordOrderField, { column: string; toKey: string; fromKey: (key: string) => string }>
-> = {
-  CREATED_AT: {
-    column: "created_at",
-    toKey: "(extract(epoch from created_at) * 1000000)::bigint",
-    fromKey: (key) => `timestamptz 'epoch' + ${key}::bigint * interval '1 microsecond'`,
-  },
-  TITLE: { column: "title_key", toKey: "title_key", fromKey: (key) => `${key}::text` },
-  DURATION: { column: "duration_seconds", toKey: "duration_seconds", fromKey: (key) => `${key}::float8` },
-  SIZE: { column: "size_bytes", toKey: "size_bytes", fromKey: (key) => `${key}::bigint` },
-};
-
-/** An SQL text and the values of its parameters. */
-export interface Statement {
-  readonly text: string;
-  readonly values: unknown[];
+interface SortKey {
+  readonly column: keyof RecordTables["AudioRecord"];
+  readonly toKey: (value: RawBuilder<unknown>) => RawBuilder<string | number>;
+  readonly fromKey: (key: string | number) => RawBuilder<unknown>;
 }
+
+const sortKeys: Readonly<Record<RecordOrderField, SortKey>> = {
+  CREATED_AT: {
+    column: "createdAt",
+    toKey: (value) => sql`(extract(epoch from ${value}) * 1000000)::bigint`,
+    fromKey: (key) => sql`timestamptz 'epoch' + ${key}::bigint * interval '1 microsecond'`,
+  },
+  TITLE: { column: "titleKey", toKey: (value) => sql`${value}`, fromKey: (key) => sql`${key}::text` },
+  DURATION: { column: "durationSeconds", toKey: (value) => sql`${value}`, fromKey: (key) => sql`${key}::float8` },
+  SIZE: { column: "sizeBytes", toKey: (value) => sql`${value}`, fromKey: (key) => sql`${key}::bigint` },
+};
 
 /**
  * One page of a user's recordings, in two statements: the first finds the ids in an index alone, the second reads them.
  * @throws {ServiceError} BAD_USER_INPUT when the page is too large or contradicts itself, or a cursor is foreign
  */
 export async function listRecords(
-  { pool, em }: { pool: Pool; em: SqlEntityManager },
+  em: SqlEntityManager,
   ownerId: number,
   page: PageRequest,
   filter: RecordFilter = {},
   order: RecordOrder = defaultOrder,
 ): Promise<RecordPage> {
   const { size, backward, after, before } = readPage(page, ownerId, order);
-  const { text, values } = pageStatement(ownerId, { size, backward, after, before }, filter, order);
-  const { rows } = await pool.query<{ found: RecordPosition[]; earlier: boolean; later: boolean }>(text, values);
-  const { found, earlier, later } = rows[0]!;
+  const db = queryBuilder<RecordTables>(em);
+  const query = pageQuery(db, ownerId, { size, backward, after, before }, filter, order);
+  const { found, earlier, later } = await query.executeTakeFirstOrThrow();
   const more = found.length > size;
   const positions = found.slice(0, size);
   if (backward) positions.reverse();
@@ -113,17 +113,14 @@ export function requireListArguments(
 }
 
 /** How many recordings a filter leaves. */
-export async function countRecords(pool: Pool, ownerId: number, filter: RecordFilter = {}): Promise<number> {
-  const { text, values } = countStatement(ownerId, filter);
-  const { rows } = await pool.query<{ count: string }>(text, values);
-  return Number(rows[0]!.count);
+export async function countRecords(em: SqlEntityManager, ownerId: number, filter: RecordFilter = {}): Promise<number> {
+  const { count } = await countQuery(queryBuilder(em), ownerId, filter).executeTakeFirstOrThrow();
+  return count;
 }
 
 /** The statement of {@link countRecords}. */
-export function countStatement(ownerId: number, filter: RecordFilter): Statement {
-  const values: unknown[] = [];
-  const text = `select count(*) from audio_record where ${conditions(ownerId, filter, parameters(values))}`;
-  return { text, values };
+export function countQuery(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilter) {
+  return recordsOf(db, ownerId, filter).select((eb) => eb.fn.countAll<number>().as("count"));
 }
 
 interface Page {
@@ -138,64 +135,72 @@ interface Page {
  * The statement that finds a page: up to one id more than asked for, in the direction of reading, and whether anything
  * lies before `after` and behind `before`.
  */
-export function pageStatement(ownerId: number, page: Page, filter: RecordFilter, order: RecordOrder): Statement {
-  const values: unknown[] = [];
-  const parameter = parameters(values);
+export function pageQuery(
+  db: Kysely<RecordTables>,
+  ownerId: number,
+  { size, backward, after, before }: Page,
+  filter: RecordFilter,
+  order: RecordOrder,
+) {
   const { column, toKey, fromKey } = sortKeys[order.field];
-  const where = conditions(ownerId, filter, parameter);
   // A search reads the index that has the texts, whatever the order; without the fence the planner may read the table.
-  const fenced = filter.text != null && order.field !== "CREATED_AT";
-  const source = fenced
-    ? `(select id, ${column} from audio_record where ${where} offset 0) record where true`
-    : `audio_record where ${where}`;
-  const compare = (position: RecordPosition, side: "earlier" | "later", orAt = ""): string => {
-    const sign = (side === "later") === (order.direction === "ASC") ? ">" : "<";
-    return `(${column}, id) ${sign}${orAt} (${fromKey(parameter(position.key))}, ${parameter(position.id)}::uuid)`;
+  const isFenced = filter.text != null && order.field !== "CREATED_AT";
+  const records = recordsOf(db, ownerId, filter)
+    .select((eb) => ["id", eb.ref(column).as("sortKey")])
+    .$if(isFenced, (query) => query.offset(sql.lit(0)))
+    .as("record");
+  const compare = (position: RecordPosition, side: "earlier" | "later", orAt = ""): RawBuilder<SqlBool> => {
+    const sign = sql.raw(`${(side === "later") === (order.direction === "ASC") ? ">" : "<"}${orAt}`);
+    return sql`(${sql.ref("sortKey")}, ${sql.ref("id")}) ${sign} (${fromKey(position.key)}, ${position.id}::uuid)`;
   };
-  const { after, before, backward, size } = page;
-  const range = [after && compare(after, "later"), before && compare(before, "earlier")].filter(Boolean);
+  let page = db.selectFrom(records).select(["id", toKey(sql.ref("sortKey")).as("key")]);
+  if (after) page = page.where(compare(after, "later"));
+  if (before) page = page.where(compare(before, "earlier"));
   const direction = (order.direction === "ASC") === backward ? "desc" : "asc";
   // Not "exists", for which the planner forgets the order and reads the table.
-  const exists = (position: RecordPosition | undefined, side: "earlier" | "later"): string => {
-    if (!position) return "false";
+  const exists = (position: RecordPosition | undefined, side: "earlier" | "later") => {
+    if (!position) return sql.lit(false);
     const nearest = (side === "later") === (order.direction === "ASC") ? "asc" : "desc";
-    const beyond = `${source} and ${compare(position, side, "=")}`;
-    return `coalesce((select true from ${beyond} order by ${column} ${nearest}, id ${nearest} limit 1), false)`;
+    const beyond = db
+      .selectFrom(records)
+      .select(sql.lit(true).as("found"))
+      .where(compare(position, side, "="))
+      .orderBy("sortKey", nearest)
+      .orderBy("id", nearest)
+      .limit(sql.lit(1));
+    return sql<boolean>`coalesce(${beyond}, false)`;
   };
-  const text = `
-    select ${exists(after, "earlier")} as earlier, ${exists(before, "later")} as later, coalesce((
-      select json_agg(json_build_object('id', id, 'key', key)) from (
-        select id, ${toKey} as key from ${[source, ...range].join(" and ")}
-        order by ${column} ${direction}, id ${direction} limit ${size + 1}
-      ) page), '[]') as found`;
-  return { text, values };
+  return db.selectNoFrom([
+    exists(after, "earlier").as("earlier"),
+    exists(before, "later").as("later"),
+    jsonArrayFrom(
+      page
+        .orderBy("sortKey", direction)
+        .orderBy("id", direction)
+        .limit(sql.lit(size + 1)),
+    ).as("found"),
+  ]);
 }
 
-function conditions(ownerId: number, filter: RecordFilter, parameter: (value: unknown) => string): string {
-  const { text, createdAt, durationSeconds } = filter;
+/** The ready records of a user that a filter leaves. */
+function recordsOf(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilter) {
   requireSearchText(filter);
-  const words = text == null ? [] : searchWords(text);
-  return [
-    `owner_id = ${parameter(ownerId)} and state = 'ready'`,
-    ...words.map((word) => `search_text like ${parameter(`%${word.replace(/[\\%_]/g, "\\$&")}%`)}`),
-    createdAt?.from && `created_at >= ${parameter(createdAt.from)}`,
-    createdAt?.before && `created_at < ${parameter(createdAt.before)}`,
-    durationSeconds?.min != null && `duration_seconds >= ${parameter(durationSeconds.min)}::float8`,
-    durationSeconds?.max != null && `duration_seconds <= ${parameter(durationSeconds.max)}::float8`,
-  ]
-    .filter(Boolean)
-    .join(" and ");
+  const { text, createdAt, durationSeconds } = filter;
+  let records = db.selectFrom("AudioRecord").where("ownerId", "=", ownerId).where("state", "=", "ready");
+  for (const word of text == null ? [] : searchWords(text)) {
+    records = records.where("searchText", "like", `%${word.replace(/[\\%_]/g, "\\$&")}%`);
+  }
+  if (createdAt?.from) records = records.where("createdAt", ">=", createdAt.from);
+  if (createdAt?.before) records = records.where("createdAt", "<", createdAt.before);
+  if (durationSeconds?.min != null) records = records.where("durationSeconds", ">=", durationSeconds.min);
+  if (durationSeconds?.max != null) records = records.where("durationSeconds", "<=", durationSeconds.max);
+  return records;
 }
 
 function requireSearchText({ text }: RecordFilter): void {
   if (text == null || Array.from(text).length <= maxSearchLength) return;
   const message = `The text of a search must have at most ${maxSearchLength} characters.`;
   throw new ServiceError("BAD_USER_INPUT", message, { argument: "filter.text", maxLength: maxSearchLength });
-}
-
-/** Adds values to a statement and names their places in it. */
-function parameters(values: unknown[]): (value: unknown) => string {
-  return (value) => `$${values.push(value)}`;
 }
 
 function readPage({ first, after, last, before }: PageRequest, ownerId: number, order: RecordOrder): Page {

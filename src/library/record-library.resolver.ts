@@ -1,4 +1,3 @@
-import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Resolver, Root } from "type-graphql";
 import { ServiceError } from "../errors/errors.ts";
 import { Facts } from "../graphql/field-facts.ts";
@@ -33,12 +32,6 @@ import type { Visibility } from "../settings/visibility.ts";
 /** A user's recordings, and what the user can do with them later. */
 @Resolver(() => UserType)
 export class RecordLibraryResolver {
-  readonly #pool: Pool;
-
-  constructor(pool: Pool) {
-    this.#pool = pool;
-  }
-
   @FieldResolver(() => RecordConnectionType, {
     nullable: true,
     description:
@@ -76,7 +69,7 @@ export class RecordLibraryResolver {
     await requireSelf(context, user.id, "READ");
     const ownerId = Number(user.id);
     const page = await listRecords(
-      { pool: this.#pool, em: context.em() },
+      context.em(),
       ownerId,
       { first, after, last, before },
       filter ?? {},
@@ -106,7 +99,7 @@ export class RecordLibraryResolver {
     @Ctx() context: RequestContext,
   ): Promise<UpdateRecordPayload> {
     const { id: ownerId } = await context.caller();
-    const record = await updateRecord({ pool: this.#pool, em: context.em() }, ownerId, id, { title, visibility });
+    const record = await updateRecord(context.em(), ownerId, id, { title, visibility });
     return { record: toRecordType(record) };
   }
 
@@ -119,7 +112,7 @@ export class RecordLibraryResolver {
     @Ctx() context: RequestContext,
   ): Promise<DeleteRecordPayload> {
     const { id: ownerId } = await context.caller();
-    const [deletedId] = await deleteRecords(this.#pool, ownerId, [id]);
+    const [deletedId] = await deleteRecords(context.em(), ownerId, [id]);
     if (deletedId === undefined) throw noSuchRecord();
     return { deletedId };
   }
@@ -133,25 +126,22 @@ export class RecordLibraryResolver {
     @Ctx() context: RequestContext,
   ): Promise<DeleteRecordsPayload> {
     const { id: ownerId } = await context.caller();
-    return { deletedIds: await deleteRecords(this.#pool, ownerId, ids) };
+    return { deletedIds: await deleteRecords(context.em(), ownerId, ids) };
   }
 }
 
 @Resolver(() => RecordConnectionType)
 export class RecordConnectionResolver {
-  readonly #pool: Pool;
-
-  constructor(pool: Pool) {
-    this.#pool = pool;
-  }
-
   @FieldResolver(() => Int, {
     nullable: true,
     description:
       "How many recordings there are in all parts together, within the filter. Null only together with an error.",
   })
-  async totalCount(@Root() { ownerId, filter, knownCount }: RecordConnectionType): Promise<number> {
-    return knownCount ?? (await countRecords(this.#pool, ownerId, filter));
+  async totalCount(
+    @Root() { ownerId, filter, knownCount }: RecordConnectionType,
+    @Ctx() context: RequestContext,
+  ): Promise<number> {
+    return knownCount ?? (await countRecords(context.em(), ownerId, filter));
   }
 }
 

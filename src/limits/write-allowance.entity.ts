@@ -1,4 +1,5 @@
 import { defineEntity, p } from "@mikro-orm/core";
+import type { TablesOf } from "../database/query-builder.ts";
 
 const WriteAllowanceSchema = defineEntity({
   name: "WriteAllowance",
@@ -15,3 +16,6 @@ const WriteAllowanceSchema = defineEntity({
 /** How much strangers have made the database write of late; the function `charge_allowance` keeps it. */
 export class WriteAllowanceRow extends WriteAllowanceSchema.class {}
 WriteAllowanceSchema.setClass(WriteAllowanceRow);
+
+/** What the service counts, for the query builder. */
+export type LimitTables = TablesOf<typeof WriteAllowanceSchema>;

@@ -1,6 +1,9 @@
-import type { Pool, PoolClient } from "pg";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type RawBuilder } from "kysely";
+import { queryBuilder } from "../database/query-builder.ts";
 import { counted, ServiceError } from "../errors/errors.ts";
 import { addressKeys } from "./rate-limiter.ts";
+import type { LimitTables } from "./write-allowance.entity.ts";
 
 /** How many days' worth of an allowance is there at once when it has not been used. */
 export const savedDays = 8;
@@ -107,16 +110,22 @@ export function allowanceUsedUp({ keys, bytesPerDay }: Charge, [which, seconds]:
  * Takes bytes in a transaction of several statements; what undoes that gives them back.
  * @throws {ServiceError} RATE_LIMITED
  */
-export async function takeAllowance(client: PoolClient, charge: Charge, bytes: number): Promise<void> {
+export async function takeAllowance(em: SqlEntityManager, charge: Charge, bytes: number): Promise<void> {
   if (charge.keys.length === 0) return;
-  const { rows } = await client.query<{ refused: RefusedCharge | null }>(
-    `with ${chargedTable(1)} select refused from charged`,
-    chargeParameters(charge, bytes),
-  );
-  if (rows[0]?.refused) throw allowanceUsedUp(charge, rows[0].refused);
+  const charged = em.getKysely<object>().selectNoFrom(refusalOf(charge, bytes).as("refused"));
+  const { refused } = await charged.executeTakeFirstOrThrow();
+  if (refused) throw allowanceUsedUp(charge, refused);
+}
+
+/** The call of the function `charge_allowance`, which a migration has made: null if the bytes were taken. */
+function refusalOf({ keys, bytesPerDay }: Charge, bytes: number): RawBuilder<RefusedCharge | null> {
+  return sql`charge_allowance(${keys}::text[], ${bytesPerDay}::float8[], ${savedDays}, ${bytes}::float8)`;
 }
 
 /** Removes the rows of allowances that are whole again by now. */
-export async function forgetRestoredAllowances(pool: Pool): Promise<void> {
-  await pool.query("delete from write_allowance where at < now() - make_interval(days => $1)", [savedDays]);
+export async function forgetRestoredAllowances(em: SqlEntityManager): Promise<void> {
+  await queryBuilder<LimitTables>(em)
+    .deleteFrom("WriteAllowance")
+    .where("at", "<", sql<Date>`now() - make_interval(days => ${savedDays})`)
+    .execute();
 }

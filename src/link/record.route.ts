@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { ServerResponse } from "node:http";
 import type { Pool } from "pg";
 import { audiowaveformJson, decodeWaveform } from "../audio/meter/waveform.ts";
@@ -14,12 +15,12 @@ import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { authenticateUser } from "../user/authenticate-user.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
-import { mayRead, noSuchRecord } from "../record/find-record.ts";
+import { findWaveforms, mayRead, noSuchRecord } from "../record/find-record.ts";
 import { readMp3 } from "../record/mp3-chunks.ts";
+import { findByAddress, findBySecret, type OpenedRecord } from "./find-opened-record.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "../record/record-url.ts";
 import { countDownload } from "./share-links.ts";
-import type { Visibility } from "../settings/visibility.ts";
 
 interface RecordRequest {
   Params: { recordId?: string; secret?: string };
@@ -27,7 +28,7 @@ interface RecordRequest {
 
 /** What a link opens. */
 interface OpenLink {
-  readonly row: RecordRow;
+  readonly row: OpenedRecord;
   /** Headers of every answer that the recording has through this link. */
   readonly headers: Readonly<Record<string, string>>;
   readonly cacheControl: string;
@@ -36,17 +37,6 @@ interface OpenLink {
 }
 
 type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
-
-interface RecordRow {
-  readonly id: string;
-  readonly headBytes: number;
-  readonly chunkBytes: number;
-  /** A bigint and a timestamp come as text. */
-  readonly sizeBytes: string;
-  readonly createdAt: string;
-  readonly title: string;
-  readonly fileName: string;
-}
 
 /** What another's browser keeps is asked for again each time: it may have been closed, revoked or have expired. */
 const closable = "private, no-cache";
@@ -66,11 +56,13 @@ const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inlin
 export function recordRoute(
   app: FastifyInstance,
   {
+    em,
     pool,
     rowMemory,
     waiting,
     config,
   }: {
+    em: SqlEntityManager;
     pool: Pool;
     rowMemory: MemoryBlocks;
     waiting: WaitingAnswers;
@@ -87,8 +79,8 @@ export function recordRoute(
     const other = answerOtherMethod(request.method);
     if (other) await send(reply, other, request);
   });
-  const openPlain: OpenRequest = async (request) => await openPlainLink(pool, request, config.recordCacheControl);
-  const openShared: OpenRequest = async (request) => await openShareLink(pool, request);
+  const openPlain: OpenRequest = async (request) => await openPlainLink(em, request, config.recordCacheControl);
+  const openShared: OpenRequest = async (request) => await openShareLink(em, request);
   const counter = new DownloadCounter();
   // Downloads that read whole rows, which is fastest, hold two each; beyond so many, further ones read small pieces.
   const maxRowReaders = Math.floor(config.maxWaitingBytes / (2 * rowMemory.blockBytes));
@@ -106,8 +98,8 @@ export function recordRoute(
       const isInline = asksForInline(linkParameters(request.url));
       const record = {
         id: row.id,
-        sizeBytes: Number(row.sizeBytes),
-        lastModified: new Date(row.createdAt),
+        sizeBytes: row.sizeBytes,
+        lastModified: row.createdAt,
         fileName: mp3FileName(row.title, row.fileName),
         inline: isInline,
         cacheControl: isInline ? cacheControl : askedAgain(cacheControl),
@@ -115,15 +107,14 @@ export function recordRoute(
       const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
       if (linkId !== undefined && counter.begins(linkId, request, answer, sentWhole(reply.raw))) {
         // Beside the first byte, not before it.
-        countDownload(pool, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
+        countDownload(em, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
-      const stored = { ...row, sizeBytes: record.sizeBytes };
       const bytes: ByteSource = async function* (signal, { from, isSlow }) {
         const readsRows = !isSlow && rowReaders < maxRowReaders;
         if (readsRows) rowReaders += 1;
         try {
           const pieceBytes = readsRows ? undefined : slowPieceBytes;
-          yield* readBody(answer.body, from, (range) => readMp3(pool, rowMemory, stored, range, signal, pieceBytes));
+          yield* readBody(answer.body, from, (range) => readMp3(pool, rowMemory, row, range, signal, pieceBytes));
         } finally {
           if (readsRows) rowReaders -= 1;
         }
@@ -138,26 +129,17 @@ export function recordRoute(
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { row, headers, cacheControl } = await open(request);
-      const { rows } = await pool.query<{ waveform: Buffer }>(
-        "select waveform from audio_record where id = $1 and waveform is not null",
-        [row.id],
-      );
-      if (!rows[0]) throw noSuchRecord();
+      const waveform = (await findWaveforms(em, [row.id])).get(row.id);
+      if (!waveform) throw noSuchRecord();
       return await answerText(request, reply.headers(headers), {
-        body: JSON.stringify(audiowaveformJson(decodeWaveform(rows[0].waveform))),
+        body: JSON.stringify(audiowaveformJson(decodeWaveform(waveform))),
         contentType: "application/json; charset=utf-8",
-        lastModified: new Date(row.createdAt),
+        lastModified: row.createdAt,
         cacheControl,
       });
     });
   }
 }
-
-const rowColumns = `audio_record.id, head_bytes as "headBytes", chunk_bytes as "chunkBytes", size_bytes as "sizeBytes",
-  audio_record.created_at as "createdAt", title, file_name as "fileName"`;
-
-/** What a disabled user has is not served, by no link. */
-const ownerEnabled = "(select disabled_at is null from app_user where id = owner_id)";
 
 /** A download is asked for again each time, mostly for a 304 without bytes: its name may have changed. */
 function askedAgain(cacheControl: string): string {
@@ -167,32 +149,27 @@ function askedAgain(cacheControl: string): string {
 
 /** @throws {ServiceError} NOT_FOUND, also for a private recording without its owner's token */
 async function openPlainLink(
-  pool: Pool,
+  em: SqlEntityManager,
   request: FastifyRequest<RecordRequest>,
   cacheControl: string,
 ): Promise<OpenLink> {
   const { recordId, userId } = parseRecordAddress(linkParameters(request.url), request.params.recordId);
-  const { rows } = await pool.query<RecordRow & { visibility: Visibility; madeBy: string | null }>(
-    `select ${rowColumns}, visibility, made_by as "madeBy" from audio_record
-     where id = $1 and owner_id = $2 and state = 'ready' and ${ownerEnabled}`,
-    [recordId, userId],
-  );
-  const row = rows[0];
+  const row = await findByAddress(em, { recordId, userId });
   if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
-  if (!row || !(await opensTo(pool, { userId, madeBy: row.madeBy }, request))) throw noSuchRecord();
+  if (!row || !(await opensTo(em, { userId, madeBy: row.madeBy }, request))) throw noSuchRecord();
   return { row, headers: { vary: "Authorization" }, cacheControl: closable };
 }
 
 /** Whether the header holds a token of this user that may read the recording. A wrong one is no error of its own: it opens no more than none. */
 async function opensTo(
-  pool: Pool,
+  em: SqlEntityManager,
   { userId, madeBy }: { userId: number; madeBy: string | null },
   { raw }: FastifyRequest<RecordRequest>,
 ): Promise<boolean> {
   const token = bearerToken(raw.headersDistinct.authorization);
   if (token === undefined) return false;
   try {
-    const caller = await authenticateUser(pool, token);
+    const caller = await authenticateUser(em, token);
     return caller.id === userId && mayRead(caller, madeBy);
   } catch (error) {
     if (error instanceof ServiceError && ["UNAUTHENTICATED", "USER_DISABLED"].includes(error.code)) return false;
@@ -201,18 +178,12 @@ async function opensTo(
 }
 
 /** @throws {ServiceError} NOT_FOUND for a link that never was or is revoked, GONE for one that has expired */
-async function openShareLink(pool: Pool, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
+async function openShareLink(em: SqlEntityManager, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
   const secret = parseSecret(params.secret);
   if (secret === undefined) throw noSuchRecord();
-  const { rows } = await pool.query<RecordRow & { linkId: string; expired: boolean }>(
-    `select ${rowColumns}, share_link.id as "linkId", coalesce(expires_at <= now(), false) as expired
-     from share_link join audio_record on audio_record.id = share_link.record_id
-     where share_link.secret = $1 and state = 'ready' and ${ownerEnabled}`,
-    [secret],
-  );
-  const row = rows[0];
+  const row = await findBySecret(em, secret);
   if (!row) throw noSuchRecord();
-  if (row.expired) throw new ServiceError("GONE", "This link has expired.");
+  if (row.isExpired) throw new ServiceError("GONE", "This link has expired.");
   return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
 }
 

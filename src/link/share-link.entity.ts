@@ -1,5 +1,6 @@
 import { defineEntity, p } from "@mikro-orm/core";
-import { AudioRecord } from "../record/record.entity.ts";
+import type { TablesOf } from "../database/query-builder.ts";
+import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 
 const ShareLinkSchema = defineEntity({
   name: "ShareLink",
@@ -20,3 +21,6 @@ const ShareLinkSchema = defineEntity({
 /** A link of its own to one recording: it opens a private one too, and can be taken back alone. */
 export class ShareLink extends ShareLinkSchema.class {}
 ShareLinkSchema.setClass(ShareLink);
+
+/** Links beside recordings, for the query builder. */
+export type LinkTables = RecordTables & TablesOf<typeof ShareLinkSchema>;

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import type { Pool } from "pg";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { Kysely } from "kysely";
 import { validate as isUuid } from "uuid";
-import { inTransaction } from "../database/transaction.ts";
+import { queryBuilder, statement } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
@@ -9,6 +10,7 @@ import { checkedText } from "../input/plain-text.ts";
 import { mp3FileName } from "../record/file-name.ts";
 import { noSuchRecord } from "../record/find-record.ts";
 import { parseRecordId } from "../record/record-url.ts";
+import type { LinkTables, ShareLink } from "./share-link.entity.ts";
 
 /** A link of its own to one recording. */
 export interface SharedLink {
@@ -36,25 +38,42 @@ export const maxLinksPerRecord = 100;
 /** Characters of a note, at most. */
 export const maxNoteLength = 200;
 
-interface LinkRow {
+const linkColumns = [
+  "ShareLink.recordId",
+  "ShareLink.id",
+  "ShareLink.secret",
+  "ShareLink.note",
+  "ShareLink.createdAt",
+  "ShareLink.expiresAt",
+  "ShareLink.downloads",
+] as const;
+
+interface NewLink {
   readonly recordId: string;
-  readonly id: string;
   readonly secret: string;
   readonly note: string | null;
-  /** Timestamps and a bigint come as text. */
-  readonly createdAt: string;
-  readonly expiresAt: string | null;
-  readonly downloads: string;
+  readonly expiresAt: Date | null;
 }
 
-/** What the recording's name is made of. */
-interface RecordNames {
-  readonly title: string;
-  readonly fileName: string;
-}
-
-const columns = `share_link.record_id as "recordId", share_link.id, share_link.secret, share_link.note,
-  share_link.created_at as "createdAt", share_link.expires_at as "expiresAt", share_link.downloads`;
+/** Makes no row where there are {@link maxLinksPerRecord} already. */
+const insertLink = statement((db: Kysely<LinkTables>, { recordId, secret, note, expiresAt }: NewLink) =>
+  db
+    .insertInto("ShareLink")
+    .columns(["recordId", "secret", "note", "expiresAt"])
+    .expression((eb) =>
+      eb
+        .selectFrom("AudioRecord")
+        .select((eb) => ["id", eb.val(secret).as("secret"), eb.val(note).as("note"), eb.val(expiresAt).as("expiresAt")])
+        .where("id", "=", recordId)
+        .where(
+          (eb) =>
+            eb.selectFrom("ShareLink").select(eb.fn.countAll<number>().as("links")).where("recordId", "=", recordId),
+          "<",
+          maxLinksPerRecord,
+        ),
+    )
+    .returning(linkColumns),
+);
 
 /**
  * Makes a link to the owner's recording; its secret has 192 random bits.
@@ -62,7 +81,7 @@ const columns = `share_link.record_id as "recordId", share_link.id, share_link.s
  * passed, a note that is too long or has characters that no line may have, or more than {@link maxLinksPerRecord}
  */
 export async function createShareLink(
-  pool: Pool,
+  em: SqlEntityManager,
   ownerId: number,
   request: LinkRequest,
   charge: Charge,
@@ -71,22 +90,22 @@ export async function createShareLink(
   requireFutureExpiry(expiresAt);
   const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
   const recordId = parseRecordId(request.recordId);
-  const row = await inTransaction(pool, async (client) => {
+  if (recordId === undefined) throw noSuchRecord();
+  const row = await em.transactional(async (em) => {
     // Also against removal in the middle. Only a statement that begins with the lock held counts the links before it.
-    const { rows: records } = await client.query<RecordNames>(
-      "select title, file_name as \"fileName\" from audio_record where id = $1 and owner_id = $2 and state = 'ready' for no key update",
-      [recordId, ownerId],
-    );
-    const [record] = records;
+    const record = await queryBuilder<LinkTables>(em)
+      .selectFrom("AudioRecord")
+      .select(["title", "fileName"])
+      .where("id", "=", recordId)
+      .where("ownerId", "=", ownerId)
+      .where("state", "=", "ready")
+      .forNoKeyUpdate()
+      .executeTakeFirst();
     if (!record) throw noSuchRecord();
-    const { rows } = await client.query<LinkRow>(
-      `insert into share_link (record_id, secret, note, expires_at)
-       select $1, $2, $3, $4 where (select count(*) from share_link where record_id = $1) < $5
-       returning ${columns}`,
-      [recordId, randomBytes(24).toString("base64url"), note, expiresAt?.toISOString(), maxLinksPerRecord],
-    );
-    if (rows[0]) await takeAllowance(client, charge, rowBytes.link);
-    return rows[0] && { ...rows[0], ...record };
+    const secret = randomBytes(24).toString("base64url");
+    const [link] = await insertLink(em, { recordId, secret, note, expiresAt: expiresAt ?? null });
+    if (link) await takeAllowance(em, charge, rowBytes.link);
+    return link && { ...link, ...record };
   });
   if (!row) {
     const message = `A recording has at most ${maxLinksPerRecord} links; revoke one first.`;
@@ -100,52 +119,59 @@ export async function createShareLink(
  * @returns the id of the recording that it led to
  * @throws {ServiceError} NOT_FOUND for a link that is absent or to somebody else's recording
  */
-export async function revokeShareLink(pool: Pool, ownerId: number, linkId: string): Promise<string> {
-  return await inTransaction(pool, async (client) => {
-    const { rows } = await client.query<{ recordId: string }>(
-      `delete from share_link using audio_record
-       where share_link.id = $1 and audio_record.id = share_link.record_id and audio_record.owner_id = $2
-       returning share_link.record_id as "recordId"`,
-      [isUuid(linkId) ? linkId : null, ownerId],
-    );
-    if (!rows[0]) throw new ServiceError("NOT_FOUND", "There is no such link.");
-    return rows[0].recordId;
+export async function revokeShareLink(em: SqlEntityManager, ownerId: number, linkId: string): Promise<string> {
+  const noSuchLink = new ServiceError("NOT_FOUND", "There is no such link.");
+  if (!isUuid(linkId)) throw noSuchLink;
+  return await em.transactional(async (em) => {
+    const revoked = await queryBuilder<LinkTables>(em)
+      .deleteFrom("ShareLink")
+      .using("AudioRecord")
+      .whereRef("AudioRecord.id", "=", "ShareLink.recordId")
+      .where("ShareLink.id", "=", linkId)
+      .where("AudioRecord.ownerId", "=", ownerId)
+      .returning("ShareLink.recordId")
+      .executeTakeFirst();
+    if (!revoked) throw noSuchLink;
+    return revoked.recordId;
   });
 }
 
 /** The links of recordings, the newest first, by the recording's id. */
 export async function findShareLinks(
-  pool: Pool,
+  em: SqlEntityManager,
   recordIds: readonly string[],
 ): Promise<ReadonlyMap<string, readonly SharedLink[]>> {
-  const { rows } = await pool.query<LinkRow & RecordNames>(
-    `select ${columns}, title, file_name as "fileName"
-     from share_link join audio_record on audio_record.id = share_link.record_id
-     where record_id = any($1) order by share_link.created_at desc, share_link.id`,
-    [recordIds],
-  );
-  return new Map(
-    Object.entries(Object.groupBy(rows, ({ recordId }) => recordId)).map(([recordId, links]) => [
-      recordId,
-      links!.map(toSharedLink),
-    ]),
-  );
+  const rows = await queryBuilder<LinkTables>(em)
+    .selectFrom("ShareLink")
+    .innerJoin("AudioRecord", "AudioRecord.id", "ShareLink.recordId")
+    .select([...linkColumns, "AudioRecord.title", "AudioRecord.fileName"])
+    .where("ShareLink.recordId", "in", recordIds)
+    .orderBy("ShareLink.createdAt", "desc")
+    .orderBy("ShareLink.id")
+    .execute();
+  const byRecord = Map.groupBy(rows, ({ recordId }) => recordId);
+  return new Map([...byRecord].map(([recordId, links]) => [recordId, links.map(toSharedLink)]));
 }
+
+const addDownload = statement((db: Kysely<LinkTables>, { id }: { id: string }) =>
+  db
+    .updateTable("ShareLink")
+    .set((eb) => ({ downloads: eb("downloads", "+", 1) }))
+    .where("id", "=", id),
+);
 
 /** Adds one to a link's downloads. */
-export async function countDownload(pool: Pool, linkId: string): Promise<void> {
-  await pool.query("update share_link set downloads = downloads + 1 where id = $1", [linkId]);
+export async function countDownload(em: SqlEntityManager, linkId: string): Promise<void> {
+  await addDownload(em, { id: linkId });
 }
 
-function toSharedLink(row: LinkRow & RecordNames): SharedLink {
-  const { id, secret, note, createdAt, expiresAt, downloads, title, fileName } = row;
-  return {
-    id,
-    secret,
-    note,
-    createdAt: new Date(createdAt),
-    expiresAt: expiresAt === null ? null : new Date(expiresAt),
-    downloads: Number(downloads),
-    mp3FileName: mp3FileName(title, fileName),
-  };
+type StoredLink = Pick<ShareLink, "id" | "secret" | "createdAt" | "downloads"> & {
+  readonly note: string | null;
+  readonly expiresAt: Date | null;
+  readonly title: string;
+  readonly fileName: string;
+};
+
+function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads, ...names }: StoredLink): SharedLink {
+  return { id, secret, note, createdAt, expiresAt, downloads, mp3FileName: mp3FileName(names.title, names.fileName) };
 }

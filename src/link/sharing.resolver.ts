@@ -1,5 +1,4 @@
 import { GraphQLDateTime, GraphQLURL } from "graphql-scalars";
-import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
@@ -21,16 +20,12 @@ import {
 /** Links of their own to recordings. */
 @Resolver(() => RecordType)
 export class SharingResolver {
-  readonly #pool: Pool;
   readonly #allowances: WriteAllowances;
   readonly #linksOf: (context: RequestContext, recordId: string) => Promise<readonly SharedLink[] | undefined>;
 
-  constructor(pool: Pool, allowances: WriteAllowances) {
-    this.#pool = pool;
+  constructor(allowances: WriteAllowances) {
     this.#allowances = allowances;
-    this.#linksOf = batchLoader(
-      async (_context, recordIds: readonly string[]) => await findShareLinks(pool, recordIds),
-    );
+    this.#linksOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findShareLinks(em(), recordIds));
   }
 
   @Mutation(() => CreateLinkPayload, {
@@ -55,7 +50,7 @@ export class SharingResolver {
   ): Promise<CreateLinkPayload> {
     const caller = await context.caller();
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
-    return { link: toLinkType(await createShareLink(this.#pool, caller.id, { recordId, expiresAt, note }, charge)) };
+    return { link: toLinkType(await createShareLink(context.em(), caller.id, { recordId, expiresAt, note }, charge)) };
   }
 
   @Mutation(() => RevokeLinkPayload, {
@@ -67,7 +62,7 @@ export class SharingResolver {
     @Ctx() context: RequestContext,
   ): Promise<RevokeLinkPayload> {
     const { id: ownerId } = await context.caller();
-    return { revokedId: id, recordId: await revokeShareLink(this.#pool, ownerId, id) };
+    return { revokedId: id, recordId: await revokeShareLink(context.em(), ownerId, id) };
   }
 
   @FieldResolver(() => [LinkType], {

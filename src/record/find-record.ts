@@ -40,6 +40,10 @@ export async function findWaveforms(
   em: SqlEntityManager,
   recordIds: readonly string[],
 ): Promise<ReadonlyMap<string, Uint8Array>> {
-  const records = await em.find(AudioRecord, { id: [...recordIds] }, { fields: ["waveform"] });
+  const records = await em.find(
+    AudioRecord,
+    { id: [...recordIds] },
+    { fields: ["waveform"], disableIdentityMap: true },
+  );
   return new Map(records.flatMap(({ id, waveform }) => (waveform ? [[id, waveform]] : [])));
 }

@@ -1,6 +1,7 @@
 import { defineEntity, p } from "@mikro-orm/core";
+import type { TablesOf } from "../database/query-builder.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
-import { User } from "../user/user.entity.ts";
+import { User, type UserTables } from "../user/user.entity.ts";
 import { visibilities } from "../settings/visibility.ts";
 
 const AudioRecordSchema = defineEntity({
@@ -115,3 +116,6 @@ const Mp3ChunkSchema = defineEntity({
 /** A piece of an MP3. The class gives the migrations its table; bytes never become entities. */
 export class Mp3Chunk extends Mp3ChunkSchema.class {}
 Mp3ChunkSchema.setClass(Mp3Chunk);
+
+/** Recordings beside users, for the query builder. */
+export type RecordTables = UserTables & TablesOf<typeof AudioRecordSchema | typeof Mp3ChunkSchema>;

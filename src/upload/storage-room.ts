@@ -1,5 +1,9 @@
 import { statfs } from "node:fs/promises";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql } from "kysely";
 import type { Pool } from "pg";
+import { queryBuilder } from "../database/query-builder.ts";
+import type { RecordTables } from "../record/record.entity.ts";
 import { storageFull } from "../errors/errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { isStorageFull } from "../errors/database-failures.ts";
@@ -20,11 +24,14 @@ const databaseLookMs = 10_000;
 const failureMs = 10_000;
 const vacuumAtMostEveryMs = 10_000;
 
+const chunkTable = "mp3_chunk";
+
 /** Bytes of a table's page that one piece of a large value takes: PostgreSQL puts four on a page of 8 KiB. */
 const bytesPerPiece = 2048;
 
 /** Whether there is room for more. Reading and deleting never ask. */
 export class StorageRoom {
+  readonly #em: SqlEntityManager;
   readonly #pool: Pool;
   readonly #limits: StorageLimits;
   readonly #logger: Logger;
@@ -33,7 +40,8 @@ export class StorageRoom {
   #failedUntil = 0;
   #vacuumedAt = -Infinity;
 
-  constructor(pool: Pool, limits: StorageLimits, logger: Logger) {
+  constructor({ em, pool }: { em: SqlEntityManager; pool: Pool }, limits: StorageLimits, logger: Logger) {
+    this.#em = em;
     this.#pool = pool;
     this.#limits = limits;
     this.#logger = logger;
@@ -79,18 +87,24 @@ export class StorageRoom {
    * table is what its file has more than the recordings that are there and those that are dead and not vacuumed yet.
    */
   async #size(): Promise<{ databaseBytes: number; reusableBytes: number; deadBytes: number }> {
-    const { rows } = await this.#pool.query<Record<"database" | "chunks" | "live" | "dead", string>>(
-      `select pg_database_size(current_database()) as database, pg_total_relation_size('mp3_chunk') as chunks,
-         (select coalesce(sum(size_bytes), 0) from audio_record where state = 'ready') as live,
-         (select coalesce(sum(n_dead_tup), 0) from pg_stat_all_tables
-          where relid = (select reltoastrelid from pg_class where oid = 'mp3_chunk'::regclass)) as dead`,
-    );
-    const { database = "0", chunks = "0", live = "0", dead = "0" } = rows[0] ?? {};
+    const { database, chunks, live, dead } = await queryBuilder<RecordTables>(this.#em)
+      .selectFrom("AudioRecord")
+      .where("state", "=", "ready")
+      .select([
+        sql<number>`pg_database_size(current_database())`.as("database"),
+        sql<number>`pg_total_relation_size(${chunkTable})`.as("chunks"),
+        sql<number>`coalesce(sum(${sql.ref("sizeBytes")}), 0)::bigint`.as("live"),
+        sql<number>`coalesce((select sum(n_dead_tup) from pg_stat_all_tables
+          where relid = (select reltoastrelid from pg_class where oid = ${chunkTable}::regclass)), 0)::bigint`.as(
+          "dead",
+        ),
+      ])
+      .executeTakeFirstOrThrow();
     // Pages, pointers and the index of the pieces take some 6 % more than the bytes themselves.
-    const liveBytes = Number(live) * 1.06;
-    const deadBytes = Number(dead) * bytesPerPiece;
-    const reusableBytes = Math.max(0, Number(chunks) - liveBytes - deadBytes);
-    return { databaseBytes: Number(database), reusableBytes, deadBytes };
+    const liveBytes = live * 1.06;
+    const deadBytes = dead * bytesPerPiece;
+    const reusableBytes = Math.max(0, chunks - liveBytes - deadBytes);
+    return { databaseBytes: database, reusableBytes, deadBytes };
   }
 
   /** Makes room of what was deleted now, instead of when PostgreSQL gets round to it. */

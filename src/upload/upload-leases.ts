@@ -1,4 +1,7 @@
-import type { Pool } from "pg";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql } from "kysely";
+import { queryBuilder } from "../database/query-builder.ts";
+import type { RecordTables } from "../record/record.entity.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 /** How long a receiving record is left alone after its upload last gave a sign of life. */
@@ -16,7 +19,7 @@ const retrySeconds = 2;
  * does this: the lease in the row, by the database's clock, tells a dead upload from one that is alive elsewhere.
  */
 export class UploadLeases implements AsyncDisposable {
-  readonly #pool: Pool;
+  readonly #em: SqlEntityManager;
   readonly #logger: Logger;
   readonly #alive = new Set<string>();
   readonly #abandoned = new Set<string>();
@@ -26,8 +29,8 @@ export class UploadLeases implements AsyncDisposable {
   /** One that waits for its turn; more of them would do the same again. */
   #next: Promise<void> | undefined;
 
-  constructor(pool: Pool, logger: Logger) {
-    this.#pool = pool;
+  constructor(em: SqlEntityManager, logger: Logger) {
+    this.#em = em;
     this.#logger = logger;
     this.#timer = setInterval(() => void this.sweep(), renewalSeconds * 1000).unref();
   }
@@ -59,24 +62,36 @@ export class UploadLeases implements AsyncDisposable {
 
   async #renewAndSweep(): Promise<void> {
     try {
+      const db = queryBuilder<RecordTables>(this.#em);
       if (this.#alive.size > 0) {
-        await this.#pool.query(
-          `update audio_record set lease_until = now() + make_interval(secs => $2)
-           where id = any($1) and state = 'receiving'`,
-          [[...this.#alive], leaseSeconds],
-        );
+        await db
+          .updateTable("AudioRecord")
+          .set({ leaseUntil: sql<Date>`now() + make_interval(secs => ${leaseSeconds})` })
+          .where("id", "in", [...this.#alive])
+          .where("state", "=", "receiving")
+          .execute();
       }
       const abandoned = [...this.#abandoned];
       let removed = 0;
       for (let more = true; more;) {
-        const { rowCount } = await this.#pool.query(
-          `delete from audio_record where state = 'receiving' and id in (
-             select id from audio_record
-             where state = 'receiving' and (lease_until < now() or id = any($1)) limit $2 for update skip locked)`,
-          [abandoned, deletionsAtOnce],
-        );
-        removed += rowCount ?? 0;
-        more = rowCount === deletionsAtOnce;
+        const { numDeletedRows } = await db
+          .deleteFrom("AudioRecord")
+          .where("state", "=", "receiving")
+          .where("id", "in", (eb) =>
+            eb
+              .selectFrom("AudioRecord")
+              .select("id")
+              .where("state", "=", "receiving")
+              .where((eb) =>
+                eb.or([eb("leaseUntil", "<", sql<Date>`now()`), eb("id", "=", eb.fn.any(eb.val(abandoned)))]),
+              )
+              .limit(deletionsAtOnce)
+              .forUpdate()
+              .skipLocked(),
+          )
+          .executeTakeFirst();
+        removed += Number(numDeletedRows);
+        more = numDeletedRows === BigInt(deletionsAtOnce);
       }
       for (const id of abandoned) this.#abandoned.delete(id);
       if (this.#abandoned.size === 0) this.#stopRetrying();

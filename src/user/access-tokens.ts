@@ -1,14 +1,16 @@
-import type { Pool } from "pg";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
 import { hashToken } from "../caller/token.ts";
-import { inTransaction } from "../database/transaction.ts";
+import { queryBuilder, statement } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../input/plain-text.ts";
 import { tokenRevoked, userDeleted } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
+import { AccessToken, type UserTables } from "./user.entity.ts";
 
 /** Tokens of one user that may exist at the same time, expired ones included. */
 export const maxTokens = 100;
@@ -34,16 +36,66 @@ export interface TokenRequest {
   readonly scopes: readonly TokenScope[];
 }
 
-/** A row as the pool gives it: times come as text. */
-interface TokenRow {
-  readonly id: string;
+interface NewToken {
+  readonly ownerId: number;
+  readonly sha256: Uint8Array;
   readonly name: string;
-  readonly created_at: string;
-  readonly last_used_at: string | null;
-  readonly expires_at: string | null;
+  readonly expiresAt: Date | null;
   readonly scopes: TokenScope[];
-  readonly parent_id: string | null;
+  readonly parentId: string | null;
 }
+
+/** Makes no row where there are {@link maxTokens} already. */
+const insertToken = statement((db: Kysely<UserTables>, token: NewToken) =>
+  db
+    .insertInto("AccessToken")
+    .columns(["ownerId", "sha256", "name", "expiresAt", "scopes", "parentId"])
+    .expression((eb) =>
+      eb
+        .selectFrom("User")
+        .select((eb) => [
+          "id",
+          eb.val(token.sha256).as("sha256"),
+          eb.val(token.name).as("name"),
+          eb.val(token.expiresAt).as("expiresAt"),
+          eb.val(token.scopes).as("scopes"),
+          eb.val(token.parentId).as("parentId"),
+        ])
+        .where("id", "=", token.ownerId)
+        .where(
+          (eb) =>
+            eb
+              .selectFrom("AccessToken")
+              .select(eb.fn.countAll<number>().as("tokens"))
+              .where("ownerId", "=", token.ownerId),
+          "<",
+          maxTokens,
+        ),
+    )
+    .returning(["id", "name", "createdAt", "lastUsedAt", "expiresAt", "scopes", "parentId"]),
+);
+
+/** A token and all that were made with it, or with those; itself first. */
+const findBranch = statement((db: Kysely<UserTables>, { id, ownerId }: { id: string; ownerId: number }) =>
+  db
+    .withRecursive("branch", (db) =>
+      db
+        .selectFrom("AccessToken")
+        .select(["id", sql<number>`0`.as("depth")])
+        .where("id", "=", id)
+        .where("ownerId", "=", ownerId)
+        .unionAll(
+          db
+            .selectFrom("AccessToken")
+            .innerJoin("branch", "branch.id", "AccessToken.parentId")
+            .select("AccessToken.id")
+            .select((eb) => eb("branch.depth", "+", 1).as("depth")),
+        ),
+    )
+    .selectFrom("branch")
+    .select("id")
+    .orderBy("depth"),
+);
 
 /**
  * Creates one more token for the caller, which can do no more than the caller's own and no longer, and goes with it.
@@ -51,7 +103,7 @@ interface TokenRow {
  * when the caller's token has been revoked meanwhile
  */
 export async function createToken(
-  pool: Pool,
+  em: SqlEntityManager,
   caller: Caller,
   { name, expiresAt, scopes }: TokenRequest,
   charge: Charge,
@@ -68,52 +120,51 @@ export async function createToken(
     });
   }
   const token = uuidv4();
-  const values = [
-    caller.id,
-    hashToken(token),
-    checkedText(name, "name", maxNameLength),
-    expiresAt ?? caller.expiresAt,
-    [...new Set(scopes)].toSorted(),
-    maxTokens,
-    caller.tokenId,
-  ];
-  const rows = await inTransaction(pool, async (client) => {
+  const newToken = {
+    ownerId: caller.id,
+    sha256: hashToken(token),
+    name: checkedText(name, "name", maxNameLength),
+    expiresAt: expiresAt ?? caller.expiresAt,
+    scopes: [...new Set(scopes)].toSorted(),
+    parentId: caller.tokenId,
+  };
+  const accessToken = await em.transactional(async (em) => {
+    const db = queryBuilder<UserTables>(em);
     // One after the other: only a statement that begins with the lock held counts what others have just made.
-    const locked = await client.query("select from app_user where id = $1 for no key update", [caller.id]);
-    if (locked.rowCount === 0) throw userDeleted();
+    const owner = await db
+      .selectFrom("User")
+      .select("id")
+      .where("id", "=", caller.id)
+      .forNoKeyUpdate()
+      .executeTakeFirst();
+    if (!owner) throw userDeleted();
     if (caller.tokenId !== null) {
-      const parent = await client.query("select from access_token where id = $1 for key share", [caller.tokenId]);
-      if (parent.rowCount === 0) throw tokenRevoked();
+      const ownToken = db.selectFrom("AccessToken").select("id").where("id", "=", caller.tokenId).forKeyShare();
+      if (!(await ownToken.executeTakeFirst())) throw tokenRevoked();
     }
-    const inserted = await client.query<TokenRow>(
-      `insert into access_token (owner_id, sha256, name, expires_at, scopes, parent_id)
-       select id, $2, $3, $4, $5, $7 from app_user
-       where id = $1 and (select count(*) from access_token where owner_id = $1) < $6
-       returning id, name, created_at, last_used_at, expires_at, scopes, parent_id`,
-      values,
-    );
-    if (inserted.rows[0]) await takeAllowance(client, charge, rowBytes.token);
-    return inserted.rows;
+    const [inserted] = await insertToken(em, newToken);
+    if (inserted) await takeAllowance(em, charge, rowBytes.token);
+    return inserted;
   });
-  if (!rows[0]) {
+  if (!accessToken) {
     const message = `There are ${maxTokens} tokens already; revoke one first.`;
     throw new ServiceError("CONFLICT", message, { max: maxTokens });
   }
-  return { token, accessToken: toDescription(rows[0]) };
+  return { token, accessToken };
 }
 
 /** The tokens of users, the newest first, by the user's id. */
 export async function findTokens(
-  pool: Pool,
+  em: SqlEntityManager,
   ownerIds: readonly number[],
 ): Promise<ReadonlyMap<number, readonly TokenDescription[]>> {
-  const { rows } = await pool.query<TokenRow & { readonly owner_id: number }>(
-    `select owner_id, id, name, created_at, last_used_at, expires_at, scopes, parent_id from access_token
-     where owner_id = any($1::int[]) order by created_at desc, id`,
-    [ownerIds],
+  const tokens = await em.find(
+    AccessToken,
+    { owner: [...ownerIds] },
+    { exclude: ["sha256"], orderBy: { createdAt: "desc", id: "asc" }, disableIdentityMap: true },
   );
-  const byOwner = Map.groupBy(rows, ({ owner_id }) => owner_id);
-  return new Map([...byOwner].map(([ownerId, tokens]) => [ownerId, tokens.map(toDescription)]));
+  const byOwner = Map.groupBy(tokens, ({ owner }) => owner.id);
+  return new Map([...byOwner].map(([ownerId, owned]) => [ownerId, owned.map(toDescription)]));
 }
 
 /**
@@ -122,38 +173,35 @@ export async function findTokens(
  * @returns their ids, its own first
  * @throws {ServiceError} NOT_FOUND, or FORBIDDEN for the token that made the caller's own
  */
-export async function revokeToken(pool: Pool, caller: Caller, id: string): Promise<readonly string[]> {
-  return await inTransaction(pool, async (client) => {
-    const { rows } = await client.query<{ id: string }>(
-      `with recursive branch as (
-         select id, 0 as depth from access_token where id = $1 and owner_id = $2
-         union all
-         select child.id, depth + 1 from access_token child join branch on child.parent_id = branch.id)
-       select id from branch order by depth`,
-      [isUuid(id) ? id : null, caller.id],
-    );
-    const ids = rows.map((row) => row.id);
-    if (ids[0] === undefined) throw new ServiceError("NOT_FOUND", "There is no such token.");
+export async function revokeToken(em: SqlEntityManager, caller: Caller, id: string): Promise<readonly string[]> {
+  const noSuchToken = new ServiceError("NOT_FOUND", "There is no such token.");
+  if (!isUuid(id)) throw noSuchToken;
+  return await em.transactional(async (em) => {
+    const branch = await findBranch(em, { id, ownerId: caller.id });
+    const ids = branch.map((token) => token.id);
+    if (ids[0] === undefined) throw noSuchToken;
     if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
       const message =
         "A token cannot take back the one that made it: use that one itself, or one that it has not made.";
       throw new ServiceError("FORBIDDEN", message);
     }
-    const { rowCount } = await client.query("delete from access_token where id = $1", [ids[0]]);
-    if (rowCount === 0) throw new ServiceError("NOT_FOUND", "There is no such token.");
+    if ((await em.nativeDelete(AccessToken, { id: ids[0] })) === 0) throw noSuchToken;
     return ids;
   });
 }
 
-function toDescription(row: TokenRow): TokenDescription {
-  const { id, name, scopes, created_at, last_used_at, expires_at, parent_id } = row;
+type StoredToken = Pick<AccessToken, "id" | "name" | "createdAt" | "lastUsedAt" | "expiresAt" | "scopes"> & {
+  readonly parent?: { readonly id: string } | null;
+};
+
+function toDescription({ id, name, createdAt, lastUsedAt, expiresAt, scopes, parent }: StoredToken): TokenDescription {
   return {
     id,
     name,
     scopes,
-    parentId: parent_id,
-    createdAt: new Date(created_at),
-    lastUsedAt: last_used_at === null ? null : new Date(last_used_at),
-    expiresAt: expires_at === null ? null : new Date(expires_at),
+    parentId: parent?.id ?? null,
+    createdAt,
+    lastUsedAt: lastUsedAt ?? null,
+    expiresAt: expiresAt ?? null,
   };
 }

@@ -1,5 +1,4 @@
 import { GraphQLDateTime } from "graphql-scalars";
-import type { Pool } from "pg";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import type { TokenScope } from "../caller/caller.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
@@ -27,16 +26,14 @@ const managing: FieldFacts = { answersTo: async (_args, context) => await contex
 /** What users do with their own accounts. */
 @Resolver(() => UserType)
 export class AccountResolver {
-  readonly #pool: Pool;
   readonly #deleteSomeRecords: DeleteSomeOfUser;
   readonly #allowances: WriteAllowances;
   readonly #tokensOf: (context: RequestContext, userId: number) => Promise<readonly TokenDescription[] | undefined>;
 
-  constructor(pool: Pool, deleteSomeRecords: DeleteSomeOfUser, allowances: WriteAllowances) {
-    this.#pool = pool;
+  constructor(deleteSomeRecords: DeleteSomeOfUser, allowances: WriteAllowances) {
     this.#deleteSomeRecords = deleteSomeRecords;
     this.#allowances = allowances;
-    this.#tokensOf = batchLoader(async (_context, userIds: readonly number[]) => await findTokens(pool, userIds));
+    this.#tokensOf = batchLoader(async ({ em }, userIds: readonly number[]) => await findTokens(em(), userIds));
   }
 
   @FieldResolver(() => [AccessTokenType], {
@@ -77,7 +74,7 @@ export class AccountResolver {
   ): Promise<CreateTokenPayload> {
     const caller = await context.caller("MANAGE");
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
-    return await createToken(this.#pool, caller, { name, expiresAt, scopes }, charge);
+    return await createToken(context.em(), caller, { name, expiresAt, scopes }, charge);
   }
 
   @Mutation(() => RevokeTokenPayload, {
@@ -93,7 +90,7 @@ export class AccountResolver {
     @Arg("id", () => ID, { description: "The token's id, not its secret." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RevokeTokenPayload> {
-    const revokedIds = await revokeToken(this.#pool, await context.caller("MANAGE"), id);
+    const revokedIds = await revokeToken(context.em(), await context.caller("MANAGE"), id);
     return { revokedId: revokedIds[0]!, revokedIds };
   }
 
@@ -109,7 +106,7 @@ export class AccountResolver {
     name: string,
     @Ctx() context: RequestContext,
   ): Promise<UpdateUserPayload> {
-    return { user: toUserType(await renameUser(this.#pool, await context.caller("MANAGE"), name)) };
+    return { user: toUserType(await renameUser(context.em(), await context.caller("MANAGE"), name)) };
   }
 
   @Mutation(() => DeleteUserPayload, {
@@ -124,7 +121,7 @@ export class AccountResolver {
     @Ctx() context: RequestContext,
   ): Promise<DeleteUserPayload> {
     const caller = await context.caller("MANAGE");
-    await deleteUser(this.#pool, caller, confirm, this.#deleteSomeRecords);
+    await deleteUser(context.em(), caller, confirm, this.#deleteSomeRecords);
     return { deletedId: String(caller.id) };
   }
 }

@@ -1,19 +1,42 @@
-import type { Pool } from "pg";
-import { ServiceError } from "../errors/errors.ts";
-import type { Caller, TokenScope } from "../caller/caller.ts";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
+import type { Caller } from "../caller/caller.ts";
 import { hashToken } from "../caller/token.ts";
+import { statement } from "../database/query-builder.ts";
+import { ServiceError } from "../errors/errors.ts";
+import type { UserTables } from "./user.entity.ts";
 
-/** A row as the pool gives it: times come as text. */
-interface UserRow {
-  readonly id: number;
-  readonly name: string;
-  readonly created_at: string;
-  readonly is_vouched_for: boolean;
-  readonly disabled: boolean;
-  readonly token_id: string;
-  readonly scopes: TokenScope[];
-  readonly expires_at: string | null;
-}
+const now = sql<Date>`now()`;
+const aMinuteAgo = sql<Date>`now() - interval '1 minute'`;
+
+const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint8Array }) =>
+  db
+    .with("noted", (db) =>
+      db
+        .updateTable("AccessToken")
+        .set({ lastUsedAt: now })
+        .where("id", "=", (eb) =>
+          eb
+            .selectFrom("AccessToken")
+            .select("id")
+            .where("sha256", "=", sha256)
+            .where((eb) => eb.or([eb("expiresAt", "is", null), eb("expiresAt", ">", now)]))
+            .where((eb) => eb.or([eb("lastUsedAt", "is", null), eb("lastUsedAt", "<=", aMinuteAgo)]))
+            .forUpdate()
+            .skipLocked(),
+        ),
+    )
+    .selectFrom("AccessToken")
+    .innerJoin("User", "User.id", "AccessToken.ownerId")
+    .select(["User.id", "User.name", "User.createdAt", "AccessToken.id as tokenId"])
+    .select(["AccessToken.scopes", "AccessToken.expiresAt"])
+    .select((eb) => [
+      eb("User.disabledAt", "is not", null).as("isDisabled"),
+      eb.or([eb("User.isVouchedFor", "=", true), eb("User.quotaBytes", "is not", null)]).as("isVouchedFor"),
+    ])
+    .where("AccessToken.sha256", "=", sha256)
+    .where((eb) => eb.or([eb("AccessToken.expiresAt", "is", null), eb("AccessToken.expiresAt", ">", now)])),
+);
 
 /**
  * Finds the user whose token this is, by one indexed look-up of the token's hash: no comparison of secrets takes place
@@ -23,22 +46,8 @@ interface UserRow {
  * @param userId when given, the token must be this user's
  * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
-export async function authenticateUser(pool: Pool, token: string, userId?: string): Promise<Caller> {
-  const { rows } = await pool.query<UserRow>(
-    `with noted as (
-       update access_token set last_used_at = now() where id = (
-         select id from access_token
-         where sha256 = $1 and (expires_at > now()) is not false
-           and (last_used_at > now() - interval '1 minute') is not true
-         for update skip locked))
-     select app_user.id, app_user.name, app_user.created_at, app_user.disabled_at is not null as disabled,
-       app_user.is_vouched_for or quota_bytes is not null as is_vouched_for, access_token.id as token_id,
-       access_token.scopes, access_token.expires_at
-     from access_token join app_user on app_user.id = access_token.owner_id
-     where access_token.sha256 = $1 and (access_token.expires_at > now()) is not false`,
-    [hashToken(token)],
-  );
-  const user = rows[0];
+export async function authenticateUser(em: SqlEntityManager, token: string, userId?: string): Promise<Caller> {
+  const [user] = await findCaller(em, { sha256: hashToken(token) });
   if (!user || (userId !== undefined && userId !== String(user.id))) {
     throw new ServiceError(
       "UNAUTHENTICATED",
@@ -47,19 +56,11 @@ export async function authenticateUser(pool: Pool, token: string, userId?: strin
         : "The user id and token do not belong together, or the token is not valid.",
     );
   }
-  if (user.disabled) {
+  const { isDisabled, ...caller } = user;
+  if (isDisabled) {
     throw new ServiceError("USER_DISABLED", "This user has been disabled: ask the operator of the service.");
   }
-  const { id, name, created_at, is_vouched_for, token_id, scopes, expires_at } = user;
-  return {
-    id,
-    name,
-    createdAt: new Date(created_at),
-    isVouchedFor: is_vouched_for,
-    tokenId: token_id,
-    scopes,
-    expiresAt: expires_at === null ? null : new Date(expires_at),
-  };
+  return { ...caller, isVouchedFor: Boolean(caller.isVouchedFor) };
 }
 
 /** The refusal of what was begun for a user who has been deleted meanwhile. */

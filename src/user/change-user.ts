@@ -1,27 +1,27 @@
-import type { Pool, PoolClient } from "pg";
+import { LockMode, type SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Caller } from "../caller/caller.ts";
-import { carryOn, changeOnce, inTransaction } from "../database/transaction.ts";
+import { carryOn, confirmed } from "../database/transaction.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { checkedText, composed } from "../input/plain-text.ts";
 import { userDeleted } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
+import { User } from "./user.entity.ts";
 
 /** Removes some of what users own elsewhere, and says whether more is left. */
-export type DeleteSomeOfUser = (client: PoolClient, userId: number) => Promise<boolean>;
+export type DeleteSomeOfUser = (em: SqlEntityManager, userId: number) => Promise<boolean>;
 
 /**
  * Gives the user another name.
  * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters; UNAUTHENTICATED when
  * the user has been deleted meanwhile
  */
-export async function renameUser(pool: Pool, caller: Caller, given: string): Promise<Caller> {
+export async function renameUser(em: SqlEntityManager, caller: Caller, given: string): Promise<Caller> {
   const name = checkedText(given, "name", maxNameLength);
-  const rename = async (client: Pool | PoolClient): Promise<Caller> => {
-    const { rowCount } = await client.query("update app_user set name = $2 where id = $1", [caller.id, name]);
-    if (!rowCount) throw userDeleted();
+  const rename = async (): Promise<Caller> => {
+    if ((await em.nativeUpdate(User, { id: caller.id }, { name })) === 0) throw userDeleted();
     return { ...caller, name };
   };
-  return await changeOnce(pool, rename, async () => await rename(pool));
+  return await confirmed(rename, rename);
 }
 
 /**
@@ -32,7 +32,7 @@ export async function renameUser(pool: Pool, caller: Caller, given: string): Pro
  * half-way
  */
 export async function deleteUser(
-  pool: Pool,
+  em: SqlEntityManager,
   { id, name }: Caller,
   confirm: string,
   deleteSomeRecords: DeleteSomeOfUser,
@@ -41,11 +41,11 @@ export async function deleteUser(
     throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.", { argument: "confirm" });
   }
   const deleteNext = async (): Promise<{ more: boolean }> =>
-    await inTransaction(pool, async (client) => {
+    await em.transactional(async (em) => {
       // First of all, in the order in which uploads take it at their end.
-      await client.query("select from app_user where id = $1 for update", [id]);
-      const more = await deleteSomeRecords(client, id);
-      if (!more) await client.query("delete from app_user where id = $1", [id]);
+      await em.findOne(User, { id }, { fields: ["id"], lockMode: LockMode.PESSIMISTIC_WRITE });
+      const more = await deleteSomeRecords(em, id);
+      if (!more) await em.nativeDelete(User, { id });
       return { more };
     });
   for (let { more } = await deleteNext(); more;) ({ more } = await carryOn(deleteNext));

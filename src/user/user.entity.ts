@@ -1,4 +1,5 @@
 import { defineEntity, p } from "@mikro-orm/core";
+import type { TablesOf } from "../database/query-builder.ts";
 import { tokenScopes, type TokenScope } from "../caller/caller.ts";
 
 /** What a user's first token allows: everything. */
@@ -74,3 +75,6 @@ const InvitationSchema = defineEntity({
 /** Lets somebody make one user where not everybody may. */
 export class Invitation extends InvitationSchema.class {}
 InvitationSchema.setClass(Invitation);
+
+/** Users and their tokens, for the query builder. */
+export type UserTables = TablesOf<typeof UserSchema | typeof AccessTokenSchema | typeof InvitationSchema>;

@@ -25,7 +25,7 @@ export class SentStatements implements Disposable {
   take(): string[] {
     return this.#texts
       .splice(0)
-      .filter((text) => !/^set |^(?:update|delete from) audio_record\b.*\blease_until\b/s.test(text));
+      .filter((text) => !/^set |^(?:update|delete from) "audio_record".*"lease_until"/s.test(text));
   }
 
   [Symbol.dispose](): void {
