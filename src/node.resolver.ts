@@ -12,7 +12,8 @@ export class NodeResolver {
   @Query(() => Node, {
     nullable: true,
     description:
-      "The caller's own user (by number) or one of the caller's recordings (by UUID); else null. A recording takes the same scopes as `record`.",
+      "The caller (by number) or one of the caller's recordings (by UUID), otherwise null. Recordings need the " +
+      "same scopes as `record`.",
   })
   @Facts({ answersTo: async (_args, context) => await context.caller(...tokenScopes) })
   async node(

@@ -9,18 +9,24 @@ export function printErrorPage(): string {
 
 <!-- Written by npm run schema from src/errors/errors.ts; do not edit. -->
 
-Every refusal has a stable code, a sentence for people, and often a fact that a client can use, which the table names
-like \`this\`. In GraphQL they stand in \`errors[0].extensions\` (\`code\` and the facts) and \`errors[0].message\`; elsewhere,
-for instance under a recording's link, in the JSON body \`{ "error": { "code", "message", ... } }\`. Whoever likes
-\`text/html\` better, as browsers do, gets the sentence in a page there. The schema has the codes as the enum \`ErrorCode\`.
-\`BAD_USER_INPUT\` names the \`argument\`, with the input fields on the way to the value: \`filter.createdAt.from\`.
+Every error has a stable code and a sentence for people. Many also have values that a client can use; the table names them
+like \`this\`.
 
-Every error also has a \`requestId\`. The header \`X-Request-Id\` and the service's log have the same one: name it when you
-report a fault.
+- In GraphQL, the code and the values are in \`errors[0].extensions\`, and the sentence is in \`errors[0].message\`. The enum
+  \`ErrorCode\` of the schema lists the codes.
+- Elsewhere, for example at a recording's link, they are in the JSON body \`{ "error": { "code", "message", ... } }\`. A client
+  that prefers \`text/html\`, as browsers do, gets a page with the sentence instead.
 
-The HTTP status goes with the code where \`data\` is absent or null: nothing was done then. An answer that has some data
-is a 200 with both \`data\` and \`errors\`: the fields of a mutation that are not null were done. Where waiting helps, \`retryAfterSeconds\` is also in the header
-\`Retry-After\`. New codes may come: treat one that is unknown by its status.
+\`BAD_USER_INPUT\` names the \`argument\`, including the path to the value: \`filter.createdAt.from\`.
+
+Every error also has a \`requestId\`. The response header \`X-Request-Id\` and the service's log have the same id: include it
+when you report a fault.
+
+If \`data\` is absent or null, nothing was done, and the HTTP status is that of the code. If a response has some data, its status
+is 200, and it has both \`data\` and \`errors\`: the mutation fields that are not null were done.
+
+If waiting helps, \`retryAfterSeconds\` is also in the header \`Retry-After\`. New codes may be added: handle unknown ones by their
+HTTP status.
 
 ${table(["code", "status", "meaning", "what to do"], rows)}
 `;

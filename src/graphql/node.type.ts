@@ -1,10 +1,10 @@
 import { Field, ID, InterfaceType } from "type-graphql";
 
 @InterfaceType({
-  description: "Anything that has an id of its own and can be fetched with `node`.",
+  description: "An object that `node` can fetch by its id.",
   autoRegisterImplementations: false,
 })
 export abstract class Node {
-  @Field(() => ID, { description: "The id: the same string here, in links and in the database." })
+  @Field(() => ID, { description: "The id, which is the same in the API, in links and in the database." })
   id!: string;
 }

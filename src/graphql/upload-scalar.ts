@@ -9,7 +9,7 @@ export const howToSendFile =
 /** A file of a multipart request; resolvers get it as `Promise<FileUpload>`. */
 export const GraphQLUpload = new GraphQLScalarType({
   name: "Upload",
-  description: "A file, sent as multipart/form-data; a JSON body cannot carry one.",
+  description: "A file, sent as multipart/form-data. A JSON body cannot carry one.",
   specifiedByURL: "https://github.com/jaydenseric/graphql-multipart-request-spec",
   parseValue(value) {
     if (value instanceof Upload) return value.promise;

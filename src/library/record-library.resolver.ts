@@ -35,9 +35,9 @@ export class RecordLibraryResolver {
   @FieldResolver(() => RecordConnectionType, {
     nullable: true,
     description:
-      `The user's own recordings, ${defaultPageSize} unless \`first\` or \`last\` says otherwise. ` +
-      "Following the cursors meets every recording once, also while others are added or deleted. " +
-      "Null only together with an error.",
+      `A page of the user's own recordings: ${defaultPageSize} unless \`first\` or \`last\` says otherwise. ` +
+      "Following the cursors visits every recording exactly once, even while others are added or deleted. Null " +
+      "only if an error occurred.",
   })
   @Facts<ListArguments>({
     ownerOnly: "READ",
@@ -49,19 +49,25 @@ export class RecordLibraryResolver {
   })
   async records(
     @Root() user: UserType,
-    @Arg("first", () => Int, { nullable: true, description: `How many from the beginning, at most ${maxPageSize}.` })
+    @Arg("first", () => Int, {
+      nullable: true,
+      description: `Number of recordings from the start, at most ${maxPageSize}.`,
+    })
     first: number | null,
-    @Arg("after", () => String, { nullable: true, description: "Only those behind this cursor." })
+    @Arg("after", () => String, { nullable: true, description: "Only recordings after this cursor." })
     after: string | null,
-    @Arg("last", () => Int, { nullable: true, description: `How many from the end, at most ${maxPageSize}.` })
+    @Arg("last", () => Int, {
+      nullable: true,
+      description: `Number of recordings from the end, at most ${maxPageSize}.`,
+    })
     last: number | null,
-    @Arg("before", () => String, { nullable: true, description: "Only those before this cursor." })
+    @Arg("before", () => String, { nullable: true, description: "Only recordings before this cursor." })
     before: string | null,
-    @Arg("filter", () => RecordFilterInput, { nullable: true, description: "Only those to which this applies." })
+    @Arg("filter", () => RecordFilterInput, { nullable: true, description: "Only recordings that match this filter." })
     filter: RecordFilterInput | null,
     @Arg("orderBy", () => RecordOrderInput, {
       nullable: true,
-      description: "Their order; the newest first by default.",
+      description: "Sort order; newest first by default.",
     })
     order: RecordOrderInput | null,
     @Ctx() context: RequestContext,
@@ -81,19 +87,20 @@ export class RecordLibraryResolver {
   @Mutation(() => UpdateRecordPayload, {
     nullable: true,
     description:
-      "Changes title, visibility or both of one of the caller's recordings. The MP3 stays as it is, with the title it " +
-      "had in its own tag. NOT_FOUND when it is absent or somebody else's.",
+      "Changes the title, the visibility or both of one of the caller's recordings. The MP3 does not change; " +
+      "its own tag keeps the old title. Fails with NOT_FOUND if the recording does not exist or belongs to " +
+      "another user.",
   })
   async updateRecord(
-    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Arg("id", () => ID, { description: "The recording's id, a UUID." }) id: string,
     @Arg("title", () => String, {
       nullable: true,
-      description: `The new title: 1 to ${maxTitleLength} characters, no control characters. Absent: as it is.`,
+      description: `The new title: 1 to ${maxTitleLength} characters, without control characters. Omit it to keep the title.`,
     })
     title: string | null,
     @Arg("visibility", () => VisibilityEnum, {
       nullable: true,
-      description: "Who may read it by its plain link from now on. Absent: as it is.",
+      description: "Who can open the recording by its `url` from now on. Omit it to keep the visibility.",
     })
     visibility: Visibility | null,
     @Ctx() context: RequestContext,
@@ -105,10 +112,12 @@ export class RecordLibraryResolver {
 
   @Mutation(() => DeleteRecordPayload, {
     nullable: true,
-    description: "Deletes one of the caller's recordings. NOT_FOUND when it is absent or somebody else's.",
+    description:
+      "Deletes one of the caller's recordings. Fails with NOT_FOUND if it does not exist or belongs to another " +
+      "user.",
   })
   async deleteRecord(
-    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Arg("id", () => ID, { description: "The recording's id, a UUID." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<DeleteRecordPayload> {
     const { id: ownerId } = await context.caller();
@@ -119,10 +128,11 @@ export class RecordLibraryResolver {
 
   @Mutation(() => DeleteRecordsPayload, {
     nullable: true,
-    description: "Deletes several of the caller's recordings at once. Can be repeated: ids that are absent do no harm.",
+    description:
+      "Deletes several of the caller's recordings at once. Safe to repeat: ids that do not exist are ignored.",
   })
   async deleteRecords(
-    @Arg("ids", () => [ID], { description: `The records' ids, at most ${maxDeletions}.` }) ids: string[],
+    @Arg("ids", () => [ID], { description: `The recordings' ids, at most ${maxDeletions}.` }) ids: string[],
     @Ctx() context: RequestContext,
   ): Promise<DeleteRecordsPayload> {
     const { id: ownerId } = await context.caller();
@@ -134,8 +144,7 @@ export class RecordLibraryResolver {
 export class RecordConnectionResolver {
   @FieldResolver(() => Int, {
     nullable: true,
-    description:
-      "How many recordings there are in all parts together, within the filter. Null only together with an error.",
+    description: "Number of recordings on all pages that match the filter. Null only if an error occurred.",
   })
   async totalCount(
     @Root() { ownerId, filter, knownCount }: RecordConnectionType,

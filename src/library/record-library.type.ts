@@ -16,12 +16,12 @@ export const RecordOrderFieldEnum: { readonly [F in RecordOrderField]: F } = {
 };
 registerEnumType(RecordOrderFieldEnum, {
   name: "RecordOrderField",
-  description: "By what recordings are sorted; those that are equal in it are sorted by their ids.",
+  description: "Sort key of recordings. Ties are sorted by id.",
   valuesConfig: {
     CREATED_AT: { description: "When the upload began." },
-    TITLE: { description: "The title, whatever its case and accents." },
-    DURATION: { description: "How long it plays." },
-    SIZE: { description: "Size of the MP3." },
+    TITLE: { description: "The title, ignoring case and accents." },
+    DURATION: { description: "The duration." },
+    SIZE: { description: "The size of the MP3." },
   },
 });
 
@@ -29,80 +29,80 @@ registerEnumType(RecordOrderFieldEnum, {
 export const OrderDirectionEnum = { ASC: "ASC", DESC: "DESC" } as const;
 registerEnumType(OrderDirectionEnum, {
   name: "OrderDirection",
-  description: "Which end comes first.",
+  description: "Sort direction.",
   valuesConfig: {
-    ASC: { description: "The oldest, shortest or smallest first; titles from A to Z." },
-    DESC: { description: "The newest, longest or largest first; titles from Z to A." },
+    ASC: { description: "Ascending: oldest, shortest or smallest first; titles from A to Z." },
+    DESC: { description: "Descending: newest, longest or largest first; titles from Z to A." },
   },
 });
 
-@InputType({ description: "In which order recordings are listed." })
+@InputType({ description: "Sort order of recordings." })
 export class RecordOrderInput implements RecordOrder {
-  @Field(() => RecordOrderFieldEnum, { defaultValue: defaultOrder.field, description: "By what they are sorted." })
+  @Field(() => RecordOrderFieldEnum, { defaultValue: defaultOrder.field, description: "Sort key." })
   field!: RecordOrderField;
 
-  @Field(() => OrderDirectionEnum, { defaultValue: defaultOrder.direction, description: "Which end comes first." })
+  @Field(() => OrderDirectionEnum, { defaultValue: defaultOrder.direction, description: "Sort direction." })
   direction!: RecordOrder["direction"];
 }
 
-@InputType({ description: "A range of time." })
+@InputType({ description: "A range of time. Either end may be omitted." })
 export class DateTimeRangeInput {
-  @Field(() => GraphQLDateTime, { nullable: true, description: "The first moment that belongs to it." })
+  @Field(() => GraphQLDateTime, { nullable: true, description: "Start of the range, inclusive." })
   from?: Date | null;
 
-  @Field(() => GraphQLDateTime, { nullable: true, description: "The first moment that no longer belongs to it." })
+  @Field(() => GraphQLDateTime, { nullable: true, description: "End of the range, exclusive." })
   before?: Date | null;
 }
 
-@InputType({ description: "A range of lengths, in seconds; both ends belong to it." })
+@InputType({ description: "A range of durations, in seconds. Either end may be omitted." })
 export class SecondsRangeInput {
-  @Field(() => GraphQLNonNegativeFloat, { nullable: true, description: "The least." })
+  @Field(() => GraphQLNonNegativeFloat, { nullable: true, description: "Minimum, inclusive." })
   min?: number | null;
 
-  @Field(() => GraphQLNonNegativeFloat, { nullable: true, description: "The most." })
+  @Field(() => GraphQLNonNegativeFloat, { nullable: true, description: "Maximum, inclusive." })
   max?: number | null;
 }
 
-@InputType({ description: "Which recordings are meant: those to which everything that is given applies." })
+@InputType({ description: "Selects recordings. All given conditions must match." })
 export class RecordFilterInput implements RecordFilter {
   @Field(() => String, {
     nullable: true,
     description:
-      "Words, or parts of words, that all stand in the title, the file name or the tags, whatever their case and " +
-      `accents. At most ${maxSearchLength} characters, of which the first ${maxSearchWords} words count.`,
+      "Words or parts of words. Each must occur in the title, the file name or the tags; case and accents are " +
+      `ignored. At most ${maxSearchLength} characters; only the first ${maxSearchWords} words count.`,
   })
   text?: string | null;
 
-  @Field(() => DateTimeRangeInput, { nullable: true, description: "When their upload began." })
+  @Field(() => DateTimeRangeInput, { nullable: true, description: "When the upload began." })
   createdAt?: DateTimeRangeInput | null;
 
-  @Field(() => SecondsRangeInput, { nullable: true, description: "How long they play." })
+  @Field(() => SecondsRangeInput, { nullable: true, description: "The duration." })
   durationSeconds?: SecondsRangeInput | null;
 }
 
-@ObjectType("PageInfo", { description: "What a client needs to ask for the next part of a list." })
+@ObjectType("PageInfo", { description: "Information for fetching the next or previous page of a list." })
 export class PageInfoType {
-  @Field(() => Boolean, { description: "Whether something stands before this part." })
+  @Field(() => Boolean, { description: "Whether there are entries before this page." })
   hasPreviousPage!: boolean;
 
-  @Field(() => Boolean, { description: "Whether something follows this part." })
+  @Field(() => Boolean, { description: "Whether there are entries after this page." })
   hasNextPage!: boolean;
 
-  @Field(() => String, { nullable: true, description: "The first cursor of this part; null when it is empty." })
+  @Field(() => String, { nullable: true, description: "First cursor of this page. Null if the page is empty." })
   @Facts({ maxCharacters: maxCursorLength })
   startCursor!: string | null;
 
-  @Field(() => String, { nullable: true, description: "The last cursor of this part; null when it is empty." })
+  @Field(() => String, { nullable: true, description: "Last cursor of this page. Null if the page is empty." })
   @Facts({ maxCharacters: maxCursorLength })
   endCursor!: string | null;
 }
 
-@ObjectType("RecordEdge", { description: "A recording and its place in a list." })
+@ObjectType("RecordEdge", { description: "A recording with its cursor." })
 export class RecordEdgeType {
   @Field(() => String, {
     description:
-      "Its place, for `after` and `before`; good for the same user and order only. It stays good when recordings are " +
-      "added or deleted.",
+      "The cursor, for `after` and `before`. It is valid only for the same user and sort order, and stays " +
+      "valid when recordings are added or deleted.",
   })
   @Facts({ maxCharacters: maxCursorLength })
   cursor!: string;
@@ -112,7 +112,7 @@ export class RecordEdgeType {
 }
 
 @ObjectType("RecordConnection", {
-  description: "A part of a user's recordings, by the Relay connection specification.",
+  description: "A page of a user's recordings, as the Relay connection specification describes.",
 })
 export class RecordConnectionType {
   /** What `totalCount` counts, unless it is known. */
@@ -121,15 +121,15 @@ export class RecordConnectionType {
   knownCount!: number | undefined;
 
   // `records` around it counts for these two.
-  @Field(() => [RecordEdgeType], { description: "The recordings of this part with their cursors." })
+  @Field(() => [RecordEdgeType], { description: "The recordings of this page with their cursors." })
   @Facts({ listLength: () => 1 })
   edges!: RecordEdgeType[];
 
-  @Field(() => [RecordType], { description: "The recordings of this part without their cursors." })
+  @Field(() => [RecordType], { description: "The recordings of this page without their cursors." })
   @Facts({ listLength: () => 1 })
   nodes!: RecordType[];
 
-  @Field(() => PageInfoType, { description: "Whether there is more, and where." })
+  @Field(() => PageInfoType, { description: "Whether there are more pages, and their cursors." })
   pageInfo!: PageInfoType;
 }
 
@@ -153,21 +153,23 @@ export function toRecordConnection(page: RecordPage, ownerId: number, filter: Re
   });
 }
 
-@ObjectType({ description: "A recording after its change." })
+@ObjectType({ description: "Result of `updateRecord`." })
 export class UpdateRecordPayload {
-  @Field(() => RecordType, { description: "The recording." })
+  @Field(() => RecordType, { description: "The recording after the change." })
   record!: RecordType;
 }
 
-@ObjectType({ description: "A recording that is no longer there." })
+@ObjectType({ description: "Result of `deleteRecord`." })
 export class DeleteRecordPayload {
-  @Field(() => ID, { description: "Its id." })
+  @Field(() => ID, { description: "Id of the deleted recording." })
   deletedId!: string;
 }
 
-@ObjectType({ description: "Recordings that are no longer there." })
+@ObjectType({ description: "Result of `deleteRecords`." })
 export class DeleteRecordsPayload {
-  @Field(() => [ID], { description: "Their ids. Ids that were no recordings of the caller's are left out." })
+  @Field(() => [ID], {
+    description: "Ids of the deleted recordings. Ids that do not exist or belong to another user are omitted.",
+  })
   @Facts({ listLength: () => maxDeletions })
   deletedIds!: string[];
 }

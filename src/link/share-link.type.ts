@@ -5,10 +5,10 @@ import { maxNoteLength, type SharedLink } from "./share-links.ts";
 
 @ObjectType("Link", {
   description:
-    "A link of its own to one recording: it opens a private one too, without a token, until it expires or is revoked.",
+    "A share link. It opens one recording, even a private one, without a token, until it expires or is " + "revoked.",
 })
 export class LinkType {
-  @Field(() => ID, { description: "The id, for `revokeLink`. The link cannot be made from it." })
+  @Field(() => ID, { description: "The id, for `revokeLink`. The link's address cannot be derived from it." })
   id!: string;
 
   /** Not a field: it stands in the addresses. */
@@ -17,24 +17,26 @@ export class LinkType {
   /** Not a field: it stands in `mp3Url`. */
   mp3FileName!: string;
 
-  @Field(() => String, { nullable: true, description: "What its maker wrote down about it; only the owner sees it." })
+  @Field(() => String, { nullable: true, description: "A private note. Only the owner sees it." })
   @Facts({ maxCharacters: maxNoteLength })
   note!: string | null;
 
-  @Field(() => GraphQLDateTime, { description: "When it was created." })
+  @Field(() => GraphQLDateTime, { description: "When the link was created." })
   createdAt!: Date;
 
   @Field(() => GraphQLDateTime, {
     nullable: true,
-    description: "From then on it answers 410 with the code `GONE`; null: it works until it is revoked.",
+    description:
+      "When the link expires. From then on it answers 410 with the code `GONE`. Null if it works until it is " +
+      "revoked.",
   })
   expiresAt!: Date | null;
 
   @Field(() => GraphQLSafeInt, {
     description:
-      "How many downloads have begun. A listening is one, whatever ranges its player asks for, and so is a download that " +
-      "was cut off and begun again. Programs that make previews for chats, search engines, prefetching browsers, `HEAD` " +
-      "and what was not modified do not count.",
+      "Number of downloads that have begun. Playing counts as one download, however many ranges the player " +
+      "requests. So does a download that is interrupted and resumed. Link previews, search engines, " +
+      "prefetching browsers, `HEAD` requests and responses of 304 (not modified) do not count.",
   })
   downloads!: number;
 }
@@ -44,17 +46,17 @@ export function toLinkType(link: SharedLink): LinkType {
   return Object.assign(new LinkType(), link);
 }
 
-@ObjectType({ description: "A new link." })
+@ObjectType({ description: "Result of `createLink`." })
 export class CreateLinkPayload {
   @Field(() => LinkType, { description: "The new link." })
   link!: LinkType;
 }
 
-@ObjectType({ description: "A link that is no more." })
+@ObjectType({ description: "Result of `revokeLink`." })
 export class RevokeLinkPayload {
-  @Field(() => ID, { description: "Its id." })
+  @Field(() => ID, { description: "Id of the revoked link." })
   revokedId!: string;
 
-  @Field(() => ID, { description: "The id of the recording that it led to." })
+  @Field(() => ID, { description: "Id of the recording that the link opened." })
   recordId!: string;
 }

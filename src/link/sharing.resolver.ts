@@ -31,19 +31,20 @@ export class SharingResolver {
   @Mutation(() => CreateLinkPayload, {
     nullable: true,
     description:
-      "Makes a link of its own to one of the caller's recordings. It opens a private one too, and can be taken back " +
-      `without touching any other link. A recording has at most ${maxLinksPerRecord} links.`,
+      "Creates a share link to one of the caller's recordings. It opens the recording even if it is private, " +
+      `and can be revoked without affecting other links. A recording has at most ${maxLinksPerRecord} share ` +
+      "links.",
   })
   async createLink(
-    @Arg("recordId", () => ID, { description: "The record's id, a UUID." }) recordId: string,
+    @Arg("recordId", () => ID, { description: "The recording's id, a UUID." }) recordId: string,
     @Arg("expiresAt", () => GraphQLDateTime, {
       nullable: true,
-      description: "When it stops to work; without it, not before it is revoked.",
+      description: "When the link expires. Omit it for a link that works until it is revoked.",
     })
     expiresAt: Date | undefined,
     @Arg("note", () => String, {
       nullable: true,
-      description: `What the owner wants to remember about it, such as whom it was given to; up to ${maxNoteLength} characters.`,
+      description: `A private note, such as the recipient's name; at most ${maxNoteLength} characters.`,
     })
     note: string | undefined,
     @Ctx() context: RequestContext,
@@ -55,7 +56,9 @@ export class SharingResolver {
 
   @Mutation(() => RevokeLinkPayload, {
     nullable: true,
-    description: "Takes a link back: it answers 404 at once, and is gone from `record.links` with its count.",
+    description:
+      "Revokes a share link. It answers 404 from then on. `record.links` no longer lists it, and its download " +
+      "count is lost.",
   })
   async revokeLink(
     @Arg("id", () => ID, { description: "The link's id." }) id: string,
@@ -67,8 +70,7 @@ export class SharingResolver {
 
   @FieldResolver(() => [LinkType], {
     nullable: true,
-    description:
-      "The recording's links, the newest first, also those that have expired. Null only together with an error.",
+    description: "The recording's share links, newest first, including expired ones. Null only if an error occurred.",
   })
   @Facts({ ownerOnly: "READ", listLength: () => maxLinksPerRecord })
   async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
@@ -81,7 +83,7 @@ export class SharingResolver {
 @Resolver(() => LinkType)
 export class LinkResolver {
   @FieldResolver(() => GraphQLURL, {
-    description: "The link. It also works with any name behind it, such as `/take.mp3`, for players that want one.",
+    description: "The link. You may append any file name, such as `/take.mp3`, for players that expect one.",
   })
   @Facts({ maxCharacters: maxLinkLength })
   url(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
@@ -89,7 +91,7 @@ export class LinkResolver {
   }
 
   @FieldResolver(() => GraphQLURL, {
-    description: "The same, to play in a page or a player instead of downloading.",
+    description: "The link for playing in a page or a player, instead of a download.",
   })
   @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
@@ -98,15 +100,15 @@ export class LinkResolver {
 
   @FieldResolver(() => GraphQLURL, {
     description:
-      "The same as `url` with the recording's title and `.mp3` at the end, as in `record.mp3Url`. It shows the title to " +
-      "whoever sees the address.",
+      "Like `url`, with the recording's title and `.mp3` at the end, as in `record.mp3Url`. Anyone who sees " +
+      "the address sees the title.",
   })
   @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() { secret, mp3FileName }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(shareMp3Url(origin, secret, mp3FileName));
   }
 
-  @FieldResolver(() => GraphQLURL, { description: "The waveform as JSON, as in `record.waveformUrl`." })
+  @FieldResolver(() => GraphQLURL, { description: "Link to the waveform as JSON, as in `record.waveformUrl`." })
   @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(`${shareUrl(origin, secret)}/waveform.json`);

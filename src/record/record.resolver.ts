@@ -24,12 +24,12 @@ export class RecordResolver {
   @Query(() => RecordType, {
     nullable: true,
     description:
-      "One of the caller's recordings; null when there is none with this id or it is somebody else's. A token without " +
-      "READ, but with UPLOAD or WRITE, reads those that it uploaded itself.",
+      "One of the caller's recordings. Null if no recording has this id or another user owns it. A token that " +
+      "has UPLOAD or WRITE but not READ reads only the recordings that it uploaded itself.",
   })
   @Facts({ answersTo: async (_args, context) => await context.caller("READ", "UPLOAD") })
   async record(
-    @Arg("id", () => ID, { description: "The record's id, a UUID." }) id: string,
+    @Arg("id", () => ID, { description: "The recording's id, a UUID." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RecordType | null> {
     const record = await findReadableRecord(context.em(), await context.caller("READ", "UPLOAD"), id);
@@ -37,7 +37,7 @@ export class RecordResolver {
   }
 
   @FieldResolver(() => GraphQLURL, {
-    description: "The link to the MP3; browsers download it. While the recording is `PUBLIC` it needs no token.",
+    description: "Link to the MP3 as a download. It needs no token if the recording is `PUBLIC`.",
   })
   @Facts({ maxCharacters: maxLinkLength })
   url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
@@ -45,7 +45,7 @@ export class RecordResolver {
   }
 
   @FieldResolver(() => GraphQLURL, {
-    description: "The same MP3, to play in a page or a player instead of downloading.",
+    description: "Link to the same MP3 for playing in a page or a player, instead of a download.",
   })
   @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
@@ -54,9 +54,9 @@ export class RecordResolver {
 
   @FieldResolver(() => GraphQLURL, {
     description:
-      "The same as `url` in an address that ends as a file does, for players and feeds that want that: " +
-      "`/record/<id>/<title>.mp3?user=<user>`. With another title it is another address; the old one goes on working. " +
-      "Add `&inline=1` to play instead of downloading.",
+      "Like `url`, but the address ends in `.mp3`, as some players and feeds require: " +
+      "`/record/<id>/<title>.mp3?user=<user>`. The address changes with the title; addresses with an old title " +
+      "still work. Add `&inline=1` to play instead of download.",
   })
   @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
@@ -64,7 +64,8 @@ export class RecordResolver {
   }
 
   @FieldResolver(() => GraphQLURL, {
-    description: "The waveform as JSON in audiowaveform's data format, which wavesurfer.js and peaks.js read.",
+    description:
+      "Link to the waveform as JSON, in the data format of audiowaveform, which wavesurfer.js and peaks.js " + "read.",
   })
   @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
@@ -74,8 +75,8 @@ export class RecordResolver {
   @FieldResolver(() => [GraphQLNonNegativeFloat], {
     nullable: true,
     description:
-      "The waveform: the largest magnitude in each of `count` equal parts, from 0 to 1 with full scale at 1. " +
-      "Null only together with an error.",
+      "The waveform: the largest magnitude in each of `count` equal parts, from 0 to 1 (full scale). Null only " +
+      "if an error occurred.",
   })
   @Facts<{ count: number }>({
     listLength: ({ count }) => Math.min(Math.max(count, 0), maxWaveformBins),
@@ -84,7 +85,7 @@ export class RecordResolver {
   })
   async peaks(
     @Root() record: RecordType,
-    @Arg("count", () => Int, { defaultValue: 512, description: `How many parts, from 1 to ${maxWaveformBins}.` })
+    @Arg("count", () => Int, { defaultValue: 512, description: `Number of parts, from 1 to ${maxWaveformBins}.` })
     count: number,
     @Ctx() context: RequestContext,
   ): Promise<number[]> {

@@ -16,7 +16,8 @@ export const QualityEnum = { LOW: "LOW", STANDARD: "STANDARD", HIGH: "HIGH" } as
 registerEnumType(QualityEnum, {
   name: "Quality",
   description:
-    "The MP3's constant bit rate. Sample rates below 32 kHz have lower limits: 160 kbit/s, and 64 below 16 kHz.",
+    "Constant bit rate of the MP3. Lower sample rates limit it: to 160 kbit/s below 32 kHz, and to 64 kbit/s " +
+    "below 16 kHz.",
   valuesConfig: {
     LOW: { description: "96 kbit/s stereo, 48 kbit/s mono: for speech." },
     STANDARD: { description: "192 kbit/s stereo, 96 kbit/s mono." },
@@ -28,12 +29,13 @@ registerEnumType(QualityEnum, {
 export const VisibilityEnum: { readonly [V in Visibility]: V } = { PUBLIC: "PUBLIC", PRIVATE: "PRIVATE" };
 registerEnumType(VisibilityEnum, {
   name: "Visibility",
-  description: "Who may read a recording by its plain link, the one in `url`.",
+  description: "Who can open a recording by its `url`.",
   valuesConfig: {
-    PUBLIC: { description: "Whoever has the link." },
+    PUBLIC: { description: "Anyone who has the link." },
     PRIVATE: {
       description:
-        "The owner: without the owner's Bearer token the link answers 404. Links of `createLink` still work.",
+        "Only the owner: without the owner's Bearer token the link answers 404. Share links from `createLink` " +
+        "still work.",
     },
   },
 });
@@ -52,68 +54,76 @@ export const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
 };
 registerEnumType(RecordWarningEnum, {
   name: "RecordWarning",
-  description: "A remark on a recording that was stored all the same.",
+  description: "A finding of the conversion that did not prevent the recording from being stored.",
   valuesConfig: {
     CUT_SHORT: {
       description:
-        "The WAV ended before its header said; the MP3 holds what arrived. Send the whole file, if there is one.",
+        "The WAV is shorter than its header says. The MP3 has what arrived. If you have the complete file, send " +
+        "it again.",
     },
-    DAMAGED: { description: "Blocks of its ADPCM sound are damaged; they were left out, so the MP3 is shorter." },
-    CLIPPED: { description: "Several samples in a row stand at full scale: the recording was probably too loud." },
-    SILENT: { description: "There is no sound in it." },
+    DAMAGED: { description: "Some blocks of the ADPCM sound are damaged. They were left out, so the MP3 is shorter." },
+    CLIPPED: {
+      description: "Several consecutive samples are at full scale: the recording level was probably too high.",
+    },
+    SILENT: { description: "The recording is silent." },
     MIXED_DOWN: {
       description:
-        "It had more than two channels, which were mixed to stereo by position; what has none stands in the middle.",
+        "The WAV has more than two channels. They were mixed to stereo by their positions; channels without a " +
+        "position are in the centre.",
     },
-    RESAMPLED: { description: "MP3 does not know its sample rate, so it was converted to one that MP3 knows." },
+    RESAMPLED: {
+      description: "MP3 does not support the WAV's sample rate, so the sound was converted to one that it supports.",
+    },
     RESCALED: {
       description:
-        "Its floating-point samples had the range of integers (such as -32768 to 32767 instead of -1 to 1), by which " +
-        "they were divided.",
+        "The floating-point samples had the range of integers (such as -32768 to 32767 instead of -1 to 1). They " +
+        "were scaled to -1 to 1.",
     },
     SOUND_LEFT_OUT: {
       description:
-        "Another WAV of another format followed the first one. It was left out; `source.leftOutBytes` says how much that was.",
+        "A second WAV of a different format follows the first one. It was left out; `source.leftOutBytes` is its " +
+        "size.",
     },
     TRAILING_JUNK: {
       description:
-        "Bytes that are neither sound nor a WAV chunk followed the sound. They were left out; `source.leftOutBytes` says how many.",
+        "Bytes that are neither sound nor a WAV chunk follow the sound. They were left out; " +
+        "`source.leftOutBytes` is their number.",
     },
   },
 });
 
-@ObjectType("Tag", { description: "A piece of text that the WAV carried, such as its title or artist." })
+@ObjectType("Tag", { description: "A tag of the WAV, such as its title or artist." })
 export class TagType {
-  @Field(() => String, { description: "What it says something about, in lower case: `title`, `artist`, `date` ..." })
+  @Field(() => String, { description: "Name of the tag in lower case: `title`, `artist`, `date` ..." })
   @Facts({ maxCharacters: Math.max(...tagTable.map(({ name }) => name.length)) })
   name!: string;
 
-  @Field(() => String, { description: "What it says." })
+  @Field(() => String, { description: "Text of the tag." })
   @Facts({ maxCharacters: maxTagCharacters })
   value!: string;
 }
 
-@ObjectType("Loudness", { description: "How loud a recording is. The sound itself is never changed." })
+@ObjectType("Loudness", { description: "Measured loudness of a recording. The sound itself is not changed." })
 export class LoudnessType {
-  @Field(() => Float, { description: "Integrated loudness by EBU R 128 (ITU-R BS.1770-4), in LUFS." })
+  @Field(() => Float, { description: "Integrated loudness according to EBU R 128 (ITU-R BS.1770-4), in LUFS." })
   integratedLufs!: number;
 
-  @Field(() => Float, { description: "The largest sample, in dB relative to full scale." })
+  @Field(() => Float, { description: "Largest sample, in dB relative to full scale (dBFS)." })
   samplePeakDbfs!: number;
 }
 
-@ObjectType("RecordSource", { description: "The WAV file as it was uploaded." })
+@ObjectType("RecordSource", { description: "Facts about the uploaded WAV file. The file itself is not kept." })
 export class RecordSourceType {
   @Field(() => String, {
-    description: "How its samples are coded: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`.",
+    description: "Encoding of the samples: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`.",
   })
   @Facts({ maxCharacters: "ima-adpcm".length })
   codec!: string;
 
-  @Field(() => Int, { description: "Bits of one sample." })
+  @Field(() => Int, { description: "Bits per sample." })
   bitsPerSample!: number;
 
-  @Field(() => Int, { description: "Samples of each channel in a second." })
+  @Field(() => Int, { description: "Sample rate, in Hz." })
   sampleRateHz!: number;
 
   @Field(() => Int, { description: "Number of channels." })
@@ -123,7 +133,9 @@ export class RecordSourceType {
   sizeBytes!: number;
 
   @Field(() => GraphQLSafeInt, {
-    description: "Bytes behind the sound that were left out; `warnings` says what they were. 0 without such a warning.",
+    description:
+      "Number of bytes after the sound that were left out; `warnings` says what they were. 0 if there is no " +
+      "such warning.",
   })
   leftOutBytes!: number;
 
@@ -132,43 +144,47 @@ export class RecordSourceType {
   sha256!: string;
 }
 
-@ObjectType("Record", { implements: Node, description: "One uploaded recording, stored as MP3. The id is a UUID." })
+@ObjectType("Record", {
+  implements: Node,
+  description: "A recording that was uploaded and stored as MP3. Its id is a UUID.",
+})
 export class RecordType extends Node {
   @Field(() => String, {
-    description: "Its title: as given, else from the WAV's tags, else the file name without its ending.",
+    description:
+      "The title: the one given, or else the one in the WAV's tags, or else the file name without its " + "extension.",
   })
   @Facts({ maxCharacters: maxTitleLength })
   title!: string;
 
-  @Field(() => String, { description: "The name of the uploaded file." })
+  @Field(() => String, { description: "Name of the uploaded file." })
   @Facts({ maxCharacters: maxFileNameLength })
   fileName!: string;
 
   @Field(() => GraphQLDateTime, { description: "When the upload began." })
   createdAt!: Date;
 
-  @Field(() => VisibilityEnum, { description: "Who may read it by its plain link." })
+  @Field(() => VisibilityEnum, { description: "Who can open the recording by its `url`." })
   visibility!: Visibility;
 
-  @Field(() => UserType, { description: "Whose recording it is." })
+  @Field(() => UserType, { description: "The user who owns the recording." })
   owner!: UserType;
 
-  @Field(() => GraphQLNonNegativeFloat, { description: "Exact length of the sound, in seconds." })
+  @Field(() => GraphQLNonNegativeFloat, { description: "Exact duration of the sound, in seconds." })
   durationSeconds!: number;
 
   @Field(() => GraphQLSafeInt, { description: "Size of the MP3, in bytes." })
   sizeBytes!: number;
 
-  @Field(() => Int, { description: "The MP3's constant bit rate, in kbit/s." })
+  @Field(() => Int, { description: "Constant bit rate of the MP3, in kbit/s." })
   bitrateKbps!: number;
 
-  @Field(() => Int, { description: "The MP3's samples of each channel in a second." })
+  @Field(() => Int, { description: "Sample rate of the MP3, in Hz." })
   sampleRateHz!: number;
 
-  @Field(() => Int, { description: "The MP3's channels: 1 or 2." })
+  @Field(() => Int, { description: "Number of channels of the MP3: 1 or 2." })
   channels!: number;
 
-  @Field(() => RecordSourceType, { description: "The WAV file as it was uploaded." })
+  @Field(() => RecordSourceType, { description: "Facts about the uploaded WAV file." })
   source!: RecordSourceType;
 
   @Field(() => String, {
@@ -177,14 +193,19 @@ export class RecordType extends Node {
   @Facts({ maxCharacters: 64 })
   sourceSha256!: string;
 
-  @Field(() => [TagType], { description: "Text that the WAV carried." })
+  @Field(() => [TagType], { description: "Tags of the WAV." })
   @Facts({ listLength: () => tagTable.length })
   tags!: TagType[];
 
-  @Field(() => LoudnessType, { nullable: true, description: "Null when it is silent or shorter than 0.4 s." })
+  @Field(() => LoudnessType, {
+    nullable: true,
+    description: "Loudness of the recording. Null if it is silent or shorter than 0.4 s.",
+  })
   loudness!: LoudnessType | null;
 
-  @Field(() => [RecordWarningEnum], { description: "What was odd about the upload." })
+  @Field(() => [RecordWarningEnum], {
+    description: "Findings of the conversion that did not prevent the recording from being stored.",
+  })
   @Facts({ listLength: () => Object.keys(RecordWarningEnum).length })
   warnings!: ConversionWarning[];
 }

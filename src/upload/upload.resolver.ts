@@ -24,51 +24,57 @@ export class UploadResolver {
   @Mutation(() => UploadRecordPayload, {
     nullable: true,
     description:
-      "Takes a WAV file, stores it as MP3 and answers with the link. Send it by the GraphQL multipart request " +
-      "specification. The caller is the user of `userId` and `token`, or else of the Bearer token. Without a Bearer " +
-      "token the request needs the header `apollo-require-preflight: true`. Needs the scope UPLOAD, which WRITE includes; " +
-      "a token that is revoked before the file is stored is refused then, and nothing is stored.",
+      "Uploads a WAV file, converts it to MP3 and returns the recording with its link. Send the file as the " +
+      "GraphQL multipart request specification describes. The owner is the user of `userId` and `token` if " +
+      "given, otherwise the user of the Bearer token. Without a Bearer token, the request needs the header " +
+      "`apollo-require-preflight: true`. Needs the scope UPLOAD, which WRITE includes. If the token is revoked " +
+      "before the file is stored, the upload fails and nothing is stored.",
   })
   @Facts<UploadCredentials>({
     answersTo: async ({ userId, token }, context) => await ownerOf(context, userId, token),
   })
   async uploadRecord(
     @Arg("file", () => GraphQLUpload, { description: "The WAV file." }) file: Promise<FileUpload>,
-    @Arg("userId", () => ID, { nullable: true, description: "The user's id; only together with `token`." })
+    @Arg("userId", () => ID, { nullable: true, description: "The owner's id. Give it only together with `token`." })
     userId: string | undefined,
-    @Arg("token", () => GraphQLUUID, { nullable: true, description: "The user's token; only together with `userId`." })
+    @Arg("token", () => GraphQLUUID, {
+      nullable: true,
+      description: "The owner's token. Give it only together with `userId`.",
+    })
     token: string | undefined,
     @Arg("title", () => String, {
       nullable: true,
       description:
-        `Title of the recording, cut to ${maxTitleLength} characters and freed from control characters; if that leaves ` +
-        "nothing, from the WAV's tags, else the file name without its ending.",
+        `Title of the recording. Control characters are removed, and it is truncated to ${maxTitleLength} ` +
+        "characters. If nothing is left, the title comes from the WAV's tags, or else from the file name without " +
+        "its extension.",
     })
     title: string | undefined,
     @Arg("quality", () => QualityEnum, {
       nullable: true,
-      description: "The MP3's bit rate; the default is the operator's.",
+      description: "Bit rate of the MP3. The operator sets the default.",
     })
     quality: Quality | undefined,
     @Arg("visibility", () => VisibilityEnum, {
       nullable: true,
-      description: "Who may read it by its plain link; the default is the operator's.",
+      description: "Who can open the recording by its `url`. The operator sets the default.",
     })
     visibility: Visibility | undefined,
     @Arg("idempotencyKey", () => GraphQLUUID, {
       nullable: true,
       description:
-        "Makes the upload safe to retry: made up by the client for each file and sent again with each retry. The same " +
-        "user and key give the first record again, without converting the file; if the first upload still runs, after " +
-        "it. Another file is a `CONFLICT`, as far as its name, its `sourceSha256` or, in a request of up to 16 MiB, " +
-        "its bytes tell.",
+        "Makes the upload safe to retry: a UUID that the client generates once for each file and sends with " +
+        "every attempt. If the user has already uploaded a file with this key, the mutation returns that " +
+        "recording with `created: false` and does not convert the file again. If that upload is still running, " +
+        "the mutation waits for it. A different file with the same key fails with `CONFLICT`. Files are compared " +
+        "by name, by `sourceSha256` if given, and otherwise by their bytes if the request has at most 16 MiB.",
     })
     idempotencyKey: string | undefined,
     @Arg("sourceSha256", () => String, {
       nullable: true,
       description:
-        "The file's SHA-256 in hexadecimal digits. A file that arrives with another one is refused, and an idempotency " +
-        "key that belongs to another one is a `CONFLICT`.",
+        "SHA-256 of the file, in hexadecimal digits. The upload fails if the file that arrives has a different " +
+        "one. It fails with `CONFLICT` if the idempotency key belongs to a file with a different one.",
     })
     sourceSha256: string | undefined,
     @Ctx() context: RequestContext,

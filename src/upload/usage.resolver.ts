@@ -10,30 +10,32 @@ import { requireSelf } from "../graphql/require-self.ts";
 import { UserType } from "../user/user.type.ts";
 import { findUsages, type Usage } from "./quota.ts";
 
-@ObjectType("UsageLimits", { description: "What a user's recordings may take up; null: no limit." })
+@ObjectType("UsageLimits", { description: "The quota of a user. Null means no limit." })
 export class UsageLimitsType {
-  @Field(() => GraphQLSafeInt, { nullable: true, description: "Bytes of MP3." })
+  @Field(() => GraphQLSafeInt, { nullable: true, description: "MP3 bytes." })
   bytes!: number | null;
 
-  @Field(() => GraphQLSafeInt, { nullable: true, description: "Seconds of sound." })
+  @Field(() => GraphQLSafeInt, { nullable: true, description: "Duration, in seconds." })
   seconds!: number | null;
 
   @Field(() => Int, { nullable: true, description: "Number of recordings." })
   records!: number | null;
 }
 
-@ObjectType("Usage", { description: "What a user's recordings take up; uploads under way do not count yet." })
+@ObjectType("Usage", {
+  description: "Storage used by a user's recordings. Uploads that are still running do not count.",
+})
 export class UsageType {
-  @Field(() => GraphQLSafeInt, { description: "Bytes of MP3." })
+  @Field(() => GraphQLSafeInt, { description: "MP3 bytes." })
   bytes!: number;
 
-  @Field(() => GraphQLNonNegativeFloat, { description: "Seconds of sound." })
+  @Field(() => GraphQLNonNegativeFloat, { description: "Duration, in seconds." })
   seconds!: number;
 
   @Field(() => Int, { description: "Number of recordings." })
   records!: number;
 
-  @Field(() => UsageLimitsType, { description: "What they may take up." })
+  @Field(() => UsageLimitsType, { description: "The user's quota." })
   limits!: UsageLimitsType;
 }
 
@@ -49,7 +51,7 @@ export class UsageResolver {
 
   @FieldResolver(() => UsageType, {
     nullable: true,
-    description: "What the user's own recordings take up, and what they may. Null only together with an error.",
+    description: "Storage used by the user's own recordings, and the quota. Null only if an error occurred.",
   })
   @Facts({ ownerOnly: "READ" })
   async usage(@Root() user: UserType, @Ctx() context: RequestContext): Promise<UsageType> {

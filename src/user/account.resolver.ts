@@ -38,8 +38,7 @@ export class AccountResolver {
 
   @FieldResolver(() => [AccessTokenType], {
     nullable: true,
-    description:
-      "The user's own tokens, the newest first, also those that have expired. Null only together with an error.",
+    description: "The user's own tokens, newest first, including expired ones. Null only if an error occurred.",
   })
   @Facts({ ownerOnly: "MANAGE", listLength: () => maxTokens })
   async tokens(@Root() user: UserType, @Ctx() context: RequestContext): Promise<readonly AccessTokenType[]> {
@@ -50,24 +49,25 @@ export class AccountResolver {
   @Mutation(() => CreateTokenPayload, {
     nullable: true,
     description:
-      `Creates one more token for the caller, for instance for a second device; at most ${maxTokens} at a time. ` +
-      "It cannot have scopes that the caller's own token does not have (FORBIDDEN), nor be valid for longer " +
-      "(BAD_USER_INPUT), and is revoked together with it. Needs the scope MANAGE.",
+      `Creates another token for the caller, for example for a second device. A user has at most ${maxTokens} ` +
+      "tokens. The new token cannot have scopes that the caller's token does not have (FORBIDDEN), and cannot " +
+      "expire later than the caller's token (BAD_USER_INPUT). It is revoked when the caller's token is " +
+      "revoked. Needs the scope MANAGE.",
   })
   @Facts(managing)
   async createToken(
     @Arg("name", () => String, {
-      description: `What to call it: 1 to ${maxNameLength} characters; no control characters.`,
+      description: `A label for the token: 1 to ${maxNameLength} characters, without control characters.`,
     })
     name: string,
     @Arg("expiresAt", () => GraphQLDateTime, {
       nullable: true,
-      description: "When it stops to be valid; absent: with the caller's own token, or never, until it is revoked.",
+      description: "When the token expires. If omitted, it expires with the caller's token, or never.",
     })
     expiresAt: Date | null,
     @Arg("scopes", () => [TokenScopeEnum], {
       defaultValue: ["READ", "WRITE"],
-      description: "What it allows. Give an app no more than it needs: for one that only uploads, UPLOAD.",
+      description: "What the token allows. Give an app no more than it needs: UPLOAD for one that only uploads.",
     })
     scopes: TokenScope[],
     @Ctx() context: RequestContext,
@@ -80,14 +80,14 @@ export class AccountResolver {
   @Mutation(() => RevokeTokenPayload, {
     nullable: true,
     description:
-      "Takes one of the caller's tokens back, also the one that is being used, and with it every token that it has made, " +
-      "and that those have made. They are refused from the next request on, and uploads that are under way with them " +
-      "when they end. NOT_FOUND when there is none with this id, FORBIDDEN when it is one that the caller's own token " +
-      "comes from. Needs the scope MANAGE.",
+      "Revokes one of the caller's tokens, possibly the one that makes this request. It also revokes every " +
+      "token that was created with it, and those created with them. Revoked tokens are refused from the next " +
+      "request on; uploads that are running with them fail when they end. Fails with NOT_FOUND if no token has " +
+      "this id, and with FORBIDDEN if the caller's own token descends from it. Needs the scope MANAGE.",
   })
   @Facts(managing)
   async revokeToken(
-    @Arg("id", () => ID, { description: "The token's id, not its secret." }) id: string,
+    @Arg("id", () => ID, { description: "The token's id. It is not the secret." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RevokeTokenPayload> {
     const revokedIds = await revokeToken(context.em(), await context.caller("MANAGE"), id);
@@ -96,12 +96,12 @@ export class AccountResolver {
 
   @Mutation(() => UpdateUserPayload, {
     nullable: true,
-    description: "Changes the caller's own user. Needs the scope MANAGE.",
+    description: "Renames the caller. Needs the scope MANAGE.",
   })
   @Facts(managing)
   async updateUser(
     @Arg("name", () => String, {
-      description: `1 to ${maxNameLength} characters of any script; no control characters.`,
+      description: `The new name: 1 to ${maxNameLength} characters in any script, without control characters.`,
     })
     name: string,
     @Ctx() context: RequestContext,
@@ -112,11 +112,11 @@ export class AccountResolver {
   @Mutation(() => DeleteUserPayload, {
     nullable: true,
     description:
-      "Deletes the caller with all recordings, links and tokens. This cannot be taken back. Needs the scope MANAGE.",
+      "Deletes the caller with all recordings, links and tokens. This cannot be undone. Needs the scope MANAGE.",
   })
   @Facts(managing)
   async deleteUser(
-    @Arg("confirm", () => String, { description: "The user's name, so that nobody does this by mistake." })
+    @Arg("confirm", () => String, { description: "The user's current name, as a protection against mistakes." })
     confirm: string,
     @Ctx() context: RequestContext,
   ): Promise<DeleteUserPayload> {

@@ -17,18 +17,19 @@ export class UserResolver {
   @Mutation(() => CreateUserPayload, {
     nullable: true,
     description:
-      "Creates a user and its first token, which allows everything. Where the operator has closed this, it is `REGISTRATION_CLOSED`, or takes an " +
-      "invitation.",
+      "Creates a user and its first token, which has the scopes READ, WRITE and MANAGE. If the operator has " +
+      "restricted registration, this needs an invitation or fails with `REGISTRATION_CLOSED`.",
   })
   @Facts({ answersTo: async () => undefined })
   async createUser(
     @Arg("name", () => String, {
-      description: `1 to ${maxNameLength} characters of any script; no control characters.`,
+      description: `The user's name: 1 to ${maxNameLength} characters in any script, without control characters.`,
     })
     name: string,
     @Arg("invite", () => String, {
       nullable: true,
-      description: "The code that the operator gave, for one user; needed only where not everybody may make a user.",
+      description:
+        "An invitation code from the operator, valid for one user. Needed only if registration is by invitation.",
     })
     invite: string | null | undefined,
     @Ctx() { clientAddress }: RequestContext,
@@ -38,7 +39,8 @@ export class UserResolver {
   }
 
   @Query(() => UserType, {
-    description: "The user of the Bearer token, whatever its scopes; `records` and `usage` need READ, `tokens` MANAGE.",
+    description:
+      "The user of the Bearer token. Any scope is enough; `records` and `usage` need READ, `tokens` needs " + "MANAGE.",
   })
   @Facts({ answersTo: async (_args, context) => await context.caller(...tokenScopes) })
   async me(@Ctx() context: RequestContext): Promise<UserType> {

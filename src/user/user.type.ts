@@ -17,30 +17,31 @@ registerEnumType(TokenScopeEnum, {
   name: "TokenScope",
   description: "What a token allows.",
   valuesConfig: {
-    READ: { description: "All recordings with their links, and what they take up. Private links open to it." },
+    READ: { description: "Reads all recordings, links and the usage of storage. Opens private links." },
     WRITE: {
       description:
-        "Changes of recordings and links: upload, rename, share, delete. It includes UPLOAD. `links`, `records` and `usage` " +
-        "in the answers need READ, too.",
+        "Uploads, renames, shares and deletes recordings. Includes UPLOAD. Selecting `links`, `records` or " +
+        "`usage` in the result of a mutation also needs READ.",
     },
     UPLOAD: {
       description:
-        "For kiosks and apps: to upload, and to read what the same token has uploaded, by `record`, `node` and its link, " +
-        "private or not. No lists, no changes, no deleting.",
+        "For kiosks and apps: uploads, and reads only the recordings that the same token uploaded, through " +
+        "`record`, `node` and their links, private or not. It cannot list, change or delete anything.",
     },
     MANAGE: {
       description:
-        "The user and the tokens: `createToken`, `revokeToken`, `tokens`, `updateUser`, `deleteUser`. Keep it to yourself.",
+        "Manages the user and the tokens: `createToken`, `revokeToken`, `tokens`, `updateUser`, `deleteUser`. " +
+        "Keep such a token to yourself.",
     },
   },
 });
 
 @ObjectType("User", {
   implements: Node,
-  description: "Somebody who owns recordings. The id is a short number; it stands in the links.",
+  description: "An account that owns recordings. Its id is a small integer and is part of the links.",
 })
 export class UserType extends Node {
-  @Field(() => String, { description: "The name given to createUser, without white space around it." })
+  @Field(() => String, { description: "The user's name, without leading or trailing white space." })
   @Facts({ maxCharacters: maxNameLength })
   name!: string;
 
@@ -53,81 +54,84 @@ export function toUserType(user: { id: number; name: string; createdAt: Date }):
   return Object.assign(new UserType(), { id: String(user.id), name: user.name, createdAt: user.createdAt });
 }
 
-@ObjectType({ description: "A new user, and the only time that the token is shown." })
+@ObjectType({ description: "Result of `createUser`. Only this response shows the token." })
 export class CreateUserPayload {
   @Field(() => UserType, { description: "The new user." })
   user!: UserType;
 
   @Field(() => GraphQLUUID, {
-    description: "The secret that speaks for this user. Keep it: it is stored as a hash only and never shown again.",
+    description:
+      "The token, a secret that authenticates the user. Keep it: it is stored only as a hash and never shown " +
+      "again.",
   })
   token!: string;
 }
 
-@ObjectType("AccessToken", { description: "A token, without its secret." })
+@ObjectType("AccessToken", { description: "A token of a user, without its secret." })
 export class AccessTokenType {
-  @Field(() => ID, { description: "Names the token when it is revoked. It is not the secret." })
+  @Field(() => ID, { description: "Identifies the token, for example for `revokeToken`. It is not the secret." })
   id!: string;
 
-  @Field(() => String, { description: "What its user calls it; the token of createUser is called `first`." })
+  @Field(() => String, { description: "A label chosen by the user. The token from `createUser` is named `first`." })
   @Facts({ maxCharacters: maxNameLength })
   name!: string;
 
-  @Field(() => GraphQLDateTime, { description: "When it was created." })
+  @Field(() => GraphQLDateTime, { description: "When the token was created." })
   createdAt!: Date;
 
   @Field(() => GraphQLDateTime, {
     nullable: true,
-    description: "When it was last used, to the minute; null when it has not been used yet.",
+    description: "When the token was last used, to the minute. Null if it has not been used yet.",
   })
   lastUsedAt!: Date | null;
 
-  @Field(() => GraphQLDateTime, { nullable: true, description: "When it stops to be valid; null: never." })
+  @Field(() => GraphQLDateTime, { nullable: true, description: "When the token expires. Null if it never does." })
   expiresAt!: Date | null;
 
-  @Field(() => [TokenScopeEnum], { description: "What it allows." })
+  @Field(() => [TokenScopeEnum], { description: "What the token allows." })
   @Facts({ listLength: () => tokenScopes.length })
   scopes!: readonly TokenScope[];
 
   @Field(() => ID, {
     nullable: true,
     description:
-      "The token that made it, and is revoked together with it; null for the token of createUser and those of the operator.",
+      "Id of the token with which this one was created and with which it is revoked. Null for the token from " +
+      "`createUser` and for tokens created by the operator.",
   })
   parentId!: string | null;
 }
 
-@ObjectType({ description: "A new token, and the only time that its secret is shown." })
+@ObjectType({ description: "Result of `createToken`. Only this response shows the secret." })
 export class CreateTokenPayload {
   @Field(() => GraphQLUUID, {
-    description: "The secret, for `Authorization: Bearer`. Keep it: it is stored as a hash only and never shown again.",
+    description: "The secret, for `Authorization: Bearer`. Keep it: it is stored only as a hash and never shown again.",
   })
   token!: string;
 
-  @Field(() => AccessTokenType, { description: "What is known of it later." })
+  @Field(() => AccessTokenType, { description: "The token without its secret, as `me.tokens` lists it." })
   accessToken!: AccessTokenType;
 }
 
-@ObjectType({ description: "A token that is no longer valid." })
+@ObjectType({ description: "Result of `revokeToken`." })
 export class RevokeTokenPayload {
-  @Field(() => ID, { description: "Its id." })
+  @Field(() => ID, { description: "Id of the token that was asked for." })
   revokedId!: string;
 
   @Field(() => [ID], {
-    description: "The ids of all that are no longer valid: its own, and those of what it had made.",
+    description: "Ids of all tokens that were revoked: the one asked for and its descendants.",
   })
   @Facts({ listLength: () => maxTokens })
   revokedIds!: readonly string[];
 }
 
-@ObjectType({ description: "A user after a change." })
+@ObjectType({ description: "Result of `updateUser`." })
 export class UpdateUserPayload {
-  @Field(() => UserType, { description: "The user." })
+  @Field(() => UserType, { description: "The user with the new name." })
   user!: UserType;
 }
 
-@ObjectType({ description: "A user who is no longer there." })
+@ObjectType({ description: "Result of `deleteUser`." })
 export class DeleteUserPayload {
-  @Field(() => ID, { description: "The user's id." })
+  @Field(() => ID, { description: "Id of the deleted user." })
   deletedId!: string;
 }
