@@ -7,7 +7,7 @@ import type { Server } from "./server.ts";
 async function main(): Promise<void> {
   if (Number.parseInt(process.versions.node, 10) < 24) {
     throw new ConfigError(
-      `Node 24 or newer is needed, and this is ${process.versions.node}: run npm ci with its optional packages, or install Node 24`,
+      `The service needs Node 24 or newer, and this is ${process.versions.node}. Run npm ci with its optional packages, or install Node 24`,
     );
   }
   // An older Node fails at what this imports, in words of its own.
@@ -29,7 +29,7 @@ async function main(): Promise<void> {
   await using server = await startServer(config, logger).catch((error: unknown) => {
     // Ctrl-C in a terminal also ends what the start was running, such as initdb: then that is no fault.
     if (firstAt === undefined) throw error;
-    process.stderr.write("web-user-music was stopped before it had started.\n");
+    process.stderr.write("web-user-music was stopped while it was starting.\n");
     return undefined;
   });
   if (!server) return;
@@ -38,8 +38,8 @@ async function main(): Promise<void> {
   const reason = await Promise.race([stop.promise, server.failed]);
   if (reason instanceof Error) {
     process.exitCode = 1;
-    logger.fatal({ err: reason }, "stopping: the service cannot go on");
-  } else logger.info({ signal: reason }, "stopping: uploads that are under way may finish");
+    logger.fatal({ err: reason }, "stopping: the service cannot continue");
+  } else logger.info({ signal: reason }, "stopping: running uploads may finish");
 }
 
 /** In plain words what was started, and a line to try. */

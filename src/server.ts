@@ -58,7 +58,8 @@ export interface Server extends AsyncDisposable {
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
   await using opening = new AsyncDisposableStack();
   const ffmpeg = await findFfmpeg(config.ffmpegPath);
-  if (!ffmpeg.confinement) logger.info("ffmpeg keeps network and files: this system has no Perl, Landlock or seccomp");
+  if (!ffmpeg.confinement)
+    logger.info("ffmpeg runs with access to network and files, because this system has no Perl, Landlock or seccomp");
 
   const embedded = config.databaseUrl
     ? undefined
@@ -230,21 +231,21 @@ async function writeAllowances(config: Config, dataDir: string | undefined): Pro
 
 /** One line that says who may make users, and how much strangers may store. */
 function describeRegistration({ registration }: Config, { newUserDays, together }: WriteAllowances): string {
-  if (registration === "closed") return "Registration is closed: npm run user -- create makes users (REGISTRATION)";
+  if (registration === "closed") return "Registration is closed: npm run user -- create creates users (REGISTRATION)";
   if (registration === "invite")
-    return "Registration takes an invitation: npm run user -- invite makes one (REGISTRATION)";
+    return "Registration needs an invitation: npm run user -- invite creates one (REGISTRATION)";
   const bound =
     newUserDays === 0 || together === 0
-      ? "and nothing bounds what they store together"
+      ? "and nothing limits what they store together"
       : `who together may store ${Math.round(together / 1024 ** 2)} MiB a day in their first ${newUserDays} days`;
-  return `Registration is open: anybody may make users, ${bound} (REGISTRATION)`;
+  return `Registration is open: anyone may create users, ${bound} (REGISTRATION)`;
 }
 
 function whyNotListening({ host, port }: Config, cause: unknown): string {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  if (code === "EADDRINUSE") return `Port ${port} is used by another program: stop it, or set PORT to another one.`;
-  if (code === "EACCES") return `Port ${port} is for privileged programs only: set PORT to one above 1023.`;
-  return `HOST ${host} cannot be listened on (${String(code ?? cause)}).`;
+  if (code === "EADDRINUSE") return `Port ${port} is used by another program. Stop it, or set PORT to another port.`;
+  if (code === "EACCES") return `Port ${port} is for privileged programs only. Set PORT to a port above 1023.`;
+  return `The service cannot listen on HOST ${host} (${String(code ?? cause)}).`;
 }
 
 /** Closes the server; answers that are still on their way at that time, and a second from now, are cut off. */
@@ -260,7 +261,7 @@ async function closeBy(app: FastifyInstance, time: number): Promise<void> {
 async function databaseFault(database: Database): Promise<string | undefined> {
   try {
     if (!(await database.isMigrated())) return "migrations are missing";
-    return (await database.isReadOnly()) ? "the database can only be read" : undefined;
+    return (await database.isReadOnly()) ? "the database is read-only" : undefined;
   } catch {
     return "the database cannot be reached";
   }

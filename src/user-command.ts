@@ -28,35 +28,35 @@ import { createUser } from "./user/create-user.ts";
 import { noCharge } from "./limits/write-allowance.ts";
 import { firstTokenScopes } from "./user/user.entity.ts";
 
-const help = `The operator's command for users. It works beside a running service, on the same database.
+const help = `The operator's command for managing users. You can use it while the service is running.
 
   npm run user -- <command>                 (in the image: node dist/src/user-command.js <command>)
 
-  create <name>                 makes a user, and shows the token, this once
-  list [--name <part>]          the newest users; [--limit 50] [--before <id>]
-  invite [--days 7]             makes a code with which one user can be made, and shows it, this once
-  invite --revoke               takes back all codes that have not been used
-  disable <id>                  refuses the user's tokens and serves none of the recordings; nothing is deleted
-  enable <id>                   undoes that
-  token <id> [--name <name>]    gives a user who lost the token a new one, and shows it, this once
-        [--revoke-others]       and takes all the others back, for one that was stolen
-  quota <id>                    what the user stores and may store
-        [--bytes <n>] [--seconds <n>] [--records <n>]   changes it: a number, none, or default (as in the settings)
+  create <name>                 creates a user and shows the token, only this once
+  list [--name <part>]          lists the newest users; [--limit 50] [--before <id>]
+  invite [--days 7]             creates an invitation code for one user and shows it, only this once
+  invite --revoke               revokes all codes that have not been used
+  disable <id>                  refuses the user's tokens and stops serving the recordings; nothing is deleted
+  enable <id>                   undoes disable
+  token <id> [--name <name>]    creates a token for a user who lost theirs and shows it, only this once
+        [--revoke-others]       also revokes all other tokens, for example after a theft
+  quota <id>                    shows what the user stores and may store
+        [--bytes <n>] [--seconds <n>] [--records <n>]   changes the quota: a number, none, or default (as in the settings)
   delete <id> --yes             deletes the user with all recordings, links and tokens
 
-  --json    answers in JSON, for programs (npm run --silent)
-  --help    this text
+  --json    prints JSON, for programs (with npm run --silent)
+  --help    prints this text
 
-<id> is the user's number, as in list and in links. DATABASE_URL or DATA_DIR say which database, as for the service.
-Exit codes: 0 done, 1 not done, with the reason on standard error, 2 the command was not understood.
+<id> is the user's number, as list and links show it. DATABASE_URL or DATA_DIR select the database, as for the service.
+Exit codes: 0 done; 1 not done, with the reason on standard error; 2 the command was not understood.
 `;
 
-/** The command line cannot be understood. */
+/** The command line is wrong. */
 class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** What a command has to say: to people line by line, to programs as JSON. */
+/** The output of a command: lines for people, or JSON for programs. */
 interface Outcome {
   readonly lines: readonly string[];
   readonly json: unknown;
@@ -64,17 +64,17 @@ interface Outcome {
 
 type Values = ReturnType<typeof readArguments>["values"];
 
-/** What a command works with. */
+/** The input of a command. */
 interface Work {
   readonly em: SqlEntityManager;
   readonly pool: Pool;
   readonly config: Config;
-  /** What stands behind the command's name. */
+  /** The argument after the command's name. */
   readonly argument: string | undefined;
   readonly values: Values;
 }
 
-/** The commands, with the options that each of them knows. */
+/** The commands with the options that each one accepts. */
 const commands: Readonly<
   Record<string, { readonly options: readonly string[]; readonly run: (work: Work) => Promise<Outcome> }>
 > = {
@@ -114,10 +114,10 @@ function readArguments(args: string[]) {
 }
 
 async function create({ pool, argument }: Work): Promise<Outcome> {
-  if (argument === undefined) throw new UsageError("create needs the user's name.");
+  if (argument === undefined) throw new UsageError("create needs the name of the user.");
   const { user, token } = await createUser(pool, argument);
   return {
-    lines: [`User ${user.id}: ${user.name}`, `Token, shown only now: ${token}`],
+    lines: [`User ${user.id}: ${user.name}`, `Token (shown only now): ${token}`],
     json: { id: user.id, name: user.name, createdAt: user.createdAt, token },
   };
 }
@@ -142,7 +142,7 @@ async function list({ em, pool, config, argument, values }: Work): Promise<Outco
   ]);
   return {
     lines:
-      users.length === 0 ? ["No users."] : columns([["id", "made (UTC)", "records", "bytes", "", "name"], ...rows]),
+      users.length === 0 ? ["No users."] : columns([["id", "created (UTC)", "records", "bytes", "", "name"], ...rows]),
     json: users.map((user) => toJson(user, usages.get(user.id))),
   };
 }
@@ -151,15 +151,15 @@ async function invite({ em, argument, values }: Work): Promise<Outcome> {
   refuseArgument(argument);
   if (values.revoke) {
     const revoked = await revokeInvitations(em);
-    return { lines: [`Invitations taken back: ${revoked}`], json: { revoked } };
+    return { lines: [`Revoked invitations: ${revoked}`], json: { revoked } };
   }
   const days = wholeNumber("--days", values.days ?? "7", 1, 366);
   const expiresAt = new Date(Date.now() + days * 86_400_000);
   const code = await createInvitation(em, expiresAt);
   return {
     lines: [
-      `Invitation, shown only now, for one user until ${expiresAt.toISOString()}: ${code}`,
-      `To be used as: mutation { createUser(name: "...", invite: "${code}") { user { id } token } }`,
+      `Invitation (shown only now), for one user, valid until ${expiresAt.toISOString()}: ${code}`,
+      `Use it like this: mutation { createUser(name: "...", invite: "${code}") { user { id } token } }`,
     ],
     json: { code, expiresAt },
   };
@@ -178,8 +178,8 @@ async function giveToken({ em, argument, values }: Work): Promise<Outcome> {
   return {
     lines: [
       `User ${user.id}: ${user.name}`,
-      ...(values["revoke-others"] ? [`Tokens taken back: ${revoked}`] : []),
-      `Token, shown only now: ${token}`,
+      ...(values["revoke-others"] ? [`Revoked tokens: ${revoked}`] : []),
+      `Token (shown only now): ${token}`,
     ],
     json: { id: user.id, name: user.name, token, revoked },
   };
@@ -206,19 +206,19 @@ async function remove({ em, argument, values }: Work): Promise<Outcome> {
   const id = userId(argument);
   const user = await findUser(em, id);
   if (!values.yes) {
-    throw new UsageError(`This deletes user ${id} (${user.name}) with all recordings: say so with --yes.`);
+    throw new UsageError(`This deletes user ${id} (${user.name}) with all recordings. Confirm it with --yes.`);
   }
   await deleteUser(em, onBehalfOf(user), user.name, deleteSomeRecords);
   return { lines: [`User ${id} (${user.name}) is deleted.`], json: { deletedId: id } };
 }
 
 function userId(given: string | undefined): number {
-  if (given === undefined) throw new UsageError("Which user? Give the number, as list shows it.");
+  if (given === undefined) throw new UsageError("Give the user's number, as list shows it.");
   return wholeNumber("The user's id", given, 1, 2 ** 31 - 1);
 }
 
 function refuseArgument(argument: string | undefined): void {
-  if (argument !== undefined) throw new UsageError(`${argument} is one word too many.`);
+  if (argument !== undefined) throw new UsageError(`Unexpected argument: ${argument}.`);
 }
 
 function quotaValue(option: string, given: string | undefined, max: number): number | null | undefined {
@@ -253,13 +253,13 @@ function toJson({ id, name, createdAt, isVouchedFor, disabledAt }: KnownUser, us
   };
 }
 
-/** Texts in columns; the last one is as long as it is. */
+/** Aligns the texts in columns. The last column is not padded. */
 function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
   return rows.map((row) => row.map((text, at) => (at === row.length - 1 ? text : text.padEnd(widths[at]!))).join("  "));
 }
 
-/** Where the service keeps its data: its running PostgreSQL, or one that is started for this command alone. */
+/** The address of the service's database: its running PostgreSQL, or one that this command starts for itself. */
 async function databaseUrl(config: Config, resources: AsyncDisposableStack): Promise<string> {
   if (config.databaseUrl !== undefined) return config.databaseUrl;
   const say = (message: string) => void process.stderr.write(`${message}\n`);
@@ -281,11 +281,11 @@ async function main(): Promise<void> {
     return;
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!command) throw new UsageError(`There is no command ${name}.`);
+  if (!command) throw new UsageError(`Unknown command: ${name}.`);
   const [first] = more;
-  if (first !== undefined) throw new UsageError(`${first} is one word too many: put a name with spaces into quotes.`);
+  if (first !== undefined) throw new UsageError(`Unexpected argument: ${first}. Put a name with spaces in quotes.`);
   const stray = Object.keys(values).find((option) => !["json", ...command.options].includes(option));
-  if (stray !== undefined) throw new UsageError(`${name} knows no --${stray}.`);
+  if (stray !== undefined) throw new UsageError(`${name} does not support --${stray}.`);
 
   const config = readConfig(await withSecretFiles(process.env));
   await using resources = new AsyncDisposableStack();
@@ -302,7 +302,7 @@ try {
   const sentence = error instanceof Error ? error.message : String(error);
   const isUsage = error instanceof UsageError;
   const isExpected = isUsage || error instanceof ServiceError || error instanceof ConfigError;
-  process.stderr.write(`${sentence}${isUsage ? "\nnpm run user -- --help tells more." : ""}\n`);
+  process.stderr.write(`${sentence}${isUsage ? "\nFor help, run: npm run user -- --help" : ""}\n`);
   if (!isExpected && error instanceof Error && process.env.LOG_LEVEL === "debug") {
     process.stderr.write(`${error.stack}\n`);
   }

@@ -99,7 +99,8 @@ describe("ALLOWED_HOSTS", () => {
     );
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 421, 421]);
     expect(answers[4]!.body.errors[0]).toMatchObject({
-      message: "The service does not answer under this name. Is it in ALLOWED_HOSTS?",
+      message:
+        "The service does not answer to this host name. Use its public address, or ask its operator to add the name to ALLOWED_HOSTS.",
       extensions: { code: "WRONG_HOST" },
     });
     expect(answers[4]!.headers).toMatchObject({ "x-content-type-options": "nosniff" });

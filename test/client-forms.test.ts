@@ -390,7 +390,7 @@ describe("the multipart reader", () => {
       [
         "another name than in map",
         [operations, map, second],
-        /`map` names the file `0`, but the file `1` follows: give .* that name/,
+        /`map` names the file `0`, but the file `1` follows\. Give .* that name/,
       ],
       [
         "a part without a name",
@@ -403,17 +403,17 @@ describe("the multipart reader", () => {
       [
         "a second file",
         [operations, map, file, second],
-        /One request carries one file, and the file `1` follows it: send one request for each/,
+        /One request carries one file, but the file `1` follows it. Send one request for each/,
       ],
       [
         "a field behind the file",
         [operations, map, file, extra],
-        /the field `extra` follows it: .* no field behind it/,
+        /the field `extra` follows it\. .* no field after it/,
       ],
       [
         "two files in map",
         [operations, fieldPart("map", '{"0":["variables.a"],"1":["variables.b"]}'), file],
-        /one file, and `map` names 2: send one request for each/,
+        /one file, but `map` names 2\. Send one request for each/,
       ],
       [
         "two paths",
@@ -428,17 +428,17 @@ describe("the multipart reader", () => {
       [
         "a path to nowhere",
         [operations, fieldPart("map", '{"0":["variables.wav"]}'), file],
-        /`variables.wav` .* but there is nothing there: set `variables.wav` to null/,
+        /`variables.wav` .* but nothing is there\. Set `variables.wav` to null/,
       ],
       [
         "a path to an object",
         [fieldPart("operations", '{"query":"q","variables":{"file":{}}}'), map, file],
-        /but an object is there: set `variables.file` to null/,
+        /but an object is there\. Set `variables.file` to null/,
       ],
       [
         "operations in UTF-16",
         [text(Buffer.from(`\ufeff${operationsJson}`, "utf16le")), map, file],
-        /`operations` is in UTF-16: send it in UTF-8/,
+        /`operations` is in UTF-16\. Send it in UTF-8/,
       ],
       [
         "operations said to be in UTF-16",
@@ -448,25 +448,25 @@ describe("the multipart reader", () => {
             'Content-Disposition: form-data; name="operations"\r\nContent-Type: application/json; charset=utf-16',
           ),
         ],
-        /is in utf-16: send it in UTF-8/,
+        /is in utf-16\. Send it in UTF-8/,
       ],
       [
         "operations in an unnamed charset",
         [text(bytesOf('{"query":"', [0xfc], '"}'))],
-        /is in another charset: send it in UTF-8/,
+        /is in another charset\. Send it in UTF-8/,
       ],
       ["empty operations", [text("")], /`operations` is empty/],
       [
         "a file in Base64",
         encoded("Content-Transfer-Encoding: base64"),
-        /part `0` has the Content-Transfer-Encoding `base64`: send its bytes as they are/,
+        /part `0` has the Content-Transfer-Encoding `base64`\. Send its bytes unencoded/,
       ],
       ["a file in quoted-printable", encoded("content-transfer-encoding: Quoted-Printable"), /`quoted-printable`/],
       ["a part in gzip", encoded("Content-Encoding: gzip"), /Content-Encoding `gzip`/],
       [
         "a text for a file",
         [operations, map, fieldPart("0", "[object Object]")],
-        /text where the file should be: the part `0` is `\[object Object\]`\. Append a File/,
+        /Text was sent instead of a file: the part `0` is `\[object Object\]`\. Append a File/,
       ],
       [
         "the address of a file for a file",
@@ -485,7 +485,7 @@ describe("the multipart reader", () => {
         ],
         /No file was chosen: the part `0` has no file name and no content/,
       ],
-      ["a line that is no header", [{ head: "Content-Disposition", content: "" }], /line .* no header/],
+      ["a line that is no header", [{ head: "Content-Disposition", content: "" }], /line .* not a header/],
     ])("%s", async (_fault, parts, message) => {
       const answer = await post(multipartBody(...parts));
       expect(answer.message).toMatch(message);
@@ -493,13 +493,13 @@ describe("the multipart reader", () => {
     });
 
     it.each([
-      ["multipart/form-data", /no boundary: do not set this header yourself/],
+      ["multipart/form-data", /no boundary\. Do not set this header yourself/],
       ["multipart/form-data; boundary=", /no boundary/],
       ["multipart/form-data; boundary=a; boundary=a", /two boundaries/],
       [`multipart/form-data; boundary=${"x".repeat(71)}`, /1 to 70/],
       [
         "multipart/form-data; boundary=other",
-        /boundary .* does not occur in the body: do not set this header yourself/,
+        /boundary .* does not occur in the body\. Do not set this header yourself/,
       ],
     ])("the content type %s", async (contentType, message) => {
       const answer = await post(multipartBody(operations, map, file), { "content-type": contentType });
@@ -509,7 +509,7 @@ describe("the multipart reader", () => {
     it("an empty body, and one that ends too early", async () => {
       expect((await post(Buffer.alloc(0))).message).toMatch(/body is empty/);
       const cut = multipartBody(operations, map, file).subarray(0, 80);
-      expect((await post(cut)).message).toMatch(/ended before its last boundary: it did not arrive whole/);
+      expect((await post(cut)).message).toMatch(/ended before its last boundary, so it is incomplete/);
     });
   });
 
@@ -625,7 +625,7 @@ describe("the service", () => {
       const { status, message } = await upload(String(file.head), {}, content);
       expect([status, message]).toEqual([
         415,
-        expect.stringMatching(/not a WAV. It looks like .*(bytes that it stands for|unpacked)/),
+        expect.stringMatching(/not a WAV. It looks like .*(decoded bytes|uncompressed)/),
       ]);
     }
   });

@@ -96,7 +96,7 @@ describe("the examples for client developers", () => {
       expect({ code, stdout, told: told(stderr) }).toEqual({
         code: 1,
         stdout: "",
-        told: "UNAUTHENTICATED The token is not valid: unknown, revoked or expired.\n",
+        told: "UNAUTHENTICATED The token is unknown, revoked or expired.\n",
       });
       const large = await runExample(command, ann.token, strict.url);
       expect({ ...large, stderr: told(large.stderr) }).toEqual({
@@ -159,7 +159,7 @@ describe("the examples for client developers", () => {
         return await page.textContent("output");
       };
       await page.fill("[name=token]", "wrong");
-      expect(await refusal()).toBe("UNAUTHENTICATED: The token is not valid: unknown, revoked or expired.");
+      expect(await refusal()).toBe("UNAUTHENTICATED: The token is unknown, revoked or expired.");
       await page.fill("[name=endpoint]", `${strict.url}/graphql`);
       expect(await refusal()).toBe("UPLOAD_TOO_LARGE: The file has more than 50000 bytes.");
     });
@@ -210,7 +210,7 @@ describe("the examples for client developers", () => {
       expect(await runExample(command, "wrong")).toEqual({
         code: 1,
         stdout: "",
-        stderr: "UNAUTHENTICATED The token is not valid: unknown, revoked or expired.\n",
+        stderr: "UNAUTHENTICATED The token is unknown, revoked or expired.\n",
       });
       expect(await runExample(command, cat.token, strict.url)).toEqual({
         code: 1,

@@ -175,7 +175,7 @@ describe("an answer", () => {
     const refusal = await query("{ __schema { queryType { name } } }", {});
     const [error] = JSON.parse(refusal.body.toString()).errors;
     expect([refusal.status, error.extensions.code]).toEqual([400, "GRAPHQL_VALIDATION_FAILED"]);
-    expect(error.message).toBe("Introspection is switched off here. The schema is at /schema.graphql.");
+    expect(error.message).toBe("Introspection is off. The schema is at /schema.graphql.");
   });
 
   it("whose client goes away while it is compressed leaves the service well", async () => {

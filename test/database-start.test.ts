@@ -97,8 +97,8 @@ describe("a database that was set up by somebody else", () => {
   it("is refused with what to do when it has no room for all letters", async () => {
     await using database = await databaseOf({ template: "encoding 'LATIN1' locale 'C' template template0" });
     expect(await failure(database.url)).toBe(
-      `The database ${database.name} keeps texts as LATIN1, which has no room for most of the world's letters. ` +
-        `Make one with: create database "${database.name}" encoding 'UTF8' template template0;`,
+      `The database ${database.name} has the encoding LATIN1, which cannot store most of the world's letters. ` +
+        `Create one with: create database "${database.name}" encoding 'UTF8' template template0;`,
     );
   });
 
@@ -116,8 +116,8 @@ describe("a database that was set up by somebody else", () => {
   it("is refused with what to do when its user may not make tables, and works once an owner has made them", async () => {
     await using database = await databaseOf();
     expect(await failure(database.url)).toBe(
-      `PostgreSQL at ${address()} cannot be used: permission denied for schema public. The user ${role} may not make ` +
-        `tables there. As the owner of the database ${database.name}: grant create on schema public to "${role}"; ` +
+      `PostgreSQL at ${address()} cannot be used: permission denied for schema public. The user ${role} may not create ` +
+        `tables there. As the owner of the database ${database.name}, run: grant create on schema public to "${role}"; ` +
         "or let an owner start the service once.",
     );
     await using _owner = await open(database.adminUrl);
@@ -131,8 +131,8 @@ describe("a database that was set up by somebody else", () => {
   it("is refused with what to do when it can only be read", async () => {
     await using database = await databaseOf({ settings: ["default_transaction_read_only = on"] });
     expect(await failure(database.url)).toBe(
-      `PostgreSQL at ${address()} cannot be used: nothing can be written. It can only be read: it is a standby, or set ` +
-        "to be read-only. Name an address that leads to the primary.",
+      `PostgreSQL at ${address()} cannot be used: it does not accept writes. It is a standby, or set ` +
+        "to be read-only. Use an address that leads to the primary.",
     );
   });
 
@@ -140,11 +140,11 @@ describe("a database that was set up by somebody else", () => {
     const url = new URL(process.env.TEST_POSTGRES_URL!);
     url.pathname = "/not_there";
     expect(await failure(url.href)).toContain(
-      `database "not_there" does not exist. Make the database: create database "not_there" encoding 'UTF8' template template0;`,
+      `database "not_there" does not exist. Create the database: create database "not_there" encoding 'UTF8' template template0;`,
     );
     url.username = "nobody_known";
     expect(await failure(url.href)).toContain(
-      "It refuses the user nobody_known: check user and password in DATABASE_URL.",
+      "It refuses the user nobody_known. Check the user and the password in DATABASE_URL.",
     );
   });
 
@@ -185,7 +185,7 @@ describe("a database that was set up by somebody else", () => {
     );
     expect(await readiness(service.url, 503)).toMatchObject({
       status: "unavailable",
-      checks: { database: "the database can only be read" },
+      checks: { database: "the database is read-only" },
     });
     await admin.client.query("set default_transaction_read_only = off");
     await admin.client.query(`alter database ${name} reset default_transaction_read_only`);

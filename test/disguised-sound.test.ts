@@ -102,7 +102,7 @@ describe("coded sound that is labelled as PCM", () => {
   ] as const)("is refused as %s %s", async (name, _, format, data) => {
     await expect(read(wavFile({ format, data }))).rejects.toMatchObject({
       code: "UNSUPPORTED_MEDIA",
-      message: expect.stringContaining(`is ${name}, although`),
+      message: expect.stringContaining(`contains ${name}, although`),
     });
     if (!/AC-3|DTS/u.test(name) || "bits" in format) return;
     const bigEndian = wavFile({ container: "RIFX", format, data: swapped(data) });

@@ -216,15 +216,15 @@ it("refuses data of another major version of PostgreSQL, and a folder that holds
   await useTemplate();
   await (await start())[Symbol.asyncDispose]();
   await writeFile(join(dataDir, "postgres", "PG_VERSION"), "14\n");
-  await expect(start()).rejects.toThrow(/was made by PostgreSQL 14, and this is PostgreSQL \d+/);
+  await expect(start()).rejects.toThrow(/was created by PostgreSQL 14, and this is PostgreSQL \d+/);
   await rm(join(dataDir, "postgres", "PG_VERSION"));
-  await expect(start()).rejects.toThrow("holds no PostgreSQL database");
+  await expect(start()).rejects.toThrow("does not contain a PostgreSQL database");
 });
 
 it("says so when the data folder cannot be made", async () => {
   await writeFile(dataDir, "a file");
   dataDir = join(dataDir, "below");
-  await expect(start()).rejects.toThrow("choose another DATA_DIR");
+  await expect(start()).rejects.toThrow("Choose another DATA_DIR");
 });
 
 it("runs as another user when root starts it, and says what to do when that user has no access", async () => {

@@ -39,7 +39,7 @@ describe("findFfmpeg", () => {
     await expect(findFfmpeg("/nowhere/ffmpeg")).rejects.toThrow(
       "The ffmpeg at /nowhere/ffmpeg (from FFMPEG_PATH) does not run (ENOENT).",
     );
-    await expect(findFfmpeg("/bin/true")).rejects.toThrow("does not answer as ffmpeg does");
+    await expect(findFfmpeg("/bin/true")).rejects.toThrow("does not print the version of an ffmpeg");
   });
 });
 

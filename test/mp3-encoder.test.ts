@@ -313,7 +313,7 @@ describe("whatever goes wrong", () => {
     const source = endless(async () => await signalEncoder("SIGKILL"));
     await expect(encode(pool, source, cd)).rejects.toMatchObject({
       code: "CONVERSION_FAILED",
-      message: "The sound could not be encoded.",
+      message: "The sound could not be encoded. Send the file again.",
       cause: expect.objectContaining({ message: expect.stringContaining("SIGKILL") }),
     });
     expect([pool.taken, pool.running]).toEqual([0, 0]);

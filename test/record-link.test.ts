@@ -54,7 +54,7 @@ describe("the link", () => {
         },
       ),
     );
-    const error = { code: "NOT_FOUND", message: "There is no such recording.", requestId: expect.any(String) };
+    const error = { code: "NOT_FOUND", message: "Recording not found.", requestId: expect.any(String) };
     const absent = { status: 404, body: { error } };
     expect(answers).toEqual([absent, absent, absent]);
   });
@@ -284,7 +284,7 @@ describe("the link", () => {
     expect(await response.json()).toEqual({
       error: {
         code: "NOT_FOUND",
-        message: "There is nothing at this address.",
+        message: "Nothing exists at this address.",
         requestId: response.headers.get("x-request-id"),
       },
     });

@@ -74,9 +74,9 @@ describe("a plain link", () => {
   });
 
   it.each([
-    ["without an id", "/record?user=512", "The link needs the record's id, a UUID: id=<record>."],
-    ["with half an id", `/record?id=${recordId.slice(0, 30)}&user=512`, "The link needs the record's id"],
-    ["with more than an id", `/record?id=${recordId}a&user=512`, "The link needs the record's id"],
+    ["without an id", "/record?user=512", "The link needs the recording's id, a UUID: id=<record>."],
+    ["with half an id", `/record?id=${recordId.slice(0, 30)}&user=512`, "The link needs the recording's id"],
+    ["with more than an id", `/record?id=${recordId}a&user=512`, "The link needs the recording's id"],
     ["without a user", `/record?id=${recordId}`, "The link needs the user's id, a number: user=<user>."],
     ["with a user of no one's", `/record?id=${recordId}&user=0`, "The link needs the user's id"],
     ["with a negative user", `/record?id=${recordId}&user=-512`, "The link needs the user's id"],
@@ -84,7 +84,7 @@ describe("a plain link", () => {
     ["with a word as user", `/record?id=${recordId}&user=undefined`, "The link needs the user's id"],
     ["with a word behind the user", `/record?id=${recordId}&user=512th`, "The link needs the user's id"],
     ["with a user too large", `/record?id=${recordId}&user=99999999999`, "The link needs the user's id"],
-    ["with two users", `/record?id=${recordId}&user=512&user=513`, "and only one: this one has several."],
+    ["with two users", `/record?id=${recordId}&user=512&user=513`, "Give only one: this link has several."],
   ])("is refused %s", (_how, url, message) => {
     expect(() => addressIn(url)).toThrow(
       expect.objectContaining({ code: "BAD_USER_INPUT", message: expect.stringContaining(message) }),
@@ -93,7 +93,7 @@ describe("a plain link", () => {
 
   it("is read in a time that does not grow with what is wrong in it", () => {
     for (const junk of ["-", "&", "=", "%25", "\u200b", "a", "("]) {
-      expect(() => addressIn(`/record?id=${junk.repeat(15_000)}`)).toThrow("The link needs the record's id");
+      expect(() => addressIn(`/record?id=${junk.repeat(15_000)}`)).toThrow("The link needs the recording's id");
     }
   });
 

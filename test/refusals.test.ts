@@ -150,15 +150,15 @@ describe("a refusal on /graphql", () => {
     rawPost(Buffer.from(typeof value === "string" ? value : JSON.stringify(value)), { ...jsonType, ...headers });
   const run = (query: string, variables: object = {}) => body({ query, variables }, bearer());
   const list = (args: string) => `{ me { records(${args}) { totalCount nodes { id peaks } } } }`;
-  const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data for a file.';
+  const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data with a file.';
   const howToSendFile =
-    "A file must be sent as multipart/form-data, as docs/clients.md shows: with Apollo Client it takes apollo-upload-client.";
+    "Send a file as multipart/form-data, as docs/clients.md shows. Apollo Client needs apollo-upload-client for this.";
   const csrf =
-    "A foreign web page could have sent this. Prove that none did: send `Authorization: Bearer <token>`, or the header " +
+    "A page of another website could have sent this request. To show that none did, send `Authorization: Bearer <token>`, or the header " +
     "`apollo-require-preflight: true`.";
   const noToken = "Send your token in the header: Authorization: Bearer <token>.";
   const tokenForm = "The Authorization header must have the form: Bearer <token>.";
-  const badToken = "The token is not valid: unknown, revoked or expired.";
+  const badToken = "The token is unknown, revoked or expired.";
 
   it.each<[string, () => Buffer, string, string, object?]>([
     [
@@ -179,7 +179,7 @@ describe("a refusal on /graphql", () => {
       "a file in the document",
       () => run('mutation { uploadRecord(file: "take.wav") { created } }'),
       "400 BAD_USER_INPUT",
-      `A file cannot stand in the document. ${howToSendFile}`,
+      `A file cannot be part of the document. ${howToSendFile}`,
       { argument: "file" },
     ],
     [
@@ -212,7 +212,7 @@ describe("a refusal on /graphql", () => {
       "several files in Sandbox",
       () => severalFiles(),
       "400 BAD_USER_INPUT",
-      "This takes one file, not a list: send one request for each file.",
+      "This variable takes one file, not a list. Send one request for each file.",
       { argument: "file" },
     ],
     [
@@ -295,7 +295,7 @@ describe("a refusal on /graphql", () => {
           wav,
         ),
       "401 UNAUTHENTICATED",
-      "The user id and token do not belong together, or the token is not valid.",
+      "The token is unknown, revoked or expired, or it belongs to another user id.",
     ],
     [
       "no WAV",
@@ -307,49 +307,49 @@ describe("a refusal on /graphql", () => {
       "a file of 0 bytes",
       () => multipart(operations, Buffer.alloc(0), bearer()),
       "422 UPLOAD_INCOMPLETE",
-      "The file is empty: it has 0 bytes. Choose another, or record it again.",
+      "The file is empty (0 bytes). Choose another one, or record it again.",
     ],
     [
       "a recording without samples",
       () => multipart(operations, sineWav({ seconds: 0 }), bearer()),
       "422 UPLOAD_INCOMPLETE",
-      "The WAV holds no sound: it has a header and no samples. Record it again.",
+      "The WAV contains no sound: it has a header but no samples. Record it again.",
     ],
     [
       "a WAV cut off in its header",
       () => multipart(operations, wav.subarray(0, 40), bearer()),
       "422 UPLOAD_INCOMPLETE",
-      "The file ended before its sound began. Send the whole file.",
+      "The file ended before its sound began. Send the complete file.",
     ],
     [
       "a batch",
       () => body([{ query: "{ __typename }" }]),
       "400 BAD_REQUEST",
-      "Batches are not served. Send one operation for each request.",
+      "Batching is not supported. Send one operation in each request.",
     ],
     [
       "a subscription",
       () => run("subscription { x }"),
       "400 BAD_REQUEST",
-      "Subscriptions are not served. Ask with a query.",
+      "Subscriptions are not supported. Use a query.",
     ],
     [
       "a mutation by GET",
       () => get('?query=mutation{deleteUser(confirm:""){deletedId}}', bearer()),
       "405 METHOD_NOT_ALLOWED",
-      "GET is for queries only: send a mutation with POST.",
+      "GET is only for queries. Send mutations with POST.",
     ],
     [
       "GET without an operation",
       () => get("", bearer()),
       "400 BAD_REQUEST",
-      "The request has no operation. Give it as the parameter `query`, or send it with POST.",
+      "The request has no operation. Send it as the parameter `query`, or with POST.",
     ],
     [
       "GET with two operations",
       () => get("?query={__typename}&query={__typename}", bearer()),
       "400 BAD_REQUEST",
-      "The parameter `query` may be given once.",
+      "The parameter `query` may be given only once.",
     ],
     [
       "GET with variables that are not JSON",
@@ -361,31 +361,31 @@ describe("a refusal on /graphql", () => {
       "a page asked for with POST",
       () => json("{ __typename }", { accept: "text/html" }),
       "406 NOT_ACCEPTABLE",
-      "Answers are JSON: name application/graphql-response+json, application/json or */* in the Accept header.",
+      "The service answers in JSON. Name application/graphql-response+json, application/json or */* in the Accept header.",
     ],
     [
       "plain text",
       () => rawPost(Buffer.from("{ me }"), { "content-type": "text/plain" }),
       "415 UNSUPPORTED_MEDIA",
-      "Send application/json, or multipart/form-data for a file.",
+      "Send application/json, or multipart/form-data with a file.",
     ],
     [
       "GraphQL as such",
       () => rawPost(Buffer.from("{ me }"), { "content-type": "application/graphql" }),
       "415 UNSUPPORTED_MEDIA",
-      "Send application/json, or multipart/form-data for a file.",
+      "Send application/json, or multipart/form-data with a file.",
     ],
     [
       "curl's usual content type",
       () => rawPost(Buffer.from("{}"), { "content-type": "application/x-www-form-urlencoded" }),
       "415 UNSUPPORTED_MEDIA",
-      "Send application/json, or multipart/form-data for a file.",
+      "Send application/json, or multipart/form-data with a file.",
     ],
     [
       "a body without a content type",
       () => rawPost(Buffer.from("{}"), { "content-type": undefined }),
       "415 UNSUPPORTED_MEDIA",
-      "Send application/json, or multipart/form-data for a file.",
+      "Send application/json, or multipart/form-data with a file.",
     ],
     [
       "no body",
@@ -393,12 +393,12 @@ describe("a refusal on /graphql", () => {
       "400 BAD_REQUEST",
       `The request has no body. ${howToSend}`,
     ],
-    ["an empty body", () => body(""), "400 BAD_REQUEST", "The body is empty, and the content type says JSON."],
+    ["an empty body", () => body(""), "400 BAD_REQUEST", "The body is empty, but the Content-Type says JSON."],
     [
       "a form under JSON's name",
       () => rawPost(multipartBody(fieldPart("operations", operations)), jsonType),
       "400 BAD_REQUEST",
-      "The body is multipart/form-data and the content type says JSON: do not set Content-Type yourself, the client sets it with the boundary.",
+      "The body is multipart/form-data, but the Content-Type says JSON. Do not set the Content-Type yourself: the client sets it together with the boundary.",
     ],
     ["broken JSON", () => body('{"query":'), "400 BAD_REQUEST", "The body is not JSON."],
     [
@@ -419,13 +419,13 @@ describe("a refusal on /graphql", () => {
       "a syntax tree",
       () => body({ query: { kind: "Document", definitions: [] } }),
       "400 BAD_REQUEST",
-      "`query` must be a string: the operation as text, not its syntax tree.",
+      "`query` must be a string with the text of the operation, not its syntax tree.",
     ],
     [
       "variables as text",
       () => body({ query: "{ __typename }", variables: "{}" }),
       "400 BAD_REQUEST",
-      "`variables` must be a JSON object, not a string with JSON in it.",
+      "`variables` must be a JSON object, not a string that contains JSON.",
     ],
     [
       "variables as a list",
@@ -531,21 +531,21 @@ describe("a refusal on /graphql", () => {
       "both ends of a list",
       () => run(list("first: 1, last: 1")),
       "400 BAD_USER_INPUT",
-      "Give first or last, not both.",
+      "Give either first or last, not both.",
       { argument: "last" },
     ],
     [
       "a foreign cursor",
       () => run(list('first: 1, after: "x"')),
       "400 BAD_USER_INPUT",
-      "The cursor does not belong to this list in this order.",
+      "The cursor does not belong to this list and sort order.",
       { argument: "after" },
     ],
     [
       "a foreign cursor at the other end",
       () => run(list('last: 1, before: "x"')),
       "400 BAD_USER_INPUT",
-      "The cursor does not belong to this list in this order.",
+      "The cursor does not belong to this list and sort order.",
       { argument: "before" },
     ],
     [
@@ -572,7 +572,7 @@ describe("a refusal on /graphql", () => {
       "a search text that is too long",
       () => run(list(`filter: { text: "${"a".repeat(201)}" }`)),
       "400 BAD_USER_INPUT",
-      "The text of a search must have at most 200 characters.",
+      "The search text may have at most 200 characters.",
       { argument: "filter.text", maxLength: 200 },
     ],
     [
@@ -593,7 +593,7 @@ describe("a refusal on /graphql", () => {
       "a name with a line break",
       () => run('mutation { updateUser(name: "a\\nb") { user { id } } }'),
       "400 BAD_USER_INPUT",
-      "The name must not have line breaks, control characters or characters that turn the direction of text.",
+      "The name must not have line breaks, control characters or characters that change the direction of text.",
       { argument: "name" },
     ],
     [
@@ -607,21 +607,21 @@ describe("a refusal on /graphql", () => {
       "a token that has expired already",
       () => run('mutation { createToken(name: "x", expiresAt: "2020-01-01T00:00:00Z") { token } }'),
       "400 BAD_USER_INPUT",
-      "expiresAt must lie in the future.",
+      "expiresAt must be in the future.",
       { argument: "expiresAt" },
     ],
     [
       "a wrong confirmation",
       () => run('mutation { deleteUser(confirm: "x") { deletedId } }'),
       "400 BAD_USER_INPUT",
-      "confirm must be the user's name.",
+      "confirm must be the user's current name.",
       { argument: "confirm" },
     ],
     [
       "a change of nothing",
       () => run(`mutation { updateRecord(id: "${crypto.randomUUID()}") { record { id } } }`),
       "400 BAD_USER_INPUT",
-      "Give the title or the visibility that the recording is to have.",
+      "Give a new title, a new visibility, or both.",
       { argument: "title" },
     ],
     [
@@ -648,7 +648,7 @@ describe("a refusal on /graphql", () => {
           bearer(),
         ),
       "400 BAD_USER_INPUT",
-      "The file that arrived does not have the given SHA-256.",
+      "The file that arrived does not have the SHA-256 in sourceSha256. Send the file again.",
       { argument: "sourceSha256", sha256: expect.any(String) },
     ],
     [
@@ -702,14 +702,14 @@ describe("a refusal on /graphql", () => {
   it("counts in the singular, too", async () => {
     const answer = (await exchange(port, json('mutation { createUser(name: "Eve") { token } }')))!;
     expect(JSON.parse(answer.body).errors[0].message).toMatch(
-      /^There was 1 new user from this address within an hour, which is the limit; try again in \d+ seconds\.$/,
+      /^There was 1 new user from this address within an hour, which is the limit. Try again in \d+ seconds\.$/,
     );
     await using strict = await startService({ QUOTA_RECORDS: "1" });
     const client = new ApiClient(strict.url);
     const bob = await client.createUser("Bob");
     await client.uploadRecord(bob, wav);
     expect((await client.uploadRecord(bob, wav)).errors![0]!.message).toBe(
-      "Your quota has no room for this recording: it allows 1 recording, and 1 is in use.",
+      "Your quota has no room for this recording. It allows 1 recording, and 1 is in use.",
     );
   });
 

@@ -53,7 +53,7 @@ it("refuses everybody where it is closed, and lets those in who are there", asyn
   for (const invite of [undefined, code]) {
     const { status, data, errors } = await client.run(withInvite, { invite });
     expect([status, data, errors![0]!.extensions.code]).toEqual([403, null, "REGISTRATION_CLOSED"]);
-    expect(errors![0]!.message).toContain("ask its operator");
+    expect(errors![0]!.message).toContain("Ask the operator");
   }
   expect((await client.run("{ me { id } }", {}, ann)).data).toEqual({ me: { id: ann.id } });
 });
@@ -126,7 +126,7 @@ it("refuses a disabled user's tokens with a reason, and serves none of the recor
   ];
   for (const { status, errors } of refused) {
     expect([status, errors![0]!.extensions.code]).toEqual([403, "USER_DISABLED"]);
-    expect(errors![0]!.message).toBe("This user has been disabled: ask the operator of the service.");
+    expect(errors![0]!.message).toBe("This user is disabled. Ask the operator of the service.");
   }
   await setDisabled(em, Number(ann.id), false);
   expect(await statuses()).toEqual([200, 200, 200, 200]);

@@ -272,8 +272,8 @@ describe("the rate limits", () => {
       byHeader.add(`${answer!.status} ${JSON.parse(answer!.body).errors[0].message}`);
     }
     expect([...byArguments, ...byHeader]).toEqual([
-      "401 The user id and token do not belong together, or the token is not valid.",
-      "401 The token is not valid: unknown, revoked or expired.",
+      "401 The token is unknown, revoked or expired, or it belongs to another user id.",
+      "401 The token is unknown, revoked or expired.",
     ]);
   });
 

@@ -91,14 +91,14 @@ it("ends in order when Ctrl-C comes while the first database is made, and starts
   const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   children.push(child);
   const said = text(child.stderr);
-  await readOutput(child).waitFor((line) => line.includes("Making a new database"));
+  await readOutput(child).waitFor((line) => line.includes("Creating a new database"));
   const begun = () => existsSync(join(env.DATA_DIR, `postgres.new-${child.pid}`, "base"));
   expect(await until(begun, (answer) => answer)).toBe(true);
   const ended = once(child, "exit");
   process.kill(-child.pid!, "SIGINT");
   expect(await ended).toEqual([0, null]);
   // By then initdb may have finished, or not.
-  expect(["", "web-user-music was stopped before it had started.\n"]).toContain(await said);
+  expect(["", "web-user-music was stopped while it was starting.\n"]).toContain(await said);
 
   const next = launch({ DATA_DIR: env.DATA_DIR });
   await readOutput(next).waitFor((line) => line.startsWith("Try: "));
@@ -114,14 +114,14 @@ it("says that it was stopped when Ctrl-C comes while it waits for the database",
   const said = text(child.stderr!);
   await asked;
   expect(await stop(child, "SIGINT")).toEqual([0, null]);
-  expect(await said).toBe("web-user-music was stopped before it had started.\n");
+  expect(await said).toBe("web-user-music was stopped while it was starting.\n");
 });
 
-it("refuses a data folder that another service uses, and a port that another program uses, in one sentence", async () => {
+it("refuses a data folder that another service uses, and a port that another program uses, and says what to do", async () => {
   const { child } = await start();
   expect(await failure({})).toBe(
-    `web-user-music cannot start: Another service (process ${child.pid}) uses the data folder ${dataDir}: ` +
-      "stop it, or give this one its own DATA_DIR.\n",
+    `web-user-music cannot start: Another service (process ${child.pid}) uses the data folder ${dataDir}. ` +
+      "Stop it, or give this one its own DATA_DIR.\n",
   );
   await stop(child, "SIGTERM");
 
@@ -129,7 +129,7 @@ it("refuses a data folder that another service uses, and a port that another pro
   await once(other, "listening");
   const { port } = other.address() as AddressInfo;
   expect(await failure({ PORT: `${port}` })).toBe(
-    `web-user-music cannot start: Port ${port} is used by another program: stop it, or set PORT to another one.\n`,
+    `web-user-music cannot start: Port ${port} is used by another program. Stop it, or set PORT to another port.\n`,
   );
 });
 
@@ -141,7 +141,7 @@ it.each([
   ],
   [
     { DATABASE_URL: "postgresql://nobody@localhost:1/nothing" },
-    /^PostgreSQL at localhost:1 cannot be used: connect ECONNREFUSED .+ Is it running, and is the address right\?$/,
+    /^PostgreSQL at localhost:1 cannot be used: connect ECONNREFUSED .+ Check that it is running and that the address is right\.$/,
   ],
 ])("ends with exit code 1 and one sentence for %j", async (settings, sentence) => {
   const [beginning, ...rest] = (await failure(settings)).split(/(?<=cannot start: )/);
@@ -159,7 +159,7 @@ it("reads the database's password from a file, and says which file it cannot rea
   await readOutput(child).waitFor((line) => line.startsWith("Try: "));
   expect(await stop(child, "SIGTERM")).toEqual([0, null]);
   expect(await failure({ DATABASE_URL: url.href, DATABASE_PASSWORD_FILE: "/nowhere/password" })).toBe(
-    "web-user-music cannot start: DATABASE_PASSWORD_FILE names a file that cannot be read: /nowhere/password\n",
+    "web-user-music cannot start: DATABASE_PASSWORD_FILE names a file that the service cannot read: /nowhere/password\n",
   );
 });
 

@@ -51,7 +51,7 @@ it("refuses uploads before they begin when the disk has less than the reserve, a
   expect(codeOf(answer)).toEqual([507, "STORAGE_FULL"]);
   expect(answer.headers.get("retry-after")).toBe("60");
   expect(answer.errors![0]!.message).toContain("What is stored can be read and deleted");
-  expect(await storageOf(service.url)).toEqual([503, "the disk has less room left than DISK_RESERVE_BYTES"]);
+  expect(await storageOf(service.url)).toEqual([503, "the disk has less free space than DISK_RESERVE_BYTES"]);
   const { pathname, search } = new URL(record.url);
   expect((await fetch(`${service.url}${pathname}${search}`)).status).toBe(200);
   const { data } = await client.run(`mutation { deleteRecord(id: "${record.id}") { deletedId } }`, {}, ann);
@@ -63,7 +63,7 @@ it("refuses uploads when the database is as large as it may be", async () => {
   const client = new ApiClient(service.url);
   const ann = await client.createUser();
   expect(codeOf(await client.uploadRecord(ann, sineWav({ seconds: 0.1 })))).toEqual([507, "STORAGE_FULL"]);
-  expect(await storageOf(service.url)).toEqual([503, "the database is as large as MAX_DATABASE_BYTES"]);
+  expect(await storageOf(service.url)).toEqual([503, "the database has reached MAX_DATABASE_BYTES"]);
 });
 
 /** A disk of its own in memory; undefined where this process may not mount one. */

@@ -241,7 +241,7 @@ describe("the scopes of a token", () => {
     expect(errors![0]).toMatchObject({
       message:
         "This needs a token with the scope MANAGE; this one has UPLOAD. " +
-        "Use another token, or make one with createToken.",
+        "Use another token, or create one with createToken.",
       extensions: { code: "FORBIDDEN", scope: "MANAGE" },
     });
     const record = await client.run(`{ record(id: "${absent}") { id } }`, {}, tokens.MANAGE);
@@ -357,7 +357,7 @@ describe("the scopes of a token", () => {
         const { status, body } = (await half.connection.answer())!;
         const { data, errors } = JSON.parse(body);
         expect([status, data, errors[0].extensions.code]).toEqual([401, null, "UNAUTHENTICATED"]);
-        expect(errors[0].message).toBe("The token was revoked meanwhile. Use another one.");
+        expect(errors[0].message).toBe("The token was revoked in the meantime. Use another one.");
         expect(await records()).toBe(0);
       }
     });

@@ -13,7 +13,7 @@ function errorsOf(document: string): string[] {
   return validate(schema, parse(document), [uploadOnceRule]).map(({ message }) => message);
 }
 
-const usedTwice = ['The upload variable "$f" can be used once, by one field.'];
+const usedTwice = ['The upload variable "$f" can be used only once, by one field.'];
 
 describe("an upload variable", () => {
   it.each([

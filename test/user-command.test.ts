@@ -50,12 +50,12 @@ describe("the operator's command, beside a service on the same database", () => 
   it("makes a user whose token works, and tells what it does in words", async () => {
     const { code, said } = await command("create", "王小明 & Söhne");
     expect(code).toBe(0);
-    expect(said).toMatch(/^User \d+: 王小明 & Söhne\nToken, shown only now: \S+\n$/);
+    expect(said).toMatch(/^User \d+: 王小明 & Söhne\nToken \(shown only now\): \S+\n$/);
     const [, id = ""] = /^User (\d+)/.exec(said)!;
     const [token = ""] = uuid.exec(said)!;
     expect((await client.run("{ me { id } }", {}, { id, token })).data.me).toEqual({ id });
     expect((await command("list", "--name", "söhne")).said).toMatch(
-      /^id +made \(UTC\) +records +bytes +name\n\d+ .+ vouched for +王小明 & Söhne\n$/,
+      /^id +created \(UTC\) +records +bytes +name\n\d+ .+ vouched for +王小明 & Söhne\n$/,
     );
   });
 
@@ -97,7 +97,7 @@ describe("the operator's command, beside a service on the same database", () => 
     expect((await upload()).status).toBe(200);
 
     const kept = await command("delete", `${id}`);
-    expect([kept.code, kept.complaint]).toEqual([2, expect.stringContaining("say so with --yes")]);
+    expect([kept.code, kept.complaint]).toEqual([2, expect.stringContaining("Confirm it with --yes")]);
     expect((await command("delete", `${id}`, "--yes")).said).toBe(`User ${id} (Dora) is deleted.\n`);
     expect((await fetch(data.uploadRecord.record.url)).status).toBe(404);
   });
@@ -113,15 +113,15 @@ describe("the operator's command, beside a service on the same database", () => 
   it.each([
     [["disable", "999999"], 1, "There is no user 999999."],
     [["quota", "999999", "--bytes", "1"], 1, "There is no user 999999."],
-    [["create"], 2, "create needs the user's name."],
-    [["create", "Ann", "Lee"], 2, "Lee is one word too many: put a name with spaces into quotes."],
-    [["disable"], 2, "Which user?"],
+    [["create"], 2, "create needs the name of the user."],
+    [["create", "Ann", "Lee"], 2, "Unexpected argument: Lee. Put a name with spaces in quotes."],
+    [["disable"], 2, "Give the user's number"],
     [["disable", "Ann"], 2, "The user's id must be a whole number"],
     [["quota", "1", "--bytes", "1e9"], 2, "--bytes must be a whole number"],
     [["quota", "1", "--color"], 2, "--color"],
-    [["delete", "1", "--days", "3"], 2, "delete knows no --days."],
+    [["delete", "1", "--days", "3"], 2, "delete does not support --days."],
     [["invite", "--days", "0"], 2, "--days must be a whole number from 1 to 366."],
-    [["promote", "1"], 2, "There is no command promote."],
+    [["promote", "1"], 2, "Unknown command: promote."],
   ])("refuses %j with exit code %d", async (args, code, sentence) => {
     const ended = await command(...args);
     expect([ended.code, ended.said]).toEqual([code, ""]);

@@ -14,19 +14,19 @@ export function parseCorsOrigin(given: string): string {
   const entry = given.toLowerCase();
   if (words.includes(entry)) return entry;
   const [, scheme = "", host = "", rest = ""] = /^([a-z][a-z\d+.-]*):\/\/([^/?#]*)(.*)$/.exec(entry) ?? [];
-  if (/["'`]/.test(entry)) throw new RangeError(`${given} stands in quotation marks: leave them out`);
+  if (/["'`]/.test(entry)) throw new RangeError(`${given} has quotation marks: leave them out`);
   if (scheme === "") {
     const [name = ""] = /[^/]+/.exec(entry) ?? [];
     const usual = isLocalOrigin(`http://${name}`) ? "http" : "https";
-    throw new RangeError(`${given} lacks its scheme: write ${usual}://${name}`);
+    throw new RangeError(`${given} has no scheme: write ${usual}://${name}`);
   }
-  if (rest !== "" && rest !== "/") throw new RangeError(`${given} is an address in a site: write ${scheme}://${host}`);
+  if (rest !== "" && rest !== "/") throw new RangeError(`${given} has a path: write ${scheme}://${host}`);
   if (host.includes("@"))
     throw new RangeError(`${given} has a user name: write ${scheme}://${host.replace(/.*@/, "")}`);
   const [, wildcard = "", name = ""] = /^(\*\.)?(.*)$/.exec(host) ?? [];
   if (name.includes("*")) {
     throw new RangeError(
-      `${given} has its * at a wrong place: write *, or *. before a name as in https://*.example.com`,
+      `${given} has its * in the wrong place: write *, or *. before a name as in https://*.example.com`,
     );
   }
   if (/^https?$/.test(scheme) && URL.canParse(`${scheme}://${name}`)) {
@@ -34,7 +34,7 @@ export function parseCorsOrigin(given: string): string {
   }
   // Schemes of apps and extensions: their hosts are names of any kind.
   if (!/^https?$/.test(scheme) && /^[a-z\d._-]+(:\d{1,5})?$/.test(name)) return `${scheme}://${wildcard}${name}`;
-  throw new RangeError(`${given} is no origin: write one such as https://app.example.com or http://192.0.2.1:3000`);
+  throw new RangeError(`${given} is not an origin: write one such as https://app.example.com or http://192.0.2.1:3000`);
 }
 
 /** Whether a request's `Origin` is one of the allowed; `https://*.example.com` allows all names below `example.com`. */

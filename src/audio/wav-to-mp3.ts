@@ -258,7 +258,7 @@ function mp3FormatOf(
 }
 
 function tooLong(maxSeconds: number): ServiceError {
-  return new ServiceError("UPLOAD_TOO_LONG", `The recording must last at most ${counted(maxSeconds, "second")}.`, {
+  return new ServiceError("UPLOAD_TOO_LONG", `The recording may last at most ${counted(maxSeconds, "second")}.`, {
     maxSeconds,
   });
 }

@@ -37,6 +37,6 @@ export function requireScope(caller: Caller, ...scopes: readonly [TokenScope, ..
   const [scope] = scopes;
   const message =
     `This needs a token with the scope ${scopes.join(" or ")}; this one has ${caller.scopes.join(", ")}. ` +
-    "Use another token, or make one with createToken.";
+    "Use another token, or create one with createToken.";
   throw new ServiceError("FORBIDDEN", message, { scope });
 }

@@ -175,15 +175,17 @@ async function requireUsableServer(client: Client): Promise<{ version: string; s
   const { version = "unknown", encoding, schema = null, isReadOnly } = rows[0] ?? {};
   const number = version.split(" ", 1)[0]!;
   if (Number.parseInt(number, 10) < 14) {
-    throw new UnusableDatabaseError(`PostgreSQL 14 or newer is needed; the one at ${address(client)} is ${number}.`);
+    throw new UnusableDatabaseError(
+      `The service needs PostgreSQL 14 or newer; the one at ${address(client)} is ${number}.`,
+    );
   }
   if (encoding !== "UTF8") {
     throw new UnusableDatabaseError(
-      `The database ${client.database} keeps texts as ${encoding}, which has no room for most of the world's letters. ` +
-        `Make one with: create database "${client.database}" encoding 'UTF8' template template0;`,
+      `The database ${client.database} has the encoding ${encoding}, which cannot store most of the world's letters. ` +
+        `Create one with: create database "${client.database}" encoding 'UTF8' template template0;`,
     );
   }
-  if (isReadOnly) throw Object.assign(new Error("nothing can be written"), { code: "25006" });
+  if (isReadOnly) throw Object.assign(new Error("it does not accept writes"), { code: "25006" });
   if (schema === null) throw Object.assign(new Error("its search path names no schema"), { code: "3F000" });
   return { version: number, schema };
 }

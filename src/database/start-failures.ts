@@ -7,24 +7,28 @@ export class UnusableDatabaseError extends Error {
 
 /** By SQLSTATE, or by the code of Node or OpenSSL; `error` is what the driver said. */
 const advice: readonly (readonly [pattern: RegExp, say: (client: Client, error: string) => string])[] = [
-  [/^(ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOST|ENET|ENOENT|EACCES)/, () => "Is it running, and is the address right?"],
-  [/^28/, ({ user }) => `It refuses the user ${user}: check user and password in DATABASE_URL.`],
-  [/^3D000$/, ({ database }) => `Make the database: create database "${database}" encoding 'UTF8' template template0;`],
+  [
+    /^(ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOST|ENET|ENOENT|EACCES)/,
+    () => "Check that it is running and that the address is right.",
+  ],
+  [/^28/, ({ user }) => `It refuses the user ${user}. Check the user and the password in DATABASE_URL.`],
+  [
+    /^3D000$/,
+    ({ database }) => `Create the database: create database "${database}" encoding 'UTF8' template template0;`,
+  ],
   [
     /^(42501|3F000)$/,
     ({ user, database }) =>
-      `The user ${user} may not make tables there. As the owner of the database ${database}: ` +
+      `The user ${user} may not create tables there. As the owner of the database ${database}, run: ` +
       `grant create on schema public to "${user}"; or let an owner start the service once.`,
   ],
-  [
-    /^25006$/,
-    () => "It can only be read: it is a standby, or set to be read-only. Name an address that leads to the primary.",
-  ],
-  [/^53300$/, () => "All its connections are taken: lower DATABASE_POOL_SIZE, or raise max_connections there."],
-  [/^57P0/, () => "It is starting or stopping: try again in a moment."],
+  [/^25006$/, () => "It is a standby, or set to be read-only. Use an address that leads to the primary."],
+  [/^53300$/, () => "All its connections are in use. Lower DATABASE_POOL_SIZE, or raise max_connections there."],
+  [/^57P0/, () => "It is starting or stopping. Try again in a moment."],
   [
     /CERT|^ERR_TLS/,
-    () => "Its certificate is not trusted: name the authority's file with sslrootcert in DATABASE_URL.",
+    () =>
+      "Its certificate is not trusted. Name the file of its certificate authority with sslrootcert in DATABASE_URL.",
   ],
 ];
 
@@ -44,10 +48,11 @@ export function unusableDatabase(client: Client, cause: unknown): UnusableDataba
 
 /** The driver has failures of its own that bear no code. */
 function adviceByText(said: string): string {
-  if (/password must be a (non-empty )?string/.test(said)) return "It asks for a password: put one into DATABASE_URL.";
+  if (/password must be a (non-empty )?string/.test(said)) return "It asks for a password. Put one into DATABASE_URL.";
   if (/does not support SSL/.test(said))
-    return "It speaks no TLS: take sslmode out of DATABASE_URL, or switch it on there.";
-  if (/timeout|Connection terminated/.test(said)) return "Is it PostgreSQL, is it running, and is the address right?";
+    return "It does not support TLS. Remove sslmode from DATABASE_URL, or turn TLS on in the database.";
+  if (/timeout|Connection terminated/.test(said))
+    return "Check that it is PostgreSQL, that it is running, and that the address is right.";
   return "";
 }
 

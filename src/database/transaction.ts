@@ -100,7 +100,7 @@ export async function carryOn<T extends object>(run: () => Promise<T>): Promise<
 /** The answer to a change that may have been made, as a whole or in part. */
 function outcomeUnknown(cause: unknown): ServiceError {
   const message =
-    "The database was lost before it confirmed the change. Look whether it was made before you repeat it.";
+    "The database was lost before it confirmed the change. Check whether the change was made before you repeat it.";
   return new ServiceError("OUTCOME_UNKNOWN", message, {}, { cause });
 }
 

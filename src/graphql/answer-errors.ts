@@ -60,11 +60,14 @@ function answerOf(
   const argument = path ? {} : argumentOf(error, request);
   if (code === "GRAPHQL_PARSE_FAILED" && /more that \d+ tokens/.test(error.message)) {
     const { maxTokens } = queryLimits;
-    const failure = tooComplex(`The document may have at most ${maxTokens} tokens (words and signs).`, "maxTokens");
+    const failure = tooComplex(
+      `The document may have at most ${maxTokens} tokens (names, values and punctuation).`,
+      "maxTokens",
+    );
     return { failure, formatted: toFormattedError(failure, requestId) };
   }
   if (error.extensions.validationErrorCode === ApolloServerValidationErrorCode.INTROSPECTION_DISABLED) {
-    const message = "Introspection is switched off here. The schema is at /schema.graphql.";
+    const message = "Introspection is off. The schema is at /schema.graphql.";
     return { formatted: { ...error.toJSON(), message, extensions: { code, requestId } } };
   }
   const refusal = serviceErrorIn(error) ?? clientMistake(error, request);

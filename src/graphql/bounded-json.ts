@@ -13,11 +13,11 @@ export const maxJsonDepth = 64;
 export function refuseLargeJson(what: string, json: string, maxValues: number): void {
   const { depth, values } = jsonSize(json, maxValues);
   if (depth > maxJsonDepth) {
-    const message = `${what} is nested too deeply: ${maxJsonDepth} levels are allowed.`;
+    const message = `${what} is nested too deeply. At most ${maxJsonDepth} levels are allowed.`;
     throw new ServiceError("BAD_REQUEST", message, { maxDepth: maxJsonDepth });
   }
   if (values > maxValues) {
-    throw new ServiceError("BAD_REQUEST", `${what} has more than ${maxValues} values: send less at a time.`, {
+    throw new ServiceError("BAD_REQUEST", `${what} has more than ${maxValues} values. Send less in one request.`, {
       maxValues,
     });
   }

@@ -32,7 +32,7 @@ export function clientMistake(error: GraphQLError, request: MistakenRequest): Se
   if (!(cause instanceof GraphQLError)) return undefined;
   const { code, http } = error.extensions;
   if (isStatus(http, 405)) {
-    return new ServiceError("METHOD_NOT_ALLOWED", "GET is for queries only: send a mutation with POST.");
+    return new ServiceError("METHOD_NOT_ALLOWED", "GET is only for queries. Send mutations with POST.");
   }
   if (code === undefined && isStatus(http, 400)) {
     return new ServiceError("BAD_REQUEST", `The persisted query cannot be used: ${error.message}.`);
@@ -46,10 +46,10 @@ export function clientMistake(error: GraphQLError, request: MistakenRequest): Se
   const argument = /^Argument "(\w+)" /.exec(cause.message)?.[1];
   if (argument !== undefined) return new ServiceError("BAD_USER_INPUT", message, { argument });
   if (message.startsWith("Too many errors processing variables")) {
-    return new ServiceError("BAD_USER_INPUT", "More than 50 values in the variables are not valid.");
+    return new ServiceError("BAD_USER_INPUT", "The variables have more than 50 invalid values.");
   }
   return code === undefined && message.startsWith("Schema is not configured to execute")
-    ? new ServiceError("BAD_REQUEST", "Subscriptions are not served. Ask with a query.")
+    ? new ServiceError("BAD_REQUEST", "Subscriptions are not supported. Use a query.")
     : undefined;
 }
 

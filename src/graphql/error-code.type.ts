@@ -10,7 +10,7 @@ export const documentedErrorCodes = Object.entries({ ...errorCodes, ...operation
 export const errorCodeEnum = new GraphQLEnumType({
   name: "ErrorCode",
   description:
-    "Values of `extensions.code` of an error. New codes may be added: handle unknown ones by their HTTP " + "status.",
+    "Values of `extensions.code` of an error. New codes may be added: handle unknown ones by their HTTP status.",
   values: Object.fromEntries(
     documentedErrorCodes.map(({ code, status, meaning, advice }) => [
       code,

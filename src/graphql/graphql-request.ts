@@ -25,7 +25,7 @@ export function requirePreflight({ headers, headersDistinct }: IncomingMessage):
   if (preflightHeaders.some((name) => headers[name])) return;
   if (bearerToken(headersDistinct.authorization) !== undefined) return;
   throw badRequest(
-    "A foreign web page could have sent this. Prove that none did: send `Authorization: Bearer <token>`, or the header " +
+    "A page of another website could have sent this request. To show that none did, send `Authorization: Bearer <token>`, or the header " +
       "`apollo-require-preflight: true`.",
   );
 }
@@ -38,7 +38,7 @@ export function requirePreflight({ headers, headersDistinct }: IncomingMessage):
 export function requireAcceptable(accept: string | undefined): void {
   if (graphqlAnswerType(accept) !== undefined) return;
   const message =
-    "Answers are JSON: name application/graphql-response+json, application/json or */* in the Accept header.";
+    "The service answers in JSON. Name application/graphql-response+json, application/json or */* in the Accept header.";
   throw new ServiceError("NOT_ACCEPTABLE", message);
 }
 
@@ -58,11 +58,11 @@ export function requireSmallJson(body: string): void {
  */
 export function requireOperation(body: unknown): void {
   if (body === undefined) throw badRequest(`The request has no body. ${howToSend}`);
-  if (Array.isArray(body)) throw badRequest("Batches are not served. Send one operation for each request.");
+  if (Array.isArray(body)) throw badRequest("Batching is not supported. Send one operation in each request.");
   if (!isObject(body)) throw badRequest(`The body must be a JSON object. ${howToSend}`);
   const { query, operationName, variables, extensions } = body;
   if (query != null && typeof query !== "string") {
-    throw badRequest("`query` must be a string: the operation as text, not its syntax tree.");
+    throw badRequest("`query` must be a string with the text of the operation, not its syntax tree.");
   }
   if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
   for (const [name, value] of Object.entries({ variables, extensions })) {
@@ -71,7 +71,7 @@ export function requireOperation(body: unknown): void {
   if (typeof query === "string" && query.length > maxDocumentCharacters) {
     throw new ServiceError(
       "QUERY_TOO_COMPLEX",
-      `The document may have at most ${maxDocumentCharacters} characters: send long texts as variables.`,
+      `The document may have at most ${maxDocumentCharacters} characters. Send long texts as variables.`,
       { maxDocumentCharacters },
     );
   }
@@ -91,7 +91,7 @@ export function requireOperationIn(search: string): void {
   const given: Record<string, unknown> = {};
   for (const name of ["query", "operationName", "variables", "extensions"]) {
     const [value, ...more] = parameters.getAll(name);
-    if (more.length > 0) throw badRequest(`The parameter \`${name}\` may be given once.`);
+    if (more.length > 0) throw badRequest(`The parameter \`${name}\` may be given only once.`);
     if (value !== undefined)
       given[name] = name === "variables" || name === "extensions" ? parseJson(name, value) : value;
   }
@@ -99,7 +99,7 @@ export function requireOperationIn(search: string): void {
     if (name in given && !isObject(given[name])) throw badRequest(`The parameter \`${name}\` must be a JSON object.`);
   }
   if (!given.query && !(isObject(given.extensions) && given.extensions.persistedQuery)) {
-    throw badRequest("The request has no operation. Give it as the parameter `query`, or send it with POST.");
+    throw badRequest("The request has no operation. Send it as the parameter `query`, or with POST.");
   }
 }
 
@@ -113,10 +113,10 @@ export function withoutEmptyNameIn(search: string): string {
   return search.replace(/([?&])operationName=(?=&|$)/g, "$1");
 }
 
-const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data for a file.';
+const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data with a file.';
 
 function asText(value: unknown): string {
-  return typeof value === "string" ? ", not a string with JSON in it" : "";
+  return typeof value === "string" ? ", not a string that contains JSON" : "";
 }
 
 function parseJson(name: string, text: string): unknown {

@@ -156,7 +156,9 @@ function createContext(
   const gone = new AbortController();
   reply.raw.once("close", () => {
     if (reply.raw.writableFinished) return;
-    gone.abort(new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before its answer."));
+    gone.abort(
+      new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before the response was complete."),
+    );
   });
   let caller: Promise<Caller> | undefined;
   const callers = new Map<string, Promise<Caller>>();
@@ -223,8 +225,8 @@ function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
       return parse(request, body, done);
     }
     const message =
-      "The body is multipart/form-data and the content type says JSON: do not set Content-Type yourself, the client " +
-      "sets it with the boundary.";
+      "The body is multipart/form-data, but the Content-Type says JSON. Do not set the Content-Type yourself: the client " +
+      "sets it together with the boundary.";
     return done(new ServiceError("BAD_REQUEST", message));
   };
 }
@@ -239,7 +241,7 @@ const plainCodings = /^(?:identity|none|utf-?8)?$/i;
 /** @throws {ServiceError} UNSUPPORTED_MEDIA for a compressed body (RFC 9110 section 12.5.3) */
 function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHeaders): void {
   if (plainCodings.test(coding.trim())) return;
-  const message = "The request's body is compressed: send it as it is, without the header Content-Encoding.";
+  const message = "The request body is compressed. Send it uncompressed, without the header Content-Encoding.";
   throw new ServiceError("UNSUPPORTED_MEDIA", message, { acceptEncoding: "identity" });
 }
 
@@ -315,7 +317,7 @@ function toHeaderMap(headers: IncomingHttpHeaders): HeaderMap {
 function pageForPeople({ publicUrl = "" }: GraphqlConfig): Page {
   return {
     heading: "This address is for programs",
-    paragraphs: ["Apps send GraphQL requests here, with POST. There is nothing to see in a browser."],
+    paragraphs: ["Apps send GraphQL requests to this address with POST. A browser shows nothing here."],
     links: { "The schema of the API": `${publicUrl}/schema.graphql` },
   };
 }

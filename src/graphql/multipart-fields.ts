@@ -33,19 +33,21 @@ export function readFieldText(field: string, bytes: Buffer, charset: string | un
     isWide || hasWideMark ? undefined : (decoded(bytes, "utf-8") ?? (charset ? decoded(bytes, charset) : undefined));
   if (text !== undefined) return text;
   const found = isWide || hasWideMark ? (charset ?? "UTF-16") : (charset ?? "another charset");
-  throw badRequest(`The field \`${field}\` is in ${cleanText(found, 40)}: send it in UTF-8.`);
+  throw badRequest(`The field \`${field}\` is in ${cleanText(found, 40)}. Send it in UTF-8.`);
 }
 
 /** @throws {ServiceError} BAD_REQUEST when it is not one GraphQL request in JSON */
 export function parseOperations(json: string): GraphQLRequestBody {
   const value = parseJson("operations", json);
   if (Array.isArray(value))
-    throw badRequest("Batches are not served: `operations` must be one operation. Send one request for each.");
+    throw badRequest(
+      "Batching is not supported: `operations` must be one operation. Send one request for each operation.",
+    );
   if (!isObject(value)) throw badRequest("The field `operations` must be a JSON object with `query` and `variables`.");
   const { query, operationName, variables, extensions } = value;
   if (query !== undefined && typeof query !== "string") throw badRequest("`query` must be a string.");
   if (operationName != null && typeof operationName !== "string") throw badRequest("`operationName` must be a string.");
-  if (variables != null && !isObject(variables)) throw badRequest("`variables` must be an object, no text.");
+  if (variables != null && !isObject(variables)) throw badRequest("`variables` must be an object, not a string.");
   if (extensions != null && !isObject(extensions)) throw badRequest("`extensions` must be an object.");
   return { query, operationName: operationName || undefined, variables, extensions };
 }
@@ -55,7 +57,7 @@ export function parseMap(json: string): FileMapping {
   const value = parseJson("map", json);
   const [entry, ...more] = isObject(value) ? Object.entries(value) : [];
   if (more.length > 0) {
-    const message = `One request carries one file, and \`map\` names ${more.length + 1}: send one request for each.`;
+    const message = `One request carries one file, but \`map\` names ${more.length + 1}. Send one request for each file.`;
     throw badRequest(message);
   }
   const paths: unknown = entry?.[1];
@@ -63,7 +65,9 @@ export function parseMap(json: string): FileMapping {
     throw badRequest('The field `map` must name one file with its path, as in {"0":["variables.file"]}.');
   }
   if (paths.length > 1) {
-    throw badRequest(`A file is used once, and \`map\` gives ${quoted(entry[0])} ${paths.length} paths: send one.`);
+    throw badRequest(
+      `A file can be used only once, but \`map\` gives ${quoted(entry[0])} ${paths.length} paths. Give it one path.`,
+    );
   }
   return { fileField: entry[0], path: paths[0] };
 }
@@ -81,11 +85,10 @@ export function replaceNull(operations: GraphQLRequestBody, path: string, upload
   let holder: unknown = operations.variables;
   for (const key of keys) holder = isContainer(holder) && Object.hasOwn(holder, key) ? holder[key] : undefined;
   if (!isContainer(holder) || !Object.hasOwn(holder, last) || holder[last] !== null) {
-    const found =
-      isContainer(holder) && Object.hasOwn(holder, last) ? `${kindOf(holder[last])} is` : "there is nothing";
+    const found = isContainer(holder) && Object.hasOwn(holder, last) ? `${kindOf(holder[last])} is` : "nothing is";
     throw badRequest(
-      `The path ${quoted(path)} in \`map\` must lead to a null in \`operations\`, but ${found} there: ` +
-        `set ${quoted(path)} to null, the file takes its place.`,
+      `The path ${quoted(path)} in \`map\` must lead to a null in \`operations\`, but ${found} there. ` +
+        `Set ${quoted(path)} to null: the file takes its place.`,
     );
   }
   holder[last] = upload;

@@ -150,7 +150,7 @@ class MultipartReader {
 
   #take(chunk: Buffer): void {
     if (this.#receivedBytes - this.#fileBytes > maxOverheadBytes(this.#limits)) {
-      return this.#fail(badRequest("The multipart body holds too much beside the file."));
+      return this.#fail(badRequest("The multipart body has too many bytes besides the file."));
     }
     this.#receivedBytes += chunk.length;
     this.#request.pause();
@@ -197,7 +197,7 @@ class MultipartReader {
     const maxBytes = this.#parts === 1 ? maxOperationsBytes : maxMapBytes;
     const needed = this.#fieldBytes + bytes.length;
     if (needed > maxBytes) {
-      const message = `The field \`${this.#partHead?.name}\` has more than ${maxBytes} bytes: only the file may be large.`;
+      const message = `The field \`${this.#partHead?.name}\` has more than ${maxBytes} bytes. Only the file may be larger.`;
       throw new ServiceError("BAD_REQUEST", message, { maxBytes });
     }
     if (needed > this.#field.length) {
@@ -252,7 +252,7 @@ class MultipartReader {
       mimetype: head.type,
       encoding: head.transferEncoding,
       createReadStream: () => {
-        if (taken) throw badRequest("An uploaded file can be used once.");
+        if (taken) throw badRequest("An uploaded file can be used only once.");
         taken = true;
         return file;
       },
@@ -283,7 +283,11 @@ class MultipartReader {
 
   #finish(): void {
     if (!this.#scanner.closed) {
-      if (this.#file) throw new ServiceError("UPLOAD_INCOMPLETE", "The body ended before the file did.");
+      if (this.#file)
+        throw new ServiceError(
+          "UPLOAD_INCOMPLETE",
+          "The request body ended before the file did. Send the complete file.",
+        );
       throw endsTooEarly(this.#scanner.begun, this.#receivedBytes);
     }
     if (this.#parts < places.length) throw missingPart(this.#parts, this.#fileField);
@@ -295,11 +299,11 @@ class MultipartReader {
     if (this.#stopped) return;
     if (this.#onRoom) return void this.#stallTimer.refresh(); // nobody reads: no fault of the client's
     if (this.#insideFile && this.#receivedBytes > receivedBytes) return;
-    this.#fail(new ServiceError("UPLOAD_STALLED", "The upload stopped arriving."));
+    this.#fail(new ServiceError("UPLOAD_STALLED", "The upload stopped. Send the file again."));
   }
 
   #failAsGone(): void {
-    this.#fail(new ServiceError("CLIENT_CLOSED_REQUEST", "The request ended before its file was read."));
+    this.#fail(new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before the file was read."));
   }
 
   #guard(step: () => void): void {
@@ -338,10 +342,10 @@ function readContentType(headers: IncomingHttpHeaders): { boundary: string; char
   if (value !== "multipart/form-data") throw badRequest("The content type must be multipart/form-data.");
   if (!boundary) {
     throw badRequest(
-      "The Content-Type has no boundary: do not set this header yourself, the client adds it with the boundary.",
+      "The Content-Type has no boundary. Do not set this header yourself: the client adds it together with the boundary.",
     );
   }
-  if (more.length > 0) throw badRequest("The Content-Type has two boundaries: send one.");
+  if (more.length > 0) throw badRequest("The Content-Type has two boundaries. Send one.");
   // RFC 2046 section 5.1.1
   if (boundary.length > 70) throw badRequest("The boundary in the Content-Type must have 1 to 70 characters.");
   return { boundary, charset: valuesOf("charset")[0] };
@@ -357,12 +361,12 @@ function unexpectedPart(
     sent === undefined ? "a part without a name" : `the ${fileName === undefined ? "field" : "file"} ${quoted(sent)}`;
   if (place === undefined || name === undefined) {
     return badRequest(
-      `One request carries one file, and ${found} follows it: send one request for each file, and no field behind it.`,
+      `One request carries one file, but ${found} follows it. Send one request for each file, and no field after it.`,
     );
   }
   if (place === "file") {
     return badRequest(
-      `\`map\` names the file ${quoted(name)}, but ${found} follows: give the file's part that name. ${order}`,
+      `\`map\` names the file ${quoted(name)}, but ${found} follows. Give the file's part that name. ${order}`,
     );
   }
   const position = place === "operations" ? "first" : "second";
@@ -377,10 +381,13 @@ function missingPart(parts: number, fileField: string): ServiceError {
 }
 
 function endsTooEarly(begun: boolean, receivedBytes: number): ServiceError {
-  if (begun) return badRequest("The multipart body ended before its last boundary: it did not arrive whole.");
+  if (begun)
+    return badRequest(
+      "The multipart body ended before its last boundary, so it is incomplete. Send the complete request.",
+    );
   if (receivedBytes === 0) return badRequest(`The multipart body is empty. ${order}`);
   return badRequest(
-    "The boundary of the Content-Type does not occur in the body: do not set this header yourself, the client adds it.",
+    "The boundary of the Content-Type does not occur in the body. Do not set this header yourself: the client adds it.",
   );
 }
 
@@ -393,7 +400,7 @@ function refuseEncoded({ name = "", transferEncoding, contentEncoding }: PartHea
     if (plainEncodings.has(encoding)) continue;
     throw new ServiceError(
       "UNSUPPORTED_MEDIA",
-      `The part ${quoted(name)} has the ${header} ${quoted(encoding)}: send its bytes as they are.`,
+      `The part ${quoted(name)} has the ${header} ${quoted(encoding)}. Send its bytes unencoded.`,
     );
   }
 }
@@ -409,7 +416,7 @@ function refuseText(content: Buffer, head: PartHead | undefined): void {
   if (!mayBeField || !/^[\P{Cc}\s]+$/u.test(content.toString()) || /^R(?:IFF|IFX|F64)|^BW64/.test(content.toString()))
     return;
   throw badRequest(
-    `There is a text where the file should be: ${part} is ${quoted(content.toString())}. Append a File or a Blob.`,
+    `Text was sent instead of a file: ${part} is ${quoted(content.toString())}. Append a File or a Blob.`,
   );
 }
 

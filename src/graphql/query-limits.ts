@@ -82,20 +82,20 @@ function refusalOfDefinition(
 ): ServiceError | undefined {
   const rootFields = [...names.values()].reduce((sum, times) => sum + times, 0);
   const ofOperation = [
-    ["maxDepth", "levels of fields", depth, pathOf(deepest)],
+    ["maxDepth", "levels of nested fields", depth, pathOf(deepest)],
     ["maxAliases", "aliases", aliases],
-    ["maxRootFields", "fields of the operation itself", rootFields],
+    ["maxRootFields", "top-level fields", rootFields],
   ] as const;
   const checks = [
-    ["maxFields", "fields in all", fields],
+    ["maxFields", "fields", fields],
     ...(kind === Kind.OPERATION_DEFINITION ? ofOperation : []),
-    ["maxRepetitions", "times the same field at one place", mostRepeated.times, mostRepeated.name],
+    ["maxRepetitions", "occurrences of the same field in one selection", mostRepeated.times, mostRepeated.name],
     ["maxAliasCharacters", "characters in an alias", longestAlias.length],
   ] as const;
   for (const [limit, what, found, field] of checks) {
     if (found <= queryLimits[limit]) continue;
     const where = field === undefined ? "" : `: ${field}`;
-    const sentence = `The operation may have at most ${queryLimits[limit]} ${what}, and has ${found}${where}.`;
+    const sentence = `The operation may have at most ${queryLimits[limit]} ${what}, but has ${found}${where}.`;
     return tooComplex(sentence, limit, { found, ...(field !== undefined && { field }) });
   }
   return undefined;

@@ -236,7 +236,7 @@ function refuseTooMuch(limit: keyof QueryLimits, what: string, parts: ReadonlyMa
   if (found <= queryLimits[limit]) return;
   const [field, most] = [...parts].reduce((a, b) => (b[1] > a[1] ? b : a));
   const sentence =
-    `The answer may have at most ${queryLimits[limit]} ${what}. With these arguments it can have ${found}, ` +
-    `of which ${most} in ${field}: ask for fewer at a time.`;
+    `The response may have at most ${queryLimits[limit]} ${what}. With these arguments it can have ${found}, ` +
+    `of which ${most} in ${field}. Ask for fewer in one request.`;
   throw tooComplex(sentence, limit, { found, field });
 }

@@ -15,5 +15,5 @@ export async function requireSelf(context: RequestContext, userId: string, scope
 
 /** The refusal of what only the user themselves may ask. */
 export function notTheirOwn(): ServiceError {
-  return new ServiceError("FORBIDDEN", "Only the user of the Bearer token can be asked for this.");
+  return new ServiceError("FORBIDDEN", "This field is only available for the user of the Bearer token.");
 }

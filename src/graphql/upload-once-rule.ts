@@ -28,7 +28,9 @@ export function uploadOnceRule(context: ValidationContext): ASTVisitor {
         }
         if ((uses.get(name) ?? 0) > 1) {
           context.reportError(
-            new GraphQLError(`The upload variable "$${name}" can be used once, by one field.`, { nodes: variable }),
+            new GraphQLError(`The upload variable "$${name}" can be used only once, by one field.`, {
+              nodes: variable,
+            }),
           );
         }
       }

@@ -4,7 +4,7 @@ import { ServiceError } from "../errors/errors.ts";
 
 /** What to do when a file came in another way than as a file. */
 export const howToSendFile =
-  "A file must be sent as multipart/form-data, as docs/clients.md shows: with Apollo Client it takes apollo-upload-client.";
+  "Send a file as multipart/form-data, as docs/clients.md shows. Apollo Client needs apollo-upload-client for this.";
 
 /** A file of a multipart request; resolvers get it as `Promise<FileUpload>`. */
 export const GraphQLUpload = new GraphQLScalarType({
@@ -14,10 +14,12 @@ export const GraphQLUpload = new GraphQLScalarType({
   parseValue(value) {
     if (value instanceof Upload) return value.promise;
     const isList = Array.isArray(value) && value.some((item) => item instanceof Upload);
-    throw notAFile(isList ? "This takes one file, not a list: send one request for each file." : howToSendFile);
+    throw notAFile(
+      isList ? "This variable takes one file, not a list. Send one request for each file." : howToSendFile,
+    );
   },
   parseLiteral: (node) => {
-    throw notAFile(`A file cannot stand in the document. ${howToSendFile}`, node);
+    throw notAFile(`A file cannot be part of the document. ${howToSendFile}`, node);
   },
   serialize() {
     throw new Error("No field answers with a file.");

@@ -25,7 +25,7 @@ export function answerErrors(app: FastifyInstance): void {
     if (meant !== undefined) return await reply.redirect(meant, 308);
     const methods = methodsOf.get(pathOf(request));
     if (!methods) {
-      return await answerError(request, reply, new ServiceError("NOT_FOUND", "There is nothing at this address."));
+      return await answerError(request, reply, new ServiceError("NOT_FOUND", "Nothing exists at this address."));
     }
     // Not a preflight, but the question what can be done here (RFC 9110 section 9.3.7).
     if (request.method === "OPTIONS") {
@@ -34,7 +34,7 @@ export function answerErrors(app: FastifyInstance): void {
         .header("allow", [...methods, "OPTIONS"].join(", "))
         .send();
     }
-    const sentence = `This address does not know the method ${request.method}; it knows ${methods.join(", ")}.`;
+    const sentence = `This address does not support the method ${request.method}. Use ${methods.join(", ")}.`;
     return await answerError(
       request,
       reply.header("allow", methods.join(", ")),
@@ -72,14 +72,14 @@ function pathOf({ url }: FastifyRequest): string {
 /** What people can do about a failure; where nothing stands here, the message says it. */
 const advice: Readonly<Partial<Record<ErrorCode, string>>> = {
   NOT_FOUND:
-    "Check that the address is complete. What was here may have been deleted or made private, or the link may have been taken back: ask whoever gave it to you.",
-  GONE: "Ask whoever gave you the link for a new one.",
-  BAD_USER_INPUT: "Part of the link is missing or was changed on its way. Copy the whole link, or ask for it again.",
-  BAD_REQUEST: "The address was changed on its way. Copy the whole link, or ask for it again.",
-  METHOD_NOT_ALLOWED: "Open the address itself instead of sending a form to it.",
+    "Check that the address is complete. The recording may have been deleted or made private, or the link may have been revoked. Ask the person who gave you the link.",
+  GONE: "Ask the person who gave you the link for a new one.",
+  BAD_USER_INPUT: "A part of the link is missing or was changed. Copy the whole link, or ask for it again.",
+  BAD_REQUEST: "The address was changed. Copy the whole link, or ask for it again.",
+  METHOD_NOT_ALLOWED: "Open the address in the browser instead of sending a form to it.",
   RANGE_NOT_SATISFIABLE: "Open the link again from the start.",
   PRECONDITION_FAILED: "Open the link again.",
-  INTERNAL_SERVER_ERROR: "This is a fault of the service, not yours. Try again later.",
+  INTERNAL_SERVER_ERROR: "This is an error of the service, not yours. Try again later.",
 };
 
 function pageOf({ message, code, status }: ServiceError, requestId: string): Page {
@@ -109,19 +109,19 @@ function fromFastify(error: FastifyError | Error, maxBytes: number): ServiceErro
   if (error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {
     return new ServiceError(
       "REQUEST_TOO_LARGE",
-      `A JSON body may have at most ${maxBytes} bytes. A file is sent as multipart/form-data.`,
+      `A JSON body may have at most ${maxBytes} bytes. Send a file as multipart/form-data.`,
       { maxBytes },
     );
   }
   if (error.statusCode === 415) {
-    return new ServiceError("UNSUPPORTED_MEDIA", "Send application/json, or multipart/form-data for a file.");
+    return new ServiceError("UNSUPPORTED_MEDIA", "Send application/json, or multipart/form-data with a file.");
   }
-  const sentence = bodyFaults[error.code ?? ""] ?? "The request's body is not what its headers say.";
+  const sentence = bodyFaults[error.code ?? ""] ?? "The request body does not match its headers.";
   return new ServiceError("BAD_REQUEST", sentence);
 }
 
 const bodyFaults: Readonly<Record<string, string | undefined>> = {
-  FST_ERR_CTP_EMPTY_JSON_BODY: "The body is empty, and the content type says JSON.",
+  FST_ERR_CTP_EMPTY_JSON_BODY: "The body is empty, but the Content-Type says JSON.",
   FST_ERR_CTP_INVALID_JSON_BODY: "The body is not JSON.",
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: "The body has not as many bytes as the header Content-Length says.",
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: "The body does not have as many bytes as the header Content-Length says.",
 };

@@ -31,7 +31,7 @@ export async function answerText(
     lastModified: lastModified ?? new Date(),
   });
   if (precondition === "failed") {
-    throw new ServiceError("PRECONDITION_FAILED", "The file does not meet the request's conditions.");
+    throw new ServiceError("PRECONDITION_FAILED", "The file does not meet the conditions in the request headers.");
   }
   void reply.headers({ "cache-control": cacheControl, etag });
   if (lastModified) void reply.header("last-modified", lastModified.toUTCString());

@@ -85,7 +85,7 @@ export async function createApp(
     frameworkErrors: (_error, request, reply) => {
       closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
       void reply.headers({ ...bareHeaders, "x-request-id": request.id });
-      void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not a valid one."));
+      void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not valid."));
     },
   });
   // Whoever takes a body says so: where nobody does, it is neither kept nor parsed.
@@ -127,7 +127,10 @@ export async function createApp(
   app.addHook("onRequest", async (request) => {
     // A probe names the machine, not the service.
     if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
-      throw new ServiceError("WRONG_HOST", "The service does not answer under this name. Is it in ALLOWED_HOSTS?");
+      throw new ServiceError(
+        "WRONG_HOST",
+        "The service does not answer to this host name. Use its public address, or ask its operator to add the name to ALLOWED_HOSTS.",
+      );
     }
   });
   await compressAnswers(app);

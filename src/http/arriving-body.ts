@@ -28,7 +28,7 @@ export function watchBody(request: FastifyRequest, reply: FastifyReply, { unvouc
   };
   const held = unvouched.hold(refuse);
   const timer = setTimeout(
-    () => refuse(new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time.")),
+    () => refuse(new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time. Send it again.")),
     patienceMs,
   );
   raw.on("data", (piece: Buffer) => held.add(piece.length + pieceBytes));

@@ -40,7 +40,7 @@ export async function allowOtherOrigins(
     if (isOwn(request, origin)) return;
     if (logged.size < maxLoggedOrigins && !logged.has(origin)) {
       logged.add(origin);
-      const message = "pages of this origin may not call the service: if they should, add it to CORS_ORIGINS";
+      const message = "refused a page of this origin; to allow it, add the origin to CORS_ORIGINS";
       request.log.warn({ origin: origin.slice(0, maxLoggedLength) }, message);
     }
     // The permission that is missing says no; another status would be taken for a fault.

@@ -15,7 +15,7 @@ export interface FormattedFailure {
 export function toServiceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
   if (isDatabaseBusy(error)) {
-    return tryAgainLater("BUSY", "The service has too much to do", 10, { cause: error });
+    return tryAgainLater("BUSY", "The service is overloaded", 10, { cause: error });
   }
   if (isStorageFull(error)) return storageFull({ cause: error });
   if (isDatabaseUnavailable(error)) {

@@ -14,11 +14,11 @@ export function frontPageRoute(
     if (!prefersHtml(request.headers)) return { service: "web-user-music", ...addresses };
     if (sandbox) return await reply.redirect(addresses.graphql);
     return await sendPage(reply, {
-      heading: "Recordings, as links that play",
+      heading: "Links that play recordings",
       paragraphs: [
         "Apps upload WAV recordings to this service and get links that play them as MP3.",
-        "If somebody gave you a link to a recording, open the whole link: this is only its beginning.",
-        "If you write an app: the API is GraphQL.",
+        "If someone gave you a link to a recording, open the whole link. This address is only its beginning.",
+        "If you are writing an app, use the GraphQL API.",
       ],
       links: { "The API": addresses.graphql, "Its schema": addresses.schema },
     });

@@ -87,13 +87,19 @@ interface WaitingLimits {
 }
 
 function noMemory(): ServiceError {
-  return new ServiceError("BUSY", "An answer that waited for its client made room for others (MAX_WAITING_BYTES).");
+  return new ServiceError(
+    "BUSY",
+    "A download that waited for its client ended to free memory for others (MAX_WAITING_BYTES).",
+  );
 }
 
 function stopped(): ServiceError {
-  return new ServiceError("SHUTTING_DOWN", "An answer that waited for its client ended because the service stops.");
+  return new ServiceError(
+    "SHUTTING_DOWN",
+    "A download that waited for its client ended because the service is stopping.",
+  );
 }
 
 function tooLong(): ServiceError {
-  return new ServiceError("CLIENT_CLOSED_REQUEST", "The client took nothing for too long.");
+  return new ServiceError("CLIENT_CLOSED_REQUEST", "The client read nothing for too long.");
 }

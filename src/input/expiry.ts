@@ -11,11 +11,15 @@ export function requireFutureExpiry(expiresAt: Date | null | undefined): void {
   if (!expiresAt) return;
   const argument = "expiresAt";
   if (expiresAt.getTime() <= Date.now()) {
-    throw new ServiceError("BAD_USER_INPUT", "expiresAt must lie in the future.", { argument });
+    throw new ServiceError("BAD_USER_INPUT", "expiresAt must be in the future.", { argument });
   }
   if (expiresAt.getTime() > latest) {
-    throw new ServiceError("BAD_USER_INPUT", "expiresAt must lie before the year 10000; leave it out for no end.", {
-      argument,
-    });
+    throw new ServiceError(
+      "BAD_USER_INPUT",
+      "expiresAt must be before the year 10000. Omit it if it should never expire.",
+      {
+        argument,
+      },
+    );
   }
 }

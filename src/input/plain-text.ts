@@ -56,7 +56,7 @@ export function checkedText(given: string, what: string, maxCharacters: number):
   if (trimmed.length > unitsPerCharacter * maxCharacters) throw tooLong(trimmed, what, maxCharacters);
   const text = composed(trimmed);
   if (refused.test(text)) {
-    const message = `The ${what} must not have line breaks, control characters or characters that turn the direction of text.`;
+    const message = `The ${what} must not have line breaks, control characters or characters that change the direction of text.`;
     throw new ServiceError("BAD_USER_INPUT", message, { argument: what });
   }
   if (!visible.test(text))

@@ -22,7 +22,7 @@ const part = { records: 50, bytes: 1e9 };
  */
 export async function deleteRecords(em: SqlEntityManager, ownerId: number, ids: readonly string[]): Promise<string[]> {
   if (ids.length > maxDeletions) {
-    const message = `At most ${maxDeletions} recordings can be deleted at once.`;
+    const message = `One request can delete at most ${maxDeletions} recordings.`;
     throw new ServiceError("BAD_USER_INPUT", message, { argument: "ids", max: maxDeletions });
   }
   const wanted = ids.map(parseRecordId).filter((id) => id !== undefined);

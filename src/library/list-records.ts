@@ -199,13 +199,13 @@ function recordsOf(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilt
 
 function requireSearchText({ text }: RecordFilter): void {
   if (text == null || Array.from(text).length <= maxSearchLength) return;
-  const message = `The text of a search must have at most ${maxSearchLength} characters.`;
+  const message = `The search text may have at most ${maxSearchLength} characters.`;
   throw new ServiceError("BAD_USER_INPUT", message, { argument: "filter.text", maxLength: maxSearchLength });
 }
 
 function readPage({ first, after, last, before }: PageRequest, ownerId: number, order: RecordOrder): Page {
   if (first != null && last != null)
-    throw new ServiceError("BAD_USER_INPUT", "Give first or last, not both.", { argument: "last" });
+    throw new ServiceError("BAD_USER_INPUT", "Give either first or last, not both.", { argument: "last" });
   const size = last ?? first ?? defaultPageSize;
   if (size < 0 || size > maxPageSize) {
     const name = last == null ? "first" : "last";

@@ -168,5 +168,5 @@ function longestPage({ first, last }: ListArguments): number {
 /** A list in each record of a list would multiply what one request costs by a hundred, and tell nothing new. */
 function refuseInsideItself(around: readonly string[]): void {
   if (!around.includes("RecordConnection")) return;
-  throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be asked for inside another one.");
+  throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be requested inside another one.");
 }

@@ -25,7 +25,7 @@ export async function updateRecord(
   change: RecordChange,
 ): Promise<AudioRecord> {
   if (change.title == null && change.visibility == null) {
-    throw new ServiceError("BAD_USER_INPUT", "Give the title or the visibility that the recording is to have.", {
+    throw new ServiceError("BAD_USER_INPUT", "Give a new title, a new visibility, or both.", {
       argument: "title",
     });
   }

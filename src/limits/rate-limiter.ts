@@ -55,7 +55,7 @@ export class RateLimiter {
       const wereThere = `There ${perHour === 1 ? "was" : "were"} ${counted(perHour, what)} ${whose}`;
       throw new ServiceError(
         "RATE_LIMITED",
-        `${wereThere} within an hour, which is the limit; try again in ${counted(retryAfterSeconds, "second")}.`,
+        `${wereThere} within an hour, which is the limit. Try again in ${counted(retryAfterSeconds, "second")}.`,
         { retryAfterSeconds, limit: perHour, withinSeconds: hourSeconds },
       );
     }

@@ -100,8 +100,8 @@ export function allowanceUsedUp({ keys, bytesPerDay }: Charge, [which, seconds]:
   const limit = Math.floor(perDay);
   return new ServiceError(
     "RATE_LIMITED",
-    `${whose} may store ${limit} bytes a day, deleted ones included, and that is used up: ` +
-      `try again in ${counted(seconds, "second")}, or ask the operator of the service to vouch for you.`,
+    `${whose} may store ${limit} bytes a day, including deleted ones, and these are used up. ` +
+      `Try again in ${counted(seconds, "second")}, or ask the operator of the service to vouch for you.`,
     { retryAfterSeconds: seconds, limit, withinSeconds: 86_400 },
   );
 }

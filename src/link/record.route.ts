@@ -195,9 +195,10 @@ async function sentWhole(response: ServerResponse): Promise<boolean> {
 
 /** What the body of a refusal says beside its status. */
 const refusals: Readonly<Record<number, (() => ServiceError) | undefined>> = {
-  405: () => new ServiceError("METHOD_NOT_ALLOWED", "A recording can be read with GET and HEAD only."),
-  412: () => new ServiceError("PRECONDITION_FAILED", "The recording does not meet the request's conditions."),
-  416: () => new ServiceError("RANGE_NOT_SATISFIABLE", "The range lies outside the recording."),
+  405: () => new ServiceError("METHOD_NOT_ALLOWED", "A recording can only be read with GET and HEAD."),
+  412: () =>
+    new ServiceError("PRECONDITION_FAILED", "The recording does not meet the conditions in the request headers."),
+  416: () => new ServiceError("RANGE_NOT_SATISFIABLE", "The range is outside the recording."),
 };
 
 async function send(

@@ -5,7 +5,7 @@ import { maxNoteLength, type SharedLink } from "./share-links.ts";
 
 @ObjectType("Link", {
   description:
-    "A share link. It opens one recording, even a private one, without a token, until it expires or is " + "revoked.",
+    "A share link. It opens one recording, even a private one, without a token, until it expires or is revoked.",
 })
 export class LinkType {
   @Field(() => ID, { description: "The id, for `revokeLink`. The link's address cannot be derived from it." })

@@ -108,7 +108,7 @@ export async function createShareLink(
     return link && { ...link, ...record };
   });
   if (!row) {
-    const message = `A recording has at most ${maxLinksPerRecord} links; revoke one first.`;
+    const message = `A recording can have at most ${maxLinksPerRecord} share links. Revoke one first.`;
     throw new ServiceError("BAD_USER_INPUT", message, { maxLinks: maxLinksPerRecord });
   }
   return toSharedLink(row);
@@ -120,7 +120,7 @@ export async function createShareLink(
  * @throws {ServiceError} NOT_FOUND for a link that is absent or to somebody else's recording
  */
 export async function revokeShareLink(em: SqlEntityManager, ownerId: number, linkId: string): Promise<string> {
-  const noSuchLink = new ServiceError("NOT_FOUND", "There is no such link.");
+  const noSuchLink = new ServiceError("NOT_FOUND", "Share link not found.");
   if (!isUuid(linkId)) throw noSuchLink;
   return await em.transactional(async (em) => {
     const revoked = await queryBuilder<LinkTables>(em)

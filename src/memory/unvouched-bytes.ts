@@ -49,7 +49,7 @@ export class UnvouchedBytes {
     for (const held of this.#arriving) if (held.bytes > (largest?.bytes ?? smallBytes)) largest = held;
     if (!largest) return;
     largest.release();
-    largest.refuse(tryAgainLater("BUSY", "Too many requests are on their way at the same time", 5));
+    largest.refuse(tryAgainLater("BUSY", "Too many requests are arriving at the same time", 5));
   }
 }
 

@@ -134,6 +134,6 @@ export class MultipartScanner {
 
 function badBoundary(): ServiceError {
   const message =
-    "A boundary in the multipart body is not alone on its line: choose one that does not occur in the file.";
+    "A boundary in the multipart body is not alone on its line. Choose a boundary that does not occur in the file.";
   return new ServiceError("BAD_REQUEST", message);
 }

@@ -37,10 +37,7 @@ export function readPartHead(bytes: Buffer, charset?: string): PartHead {
     const colon = line.indexOf(":");
     const name = line.slice(0, Math.max(0, colon)).trim().toLowerCase();
     if (!token.test(name)) {
-      throw new ServiceError(
-        "BAD_REQUEST",
-        "A part of the multipart body has a line in front of it that is no header.",
-      );
+      throw new ServiceError("BAD_REQUEST", "A part of the multipart body has a line before it that is not a header.");
     }
     if (!headers.has(name)) headers.set(name, line.slice(colon + 1).trim());
   }

@@ -6,7 +6,7 @@ import { parseRecordId } from "./record-url.ts";
 
 /** The refusal of a recording that does not exist and, the same, of one that is somebody else's. */
 export function noSuchRecord(): ServiceError {
-  return new ServiceError("NOT_FOUND", "There is no such recording.");
+  return new ServiceError("NOT_FOUND", "Recording not found.");
 }
 
 /** The owner's record with this id, with its owner loaded; null when there is none or it is somebody else's. */

@@ -133,7 +133,7 @@ export function recordMissing(error: unknown): boolean {
 
 /** What an upload is told whose record, or whose user, was removed before it was over. */
 export function removedMeanwhile(): ServiceError {
-  return new ServiceError("CONFLICT", "The recording was removed while it was being uploaded.");
+  return new ServiceError("CONFLICT", "The recording was deleted while it was being uploaded.");
 }
 
 /**
@@ -214,7 +214,7 @@ async function readRow(
     client.release(failed);
     client.off("error", ignore);
   }
-  throw new ServiceError("NOT_FOUND", "The recording was removed while it was being read.");
+  throw new ServiceError("NOT_FOUND", "The recording was deleted while it was being read.");
 }
 
 function ignore(): void {

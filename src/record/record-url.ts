@@ -99,7 +99,7 @@ export function parseRecordAddress(parameters: LinkParameters, idInPath?: string
   const ids = new Set((idInPath === undefined ? valuesOf("id", "audio_id") : [idInPath]).map(recordIdIn));
   const users = new Set(valuesOf("user", "user_id").map(userIdIn));
   return {
-    recordId: onlyOne(ids, "id", "The link needs the record's id, a UUID: id=<record>"),
+    recordId: onlyOne(ids, "id", "The link needs the recording's id, a UUID: id=<record>"),
     userId: onlyOne(users, "user", "The link needs the user's id, a number: user=<user>"),
   };
 }
@@ -114,7 +114,7 @@ function onlyOne<T>(values: ReadonlySet<T | undefined>, argument: string, need: 
   const [value, other] = [...values].filter((found) => found !== undefined);
   if (value === undefined) throw new ServiceError("BAD_USER_INPUT", `${need}.`, { argument });
   if (other === undefined) return value;
-  throw new ServiceError("BAD_USER_INPUT", `${need}, and only one: this one has several.`, { argument });
+  throw new ServiceError("BAD_USER_INPUT", `${need}. Give only one: this link has several.`, { argument });
 }
 
 /** A UUID, also without hyphens, as a URN, and with an ending that a player wants. `3D` is a `=` of quoted-printable mail. */

@@ -65,7 +65,7 @@ export class RecordResolver {
 
   @FieldResolver(() => GraphQLURL, {
     description:
-      "Link to the waveform as JSON, in the data format of audiowaveform, which wavesurfer.js and peaks.js " + "read.",
+      "Link to the waveform as JSON, in the data format of audiowaveform, which wavesurfer.js and peaks.js read.",
   })
   @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {

@@ -151,7 +151,7 @@ export class RecordSourceType {
 export class RecordType extends Node {
   @Field(() => String, {
     description:
-      "The title: the one given, or else the one in the WAV's tags, or else the file name without its " + "extension.",
+      "The title: the one given, or else the one in the WAV's tags, or else the file name without its extension.",
   })
   @Facts({ maxCharacters: maxTitleLength })
   title!: string;

@@ -7,9 +7,9 @@ export async function withSecretFiles(env: NodeJS.ProcessEnv): Promise<NodeJS.Pr
   for (const name of ["DATABASE_URL", "DATABASE_PASSWORD"]) {
     const file = env[`${name}_FILE`];
     if (!file) continue;
-    if (env[name]) throw new ConfigError(`${name} and ${name}_FILE say the same twice: unset one of them`);
+    if (env[name]) throw new ConfigError(`${name} and ${name}_FILE are both set: unset one of them`);
     found[name] = await readFile(file, "utf8").catch((cause: unknown) => {
-      throw new ConfigError(`${name}_FILE names a file that cannot be read: ${file}`, { cause });
+      throw new ConfigError(`${name}_FILE names a file that the service cannot read: ${file}`, { cause });
     });
   }
   return found;

@@ -52,7 +52,7 @@ export class ClientSpeed {
   /** Ends the upload, because another one needs its place. */
   end(): void {
     const sentence =
-      "There are too many uploads, and this one arrived slowest: send the file again over a faster connection.";
+      "Too many uploads are running, and this one was the slowest. Send the file again over a faster connection.";
     this.#ended.abort(new ServiceError("UPLOAD_STALLED", sentence));
   }
 
@@ -85,7 +85,7 @@ export class ClientSpeed {
   #judge(): void {
     const { minUploadBytesPerSecond: minBytesPerSecond, stallTimeoutSeconds } = this.#limits;
     if (this.#awaitedMs >= stallTimeoutSeconds * 1000 && this.bytesPerSecond < minBytesPerSecond) {
-      const sentence = `The upload arrived at less than ${minBytesPerSecond} bytes a second on average: send the file again over a faster connection.`;
+      const sentence = `The upload arrived at less than ${minBytesPerSecond} bytes per second on average. Send the file again over a faster connection.`;
       throw new ServiceError("UPLOAD_STALLED", sentence, { minBytesPerSecond });
     }
     if (this.#awaitedMs - this.#marks.at(-1)!.awaitedMs >= this.#windowMs / 6) {

@@ -105,7 +105,7 @@ export function quotaExceeded(limit: keyof Quota, row: QuotaRow): ServiceError {
   const [max, used] = [limitsOf(row)[limit], usedOf(row)[limit]];
   const noun = { bytes: "byte", seconds: "second", records: "recording" }[limit];
   const inUse = `${used} ${used === 1 ? "is" : "are"} in use`;
-  const message = `Your quota has no room for this recording: it allows ${counted(max, noun)}, and ${inUse}.`;
+  const message = `Your quota has no room for this recording. It allows ${counted(max, noun)}, and ${inUse}.`;
   return new ServiceError("QUOTA_EXCEEDED", message, { limit, max, used });
 }
 

@@ -155,7 +155,7 @@ export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, 
     const { rowCount } = await pool.query("select from audio_record where id = $1 and state = 'receiving'", [id]);
     if (rowCount === 0) return;
   }
-  throw tryAgainLater("BUSY", "The first upload with this idempotency key is still under way", 10);
+  throw tryAgainLater("BUSY", "The first upload with this idempotency key is still running", 10);
 }
 
 /** What completes a record. */

@@ -78,8 +78,8 @@ export class StorageRoom {
     const isTooLarge = maxDatabaseBytes > 0 && databaseBytes - reusableBytes >= maxDatabaseBytes;
     if (!isDiskShort && !isTooLarge && !hasFailed) return undefined;
     if (deadBytes > 0) this.#vacuum();
-    if (isDiskShort) return "the disk has less room left than DISK_RESERVE_BYTES";
-    return isTooLarge ? "the database is as large as MAX_DATABASE_BYTES" : "the disk is full";
+    if (isDiskShort) return "the disk has less free space than DISK_RESERVE_BYTES";
+    return isTooLarge ? "the database has reached MAX_DATABASE_BYTES" : "the disk is full";
   }
 
   /**
@@ -112,7 +112,7 @@ export class StorageRoom {
     if (performance.now() - this.#vacuumedAt < vacuumAtMostEveryMs) return;
     this.#vacuumedAt = performance.now();
     this.#runVacuum().catch((error: unknown) =>
-      this.#logger.warn({ err: error }, "could not make room of deleted recordings"),
+      this.#logger.warn({ err: error }, "could not reclaim the space of deleted recordings"),
     );
   }
 

@@ -95,9 +95,9 @@ export class UploadLeases implements AsyncDisposable {
       }
       for (const id of abandoned) this.#abandoned.delete(id);
       if (this.#abandoned.size === 0) this.#stopRetrying();
-      if (removed > 0) this.#logger.warn({ records: removed }, "removed what dead uploads had left");
+      if (removed > 0) this.#logger.warn({ records: removed }, "deleted the unfinished recordings of dead uploads");
     } catch (error) {
-      this.#logger.warn({ err: error }, "could not renew the leases of uploads; trying again later");
+      this.#logger.warn({ err: error }, "could not renew the leases of uploads; will try again later");
     }
   }
 

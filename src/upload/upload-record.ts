@@ -254,10 +254,14 @@ export class RecordUploader {
       const facts = conversion.facts();
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;
-        throw new ServiceError("BAD_USER_INPUT", "The file that arrived does not have the given SHA-256.", {
-          argument: "sourceSha256",
-          sha256,
-        });
+        throw new ServiceError(
+          "BAD_USER_INPUT",
+          "The file that arrived does not have the SHA-256 in sourceSha256. Send the file again.",
+          {
+            argument: "sourceSha256",
+            sha256,
+          },
+        );
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
@@ -291,7 +295,7 @@ export class RecordUploader {
     try {
       await discardRecord(this.#dependencies.pool, id);
     } catch (error) {
-      logger().warn({ err: error, record: id }, "could not remove an unfinished record; trying again later");
+      logger().warn({ err: error, record: id }, "could not delete an unfinished recording; will try again later");
       this.#dependencies.leases.abandon(id);
     }
   }
@@ -324,8 +328,8 @@ function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
   const { id, state } = earlier;
   const isTold = mayBeTold(owner, earlier);
   const message = isTold
-    ? "This idempotency key belongs to another file: use a new key for each file, and send a retry unchanged."
-    : "This idempotency key was used with another token: use a new key for each file, and retry with the same token.";
+    ? "This idempotency key belongs to another file. Use a new key for each file, and send retries unchanged."
+    : "This idempotency key was used with another token. Use a new key for each file, and retry with the same token.";
   return new ServiceError("CONFLICT", message, isTold && state === "ready" ? { recordId: id } : {});
 }
 

@@ -235,5 +235,5 @@ class Tally<Key> {
 }
 
 function busy(): ServiceError {
-  return tryAgainLater("BUSY", "Too many uploads are under way", 10);
+  return tryAgainLater("BUSY", "Too many uploads are running", 10);
 }

@@ -113,7 +113,7 @@ export async function createToken(
   for (const scope of scopes) requireScope(caller, scope);
   requireFutureExpiry(expiresAt);
   if (expiresAt && caller.expiresAt && expiresAt > caller.expiresAt) {
-    const message = "A new token must not be valid for longer than the one that creates it.";
+    const message = "A new token must not expire later than the token that creates it.";
     throw new ServiceError("BAD_USER_INPUT", message, {
       argument: "expiresAt",
       max: caller.expiresAt.toISOString(),
@@ -147,7 +147,7 @@ export async function createToken(
     return inserted;
   });
   if (!accessToken) {
-    const message = `There are ${maxTokens} tokens already; revoke one first.`;
+    const message = `You already have ${maxTokens} tokens. Revoke one first.`;
     throw new ServiceError("CONFLICT", message, { max: maxTokens });
   }
   return { token, accessToken };
@@ -174,7 +174,7 @@ export async function findTokens(
  * @throws {ServiceError} NOT_FOUND, or FORBIDDEN for the token that made the caller's own
  */
 export async function revokeToken(em: SqlEntityManager, caller: Caller, id: string): Promise<readonly string[]> {
-  const noSuchToken = new ServiceError("NOT_FOUND", "There is no such token.");
+  const noSuchToken = new ServiceError("NOT_FOUND", "Token not found.");
   if (!isUuid(id)) throw noSuchToken;
   return await em.transactional(async (em) => {
     const branch = await findBranch(em, { id, ownerId: caller.id });
@@ -182,7 +182,7 @@ export async function revokeToken(em: SqlEntityManager, caller: Caller, id: stri
     if (ids[0] === undefined) throw noSuchToken;
     if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
       const message =
-        "A token cannot take back the one that made it: use that one itself, or one that it has not made.";
+        "A token cannot revoke the token that created it. Use that token itself, or one that it has not created.";
       throw new ServiceError("FORBIDDEN", message);
     }
     if ((await em.nativeDelete(AccessToken, { id: ids[0] })) === 0) throw noSuchToken;

@@ -52,13 +52,13 @@ export async function authenticateUser(em: SqlEntityManager, token: string, user
     throw new ServiceError(
       "UNAUTHENTICATED",
       userId === undefined
-        ? "The token is not valid: unknown, revoked or expired."
-        : "The user id and token do not belong together, or the token is not valid.",
+        ? "The token is unknown, revoked or expired."
+        : "The token is unknown, revoked or expired, or it belongs to another user id.",
     );
   }
   const { isDisabled, ...caller } = user;
   if (isDisabled) {
-    throw new ServiceError("USER_DISABLED", "This user has been disabled: ask the operator of the service.");
+    throw new ServiceError("USER_DISABLED", "This user is disabled. Ask the operator of the service.");
   }
   return { ...caller, isVouchedFor: Boolean(caller.isVouchedFor) };
 }
@@ -70,5 +70,5 @@ export function userDeleted(): ServiceError {
 
 /** The refusal of what was begun with a token that has been revoked meanwhile. */
 export function tokenRevoked(): ServiceError {
-  return new ServiceError("UNAUTHENTICATED", "The token was revoked meanwhile. Use another one.");
+  return new ServiceError("UNAUTHENTICATED", "The token was revoked in the meantime. Use another one.");
 }

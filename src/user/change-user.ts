@@ -38,7 +38,7 @@ export async function deleteUser(
   deleteSomeRecords: DeleteSomeOfUser,
 ): Promise<void> {
   if (composed(confirm.trim()) !== name) {
-    throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's name.", { argument: "confirm" });
+    throw new ServiceError("BAD_USER_INPUT", "confirm must be the user's current name.", { argument: "confirm" });
   }
   const deleteNext = async (): Promise<{ more: boolean }> =>
     await em.transactional(async (em) => {

@@ -93,6 +93,6 @@ interface UserRow {
 }
 
 function invitationInvalid(): ServiceError {
-  const message = "The invitation is not valid: unknown, used or expired. Ask for a new one.";
+  const message = "The invitation is unknown, used or expired. Ask for a new one.";
   return new ServiceError("BAD_USER_INPUT", message, { argument: "invite" });
 }

@@ -32,13 +32,13 @@ export class Registration {
     if (mode === "closed") {
       throw new ServiceError(
         "REGISTRATION_CLOSED",
-        "This service takes no new users by itself: ask its operator to make one for you.",
+        "Registration is closed. Ask the operator of this service to create a user for you.",
       );
     }
     if (mode === "invite" && invitation === undefined) {
       throw new ServiceError(
         "REGISTRATION_CLOSED",
-        "This service takes new users by invitation: ask its operator for a code, and give it as the argument invite.",
+        "Registration needs an invitation. Ask the operator of this service for a code, and send it as the argument invite.",
         { argument: "invite" },
       );
     }

@@ -172,5 +172,10 @@ export class EncoderLane {
 
 /** The failure of an encoder; the reason is for the log only. */
 export function conversionFailed(reason: string): ServiceError {
-  return new ServiceError("CONVERSION_FAILED", "The sound could not be encoded.", {}, { cause: new Error(reason) });
+  return new ServiceError(
+    "CONVERSION_FAILED",
+    "The sound could not be encoded. Send the file again.",
+    {},
+    { cause: new Error(reason) },
+  );
 }

@@ -79,12 +79,16 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
     [version, encoder] = await Promise.all([ask("-version"), ask("-h", "encoder=libmp3lame")]);
   } catch (cause) {
     const reason = typeof cause === "object" && cause && "code" in cause ? String(cause.code) : "unknown reason";
-    const why = origin === "FFMPEG_PATH" && reason === "127" ? ": it gets no environment, so no LD_LIBRARY_PATH" : "";
+    const why =
+      origin === "FFMPEG_PATH" && reason === "127"
+        ? ": it runs without environment variables, so LD_LIBRARY_PATH is not set"
+        : "";
     throw new Error(`${who} does not run (${reason}${why}).`, { cause });
   }
   const named = /^ffmpeg version (\S+)/.exec(version)?.[1];
-  if (!named) throw new Error(`${who} does not answer as ffmpeg does.`);
-  if (!encoder.includes("-reservoir")) throw new Error(`${who} cannot encode MP3: it was built without libmp3lame.`);
+  if (!named) throw new Error(`${who} does not print the version of an ffmpeg.`);
+  if (!encoder.includes("-reservoir"))
+    throw new Error(`${who} cannot encode MP3, because it was built without libmp3lame.`);
   const prlimit = "/usr/bin/prlimit";
   const confinement = confinementCommand(await realpath(path));
   return {
@@ -179,7 +183,7 @@ function spawnWithPipes(
     cause = error;
   }
   const retryAfterSeconds = 10;
-  const sentence = `The service has too much to do; try again in ${counted(retryAfterSeconds, "second")}.`;
+  const sentence = `The service is overloaded; try again in ${counted(retryAfterSeconds, "second")}.`;
   throw new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause });
 }
 
@@ -207,7 +211,7 @@ async function ffmpegOnPath(searchPath: string): Promise<[path: string, origin: 
     const path = join(folder, "ffmpeg");
     if (isAbsolute(path) && (await isExecutable(path))) return [path, "PATH"];
   }
-  throw new Error("There is no ffmpeg: set FFMPEG_PATH, install one on the PATH, or run npm ci on 64-bit Linux.");
+  throw new Error("No ffmpeg was found. Set FFMPEG_PATH, install one on the PATH, or run npm ci on 64-bit Linux.");
 }
 
 async function isExecutable(path: string): Promise<boolean> {

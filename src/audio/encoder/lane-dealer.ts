@@ -209,7 +209,7 @@ export class LaneDealer implements AsyncDisposable, Borrower, IdleProcess {
     for (const lane of this.#lanes) {
       if (lane.stalledSeconds > stallSeconds / 4) lane.hurry();
       if (lane.stalledSeconds <= stallSeconds) continue;
-      if (lane.isStarved) this.#fail(tryAgainLater("BUSY", "The machine has too much to do", 30));
+      if (lane.isStarved) this.#fail(tryAgainLater("BUSY", "The machine is overloaded", 30));
       else this.#fail(conversionFailed(`ffmpeg did nothing for ${stallSeconds} seconds`));
     }
   }
@@ -370,7 +370,7 @@ export class LaneDealer implements AsyncDisposable, Borrower, IdleProcess {
   #endLanes(): void {
     const pcmFrameBytes = bytesPerPcmFrame(this.#format);
     if (this.#sentBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
-    if (this.#sentBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file holds no sound.");
+    if (this.#sentBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file contains no sound.");
     if (this.#resampled) {
       const silentSamples = Math.ceil((resamplerSilence * this.#format.sampleRateHz) / this.#mp3.sampleRateHz);
       this.#current.feed({ pcm: Buffer.alloc(silentSamples * pcmFrameBytes), release() {} });

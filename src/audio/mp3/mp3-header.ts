@@ -222,5 +222,5 @@ function crc16(start: number, bytes: Uint8Array): number {
 }
 
 function brokenMp3(): ServiceError {
-  return new ServiceError("CONVERSION_FAILED", "The encoder did not deliver the whole recording.");
+  return new ServiceError("CONVERSION_FAILED", "The encoder did not return the whole recording. Send the file again.");
 }

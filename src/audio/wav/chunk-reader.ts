@@ -154,7 +154,7 @@ export class ChunkReader {
     const { start, bytes } = this.#header;
     const isWhole = isPlaceholder(bytes) || this.#bytes.position >= start + 8 + bytes;
     if (!isWhole) return noSound();
-    const message = "The WAV holds no sound: it has a header and no samples. Record it again.";
+    const message = "The WAV contains no sound: it has a header but no samples. Record it again.";
     return new ServiceError("UPLOAD_INCOMPLETE", message);
   }
 

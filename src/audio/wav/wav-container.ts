@@ -33,10 +33,7 @@ export async function readId3(bytes: ByteReader, tags: WavTags): Promise<void> {
 async function readForm(bytes: ByteReader): Promise<Container> {
   const container = (await bytes.read(4)).toString("latin1");
   if (container.length === 0) {
-    throw new ServiceError(
-      "UPLOAD_INCOMPLETE",
-      "The file is empty: it has 0 bytes. Choose another, or record it again.",
-    );
+    throw new ServiceError("UPLOAD_INCOMPLETE", "The file is empty (0 bytes). Choose another one, or record it again.");
   }
   if (container.length < 4) {
     if (["RIFF", "RIFX", "RF64", "BW64"].some((name) => name.startsWith(container))) throw noSound();
@@ -63,10 +60,10 @@ function kindOf(start: string): string | undefined {
     "\x1aE\xdf\xa3": "WebM or Matroska",
     "\x30\x26\xb2\x75": "WMA",
     ".snd": "AU",
-    UklG: "a WAV in Base64: send the bytes that it stands for",
-    data: "a data URL: send the bytes that it stands for",
+    UklG: "a WAV in Base64: send the decoded bytes",
+    data: "a data URL: send the decoded bytes",
   };
-  if (start.startsWith("\x1f\x8b")) return "gzip: send it unpacked";
+  if (start.startsWith("\x1f\x8b")) return "gzip: send it uncompressed";
   if (/^\xff[\xe2-\xfd]/u.test(start)) return "MP3 or AAC";
   return /^\0{3}[^\0]/u.test(start) ? "MP4" : kinds[start];
 }
@@ -77,7 +74,7 @@ function printable(id: string): string {
 
 /** The refusal of a file that has no sound, or not yet. */
 export function noSound(): ServiceError {
-  return new ServiceError("UPLOAD_INCOMPLETE", "The file ended before its sound began. Send the whole file.");
+  return new ServiceError("UPLOAD_INCOMPLETE", "The file ended before its sound began. Send the complete file.");
 }
 
 function notWav(kind?: string): ServiceError {

@@ -169,7 +169,7 @@ function blocksOf(
     const bits = codec === "ms-adpcm" ? 4 : (stated.bits ?? 0);
     if (codec === "ima-adpcm" && !isImaDepth(bits)) throw unsupported(`IMA ADPCM of ${bits} bits a sample`);
     const framesPerBlock = framesInBlock({ codec, channels, bitsPerSample: bits }, stated.blockAlign);
-    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which hold no sound`);
+    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which contain no sound`);
     return { bitsPerSample: bits, containerBits: bits, blockAlign: stated.blockAlign, framesPerBlock };
   }
   const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
@@ -210,7 +210,7 @@ export function unsupported(what: string): ServiceError {
 export function disguised(what: string): ServiceError {
   return new ServiceError(
     "UNSUPPORTED_MEDIA",
-    `What this WAV holds is ${what}, although its header says that it is plain samples. Export the sound as PCM.`,
+    `This WAV contains ${what}, although its header says PCM. Export the sound as PCM.`,
   );
 }
 

@@ -31,15 +31,15 @@ export async function openDataFolder(dataDir: string | undefined): Promise<DataF
   if (user && !(await mayEnter(nearestExistingFolder(path), user))) {
     if (dataDir !== undefined || dataOwner) {
       throw new EmbeddedPostgresError(
-        `PostgreSQL does not run as root but as user ${user.name}, who may not enter ${path}: ` +
-          "choose a DATA_DIR outside of private folders, start the service as an ordinary user, or set DATABASE_URL.",
+        `PostgreSQL does not run as root but as user ${user.name}, who may not enter ${path}. ` +
+          "Choose a DATA_DIR outside of private folders, start the service as an ordinary user, or set DATABASE_URL.",
       );
     }
     path = join("/var/lib/web-user-music", `${basename(projectFolder())}-${shortHash(projectFolder())}`);
   }
   if (!user && dataOwner && dataOwner.uid !== process.getuid?.()) {
     throw new EmbeddedPostgresError(
-      `The database in ${path} belongs to another user (uid ${dataOwner.uid}): start the service as that user or ` +
+      `The database in ${path} belongs to another user (uid ${dataOwner.uid}). Start the service as that user or ` +
         "as root, or choose another DATA_DIR.",
     );
   }
@@ -83,7 +83,7 @@ function lockFolder(path: string): Disposable {
     const pid = existsSync(ownerFile) ? ` (process ${readFileSync(ownerFile, "utf8").trim()})` : "";
     throw new DataFolderInUseError(
       path,
-      `Another service${pid} uses the data folder ${path}: stop it, or give this one its own DATA_DIR.`,
+      `Another service${pid} uses the data folder ${path}. Stop it, or give this one its own DATA_DIR.`,
       { cause: error },
     );
   }
@@ -102,9 +102,12 @@ function isLockedBySomebodyElse(error: unknown): boolean {
 
 function unusable(path: string, cause: unknown): EmbeddedPostgresError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new EmbeddedPostgresError(`The data folder ${path} cannot be used, choose another DATA_DIR: ${reason}`, {
-    cause,
-  });
+  return new EmbeddedPostgresError(
+    `The data folder ${path} cannot be used. Choose another DATA_DIR. Reason: ${reason}`,
+    {
+      cause,
+    },
+  );
 }
 
 async function makeFolder(path: string, user: PostgresUser | undefined): Promise<void> {

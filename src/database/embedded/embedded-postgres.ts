@@ -90,11 +90,12 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const programs = await openPostgresPrograms(installed, folder);
   const clusterName = `web-user-music-${folder.id}`;
   const leftovers = await endLeftoverServer(clusterName);
-  if (leftovers > 0) log.warn("The last service was killed and left its PostgreSQL running; it has been ended");
+  if (leftovers > 0)
+    log.warn("The previous service was killed and left its PostgreSQL running; stopped that PostgreSQL");
   await removeUnfinishedClusters(folder.path);
   const cluster = clusterFolder(folder.path);
   if (!existsSync(cluster)) {
-    log.info(`Making a new database in ${cluster}`);
+    log.info(`Creating a new database in ${cluster}`);
     await createCluster(programs, folder);
   }
   await checkMajorVersion(cluster, programs.version);
@@ -174,9 +175,9 @@ async function checkMajorVersion(cluster: string, version: string): Promise<void
   if (found === major) return;
   throw new EmbeddedPostgresError(
     found === ""
-      ? `${cluster} holds no PostgreSQL database: choose another DATA_DIR, or move that folder away.`
-      : `The database in ${cluster} was made by PostgreSQL ${found}, and this is PostgreSQL ${major}: ` +
-          `choose another DATA_DIR, or move the data with pg_dump and pg_restore.`,
+      ? `${cluster} does not contain a PostgreSQL database. Choose another DATA_DIR, or move that folder away.`
+      : `The database in ${cluster} was created by PostgreSQL ${found}, and this is PostgreSQL ${major}. ` +
+          `Choose another DATA_DIR, or move the data with pg_dump and pg_restore.`,
   );
 }
 
@@ -240,15 +241,15 @@ async function superviseServer(
       const now = performance.now();
       restarts = restarts.filter((time) => now - time < 60_000).concat(now);
       if (restarts.length > maxRestartsPerMinute) {
-        gaveUp.resolve(new EmbeddedPostgresError(`PostgreSQL ends by itself again and again: ${reason}`));
+        gaveUp.resolve(new EmbeddedPostgresError(`PostgreSQL keeps stopping by itself: ${reason}`));
         return;
       }
-      log.error(`PostgreSQL ended by itself and is started again: ${reason}`);
+      log.error(`PostgreSQL stopped by itself and is being restarted: ${reason}`);
       try {
         // At once the first time, then after 0.2, 0.6, 1.4 and 3 s: what keeps it from running may pass.
         await delay((2 ** restarts.length - 2) * 100, undefined, { signal: stopping.signal });
         const server = await start();
-        log.info("PostgreSQL runs again");
+        log.info("PostgreSQL is running again");
         reason = await server.ended;
       } catch (error) {
         reason = error instanceof Error ? error.message : String(error);

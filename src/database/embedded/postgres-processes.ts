@@ -42,7 +42,7 @@ export async function endLeftoverServer(clusterName: string): Promise<number> {
   }
   if (left.length === 0) return found.length;
   throw new EmbeddedPostgresError(
-    `An older PostgreSQL (process ${left.map(({ pid }) => pid).join(", ")}) uses the data folder and cannot be ended.`,
+    `An older PostgreSQL (process ${left.map(({ pid }) => pid).join(", ")}) uses the data folder and does not stop. Stop it, then start the service again.`,
   );
 }
 
@@ -65,7 +65,7 @@ export async function clearStalePidFile(cluster: string): Promise<void> {
   const commandLine = (await commandLines()).get(Number(pid)) ?? "";
   if (commandLine.includes("postgres") && commandLine.includes(cluster)) {
     throw new EmbeddedPostgresError(
-      `A PostgreSQL server (process ${pid}) that this service did not start uses ${cluster}: stop it first.`,
+      `A PostgreSQL server (process ${pid}) that this service did not start uses ${cluster}. Stop it first.`,
     );
   }
   // PostgreSQL ignores its parent's id and then still checks that nobody uses the shared memory named in the file,

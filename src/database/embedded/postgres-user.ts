@@ -34,8 +34,8 @@ export async function choosePostgresUser(
   const user = users.find(({ name }) => name === "postgres") ?? users.find(({ name }) => name === "nobody");
   if (user) return user;
   throw new EmbeddedPostgresError(
-    "PostgreSQL does not run as root, and this machine has neither a user postgres nor a user nobody: " +
-      "start the service as an ordinary user, or set DATABASE_URL.",
+    "PostgreSQL does not run as root, and this machine has neither a user postgres nor a user nobody. " +
+      "Start the service as an ordinary user, or set DATABASE_URL.",
   );
 }
 
