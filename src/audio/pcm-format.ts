@@ -1,6 +1,6 @@
-/** Plain interleaved samples as they go from the WAV reader to the meter and the encoder. */
+/** Interleaved samples, as the WAV reader passes them to the meter and the encoder. */
 export interface PcmFormat {
-  /** Signed 16-bit integers, or 32-bit floats with full scale at 1; both little-endian. */
+  /** Signed 16-bit integers, or 32-bit floats (full scale 1); both little-endian. */
   readonly sampleFormat: "s16le" | "f32le";
   readonly sampleRateHz: number;
   readonly channels: 1 | 2;

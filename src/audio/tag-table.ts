@@ -1,14 +1,14 @@
-/** Where a tag stands in a WAV, and where in the MP3. */
+/** Location of a tag in a WAV and in the MP3. */
 interface TagPlaces {
-  /** Its frame in ID3v2.3 and 2.4 (id3.org), in WAVs as in the MP3. */
+  /** Its frame in ID3v2.3 and 2.4 (id3.org), in the WAV and in the MP3. */
   readonly frame: string;
-  /** What the frame takes: a line, a text of several lines, a time stamp, or a number with or without its count. */
+  /** Content of the frame: a line, a text of several lines, a time stamp, or a number with or without a total. */
   readonly holds: "line" | "comment" | "timestamp" | "number";
-  /** Frames that say the same: of ID3v2.2, and older ones. */
+  /** Equivalent frames: those of ID3v2.2, and older ones. */
   readonly olderFrames: readonly string[];
-  /** Sub-chunks of a LIST chunk of form INFO (Multimedia Programming Interface 1.0, "INFO List Chunk"). */
+  /** Sub-chunks of a LIST chunk of type INFO (Multimedia Programming Interface 1.0, "INFO List Chunk"). */
   readonly info: readonly string[];
-  /** Bytes of a broadcast extension chunk (EBU Tech 3285 section 2.3). */
+  /** Byte range in a broadcast extension chunk (EBU Tech 3285 section 2.3). */
   readonly bext?: readonly [start: number, end: number];
 }
 
@@ -34,8 +34,8 @@ const table = [
 /** The name of a tag; see {@link tagTable}. */
 export type TagName = (typeof table)[number]["name"];
 
-/** Every tag that this service carries over, in the order in which they are listed. */
+/** Every tag that the service copies to the MP3, in the order in which the API lists them. */
 export const tagTable: readonly (TagPlaces & { readonly name: TagName })[] = table;
 
-/** The texts of a recording by the names of their tags. */
+/** The tags of a recording by name. */
 export type TagTexts = { readonly [N in TagName]?: string | undefined };

@@ -15,7 +15,7 @@ import type { WavTags } from "./wav/wav-tags.ts";
 import { qualities, type Quality } from "./mp3/quality.ts";
 import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav/wav-to-pcm.ts";
 
-/** What a client may be told about an upload that was converted all the same. */
+/** A problem of an upload that did not prevent its conversion, as the API reports it. */
 export type ConversionWarning =
   | "CUT_SHORT"
   | "DAMAGED"
@@ -27,33 +27,33 @@ export type ConversionWarning =
   | "SOUND_LEFT_OUT"
   | "TRAILING_JUNK";
 
-/** PCM for which a process is started; a client that sends less costs none. */
+/** Number of PCM bytes at which a process is started. A client that sends less costs no process. */
 const worthwhileBytes = 64 * 1024;
 
 /** How to convert. */
 export interface ConversionOptions {
   readonly encoders: EncoderPool;
-  /** Whose upload it is: the pool's owners take turns. */
+  /** The owner of the upload. The owners take turns at the pool. */
   readonly owner?: number;
   /** Rests while the conversion waits for its turn. */
   readonly slot?: Applicant["slot"];
   readonly quality: Quality;
-  /** Longest sound that is taken, in seconds. */
+  /** Maximum duration of the sound, in seconds. */
   readonly maxDurationSeconds: number;
-  /** Most bytes that the source can have; undefined when the client did not say. */
+  /** Maximum number of bytes that the source can have; undefined if the client did not state it. */
   readonly maxSourceBytes?: number | undefined;
-  /** Its reason is thrown when it is aborted. */
+  /** Aborts the conversion, which then throws the signal's reason. */
   readonly signal: AbortSignal;
 }
 
-/** What is known when all of the WAV has been converted. */
+/** The facts that are known when the whole WAV has been converted. */
 export interface ConversionFacts {
   readonly source: {
     readonly format: WavFormat;
     /** Samples of each channel. */
     readonly samples: number;
     readonly bytes: number;
-    /** Bytes behind the sound that {@link ConversionFacts.warnings} are about. */
+    /** Number of bytes after the sound that were left out; see {@link ConversionFacts.warnings}. */
     readonly leftOutBytes: number;
     /** In hexadecimal digits. */
     readonly sha256: string;
@@ -66,17 +66,17 @@ export interface ConversionFacts {
 
 /** A conversion whose WAV header has been read. */
 export interface Conversion {
-  /** The MP3's frames while the WAV arrives; to be read once, to the end. */
+  /** Yields the MP3's frames while the WAV arrives. Read it once, to the end. */
   frames(): AsyncGenerator<Buffer, void, undefined>;
-  /** What is known once {@link frames} has ended. */
+  /** The facts. Available when {@link frames} has ended. */
   facts(): ConversionFacts;
-  /** The bytes that belong in front of the frames, known once {@link frames} has ended. */
+  /** The bytes to put before the frames. Available when {@link frames} has ended. */
   head(title: string): Buffer;
 }
 
 /**
  * Reads a WAV's header and prepares its conversion to MP3.
- * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it can be known
+ * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it is certain
  */
 export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
   const { encoders, owner, slot, quality, maxDurationSeconds, maxSourceBytes, signal } = options;
@@ -117,10 +117,10 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     }
   }
 
-  /** So many samples of the source in samples of the MP3, not rounded. */
+  /** Converts a number of source samples to MP3 samples, without rounding. */
   const mp3Samples = (sourceSamples: number): number => (sourceSamples * mp3.sampleRateHz) / pcm.sampleRateHz;
 
-  /** The sound, with silence around it if it is too short for decoders to recognise the MP3. */
+  /** Yields the sound. Sound that is too short for decoders to recognise the MP3 gets silence around it. */
   async function* recognisableSound(): AsyncGenerator<Buffer, void, undefined> {
     const frameBytes = bytesPerPcmFrame(pcm);
     const enough = Math.round(shortSoundSamples / mp3Samples(1)) * frameBytes;
@@ -209,7 +209,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   return { frames, facts, head };
 }
 
-/** The first buffers of a source, until they are so many bytes or the source ends. */
+/** Reads buffers of a source until they have `byteCount` bytes or the source ends. */
 async function readAtLeast(byteCount: number, source: AsyncIterator<Buffer>): Promise<Buffer[]> {
   const buffers: Buffer[] = [];
   for (let bytes = 0; bytes < byteCount;) {
@@ -234,9 +234,9 @@ async function* rejoined(
 }
 
 /**
- * Silence before a short sound, in samples of the source, that lasts as nearly a whole number of the MP3's samples as
- * can be: of those there are `ratio` for each of the source's. It lasts `before` of them or a little less, so that the
- * sound still reaches beyond the end of that frame.
+ * Length of the silence before a short sound, in source samples. It is as close as possible to a whole number of MP3
+ * samples, of which there are `ratio` for each source sample. It lasts `before` MP3 samples or slightly less, so that
+ * the sound still reaches beyond the end of that frame.
  */
 function leadingSilence(before: number, ratio: number, mp3Samples: number): number {
   const offBy = (silence: number): number => Math.abs(silence * ratio - Math.round(silence * ratio));

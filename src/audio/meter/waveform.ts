@@ -1,9 +1,9 @@
 import { ServiceError } from "../../errors/errors.ts";
 
-/** Most bins that one waveform has, and so the most peaks that can be asked for. */
+/** Maximum number of bins of a waveform, and of peaks that can be requested. */
 export const maxWaveformBins = 2048;
 
-/** Full scale in the stored 8 bits: symmetric, so that both signs reach it. */
+/** Full scale of the stored 8-bit values. It is symmetric, so that both signs can reach it. */
 const storedFullScale = 127;
 
 /** Header of the audiowaveform data format, version 2: six 32-bit little-endian numbers. */
@@ -11,12 +11,12 @@ const headerBytes = 24;
 const formatVersion = 2;
 const eightBitFlag = 1;
 
-/** The outline of a recording: what a player draws. */
+/** The outline of a recording, as players draw it. */
 export interface Waveform {
   readonly sampleRateHz: number;
-  /** Sample frames that one bin stands for, a power of two; the last bin may hold fewer. */
+  /** Sample frames per bin, a power of two. The last bin may have fewer. */
   readonly framesPerBin: number;
-  /** For each bin its minimum and its maximum over all channels, from -127 to 127 with full scale at 127. */
+  /** Minimum and maximum of each bin over all channels, from -127 to 127 (full scale). */
   readonly extremes: Int8Array;
 }
 
@@ -32,12 +32,12 @@ export interface AudiowaveformJson {
 }
 
 /**
- * Gathers minima and maxima while the samples stream by, in constant memory and without knowing the length: bins begin
- * at one sample frame, and whenever all are used up neighbours merge and bins become twice as long.
- * Whoever reads the samples widens {@link openBin} by at most {@link framesLeftInBin} frames, then says so to `advance`.
+ * Collects minima and maxima of streamed samples in constant memory, without knowing the length in advance. Bins begin
+ * with one sample frame; when all bins are used, neighbours are merged and bins become twice as long. The caller
+ * updates {@link openBin} with at most {@link framesLeftInBin} frames, then calls `advance`.
  */
 export class WaveformMeter {
-  /** Minimum and maximum of the bin that is being filled, over all channels. */
+  /** Minimum and maximum of the current bin, over all channels. */
   readonly openBin = Float64Array.of(Infinity, -Infinity);
   readonly #sampleRateHz: number;
   readonly #scale: number;
@@ -46,26 +46,26 @@ export class WaveformMeter {
   #framesPerBin = 1;
   #framesInBin = 0;
 
-  /** Samples of magnitude `fullScale` are 0 dBFS; what goes beyond is drawn at full scale. */
+  /** Creates a meter for samples whose full scale (0 dBFS) is `fullScale`. Larger samples are drawn at full scale. */
   constructor(sampleRateHz: number, fullScale: number) {
     this.#sampleRateHz = sampleRateHz;
     this.#scale = storedFullScale / fullScale;
   }
 
-  /** Sample frames that the open bin still takes, at least one. Asked only when a frame follows. */
+  /** Number of sample frames for which the open bin has room, at least one. Call it only if a frame follows. */
   framesLeftInBin(): number {
-    // Not earlier, so that a recording that just fits keeps its bins.
+    // Merge only now, so that a recording that just fits keeps its bins.
     if (this.#bins === maxWaveformBins) this.#mergeNeighbours();
     return this.#framesPerBin - this.#framesInBin;
   }
 
-  /** Counts the frames by which the open bin was widened, and closes it when it is full. */
+  /** Adds to the number of frames in the open bin, and closes the bin when it is full. */
   advance(frames: number): void {
     this.#framesInBin += frames;
     if (this.#framesInBin === this.#framesPerBin) this.#closeBin();
   }
 
-  /** The waveform of everything so far. To be called once, at the end. */
+  /** Returns the waveform of everything added. Call it once, at the end. */
   finish(): Waveform {
     if (this.#framesInBin > 0) this.#closeBin();
     return {
@@ -107,8 +107,8 @@ export function encodeWaveform(waveform: Waveform): Buffer {
 }
 
 /**
- * Reads what {@link encodeWaveform} wrote.
- * @throws {Error} when these are not such bytes.
+ * Decodes the output of {@link encodeWaveform}.
+ * @throws {Error} if the bytes are not a stored waveform.
  */
 export function decodeWaveform(bytes: Uint8Array): Waveform {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -128,7 +128,7 @@ export function decodeWaveform(bytes: Uint8Array): Waveform {
   };
 }
 
-/** @throws {ServiceError} BAD_USER_INPUT when `count` is not a whole number from 1 to {@link maxWaveformBins}. */
+/** @throws {ServiceError} BAD_USER_INPUT if `count` is not a whole number from 1 to {@link maxWaveformBins}. */
 export function requirePeakCount(count: number): void {
   if (Number.isInteger(count) && count >= 1 && count <= maxWaveformBins) return;
   throw new ServiceError("BAD_USER_INPUT", `count must be a whole number from 1 to ${maxWaveformBins}.`, {
@@ -138,7 +138,7 @@ export function requirePeakCount(count: number): void {
 }
 
 /**
- * The waveform as `count` magnitudes from 0 to 1, evenly spread over the recording, each the largest of its stretch.
+ * The waveform as `count` magnitudes from 0 to 1, each the largest in one of `count` equal parts of the recording.
  * @throws {ServiceError} as {@link requirePeakCount} does
  */
 export function waveformPeaks({ extremes }: Waveform, count: number): number[] {
@@ -152,7 +152,9 @@ export function waveformPeaks({ extremes }: Waveform, count: number): number[] {
   });
 }
 
-/** The waveform as a value whose JSON wavesurfer.js and peaks.js read: one channel, the outline of all channels. */
+/**
+ * The waveform in the JSON format that wavesurfer.js and peaks.js read, with one channel that outlines all channels.
+ */
 export function audiowaveformJson({ sampleRateHz, framesPerBin, extremes }: Waveform): AudiowaveformJson {
   return {
     version: formatVersion,

@@ -1,26 +1,26 @@
 import { tagTable, type TagTexts } from "../tag-table.ts";
 
-/** What an MP3 says about itself; a field that is empty or left out is not written. */
+/** Fields of an MP3's ID3 tag. Empty and missing fields are not written. */
 export interface Id3Fields extends TagTexts {
   readonly durationSeconds?: number | undefined;
   /** ReplayGain 2.0 of the track, in dB. */
   readonly replayGainDb?: number | undefined;
-  /** Largest absolute sample, 1 being full scale. */
+  /** Largest absolute sample, relative to full scale (1). */
   readonly peak?: number | undefined;
 }
 
-/** Longest text of one line in a tag, in bytes of UTF-8. */
+/** Maximum length of a one-line text in a tag, in bytes of UTF-8. */
 export const maxLineBytes = 4000;
 
-/** Longest comment in a tag, in bytes of UTF-8. */
+/** Maximum length of a comment in a tag, in bytes of UTF-8. */
 export const maxCommentBytes = 8000;
 
 const utf8 = 3;
 const textEncoder = new TextEncoder();
 
 /**
- * Makes an ID3v2.4 tag (https://id3.org/id3v2.4.0-structure and -frames) with the text in UTF-8; empty if no field has
- * a value. Texts that are too long are cut. Needs no unsynchronisation, since UTF-8 has no byte 0xFF.
+ * Creates an ID3v2.4 tag (https://id3.org/id3v2.4.0-structure and -frames) in UTF-8. The result is empty if no field
+ * has a value. Long texts are truncated. Unsynchronisation is not needed, because UTF-8 has no byte 0xFF.
  */
 export function id3Tag(fields: Id3Fields): Buffer {
   const frames = Buffer.concat([
@@ -33,7 +33,7 @@ export function id3Tag(fields: Id3Fields): Buffer {
   return Buffer.concat([Buffer.from([...Buffer.from("ID3"), 4, 0, 0]), synchsafe(frames.length), frames]);
 }
 
-/** How a text is written, by what its frame holds. */
+/** How to encode a text, by the content of its frame. */
 const textFrames = {
   line: (id: string, text?: string): Buffer => textFrame(id, line(text)),
   comment: (id: string, text?: string): Buffer => commentFrame(id, paragraphs(text)),
@@ -45,7 +45,7 @@ function textFrame(id: string, text: Uint8Array): Buffer {
   return text.length === 0 ? Buffer.alloc(0) : frame(id, [Uint8Array.of(utf8), text]);
 }
 
-/** A comment in a language that is not known ("XXX") and without a description. */
+/** A comment frame with an unknown language ("XXX") and without a description. */
 function commentFrame(id: string, text: Uint8Array): Buffer {
   return text.length === 0 ? Buffer.alloc(0) : frame(id, [Uint8Array.of(utf8), Buffer.from("XXX\0"), text]);
 }
@@ -59,12 +59,12 @@ function frame(id: string, parts: readonly Uint8Array[]): Buffer {
   return Buffer.concat([Buffer.from(id), synchsafe(body.length), Buffer.alloc(2), body]);
 }
 
-/** A number of 28 bits in four bytes of seven. */
+/** Encodes a 28-bit number in four bytes of 7 bits each. */
 function synchsafe(number: number): Uint8Array {
   return Uint8Array.of((number >> 21) & 0x7f, (number >> 14) & 0x7f, (number >> 7) & 0x7f, number & 0x7f);
 }
 
-/** Text of one line: a NUL would start a second value, and other control characters have no meaning here. */
+/** Encodes a one-line text. It removes NUL, which would start a second value, and other control characters. */
 function line(text = ""): Uint8Array {
   return cut(text, maxLineBytes, (part) => part.replace(/[\p{Cc}\s]+/gu, " "));
 }
@@ -73,15 +73,20 @@ function paragraphs(text = ""): Uint8Array {
   return cut(text, maxCommentBytes, (part) => part.replace(/\r\n?/g, "\n").replace(/[^\P{Cc}\n\t]+/gu, " "));
 }
 
-/** UTF-8 of at most so many bytes, whole characters only; a lone surrogate becomes U+FFFD. */
+/**
+ * Encodes text as UTF-8 with at most `maxBytes` bytes, without splitting a character. A lone surrogate becomes U+FFFD.
+ */
 function cut(text: string, maxBytes: number, clean: (part: string) => string): Uint8Array {
-  // A megabyte of text need not be cleaned to keep its beginning.
+  // Only the beginning of a long text needs to be cleaned.
   const part = clean(text.slice(0, 4 * maxBytes)).trim();
   const bytes = new Uint8Array(maxBytes);
   return bytes.subarray(0, textEncoder.encodeInto(part, bytes).written);
 }
 
-/** The date as ID3v2.4 wants it, yyyy-MM-ddTHH:mm:ss cut after any part; else just the year; else nothing. */
+/**
+ * Encodes a date in the form of ID3v2.4 (yyyy-MM-ddTHH:mm:ss, truncated after any part), else only its year, else
+ * nothing.
+ */
 function timestamp(text = ""): Uint8Array {
   const start = text.slice(0, maxLineBytes);
   const [, year, month, day, hour, minute, second] =
@@ -92,7 +97,7 @@ function timestamp(text = ""): Uint8Array {
   return textEncoder.encode(time === "" ? date : `${date}T${time}`);
 }
 
-/** "3" or "3/12"; nothing else has a meaning there. */
+/** Encodes "3" or "3/12". Other values are not valid here and are omitted. */
 function numberOfCount(text = ""): Uint8Array {
   return textEncoder.encode(/^\s*(\d{1,5}(?:\/\d{1,5})?)(?!\d)/.exec(text)?.[1] ?? "");
 }

@@ -1,21 +1,21 @@
-/** What the four header bytes of an MPEG audio Layer III frame say (ISO 11172-3 section 2.4.1.3, ISO 13818-3). */
+/** The four header bytes of an MPEG audio Layer III frame (ISO 11172-3 section 2.4.1.3, ISO 13818-3). */
 export interface Mp3FrameHeader {
   readonly mpegVersion: 1 | 2 | 2.5;
   readonly bitrateKbps: number;
   readonly sampleRateHz: number;
   readonly channels: 1 | 2;
-  /** Sound that one frame holds: 1152 samples in MPEG-1, 576 below. */
+  /** Samples per channel in one frame: 1152 in MPEG-1, 576 in MPEG-2 and MPEG-2.5. */
   readonly samplesPerFrame: 1152 | 576;
-  /** The whole frame with its header. */
+  /** Size of the whole frame, including its header. */
   readonly byteLength: number;
-  /** The side information behind the header, and behind the CRC if there is one. */
+  /** Size of the side information, which follows the header and the CRC, if any. */
   readonly sideInfoBytes: number;
 }
 
-/** Samples that LAME puts in front of the sound, whatever the version and the channels. */
+/** Samples that LAME adds before the sound, for every MPEG version and number of channels. */
 export const lameDelaySamples = 576;
 
-/** Samples by which every Layer III decoder lags behind; players add them to LAME's delay by themselves. */
+/** Delay of every Layer III decoder, in samples. Players add it to LAME's delay themselves. */
 export const decoderDelaySamples = 529;
 
 /** Bit rates of Layer III in kbit/s by bitrate index, 1 to 14. */
@@ -26,7 +26,7 @@ const bitratesKbps = {
 
 const mpeg1RatesHz = [44_100, 48_000, 32_000] as const;
 
-/** The MPEG version whose frames carry this sample rate, or undefined if MP3 has no such rate. */
+/** The MPEG version that has this sample rate; undefined if MP3 does not support it. */
 export function mpegVersionOf(sampleRateHz: number): 1 | 2 | 2.5 | undefined {
   for (const version of [1, 2, 2.5] as const) {
     if (mpeg1RatesHz.some((rate) => rate / rateDivisor(version) === sampleRateHz)) return version;
@@ -34,18 +34,18 @@ export function mpegVersionOf(sampleRateHz: number): 1 | 2 | 2.5 | undefined {
   return undefined;
 }
 
-/** The bit rates, in kbit/s and ascending, that Layer III offers at a version; LAME stops at 64 for MPEG-2.5. */
+/** The bit rates of Layer III for a version, in kbit/s and ascending. LAME supports at most 64 for MPEG-2.5. */
 export function bitratesOf(mpegVersion: 1 | 2 | 2.5): readonly number[] {
   const all = (mpegVersion === 1 ? bitratesKbps.mpeg1 : bitratesKbps.mpeg2).slice(1);
   return mpegVersion === 2.5 ? all.filter((kbps) => kbps <= 64) : all;
 }
 
-/** Sound that one frame of this version holds, in samples of each channel. */
+/** Samples per channel in one frame of this version. */
 export function samplesPerFrameOf(mpegVersion: 1 | 2 | 2.5): 1152 | 576 {
   return mpegVersion === 1 ? 1152 : 576;
 }
 
-/** Reads the frame header at `offset`; undefined if these four bytes are none of Layer III. */
+/** Reads the frame header at `offset`; undefined if these four bytes are not a Layer III header. */
 export function readFrameHeader(bytes: Uint8Array, offset = 0): Mp3FrameHeader | undefined {
   const [b0, b1, b2, b3] = bytes.subarray(offset, offset + 4);
   if (b0 === undefined || b1 === undefined || b2 === undefined || b3 === undefined) return undefined;

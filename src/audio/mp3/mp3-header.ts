@@ -2,26 +2,26 @@ import { ServiceError } from "../../errors/errors.ts";
 import { bitratesOf, decoderDelaySamples, lameDelaySamples, readFrameHeader } from "./mp3-frame.ts";
 import type { Mp3FrameHeader } from "./mp3-frame.ts";
 
-/** The sound that goes with an {@link Mp3Index}, measured before it was encoded. */
+/** Measurements of the sound of an {@link Mp3Index}, from before it was encoded. */
 export interface EncodedSound {
   /** Samples of each channel, at the rate of the MP3. */
   readonly samples: number;
-  /** Samples of silence that the encoder got before those, see {@link silenceAround}; none if left out. */
+  /** Samples of silence that the encoder got before the sound; see {@link silenceAround}. Default: 0. */
   readonly silenceBefore?: number | undefined;
-  /** ReplayGain 2.0 of the track, in dB; left out where it has no value, as in silence. */
+  /** ReplayGain 2.0 of the track, in dB; omitted if it has no value, as for silence. */
   readonly replayGainDb?: number | undefined;
-  /** Largest absolute sample, 1 being full scale. */
+  /** Largest absolute sample, relative to full scale (1). */
   readonly peak?: number | undefined;
 }
 
-/** Sounds below this many samples make fewer than nine MPEG-1 frames. */
+/** A sound with fewer samples than this results in fewer than nine MPEG-1 frames. */
 export const shortSoundSamples = 8112;
 
 /**
- * The silence, in samples of each channel, to encode before and behind a sound of so many samples; the Info frame has
- * players leave it out. Only short sounds get any. ffmpeg (7.0) may take an MP3 of less than seven frames for video, and
- * plays too much if the frame in which the delay ends is also the one in which the padding begins: here the delay fills
- * whole frames. mp3val warns below ten frames. More silence would not fit the 12 bits of the delay and the padding.
+ * The silence to encode before and after a sound, in samples per channel. Only short sounds get silence, and the Info
+ * frame tells players to skip it. ffmpeg (7.0) may take an MP3 of fewer than seven frames for video, and plays too much
+ * if the delay ends in the frame in which the padding begins; here, the delay fills whole frames. mp3val warns below
+ * ten frames. More silence would not fit into the 12 bits of the delay and the padding.
  */
 export function silenceAround(samples: number): { readonly before: number; readonly after: number } {
   return samples < shortSoundSamples
@@ -29,7 +29,7 @@ export function silenceAround(samples: number): { readonly before: number; reado
     : { before: 0, after: 0 };
 }
 
-/** Counts the frames of a constant bit rate MP3 as they pass, and sums up their bytes, for {@link infoFrame}. */
+/** Counts the frames of a constant bit rate MP3 and their bytes, for {@link infoFrame}. */
 export class Mp3Index {
   #first: { readonly word: number; readonly header: Mp3FrameHeader } | undefined;
   #frames = 0;
@@ -37,8 +37,8 @@ export class Mp3Index {
   #crc = 0;
 
   /**
-   * Takes the next frames, which must be whole, in order, and all of one kind and bit rate.
-   * @throws {ServiceError} CONVERSION_FAILED when they are not.
+   * Adds frames. They must be whole, in order, and all of one kind and bit rate.
+   * @throws {ServiceError} CONVERSION_FAILED if they are not.
    */
   add(frames: Buffer): void {
     let offset = 0;
@@ -51,7 +51,7 @@ export class Mp3Index {
     this.#crc = crc16(this.#crc, frames);
   }
 
-  /** MP3 frames so far. */
+  /** Number of MP3 frames so far. */
   get frames(): number {
     return this.#frames;
   }
@@ -61,14 +61,14 @@ export class Mp3Index {
     return this.#bytes;
   }
 
-  /** CRC-16 of these bytes, as the LAME tag wants it: polynomial 0x8005, reflected, from zero. */
+  /** CRC-16 of these bytes for the LAME tag: polynomial 0x8005, reflected, initial value zero. */
   get musicCrc(): number {
     return this.#crc;
   }
 
   /**
    * The header of the first frame.
-   * @throws {ServiceError} CONVERSION_FAILED while there is none.
+   * @throws {ServiceError} CONVERSION_FAILED if there is none yet.
    */
   get firstHeader(): { readonly word: number; readonly header: Mp3FrameHeader } {
     if (this.#first === undefined) throw brokenMp3();
@@ -93,24 +93,24 @@ export class Mp3Index {
 const paddingBit = 0x0000_0200;
 const unprotectedBit = 0x0001_0000;
 const bitrateShift = 12;
-/** Sync, version, layer, protection, bit rate, sample rate and channel mode; the padding slot and the rest may differ. */
+/** Fields that are equal in every frame: sync, version, layer, protection, bit rate, sample rate and channel mode. */
 const sameInEveryFrame = 0xffff_fcc0;
-/** What the Info frame has in common with the sound: not the bit rate, the padding slot and the mode extension. */
+/** Fields that the Info frame copies from the sound: all but the bit rate, the padding slot and the mode extension. */
 const takenFromSound = 0xffff_0dcf;
 
 const tocEntries = 100;
-/** "Info", flags, frame count, byte count, seek table and quality, then LAME's part. */
+/** Sizes of "Info", flags, frame count, byte count, seek table and quality, and of LAME's part. */
 const infoBytes = 4 + 4 + 4 + 4 + tocEntries + 4 + 36;
 const hasFramesBytesTocQuality = 0x0f;
 const revision0ConstantBitrate = 0x01;
-/** Name "radio" and originator "determined automatically" of a ReplayGain field. */
+/** The name "radio" and the originator "determined automatically" in a ReplayGain field. */
 const trackGainMeasured = (1 << 13) | (3 << 10);
 
 /**
- * Makes the frame that stands before the sound and tells players its length, where to seek, and which samples to leave
- * out at both ends: a silent MP3 frame with the Xing fields ("Info", for a constant bit rate) and those of the
- * Mp3 Info Tag revision 0 as LAME writes them (http://gabriel.mp3-tech.org/mp3infotag.html).
- * @throws {ServiceError} CONVERSION_FAILED when the frames do not hold just the sound.
+ * Creates the frame before the sound. It tells players the length, where to seek, and which samples to skip at both
+ * ends. It is a silent MP3 frame with the Xing fields ("Info", for a constant bit rate) and the fields of the Mp3 Info
+ * Tag revision 0, as LAME writes them (http://gabriel.mp3-tech.org/mp3infotag.html).
+ * @throws {ServiceError} CONVERSION_FAILED if the number of frames does not match the sound.
  */
 export function infoFrame(index: Mp3Index, sound: EncodedSound): Buffer {
   const { word, header } = index.firstHeader;
@@ -124,15 +124,15 @@ export function infoFrame(index: Mp3Index, sound: EncodedSound): Buffer {
   at += frame.write("Info", at, "latin1");
   at = frame.writeUInt32BE(hasFramesBytesTocQuality, at);
   at = frame.writeUInt32BE(index.frames, at);
-  // Zero says "unknown" to players, which is right for the few MP3s over 4 GiB.
+  // Zero means "unknown" to players. It is used for MP3s over 4 GiB.
   at = frame.writeUInt32BE(totalBytes > 0xffff_ffff ? 0 : totalBytes, at);
-  // All frames have one length, so the sound's bytes are spread evenly over its time. The Info frame takes none.
+  // All frames have the same length, so the bytes are spread evenly over the duration. The Info frame has no duration.
   for (let percent = 0; percent < tocEntries; percent++) {
     const position = percent === 0 ? 0 : frame.length + (index.bytes * percent) / tocEntries;
     at = frame.writeUInt8(Math.floor((256 * position) / totalBytes), at);
   }
   at = frame.writeUInt32BE(0, at); // quality: not stated
-  at += frame.write("LAME3.100", at, "latin1"); // players honour the delay and the padding behind this name only
+  at += frame.write("LAME3.100", at, "latin1"); // players use the delay and the padding only after this name
   at = frame.writeUInt8(revision0ConstantBitrate, at);
   at = frame.writeUInt8(0, at); // lowpass: not stated
   at = frame.writeUInt32BE(peakField(sound.peak), at);
@@ -150,7 +150,9 @@ export function infoFrame(index: Mp3Index, sound: EncodedSound): Buffer {
   return frame;
 }
 
-/** A frame without sound and with room for the fields: at the sound's bit rate, or else at the next that suffices. */
+/**
+ * A frame without sound that is large enough for the fields: at the sound's bit rate, or at the next sufficient one.
+ */
 function emptyFrame(word: number, sound: Mp3FrameHeader): Buffer {
   const bytesNeeded = 4 + sound.sideInfoBytes + infoBytes;
   for (const [position, kbps] of bitratesOf(sound.mpegVersion).entries()) {
@@ -163,7 +165,7 @@ function emptyFrame(word: number, sound: Mp3FrameHeader): Buffer {
   throw brokenMp3();
 }
 
-/** The peak as a fixed-point number with 23 binary places; zero where there is none. */
+/** The peak as a fixed-point number with 23 binary places; zero if there is none. */
 function peakField(peak = 0): number {
   return Math.min(Math.round(peak * 2 ** 23), 0xffff_ffff);
 }
@@ -174,17 +176,17 @@ function gainField(gainDb: number | undefined): number {
   return trackGainMeasured | (gainDb < 0 ? 0x200 : 0) | tenths;
 }
 
-/** The rate at which the encoder got the sound: up to 32 kHz, 44.1 kHz, or 48 kHz. */
+/** The sample rate of the encoder's input: up to 32 kHz, 44.1 kHz, or 48 kHz. */
 function sourceRateField(sampleRateHz: number): number {
   return sampleRateHz <= 32_000 ? 0 : sampleRateHz === 44_100 ? 1 : 2;
 }
 
-/** LAME's numbers for the channel modes stereo, joint stereo, dual channel and mono. */
+/** LAME's numbers for the channel modes: stereo, joint stereo, dual channel and mono. */
 function stereoModeField(word: number): number {
   return [1, 3, 2, 0][(word >> 6) & 3] ?? 0;
 }
 
-/** Eight tables: what a byte does to a CRC-16 (polynomial 0x8005, reflected) when 0 to 7 further bytes follow it. */
+/** Eight tables: the effect of a byte on a CRC-16 (polynomial 0x8005, reflected) when 0 to 7 more bytes follow it. */
 const crcTables = makeCrcTables();
 
 function makeCrcTables(): Uint16Array {
@@ -201,7 +203,7 @@ function makeCrcTables(): Uint16Array {
   return tables;
 }
 
-/** Goes on with a CRC-16, eight bytes a step: under 1 ms per MB, a third of what byte by byte takes. */
+/** Continues a CRC-16, eight bytes per step. This takes under 1 ms per MB, a third of the time of single bytes. */
 function crc16(start: number, bytes: Uint8Array): number {
   const table = crcTables;
   let crc = start;

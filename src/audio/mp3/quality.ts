@@ -1,4 +1,4 @@
-/** How much sound to keep: a constant bit rate for mono and for stereo, in kbit/s. */
+/** Constant bit rates for mono and for stereo, in kbit/s. */
 export const qualities = {
   LOW: { monoKbps: 48, stereoKbps: 96 },
   STANDARD: { monoKbps: 96, stereoKbps: 192 },

@@ -1,21 +1,21 @@
 /**
- * Blocks of ADPCM as they stand in WAV files: Microsoft's own (format tag 2) and IMA/DVI (format tag 17), both
- * described in Microsoft's "Multimedia Data Standards Update" (1994); each block can be decoded for itself.
+ * Decodes ADPCM blocks of WAV files: Microsoft ADPCM (format tag 2) and IMA/DVI ADPCM (format tag 17). Both are
+ * described in Microsoft's "Multimedia Data Standards Update" (1994). Each block can be decoded independently.
  */
 
-/** Frames that a block of `bytes` of Microsoft ADPCM holds; a last block may be cut short, and then holds fewer. */
+/** Frames in a block of `bytes` of Microsoft ADPCM. The last block of a file may be truncated and have fewer. */
 export function framesInMsBlock(bytes: number, channels: number): number {
   return bytes < 7 * channels ? 0 : Math.floor(((bytes - 6 * channels) * 2) / channels);
 }
 
-/** Frames that a block of `bytes` of IMA ADPCM holds; a last block may be cut short, and then holds fewer. */
+/** Frames in a block of `bytes` of IMA ADPCM. The last block of a file may be truncated and have fewer. */
 export function framesInImaBlock(bytes: number, channels: number, bitsPerSample: number): number {
   const group = imaGroups[bitsPerSample];
   if (group === undefined || bytes < 4 * channels) return 0;
   return 1 + Math.floor((bytes - 4 * channels) / (group.bytes * channels)) * group.samples;
 }
 
-/** Whether IMA ADPCM exists with this many bits a sample. */
+/** Whether IMA ADPCM is defined for this number of bits per sample. */
 export function isImaDepth(bitsPerSample: number): boolean {
   return bitsPerSample in imaGroups;
 }
@@ -30,10 +30,13 @@ const msCoefficients = [
   [460, -208],
   [392, -232],
 ] as const;
-/** Keeps a step below what a 32-bit product bears; only damaged blocks come near. */
+/** Keeps a step small enough for a 32-bit product. Only damaged blocks come near this limit. */
 const msMaxDelta = 2_796_202;
 
-/** Decodes one block of Microsoft ADPCM of 1 or 2 channels to interleaved samples; none if its header is damaged. */
+/**
+ * Decodes one block of Microsoft ADPCM of 1 or 2 channels to interleaved samples. Returns none if the block's header is
+ * damaged.
+ */
 export function decodeMsBlock(block: Buffer, channels: number): Int16Array {
   const frames = framesInMsBlock(block.length, channels);
   const samples = new Int16Array(frames * channels);
@@ -63,7 +66,7 @@ export function decodeMsBlock(block: Buffer, channels: number): Int16Array {
   return samples;
 }
 
-/** Each channel's codes stand in turns, in whole words: so many bytes hold so many samples. */
+/** The channels alternate in groups of whole words: `bytes` of one channel contain `samples`. */
 const imaGroups: Readonly<Record<number, { readonly bytes: number; readonly samples: number }>> = {
   2: { bytes: 4, samples: 16 },
   3: { bytes: 12, samples: 32 },
@@ -71,7 +74,7 @@ const imaGroups: Readonly<Record<number, { readonly bytes: number; readonly samp
   5: { bytes: 20, samples: 32 },
 };
 
-/** By how much a code of so many bits moves the step index, without its sign bit. */
+/** How far a code, without its sign bit, moves the step index; by number of bits per code. */
 const imaIndexMoves: Readonly<Record<number, readonly number[]>> = {
   2: [-1, 2],
   3: [-1, -1, 1, 2],
@@ -86,7 +89,7 @@ const imaSteps = Int16Array.from([
   7132, 7845, 8630, 9493, 10442, 11487, 12635, 13899, 15289, 16818, 18500, 20350, 22385, 24623, 27086, 29794, 32767,
 ]);
 
-/** Decodes one block of IMA ADPCM to interleaved samples; none if its header is damaged. */
+/** Decodes one block of IMA ADPCM to interleaved samples. Returns none if the block's header is damaged. */
 export function decodeImaBlock(block: Buffer, channels: number, bitsPerSample: number): Int16Array {
   const samples = new Int16Array(framesInImaBlock(block.length, channels, bitsPerSample) * channels);
   const group = imaGroups[bitsPerSample]!;

@@ -3,40 +3,43 @@ import type { WavFormat } from "./wav-format.ts";
 import { id3TagBytes } from "./id3-frames.ts";
 import { pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
 
-/** How many bytes are looked at to tell what follows the sound. */
+/** Number of bytes that are examined to decide what follows the sound. */
 export const lookaheadBytes = 64 * 1024;
 
-/** Fewer bytes than these are no sound, unless the size in the file's header covers them. */
+/** Fewer bytes than this do not count as sound, unless the size in the file's header includes them. */
 const minSoundBytes = 4096;
 
-/** What stands where the sound should have ended. Junk of `Infinity` bytes goes on to the next WAV or to the end. */
+/**
+ * What follows the place where the sound should have ended. Junk of `Infinity` bytes continues to the next WAV or to
+ * the end of the file.
+ */
 export type Follower =
   | { readonly kind: "chunk" | "id3" | "sound" }
-  /** One byte again and again; what comes behind it is still to be seen. */
+  /** One byte value, repeated. What comes after it is not known yet. */
   | { readonly kind: "padding"; readonly byte: number }
   | { readonly kind: "junk"; readonly bytes: number };
 
-/** What is known about a place behind the sound. */
+/** What is known about a place after the sound. */
 export interface BehindSound {
-  /** The next bytes, {@link lookaheadBytes} of them or all that are left. */
+  /** The next {@link lookaheadBytes} bytes, or all that are left. */
   readonly ahead: Buffer;
   /** Whether `ahead` reaches the end of the file. */
   readonly isAll: boolean;
-  /** The last bytes of the sound before. */
+  /** The last bytes of the sound before this place. */
   readonly before: Buffer;
-  /** Bytes at the end of the sound before that are no whole block: `ahead` would complete it. */
+  /** Bytes of an incomplete block at the end of the sound before this place. `ahead` would complete it. */
   readonly cutBytes: number;
-  /** Of the sound before; undefined if it could not be read. */
+  /** Format of the sound before this place; undefined if it could not be read. */
   readonly format: WavFormat | undefined;
-  /** Whether the size in the file's header counts all of `ahead` as part of the file. */
+  /** Whether the size in the file's header includes all of `ahead`. */
   readonly isCovered: boolean;
-  /** Most bytes that can follow. */
+  /** Maximum number of bytes that can follow. */
   readonly maxBytes: number;
 }
 
 /**
- * Tells what follows the sound where neither a chunk with a usual name nor a WAV does. Sound is what a writer put there
- * that filled in its sizes too early: it goes on as the sound before it. Everything doubtful is junk.
+ * Decides what follows the sound if it is neither a chunk with a known name nor a WAV. It is sound if it continues the
+ * sound before it, as it does when a program fills in its sizes too early. Anything doubtful is junk.
  */
 export function whatFollows(behind: BehindSound): Follower {
   const { ahead, isAll, format, isCovered } = behind;
@@ -63,14 +66,14 @@ function wavStartIn(bytes: Buffer): number {
   return -1;
 }
 
-/** Bytes of a tag that MP3 players know and that states its size: ID3v1, APEv2; 0 if none begins here. */
+/** Size in bytes of an ID3v1 or APEv2 tag that begins here; 0 if there is none. */
 function oldTagBytes(bytes: Buffer): number {
   if (bytes.length >= 128 && bytes.toString("latin1", 0, 3) === "TAG") return 128;
   if (bytes.length >= 32 && bytes.toString("latin1", 0, 8) === "APETAGEX") return 32 + bytes.readUInt32LE(12);
   return 0;
 }
 
-/** Whether a chunk without a usual name begins here: its size has to lead to a place where something can begin. */
+/** Whether a chunk with an unknown name begins here. Its size must lead to a place where a chunk or a WAV can begin. */
 function isUnknownChunk({ ahead, isAll, format, maxBytes }: BehindSound): boolean {
   if (ahead.length < 8 || !isPrintableId(ahead)) return false;
   const size = format?.bigEndian === true ? ahead.readUInt32BE(4) : ahead.readUInt32LE(4);
@@ -80,30 +83,30 @@ function isUnknownChunk({ ahead, isAll, format, maxBytes }: BehindSound): boolea
   return end <= maxBytes && /^[\w ]{4}$/u.test(ahead.toString("latin1", 0, 4));
 }
 
-/** How many bytes at the beginning are the same. */
+/** Number of equal bytes at the beginning. */
 function runLength(bytes: Buffer): number {
   const end = bytes.findIndex((byte) => byte !== bytes[0]);
   return end < 0 ? bytes.length : end;
 }
 
-/** Whether these bytes are text in ASCII or UTF-8: no sound is valid as such and uses all of its range. */
+/** Whether these bytes are text in ASCII or UTF-8. Sound that uses its full range is never valid text. */
 export function isText(bytes: Buffer): boolean {
   const values = new Set(bytes.subarray(0, 4096));
   if (values.size < 12 || Math.min(...values) > 0x39 || Math.max(...values) < 0x61) return false;
   if ([...values].some((byte) => byte === 0x7f || (byte < 0x20 && (byte < 9 || byte > 13)))) return false;
   try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, 4096), { stream: true }); // may end in a character
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, 4096), { stream: true }); // may end inside a character
     return true;
   } catch {
     return false;
   }
 }
 
-/** What kind of file begins here, if it is one that people have instead of sound. */
+/** The type of file that begins here, if it is a common type other than WAV. */
 export function otherFileIn(bytes: Buffer): string | undefined {
   const start = bytes.toString("latin1", 0, 12);
   if (start.startsWith("ID3") && (id3TagBytes(bytes) ?? 0) > 10 && bytes[3]! < 5) return "MP3";
-  if (/^[^]{0,4}ftyp/u.test(start)) return "MP4"; // behind zeros, which may have been passed over
+  if (/^[^]{0,4}ftyp/u.test(start)) return "MP4"; // after zeros, which may have been skipped
   if (start.startsWith("FORM") && start.slice(8, 11) !== "AIF") return undefined;
   return otherFiles.find(([magic]) => start.startsWith(magic))?.[1];
 }
@@ -127,29 +130,29 @@ const otherFiles: readonly (readonly [magic: string, name: string])[] = [
   ["\x1f\x8b\x08", "gzip"],
 ];
 
-/** Steps between neighbouring samples of white noise have a roughness of 1, those of speech and music hardly one of 0.3. */
+/** White noise has a roughness of 1 (see {@link Shape}); speech and music rarely reach 0.3. */
 const maxMusicRoughness = 0.25;
 
-/** Whether sound of this format goes on: neighbouring samples are like each other, or as unlike as they were before. */
+/** Whether sound of this format continues: neighbouring samples are similar, or differ as much as they did before. */
 function soundsAlike(format: WavFormat, { before, ahead, cutBytes }: BehindSound): boolean {
   const { blockAlign, framesPerBlock } = format;
   const later = wholeBlocks(ahead.subarray((blockAlign - cutBytes) % blockAlign), blockAlign);
   if (later.length === 0) return false;
   if (framesPerBlock > 1) {
-    // Other bytes than sound hardly ever begin a block of ADPCM that can be decoded.
+    // Bytes other than sound rarely begin an ADPCM block that can be decoded.
     const sampleBytes = 2 * pcmFormatOf(format).channels;
     return wavToPcm(format)(later).length >= 0.9 * (later.length / blockAlign) * framesPerBlock * sampleBytes;
   }
   const next = shapeOf(format, later);
   if (next.roughness < maxMusicRoughness || isBackground(next)) return true;
   const earlier = before.subarray(0, before.length - cutBytes);
-  if (earlier.length < 256 * blockAlign) return next.level > 0; // a size that was never meant
+  if (earlier.length < 256 * blockAlign) return next.level > 0; // the size was a placeholder
   const last = shapeOf(format, earlier.subarray(earlier.length % blockAlign));
   const isAsLoud = next.level < last.level * 4 && next.level > last.level / 4;
   return isAsLoud && Math.abs(next.roughness - last.roughness) < 0.25;
 }
 
-/** Whether this is the faint, even noise of a pause: other data is loud, or has its leaps. */
+/** Whether this is the quiet, even noise of a pause. Other data is loud or has jumps. */
 function isBackground({ level, peak }: Shape): boolean {
   return level > 0 && level < 0.05 && peak < 12 * level;
 }
@@ -159,19 +162,22 @@ function wholeBlocks(bytes: Buffer, blockAlign: number): Buffer {
 }
 
 const windowFrames = 256;
-/** A quarter of the windows has to be as smooth: hisses and pauses are rough, but hardly any other data is smooth anywhere. */
+/**
+ * A quarter of the windows must be at least this smooth. Hiss and pauses are rough, but data other than sound is rarely
+ * smooth anywhere.
+ */
 const smoothShare = 0.25;
 
 interface Shape {
   /** Root mean square. */
   readonly level: number;
   readonly peak: number;
-  /** How the steps between neighbouring samples compare to the samples themselves. */
+  /** Size of the steps between neighbouring samples, relative to the samples themselves. */
   readonly roughness: number;
   readonly maxRoughness: number;
 }
 
-/** How loud whole blocks are, and how rough in the smoothest quarter of short windows. */
+/** Measures the level of whole blocks, and the roughness of the smoothest quarter of short windows. */
 export function shapeOf(format: WavFormat, blocks: Buffer): Shape {
   const pcm = wavToPcm(format)(blocks);
   const { sampleFormat, channels } = pcmFormatOf(format);

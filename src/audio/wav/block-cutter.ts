@@ -1,9 +1,9 @@
 import { framesInBlock, type WavFormat } from "./wav-format.ts";
 
-/** Sound passes on in pieces of about this size, whatever the source's pieces are. */
+/** Approximate size of the pieces that are passed on, whatever the sizes of the source's pieces. */
 const pieceBytes = 128 * 1024;
 
-/** Cuts a stretch of sound into pieces of whole blocks, without copying where the source's pieces fit. */
+/** Cuts a stretch of sound into pieces of whole blocks. It copies only blocks that span two of the source's pieces. */
 export class BlockCutter {
   readonly #format: WavFormat;
   readonly #stepBytes: number;
@@ -15,18 +15,18 @@ export class BlockCutter {
     this.#stepBytes = Math.max(pieceBytes - (pieceBytes % format.blockAlign), format.blockAlign);
   }
 
-  /** Bytes that were added so far. */
+  /** Number of bytes added so far. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Takes the next bytes; gives the blocks that are whole, but not the last one of ADPCM before more has come. */
+  /** Adds bytes and yields the whole blocks. It keeps the last ADPCM block until more bytes arrive. */
   *add(taken: Buffer): Generator<Buffer, void, void> {
     this.#bytes += taken.length;
     yield* this.#format.framesPerBlock > 1 ? this.#addCoded(taken) : this.#addPlain(taken);
   }
 
-  /** What is left: the last block of ADPCM, and one behind it that is cut short. */
+  /** Returns the rest: the last ADPCM block, and a truncated one after it. */
   end(): Buffer {
     const rest = this.#rest;
     this.#rest = Buffer.alloc(0);
@@ -36,7 +36,7 @@ export class BlockCutter {
 
   *#addPlain(taken: Buffer): Generator<Buffer, void, void> {
     const { blockAlign } = this.#format;
-    // Only the block that is cut in two is put together: copying all that follows would double the garbage.
+    // Only the block that spans two pieces is copied. Copying everything after it would double the garbage.
     const completing = this.#rest.length === 0 ? 0 : Math.min(blockAlign - this.#rest.length, taken.length);
     if (completing > 0) {
       this.#rest = Buffer.concat([this.#rest, taken.subarray(0, completing)]);
@@ -48,7 +48,7 @@ export class BlockCutter {
     this.#rest = taken.subarray(whole);
   }
 
-  /** The last block waits: how much of it is sound depends on whether it is the last one of all. */
+  /** Keeps the last block back: how much of it is sound depends on whether it is the last one of the file. */
   *#addCoded(taken: Buffer): Generator<Buffer, void, void> {
     const { blockAlign } = this.#format;
     const joined = this.#rest.length === 0 ? taken : Buffer.concat([this.#rest, taken]);

@@ -1,7 +1,7 @@
-/** Reads a stream in portions of any size, without copying where a portion lies in one piece. */
+/** Reads a stream in portions of any size. It copies only portions that span several pieces of the source. */
 export class ByteReader {
   readonly #source: AsyncIterator<Buffer>;
-  /** What was taken from the source and is still to be read; the last one comes first. */
+  /** Pieces that were taken from the source but not read yet, in reverse order. */
   readonly #ahead: Buffer[] = [];
   #position = 0;
   #ended = false;
@@ -10,17 +10,17 @@ export class ByteReader {
     this.#source = source[Symbol.asyncIterator]();
   }
 
-  /** How many bytes of the source lie before what is read next. */
+  /** Position in the source of the next byte that will be read. */
   get position(): number {
     return this.#position;
   }
 
-  /** What is at hand, at most `limit` bytes; undefined at the end. */
+  /** The bytes that are available, at most `limit`; undefined at the end. */
   async take(limit: number): Promise<Buffer | undefined> {
     let piece = this.#ahead.pop();
     while (piece === undefined || piece.length === 0) {
       if (this.#ended) return undefined;
-      this.#ended = true; // also where the source throws: there is nothing to close then
+      this.#ended = true; // also if the source throws: then there is nothing to close
       const next = await this.#source.next();
       if (next.done) return undefined;
       this.#ended = false;
@@ -48,7 +48,7 @@ export class ByteReader {
     return joined.subarray(0, at);
   }
 
-  /** Passes over so many bytes; returns how many there were. */
+  /** Skips up to `length` bytes and returns how many there were. */
   async skip(length: number): Promise<number> {
     let skipped = 0;
     while (skipped < length) {
@@ -59,7 +59,7 @@ export class ByteReader {
     return skipped;
   }
 
-  /** Passes over bytes of this value; returns how many there were. */
+  /** Skips bytes with this value and returns how many there were. */
   async skipRun(byte: number): Promise<number> {
     let skipped = 0;
     for (;;) {
@@ -73,14 +73,14 @@ export class ByteReader {
     }
   }
 
-  /** The next `length` bytes, or fewer at the end; they stay to be read. */
+  /** The next `length` bytes, or fewer at the end, without consuming them. */
   async peek(length: number): Promise<Buffer> {
     const ahead = await this.read(length);
     this.unread(ahead);
     return ahead;
   }
 
-  /** Puts bytes back, to be read next. */
+  /** Puts bytes back; they are read next. */
   unread(bytes: Buffer): void {
     this.#position -= bytes.length;
     if (bytes.length > 0) this.#ahead.push(bytes);

@@ -18,63 +18,66 @@ import {
 } from "./wav-format.ts";
 import { isKnownInfo, maxTagBytes, type WavTags } from "./wav-tags.ts";
 
-/** Something odd about a file whose sound could be read all the same. */
+/** A problem of a file that did not prevent its sound from being read. */
 export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
 
-/** What is known about a source before it is read. */
+/** Limits of a source, known before it is read. */
 export interface WavBounds {
-  /** Most bytes that it can have; undefined when nobody said. */
+  /** Maximum number of bytes that the source can have; undefined if unknown. */
   readonly maxBytes?: number | undefined;
-  /** A promise of more sound than this is no promise: no upload could keep it. */
+  /** If the header promises more sound than this, the promise is ignored: no upload may be that long. */
   readonly maxSeconds?: number;
 }
 
-/** Files have a few dozen chunks; more than these would only cost time. */
+/** Maximum number of chunks. Real files have a few dozen; more would only cost time. */
 const maxChunkCount = 100_000;
-/** So many entries of INFO are looked at, in all of its chunks; there are a few dozen ids. */
+/** Maximum number of INFO entries that are read, in all INFO chunks together. There are a few dozen ids. */
 const maxInfoCount = 1000;
-/** To judge what follows the sound takes a millisecond; files in which that is needed have it once or at each joint. */
+/**
+ * Maximum number of places where the reader decides what follows the sound. Each decision takes a millisecond; real
+ * files need one, or one for each joined WAV.
+ */
 const maxLookCount = 10_000;
-/** The last bytes wait for those that follow: they may turn out to be chunks behind sound of an open size. */
+/** Number of bytes held back at the end of sound of unknown size. They may turn out to be chunks. */
 const heldBytes = 64 * 1024;
-/** So much of the sound is remembered to be compared with what follows it. */
+/** Number of bytes of sound that are kept for comparison with what follows. */
 const rememberedBytes = 16 * 1024;
-/** A few bytes of a file can ask for a lot of silence. */
+/** Maximum duration of silence from `slnt` chunks: a few bytes of a file can request very much of it. */
 const maxSilenceSeconds = 3600;
 const silencePieceBytes = 128 * 1024;
 
-/** What one header says; a file may hold several WAVs, each with its own. */
+/** The contents of one WAV header. A file may contain several WAVs, each with its own header. */
 interface Header {
   readonly container: WavFormat["container"];
   readonly bigEndian: boolean;
-  /** Where it begins in the source. */
+  /** Its position in the source. */
   readonly start: number;
-  /** Bytes behind the first eight, by its own word. */
+  /** Number of bytes after the first eight, as the header states it. */
   bytes: number;
-  /** Size of the first sound by the `ds64` chunk; 0 where that leaves it open or there is none. */
+  /** Size of the first sound according to the `ds64` chunk; 0 if it is unknown or there is no such chunk. */
   ds64DataBytes: number;
-  /** Undefined also where a later WAV has one that cannot be read. */
+  /** Undefined if there is none yet, or if the format of a later WAV cannot be read. */
   format: WavFormat | undefined;
-  /** Sample frames by the `fact` or `ds64` chunk; 0 when not stated. */
+  /** Sample frames according to the `fact` or `ds64` chunk; 0 if not stated. */
   factFrames: number;
 }
 
-/** A part of the file that is not chunks: sound, silence, or what is left out. */
+/** A part of the file that does not consist of chunks: sound, silence, or bytes that are left out. */
 interface Stretch {
   /** Undefined for junk, and for sound whose format cannot be read. */
   readonly format: WavFormat | undefined;
   readonly isJunk: boolean;
-  /** Where it ends at the latest; Infinity where only the next WAV or the end of the file ends it. */
+  /** Its maximum size; Infinity if only the next WAV or the end of the file ends it. */
   readonly maxBytes: number;
-  /** Bytes that its header promises; undefined if nothing has to follow. */
+  /** Number of bytes that its header promises; undefined if the header promises nothing. */
   readonly promisedBytes: number | undefined;
-  /** Whether it goes on where the sound before it should have ended. */
+  /** Whether it continues the sound after the place where that should have ended. */
   readonly isContinued: boolean;
-  /** Bytes of one value that were passed over in front of it. */
+  /** The run of equal bytes that was skipped before it. */
   readonly leading: { readonly byte: number; readonly count: number };
 }
 
-/** Walks through the chunks of the file: those before the sound, the sound, those behind it. */
+/** Reads the chunks of a file in order: those before the sound, the sound, and those after it. */
 export class ChunkReader {
   readonly tags: WavTags;
   readonly remarks = new Set<WavRemark>();
@@ -85,20 +88,20 @@ export class ChunkReader {
   readonly #maxBytes: number | undefined;
   readonly #maxSeconds: number;
   #header: Header;
-  /** Of the recording: that of the first WAV that has sound. */
+  /** Format of the recording, which is that of the first WAV with sound. */
   #format: WavFormat | undefined;
   #first: Stretch | undefined;
   #cutter: BlockCutter | undefined;
   #infoCount = 0;
-  /** Whether the last chunk had an odd size, so that a pad byte should follow. */
+  /** Whether the last chunk had an odd size, after which a pad byte should follow. */
   #atPad = false;
-  /** The last bytes of the last stretch, to compare others with. */
+  /** The last bytes of the last stretch, for comparison with what follows. */
   #remembered: Buffer = Buffer.alloc(0);
   #stretchBytes = 0;
-  /** Chunks since there was sound. */
+  /** Number of chunks since the last sound. */
   #chunkCount = 0;
   #silentSeconds = 0;
-  /** How often bytes behind the sound had to be judged. */
+  /** How often the reader had to decide what follows the sound. */
   #lookCount = 0;
   #hasSound = false;
 
@@ -110,7 +113,7 @@ export class ChunkReader {
     this.#header = headerOf(container, bytes.position - 12);
   }
 
-  /** Reads on to the sound. */
+  /** Reads up to the sound. */
   async open(): Promise<WavFormat> {
     if (is64(this.#header)) await this.#readDs64(false);
     this.#first = await this.#nextStretch();
@@ -119,7 +122,10 @@ export class ChunkReader {
     return this.#format;
   }
 
-  /** The sound of all WAVs in the file that have the format of the first one; everything else is read on the way. */
+  /**
+   * Yields the sound of all WAVs in the file that have the format of the first one, and reads everything else along the
+   * way.
+   */
   async *sound(): AsyncGenerator<Buffer, void, void> {
     const format = this.#format!;
     const disguise = new DisguisedSound(format);
@@ -149,7 +155,7 @@ export class ChunkReader {
     disguise.finish();
   }
 
-  /** Why there is no sound, at the end of the file: it is not all there, or it is and has none. */
+  /** The error for a file without sound: either the file is incomplete, or it is complete and has no samples. */
   #noSound(): ServiceError {
     const { start, bytes } = this.#header;
     const isWhole = isPlaceholder(bytes) || this.#bytes.position >= start + 8 + bytes;
@@ -158,13 +164,13 @@ export class ChunkReader {
     return new ServiceError("UPLOAD_INCOMPLETE", message);
   }
 
-  /** What the sound before has kept back. */
+  /** Yields the blocks that the previous stretch of sound held back. */
   *#lastBlocks(): Generator<Buffer, void, void> {
     const blocks = this.#cutter?.end();
     if (blocks !== undefined && blocks.length > 0) yield blocks;
   }
 
-  /** Passes over a stretch that is no sound of this recording. */
+  /** Skips a stretch that is not part of this recording. */
   async #leaveOut(stretch: Stretch): Promise<void> {
     this.leftOutBytes += stretch.leading.count;
     const rest = { ...stretch, promisedBytes: undefined, leading: nothing };
@@ -200,18 +206,18 @@ export class ChunkReader {
     }
   }
 
-  /** Passes over a pad byte, which writers forget: where one should be, what follows tells if it is there. */
+  /** Skips a pad byte. Some programs omit it, so the bytes that follow decide whether it is there. */
   async #passPad(hasSound: boolean): Promise<void> {
     if (!this.#atPad) return;
     this.#atPad = false;
     const ahead = await this.#bytes.peek(1 + markBytes);
     const begins = (at: number): boolean => isKnownChunk(ahead, at) || isWavStart(ahead, at);
-    // Sound that goes on has no pad byte.
+    // Sound that continues has no pad byte.
     const isPad = ahead.length <= 1 || !hasSound || (ahead[0] === 0 && isPrintableId(ahead, 1));
     if (begins(1) || (!begins(0) && isPad)) await this.#bytes.skip(1);
   }
 
-  /** Reads one chunk; gives the stretch that it holds, if it holds one. */
+  /** Reads one chunk and returns the stretch that it contains, if any. */
   async #readChunk(chunk: Chunk, hasSound: boolean): Promise<Stretch | undefined> {
     const { id, bytes } = chunk;
     if (id === "data") return await this.#beginData(bytes, hasSound);
@@ -226,7 +232,7 @@ export class ChunkReader {
       await this.#bytes.skip(bytes - 4);
       if (frames.length === 4) return this.#silence(uint32(frames, 0, this.#header.bigEndian));
     } else if (id === "LIST" && (await this.#bytes.peek(4)).toString("latin1") === "wavl") {
-      await this.#bytes.skip(4); // a list of sounds and silences: its chunks are read as if they stood outside
+      await this.#bytes.skip(4); // a list of sounds and silences: its chunks are read as if they were at the top level
       this.#atPad = false;
     } else if (!(await this.#readOther(chunk)) && hasSound) {
       this.remarks.add("TRAILING_JUNK");
@@ -234,7 +240,7 @@ export class ChunkReader {
     return undefined;
   }
 
-  /** Looks at a `data` chunk; undefined if it holds no sound. */
+  /** Begins a `data` chunk. Returns undefined if it contains no sound. */
   async #beginData(statedBytes: number, hasSound: boolean): Promise<Stretch | undefined> {
     const header = this.#header;
     const { format, ds64DataBytes } = header;
@@ -244,7 +250,7 @@ export class ChunkReader {
     header.ds64DataBytes = 0;
     const size = ds64DataBytes > 0 ? ds64DataBytes : statedBytes;
     const ahead = await this.#bytes.peek(markBytes);
-    // A whole WAV may stand where its samples should be; its own header knows better what it holds.
+    // The chunk may contain a whole WAV instead of samples. Then the header of that WAV counts.
     if (ahead.length === 0 || isWavStart(ahead) || (size === 0 && isKnownChunk(ahead))) {
       this.#atPad = false;
       return undefined;
@@ -266,7 +272,7 @@ export class ChunkReader {
     };
   }
 
-  /** A stretch of silence, as a `slnt` chunk of a list of sounds and silences asks for. */
+  /** The stretch of silence that a `slnt` chunk in a list of sounds and silences requests. */
   #silence(frames: number): Stretch | undefined {
     const { format } = this.#header;
     if (format === undefined) return undefined;
@@ -278,8 +284,8 @@ export class ChunkReader {
   }
 
   /**
-   * The bytes of a stretch. It ends before its time where the next WAV begins, and where the file ends; if chunks reach
-   * exactly to that place, they are left to be read.
+   * Yields the bytes of a stretch. It ends early where the next WAV begins and where the file ends. Chunks that reach
+   * exactly to that place are not part of it; they are read next.
    */
   async *#bytesOf({ maxBytes, promisedBytes, leading }: Stretch): AsyncGenerator<Buffer, void, void> {
     for (let left = leading.count; left > 0; left -= silencePieceBytes) {
@@ -320,20 +326,23 @@ export class ChunkReader {
     yield* pieces;
   }
 
-  /** Whether 8-bit sound of an open size ends with a pad byte, which would be a click; wider samples show it themselves. */
+  /**
+   * Whether 8-bit sound of unknown size ends with a pad byte, which would be audible as a click. With wider samples,
+   * the size itself shows it.
+   */
   #padBytesIn(sound: Buffer): 0 | 1 {
     const { format, start } = this.#header;
     const isEven = (this.#bytes.position - start) % 2 === 0;
     return isEven && format?.blockAlign === 1 && sound.at(-1) === 0 && (sound.at(-2) ?? 0) > 32 ? 1 : 0;
   }
 
-  /** Notes that the file was cut short, if it was: if its header promises more than there is, and can be believed. */
+  /** Adds the remark CUT_SHORT if the header credibly promises more than there is. */
   #noteEnd(start: number, promisedBytes: number | undefined): void {
     const { format, start: headerStart, bytes } = this.#header;
     if (format === undefined || promisedBytes === undefined) return;
     const got = this.#bytes.position - start;
     const frames = framesIn(format, promisedBytes);
-    // Writers count their header as sound, or state the size of the file.
+    // Some programs include the header in the size of the sound, or state the size of the file.
     const isWhole =
       Math.abs(headerStart + 8 + bytes - this.#bytes.position) <= 8 || promisedBytes - got <= start - headerStart;
     if (framesIn(format, got) >= frames || isWhole || frames > this.#maxSeconds * format.sampleRateHz) return;
@@ -345,7 +354,7 @@ export class ChunkReader {
     this.#remembered = Buffer.from(last.subarray(-rememberedBytes));
   }
 
-  /** Looks at bytes behind the sound that are neither a chunk with a usual name nor a WAV. */
+  /** Examines bytes after the sound that are neither a chunk with a known name nor a WAV. */
   async #readBehindSound(): Promise<Stretch | "chunk" | undefined> {
     const { format, start, bytes } = this.#header;
     let leading = nothing;
@@ -383,7 +392,7 @@ export class ChunkReader {
     }
   }
 
-  /** Begins the next of several WAVs in one file. */
+  /** Begins the next WAV of a file that contains several. */
   async #beginWav(): Promise<void> {
     const start = this.#bytes.position;
     this.#header = headerOf(await readContainer(this.#bytes, this.tags), start);
@@ -391,7 +400,7 @@ export class ChunkReader {
     if (is64(this.#header)) await this.#readDs64(this.#cutter !== undefined);
   }
 
-  /** RF64 and BW64 begin with the true sizes, as their 32-bit fields cannot hold them. */
+  /** Reads the true sizes at the start of RF64 and BW64, whose 32-bit fields are too small for them. */
   async #readDs64(hasSound: boolean): Promise<void> {
     const header = this.#header;
     const start = await this.#bytes.peek(32);
@@ -420,7 +429,7 @@ export class ChunkReader {
     await this.#bytes.skip(size - wanted);
   }
 
-  /** Reads a chunk that is not sound; false if it has no known name and the file ends within it. */
+  /** Reads a chunk that is not sound. Returns false if its name is unknown and the file ends inside it. */
   async #readOther({ id, bytes }: Chunk): Promise<boolean> {
     let left = bytes;
     if (id === "LIST" && bytes >= 4) {
@@ -436,7 +445,7 @@ export class ChunkReader {
     return (await this.#bytes.skip(left)) === left || isKnownChunk(Buffer.from(id, "latin1"));
   }
 
-  /** Reads the sub-chunks of a LIST of form INFO; returns how many of its bytes are left. */
+  /** Reads the sub-chunks of a LIST of type INFO and returns how many of its bytes are left. */
   async #readInfo(bytes: number): Promise<number> {
     let left = bytes;
     for (; left >= 8 && this.#infoCount < maxInfoCount; this.#infoCount++) {
@@ -449,7 +458,7 @@ export class ChunkReader {
       this.tags.addInfo(id, value);
       await this.#bytes.skip(size - value.length);
       left -= size;
-      // Writers forget pad bytes here, too: then the next letter begins an id.
+      // Some programs omit pad bytes here, too: then the next letter begins an id.
       const isPadded = size % 2 === 1 && !/^[a-z]/iu.test((await this.#bytes.peek(1)).toString("latin1"));
       if (isPadded && left > 0) left -= await this.#bytes.skip(1);
     }
@@ -484,12 +493,12 @@ function is64({ container }: Header): boolean {
   return container === "RF64" || container === "BW64";
 }
 
-/** How near to a round number the sizes are that programs make up. */
+/** How close placeholder sizes are to a round number, in bytes. */
 const roundness = 4096;
 
 /**
- * Sizes that programs leave in a header that they could not go back to: the largest that a field or a variable can hold,
- * or a round number of many megabytes.
+ * Whether a size is a placeholder, left by a program that could not go back to the header: the largest value of a field
+ * or variable, or a round number of many megabytes.
  */
 function isPlaceholder(dataBytes: number): boolean {
   if (dataBytes < 0x0400_0000) return false;

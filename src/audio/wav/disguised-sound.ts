@@ -1,13 +1,13 @@
 import { isText, otherFileIn, shapeOf } from "./behind-sound.ts";
 import { disguised, type WavFormat } from "./wav-format.ts";
 
-/** So much of the sound is looked at, from its first byte that is not zero: three seconds of a CD. */
+/** Number of bytes that are examined, from the first one that is not zero: three seconds of a CD. */
 const watchedBytes = 512 * 1024;
 
 /**
- * Looks into what is labelled as plain samples for what it really is: coded sound that was meant for a receiver, or
- * another file. As samples it is white noise at full scale. To refuse music would be worse than to miss a rare file,
- * so coded sound counts only if several of its frames follow each other at the distance that they state or keep.
+ * Detects sound that is labelled as PCM but is not: coded sound meant for a receiver, or another type of file. Played
+ * as PCM, it would be white noise at full scale. Refusing music would be worse than missing a rare file, so coded sound
+ * counts only if several frames follow one another at the distance that they state, or at a constant one.
  */
 export class DisguisedSound {
   readonly #format: WavFormat;
@@ -22,8 +22,8 @@ export class DisguisedSound {
   }
 
   /**
-   * Takes the next bytes of the sound, as they stand in the file.
-   * @throws {ServiceError} UNSUPPORTED_MEDIA when enough was seen to know that they are something else
+   * Adds the next bytes of the sound, as they are in the file.
+   * @throws {ServiceError} UNSUPPORTED_MEDIA as soon as it is certain that they are something else
    */
   add(bytes: Buffer): void {
     if (this.#isOver) return;
@@ -32,7 +32,7 @@ export class DisguisedSound {
       const zeros = zerosIn(bytes);
       this.#leadingZeros += zeros;
       if (zeros === bytes.length) return;
-      // Samples stay whole: those of their bytes that are zero belong to what is watched.
+      // Keep samples whole: the zero bytes of the first sample are examined too.
       this.#watch(Buffer.alloc(this.#leadingZeros % this.#format.blockAlign));
       next = bytes.subarray(zeros);
     }
@@ -41,7 +41,7 @@ export class DisguisedSound {
   }
 
   /**
-   * Judges what there was of the sound.
+   * Decides about a sound that was shorter than the examined length.
    * @throws {ServiceError} UNSUPPORTED_MEDIA if it is something else
    */
   finish(): void {
@@ -59,7 +59,7 @@ export class DisguisedSound {
 
 const zeros = Buffer.alloc(4096);
 
-/** How many bytes at the beginning are zero. */
+/** Number of zero bytes at the beginning. */
 function zerosIn(bytes: Buffer): number {
   let at = 0;
   while (at + zeros.length <= bytes.length && bytes.subarray(at, at + zeros.length).equals(zeros)) at += zeros.length;
@@ -67,7 +67,7 @@ function zerosIn(bytes: Buffer): number {
   return rest < 0 ? bytes.length : at + rest;
 }
 
-/** What these bytes are instead of samples; undefined if nothing speaks against samples. */
+/** Name of what these bytes are instead of samples; undefined if they can be samples. */
 function codingIn(bytes: Buffer, format: WavFormat): string | undefined {
   const file = otherFileIn(bytes);
   if (file !== undefined) return file;
@@ -87,7 +87,10 @@ function codingIn(bytes: Buffer, format: WavFormat): string | undefined {
   return undefined;
 }
 
-/** Whether this is sound everywhere, as nearly all uploads are: coded sound is nowhere smooth. It saves the search. */
+/**
+ * Whether all of this is smooth, as in nearly all uploads. Coded sound is not smooth anywhere, so the search can be
+ * skipped.
+ */
 function isSmooth(bytes: Buffer, format: WavFormat): boolean {
   const windowBytes = 256 * format.blockAlign;
   const gap = Math.floor(bytes.length / 16 / format.blockAlign) * format.blockAlign;
@@ -97,7 +100,7 @@ function isSmooth(bytes: Buffer, format: WavFormat): boolean {
   return shapeOf(format, Buffer.concat(windows)).maxRoughness < 0.25;
 }
 
-/** Samples as 16-bit words, highest byte first: coded sound travels in the upper 16 bits of wider samples. */
+/** Samples as 16-bit words, big-endian. In wider samples, coded sound is in the upper 16 bits. */
 function wordsOf(bytes: Buffer, { codec, containerBits, bigEndian }: WavFormat): Buffer {
   const sampleBytes = containerBits / 8;
   if (sampleBytes === 1) return bytes.subarray(0, bytes.length & ~1);
@@ -120,12 +123,12 @@ function floatAt(bytes: Buffer, at: number, sampleBytes: number, bigEndian: bool
   return bigEndian ? bytes.readFloatBE(at) : bytes.readFloatLE(at);
 }
 
-/** Words that begin a frame, and what shows that they are not two samples of music. */
+/** A sync word, and the checks that tell it from two samples of music. */
 interface Sync {
   readonly word: Buffer;
-  /** The name of what the frame holds; undefined if its header is impossible. */
+  /** Name of the coding of a frame; undefined if its header is not valid. */
   readonly coding: (bytes: Buffer, at: number) => string | undefined;
-  /** What it is called if the header says nothing, but the frames are as random as coded sound is. */
+  /** Name to use if the header does not say what it is but the frames are as random as coded sound. */
   readonly otherwise: string;
 }
 
@@ -144,7 +147,7 @@ const syncs: readonly Sync[] = [
 
 const maxFrameBytes = 96 * 1024;
 
-/** Finds sound by words that begin its frames, three times at the same distance. */
+/** Finds coded sound by its sync words: three of them at the same distance. */
 function syncedCodingIn(bytes: Buffer): string | undefined {
   for (const { word, coding, otherwise } of syncs) {
     let previous = -1;
@@ -162,7 +165,9 @@ function syncedCodingIn(bytes: Buffer): string | undefined {
   return undefined;
 }
 
-/** The header of a DTS frame (ETSI TS 102 114 section 5.3.1): a normal frame, with a possible number of samples and bytes. */
+/**
+ * The header of a DTS frame (ETSI TS 102 114 section 5.3.1): a normal frame with valid numbers of samples and bytes.
+ */
 function dtsCoding(bytes: Buffer, at: number): string | undefined {
   if (at + 8 > bytes.length || (bytes[at + 4]! & 0xfc) !== 0xfc) return undefined;
   const sampleBlocks = ((bytes[at + 4]! & 1) << 6) | (bytes[at + 5]! >> 2);
@@ -198,7 +203,7 @@ function burstCoding(bytes: Buffer, at: number): string | undefined {
   return coding === undefined ? undefined : `${coding} (IEC 61937)`;
 }
 
-/** Whether bytes are spread as in coded sound: nearly all values, and none of them often. */
+/** Whether bytes are distributed as in coded sound: nearly all values occur, and none occurs often. */
 function isRandom(bytes: Buffer): boolean {
   if (bytes.length < 256) return false;
   const counts = new Uint32Array(256);
@@ -207,7 +212,9 @@ function isRandom(bytes: Buffer): boolean {
   return isSpread && Math.max(...counts.subarray(1)) < Math.max(12, bytes.length / 32);
 }
 
-/** Whether the frame before `at` is the same as the one before it: so are periods of a tone, but not frames. */
+/**
+ * Whether the frame before `at` equals the one before that. Periods of a tone are equal; frames of coded sound are not.
+ */
 function isRepeated(bytes: Buffer, at: number, distance: number): boolean {
   return (
     at >= 2 * distance && bytes.subarray(at - distance, at).equals(bytes.subarray(at - 2 * distance, at - distance))
@@ -218,15 +225,17 @@ function isRepeated(bytes: Buffer, at: number, distance: number): boolean {
 interface Frame {
   readonly bytes: number;
   readonly coding: string;
-  /** What frames of one stream have in common. */
+  /** The header fields that all frames of one stream share. */
   readonly kind: number;
 }
 
 const chainedFrames = 5;
-/** Where frames may begin that are found by a sync word so short that it turns up by chance as well. */
+/** The first frame must begin within this many bytes if its sync word is so short that it also occurs by chance. */
 const chainStartBytes = 16 * 1024;
 
-/** Finds frames that follow each other as their sizes say, all of one kind and not all the same. */
+/**
+ * Finds frames that follow one another at the distances that they state. All must be of one kind, and not all equal.
+ */
 function chainIn(bytes: Buffer, sync: number, frameAt: (at: number) => Frame | undefined): string | undefined {
   for (let at = bytes.indexOf(sync); at >= 0 && at < chainStartBytes; at = bytes.indexOf(sync, at + 1)) {
     const coding = chainAt(bytes, at, frameAt);
@@ -242,19 +251,19 @@ function chainAt(bytes: Buffer, start: number, frameAt: (at: number) => Frame | 
   for (let at = start, count = 0; count < chainedFrames; count++) {
     const frame = frameAt(at);
     if (frame?.kind !== first.kind) return undefined;
-    // What comes back within a frame is the shape of a wave, and no header.
+    // If the header repeats within the frame, it is the shape of a wave.
     if (bytes.subarray(at + 1, at + frame.bytes).includes(bytes.subarray(at, at + 3))) return undefined;
     areSame &&= bytes.subarray(at, at + frame.bytes).equals(bytes.subarray(start, start + first.bytes));
     at += frame.bytes;
   }
-  // Square waves chain as well, but have few values.
+  // Square waves form such chains too, but have few different values.
   return areSame || new Set(bytes.subarray(start, start + 2048)).size < 128 ? undefined : first.coding;
 }
 
 const ac3Kbps = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
 const ac3RatesHz = [48_000, 44_100, 32_000];
 
-/** AC-3 and E-AC-3 as they are (ETSI TS 102 366 sections 4.4 and E.1.3). */
+/** AC-3 and E-AC-3 without bursts (ETSI TS 102 366 sections 4.4 and E.1.3). */
 function ac3FrameAt(bytes: Buffer, at: number): Frame | undefined {
   if (at + 6 > bytes.length || bytes[at] !== 0x0b || bytes[at + 1] !== 0x77) return undefined;
   const kind = bytes[at + 5]! >> 3;
@@ -281,7 +290,7 @@ const mpeg2Kbps: readonly (readonly number[])[] = [
   [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
 ];
 
-/** MP3 and its kin (ISO 11172-3 section 2.4.1.3, ISO 13818-3; version 0 is MPEG-2.5). */
+/** MPEG audio (ISO 11172-3 section 2.4.1.3, ISO 13818-3; version 0 is MPEG-2.5). */
 function mpegFrameAt(bytes: Buffer, at: number): Frame | undefined {
   if (at + 4 > bytes.length || bytes[at] !== 0xff || bytes[at + 1]! < 0xe0) return undefined;
   const version = (bytes[at + 1]! >> 3) & 3;

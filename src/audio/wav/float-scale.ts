@@ -1,39 +1,45 @@
 import type { WavFormat } from "./wav-format.ts";
 import { floatsOf } from "./wav-to-pcm.ts";
 
-/** Floats as programs write them that forget to divide integers of 16, 24 or 32 bits by their range. */
+/** Full scale of floats from programs that do not divide integers of 16, 24 or 32 bits by their range. */
 const integerScales = [2 ** 15, 2 ** 23, 2 ** 31] as const;
 
-/** By how much resampling or a filter may carry such floats beyond their range. */
+/** Factor by which resampling or a filter may exceed that range. */
 const overshoot = 1.5;
 const maxPlausible = overshoot * integerScales[2];
 
-/** Up to here nobody hears it, whichever the scale: 120 dB below 1. */
+/** Values up to this are inaudible at any scale: 120 dB below 1. */
 const inaudible = 1e-6;
 
-/** No honest float is as large: 42 dB over full scale. */
+/** Correctly scaled floats are never this large: 42 dB over full scale. */
 const maxHonest = 128;
 
-/** Samples that decide about a file that looks honest: none is far over full scale, not all are whole numbers. */
+/**
+ * Number of samples that decide about a file that looks correctly scaled: none is far over full scale, and not all are
+ * whole numbers.
+ */
 const honestLook = 128 * 1024;
 
-/** Samples that decide about any other: 5 s of stereo at 48 kHz. They wait in memory, in 2 MiB or 4. */
+/**
+ * Number of samples that decide about any other file: 5 s of stereo at 48 kHz. They are kept in memory meanwhile (2 or
+ * 4 MiB).
+ */
 const longestLook = 512 * 1024;
 
 /**
- * Finds out what full scale is in a file of floats: 1, or the range of the integers that they were made of. It listens
- * from the first audible sample on, for a bounded time; the answer then holds for the whole file.
+ * Determines full scale in a file of floats: 1, or the range of the integers from which they were made. It examines a
+ * limited number of samples from the first audible one on; the result applies to the whole file.
  */
 export class FloatScale {
-  /** What full scale is in the blocks that {@link settled} has given. */
+  /** Full scale of the blocks that {@link settled} has yielded. */
   fullScale: number;
   readonly #format: WavFormat;
   #looked = 0;
   #audible = 0;
   #peak = 0;
-  /** Those that only the range of integers can hold. */
+  /** Samples that are only plausible in the range of integers. */
   #large = 0;
-  /** Those that nothing explains but damage. */
+  /** Samples that only damage can explain. */
   #absurd = 0;
   #fractions = 0;
   #ones = 0;
@@ -45,7 +51,7 @@ export class FloatScale {
     this.fullScale = format.floatFullScale;
   }
 
-  /** The blocks, held back until {@link fullScale} is known; inaudible ones pass at once. */
+  /** Yields the blocks once {@link fullScale} is known. Inaudible blocks are yielded at once. */
   settled(blocks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
     return this.#format.codec === "float" && this.#format.floatFullScale === 1 ? this.#held(blocks) : blocks;
   }
@@ -97,15 +103,17 @@ export class FloatScale {
     const isLarge = this.#large >= 0.01 * this.#audible && this.#large > 10 * this.#absurd;
     if (this.#audible === 0 || !(isLarge || this.#isWholeNumbers())) return 1;
     const scale = integerScales.find((fullScale) => this.#peak <= overshoot * fullScale)!;
-    // 24 bits in the upper part of 32: what begins quietly would be taken for 24 bits.
+    // 24 bits in the upper part of 32: a quiet beginning would be taken for 24 bits.
     return this.#isShifted && scale > integerScales[0] ? integerScales[2] : scale;
   }
 
-  /** Whether these are integers, however quiet: steps of one, not the edges of a square wave or single clicks. */
+  /**
+   * Whether these are integers, even quiet ones: with steps of one, unlike the edges of a square wave or single clicks.
+   */
   #isWholeNumbers(): boolean {
     if (this.#fractions > 0 || this.#absurd > 0) return false;
     if (this.#peak > 1) return this.#peak > 16 || (this.#ones > 0 && this.#twos > 0);
-    // Dither of one step: neither a few clicks nor a wave without zeros.
+    // Dither of one step. It is neither a few clicks nor a wave without zeros.
     const share = this.#audible / this.#looked;
     return this.#looked >= longestLook && share > 0.05 && share < 0.95;
   }

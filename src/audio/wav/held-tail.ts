@@ -1,4 +1,4 @@
-/** Keeps the last bytes of a stream back, until others have come behind them. */
+/** Holds back the last bytes of a stream until more bytes follow. */
 export class HeldTail {
   readonly #heldBytes: number;
   #pieces: Buffer[] = [];
@@ -8,12 +8,12 @@ export class HeldTail {
     this.#heldBytes = heldBytes;
   }
 
-  /** What is held back. */
+  /** The bytes that are held back. */
   get pieces(): Buffer[] {
     return this.#pieces;
   }
 
-  /** Takes the next bytes; gives those that have enough others behind them. */
+  /** Adds bytes and returns those that are followed by enough others. */
   add(bytes: Buffer): readonly Buffer[] {
     if (bytes.length === 0) return [];
     this.#pieces.push(bytes);
@@ -25,7 +25,7 @@ export class HeldTail {
       this.#pieces.shift();
       this.#bytes -= first.length;
     }
-    // Of one large piece only the end has to wait.
+    // Only the end of a large piece must be held back.
     const [first] = this.#pieces;
     const surplus = this.#bytes - this.#heldBytes;
     if (first !== undefined && surplus > this.#heldBytes) {

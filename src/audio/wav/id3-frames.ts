@@ -1,13 +1,16 @@
-/** Tags have a few dozen frames; more than these would only cost time. */
+/** Maximum number of frames that are read. Real tags have a few dozen; more would only cost time. */
 const maxId3Frames = 1000;
 
-/** The bytes of an ID3v2 tag with its header, from its first ten bytes; undefined if they do not begin one. */
+/** Size in bytes of an ID3v2 tag including its header, from its first ten bytes; undefined if no tag begins here. */
 export function id3TagBytes(header: Buffer): number | undefined {
   if (header.length < 10 || header.toString("latin1", 0, 3) !== "ID3") return undefined;
   return 10 + syncsafe(header, 6) + (header[3] === 4 && (header[5]! & 0x10) !== 0 ? 10 : 0);
 }
 
-/** Frames of an ID3v2 tag (id3.org: ID3v2.2.0, ID3v2.3.0, ID3v2.4.0 Structure); compressed or encrypted ones are left out. */
+/**
+ * Frames of an ID3v2 tag (id3.org: ID3v2.2.0, ID3v2.3.0, ID3v2.4.0 Structure); compressed or encrypted frames are
+ * skipped.
+ */
 export function* id3Frames(tag: Buffer): Generator<{ readonly id: string; readonly body: Buffer }> {
   const version = tag[3] ?? 0;
   const length = id3TagBytes(tag);
@@ -38,7 +41,10 @@ export function* id3Frames(tag: Buffer): Generator<{ readonly id: string; readon
   }
 }
 
-/** Sizes in version 2.4 are syncsafe, but some writers kept the plain numbers of 2.3: a look at the next frame tells. */
+/**
+ * Sizes in version 2.4 are syncsafe, but some programs write the plain numbers of 2.3. The bytes of the next frame show
+ * which.
+ */
 function frameBytesOfVersion4(frames: Buffer): number {
   const size = syncsafe(frames, 4);
   const plain = frames.readUInt32BE(4);
@@ -55,7 +61,7 @@ function syncsafe(bytes: Buffer, offset: number): number {
   return bytes.subarray(offset, offset + 4).reduce((sum, byte) => sum * 128 + (byte & 0x7f), 0);
 }
 
-/** Takes out the zero that follows each 0xFF. */
+/** Removes the zero byte after each 0xFF. */
 function withoutUnsynchronisation(bytes: Buffer): Buffer {
   const kept = Buffer.allocUnsafe(bytes.length);
   let length = 0;

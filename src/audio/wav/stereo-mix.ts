@@ -1,6 +1,6 @@
 import type { WavFormat } from "./wav-format.ts";
 
-/** What one channel adds to left and right. */
+/** Gain of one channel in the left and in the right output. */
 type Gains = readonly [left: number, right: number];
 
 const half = Math.SQRT1_2;
@@ -8,8 +8,8 @@ const nowhere: Gains = [0, 0];
 const middle: Gains = [half, half];
 
 /**
- * Speakers by their bit in the channel mask (WAVEFORMATEXTENSIBLE): centre and surround 3 dB down (ITU-R BS.775), the
- * low-frequency channel left out.
+ * Speakers by their bit in the channel mask (WAVEFORMATEXTENSIBLE): centre and surround at -3 dB (ITU-R BS.775),
+ * without the low-frequency channel.
  */
 const speakers: readonly Gains[] = [
   [1, 0], // front left
@@ -32,25 +32,25 @@ const speakers: readonly Gains[] = [
   [0, half], // top back right
 ];
 
-/** The speakers of files that name none, by number of channels from 3 to 8: 3.0, quad, 5.0, 5.1, 6.1, 7.1. */
+/** Speaker masks of files that state none, by number of channels from 3 to 8: 3.0, quad, 5.0, 5.1, 6.1, 7.1. */
 const usualMasks: readonly number[] = [0x07, 0x33, 0x37, 0x3f, 0x70f, 0x63f];
 
 /**
- * Ambisonic B-format, W X Y Z (Dobson, "The AMB Ambisonic File Format"): cardioid microphones to the left and to the
- * right. W is 3 dB down in the file. Height and what higher orders add have no place in stereo.
+ * Ambisonic B-format, W X Y Z (Dobson, "The AMB Ambisonic File Format"): as two cardioid microphones that point left
+ * and right. W is at -3 dB in the file. Stereo uses neither height nor higher orders.
  */
 const bFormat: readonly Gains[] = [middle, nowhere, [0.5, -0.5]];
 
-/** However many channels there are, each is turned down by this much at most: 12 dB. */
+/** Maximum attenuation of a channel, whatever the number of channels: 12 dB. */
 const mostAttenuation = 4;
 
-/** What the limiter lets through, just below full scale: held sound is not clipped sound. */
+/** Peak level of the limiter, just below full scale, so that limited sound does not count as clipped. */
 const limiterPeak = 0.98;
 const limiterReleaseSeconds = 0.5;
 
 /**
- * A mixer of interleaved channels, more than two, to stereo floats with full scale at 1. Full scale on every channel
- * stays full scale. Where that would turn each channel down by more than 12 dB, a limiter holds the sum instead.
+ * Creates a mixer from more than two interleaved channels to stereo floats (full scale 1). Full scale on every channel
+ * remains full scale. If that would attenuate each channel by more than 12 dB, a limiter limits the sum instead.
  */
 export function stereoMixOf(format: WavFormat): (samples: Int16Array | Float32Array) => Float32Array<ArrayBuffer> {
   const { channels, sampleRateHz } = format;
@@ -79,11 +79,11 @@ export function stereoMixOf(format: WavFormat): (samples: Int16Array | Float32Ar
   };
 }
 
-/** Where each channel is heard. One is left out only where the file says what it is. */
+/** Gains of each channel. A channel is left out only if the file states which one it is. */
 function gainsOf({ channels, channelMask, isAmbisonic }: WavFormat): readonly Gains[] {
   if (isAmbisonic) return Array.from({ length: channels }, (_, channel) => bFormat[channel] ?? nowhere);
   const stated = speakersOf(channelMask);
-  // A mask of more speakers than there are channels cannot be right about all of them.
+  // If a mask has more speakers than the file has channels, it cannot be right about all of them.
   const believed = stated.length > channels ? heard(stated.slice(0, channels)) : stated;
   const placed = Array.from({ length: channels }, (_, channel) => believed[channel] ?? middle);
   const namesSpeakers = channelMask % 2 ** speakers.length !== 0;
@@ -92,8 +92,9 @@ function gainsOf({ channels, channelMask, isAmbisonic }: WavFormat): readonly Ga
 }
 
 /**
- * Channels whose places nobody states: microphones, the tracks of a desk, or a surround mix of an old program. Up to
- * eight stand as in that mix. Of more, the first two are left and right as in any WAV; the rest are in the middle.
+ * Gains for channels without stated positions: microphones, tracks of a mixing desk, or a surround mix of an old
+ * program. Up to eight channels are placed as in such a mix. If there are more, the first two are left and right, as in
+ * any WAV, and the rest are in the centre.
  */
 function usualGains(channels: number): readonly Gains[] {
   const mask = usualMasks[channels - 3];
@@ -101,19 +102,22 @@ function usualGains(channels: number): readonly Gains[] {
   return Array.from({ length: channels }, (_, channel) => (channel < 2 ? speakers[channel]! : middle));
 }
 
-/** The same places, with the low-frequency channel in the middle. */
+/** The same gains, with the low-frequency channel in the centre. */
 function heard(gains: readonly Gains[]): readonly Gains[] {
   return gains.map((gain) => (gain === nowhere ? middle : gain));
 }
 
-/** The speakers of a mask in the order of its bits; those that have no meaning stand in the middle. */
+/** Gains of the speakers in a mask, in the order of its bits. Bits without a meaning are placed in the centre. */
 function speakersOf(mask: number): readonly Gains[] {
   return Array.from({ length: 32 }, (_, bit) => bit)
     .filter((bit) => ((mask >>> bit) & 1) === 1)
     .map((bit) => speakers[bit] ?? middle);
 }
 
-/** Turns down what would exceed full scale, at once, and comes back slowly. It works in place, on stereo. */
+/**
+ * Creates a limiter: it attenuates at once what would exceed full scale and recovers slowly. It works in place, on
+ * stereo.
+ */
 function limiterOf(sampleRateHz: number): (stereo: Float32Array) => void {
   const release = 1 / (limiterReleaseSeconds * sampleRateHz);
   let gain = 1;

@@ -1,23 +1,23 @@
 import iconv from "iconv-lite";
 
-/** What the bytes of a text are read by. */
+/** How to decode the bytes of a text. */
 export interface TextEncoding {
-  /** Code page by Microsoft's number; undefined when nothing states one. */
+  /** Microsoft's number of the code page; undefined if none is stated. */
   readonly codePage?: number | undefined;
-  /** Whether the end may be cut off, even inside a character. */
+  /** Whether the text may be truncated, even inside a character. */
   readonly isCut?: boolean;
 }
 
-/** The figures of a CSET chunk (Microsoft Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
+/** The values of a CSET chunk (Microsoft Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
 export interface CharacterSet {
-  /** 0 when not stated. */
+  /** 0 if not stated. */
   readonly codePage: number;
-  /** 0 when not stated; Windows has the same numbers in the lower ten bits of a LANGID. */
+  /** 0 if not stated. The numbers are those in the lower ten bits of a Windows LANGID. */
   readonly language: number;
   readonly dialect: number;
 }
 
-/** Code pages that iconv-lite knows by a name only. */
+/** Code pages that iconv-lite knows only by name. */
 const codePageNames: Readonly<Record<number, string>> = {
   10_000: "macintosh",
   10_006: "macgreek",
@@ -29,7 +29,7 @@ const codePageNames: Readonly<Record<number, string>> = {
   54_936: "gb18030",
 };
 
-/** Windows' code pages of languages by the numbers of a CSET chunk; Western ones are left out. */
+/** Windows code pages by the language numbers of a CSET chunk, without Western ones. */
 const languageCodePages: Readonly<Record<number, number>> = {
   1: 1256, // Arabic
   2: 1251, // Bulgarian
@@ -57,18 +57,21 @@ const languageCodePages: Readonly<Record<number, number>> = {
   42: 1258, // Vietnamese
 };
 
-/** Code pages of the Latin alphabet: what is valid UTF-8 makes no sense in them. */
+/** Code pages of the Latin alphabet. Text that is valid UTF-8 makes no sense in them. */
 const latinCodePages = new Set([
   437, 850, 852, 858, 1250, 1252, 1254, 1257, 1258, 10_000, 28_591, 28_592, 28_605, 20_127,
 ]);
 
-/** So many characters beyond ASCII are never valid UTF-8 by chance, whatever the code page. */
+/** This many non-ASCII characters are never valid UTF-8 by chance, whatever the code page. */
 const certainCharacters = 3;
 
-/** So many letters in words that Windows-1252 made of another code page leave no doubt, though the text is Unicode now. */
+/**
+ * This many letters in words that look like another code page read as Windows-1252 are conclusive, even if the text is
+ * Unicode.
+ */
 const certainlyForeign = 6;
 
-/** The code page of a CSET chunk, stated or by its language; undefined when it says nothing. */
+/** The code page that a CSET chunk states, or that its language implies; undefined if neither is stated. */
 export function codePageOf({ codePage, language, dialect }: CharacterSet): number | undefined {
   if (codePage !== 0) return codePage;
   const primary = language & 0x3ff;
@@ -78,9 +81,9 @@ export function codePageOf({ codePage, language, dialect }: CharacterSet): numbe
 }
 
 /**
- * Text of a chunk that states no encoding of its own, up to its NUL: UTF-16 if it has a mark or looks so, else in the
- * code page if one is stated, else UTF-8, else Windows-1252.
- * @returns undefined for what no language has
+ * Decodes the text of a chunk that states no encoding, up to its NUL: as UTF-16 if it has a BOM or looks like it, else
+ * in the stated code page, else as UTF-8, else as Windows-1252.
+ * @returns undefined if the result is not plausible in any language
  */
 export function decodeUnlabelled(bytes: Buffer, encoding: TextEncoding): string | undefined {
   const order = markedOrder(bytes) ?? unmarkedOrder(bytes) ?? utf16CodePages[encoding.codePage ?? 0];
@@ -89,13 +92,13 @@ export function decodeUnlabelled(bytes: Buffer, encoding: TextEncoding): string 
   return readable(encoding.isCut ? text.replace(/\ufffd$/u, "") : text);
 }
 
-/** UTF-16 with a mark, or without one in the usual order. Strings in it are kept apart by NUL. */
+/** Decodes UTF-16 with a BOM, or without one in the usual byte order. NUL separates its strings. */
 export function decodeUtf16(bytes: Buffer, usualOrder: "le" | "be"): string | undefined {
   const order = markedOrder(bytes) ?? (usualOrder === "le" ? unmarkedOrder(bytes) : undefined) ?? usualOrder;
   return readable(utf16[order].decode(evenPart(bytes)).replace(/\ufffd$/u, ""));
 }
 
-/** Bytes of an encoding with ASCII in its lower half: what is stated, else UTF-8, else Windows-1252. */
+/** Decodes bytes of an encoding that contains ASCII: the stated one, else UTF-8, else Windows-1252. */
 export function decodeBytes(bytes: Buffer, { codePage, isCut = false }: TextEncoding): string | undefined {
   const utf8 = decodeUtf8(bytes, isCut);
   if (utf8 !== undefined && (codePage === undefined || isCertainlyUtf8(utf8, codePage))) return readable(utf8);
@@ -106,7 +109,7 @@ export function decodeBytes(bytes: Buffer, { codePage, isCut = false }: TextEnco
   return isText(guess) && isWestern(guess) ? guess : undefined;
 }
 
-/** What programs state without knowing. */
+/** Whether the code page is one that programs state even if it is wrong. */
 function isWesternPage(codePage: number | undefined): boolean {
   return codePage === 1252 || codePage === 28_591;
 }
@@ -142,7 +145,10 @@ function markedOrder(bytes: Buffer): "le" | "be" | undefined {
   return bytes[0] === 0xfe && bytes[1] === 0xff ? "be" : undefined;
 }
 
-/** UTF-16 without a mark that begins with two letters of an alphabet: every second byte is one that no other text has. */
+/**
+ * Byte order of UTF-16 without a BOM that begins with two letters of an alphabet: every second byte is one that no
+ * other text has.
+ */
 function unmarkedOrder(bytes: Buffer): "le" | "be" | undefined {
   if (bytes.length < 4) return undefined;
   const [first, second, third, fourth] = bytes.subarray(0, 4);
@@ -157,12 +163,12 @@ function untilNul(bytes: Buffer): Buffer {
 
 const utf16CodePages: Readonly<Record<number, "le" | "be">> = { 1200: "le", 1201: "be" };
 
-/** Whether it has neither control characters nor replacements of what could not be read. NUL parts strings. */
+/** Whether the text has neither control characters nor replacement characters. NUL separates strings. */
 function isText(text: string): boolean {
   return !/(?![\0\t\n\r])\p{Cc}|[\ufffd-\uffff]/u.test(text);
 }
 
-/** Unicode, unless it is what bytes became that were once taken for Windows-1252. */
+/** Returns Unicode text, unless it looks like bytes of another encoding that were read as Windows-1252. */
 function readable(text: string): string | undefined {
   const foreignLetters = words(text)
     .filter((word) => word.length > 2 && isForeign(word))
@@ -170,25 +176,27 @@ function readable(text: string): string | undefined {
   return isText(text) && !isMisreadUtf8(text) && foreignLetters < certainlyForeign ? text : undefined;
 }
 
-/** "Ã©" for "é": UTF-8 that was read as Windows-1252. */
+/** Whether this is UTF-8 that was read as Windows-1252: "Ã©" for "é". */
 function isMisreadUtf8(text: string): boolean {
   if (!/[\u00c2-\u00f4][^\0-\x7f]/u.test(text)) return false;
   const bytes = iconv.encode(text, "win1252");
   return iconv.decode(bytes, "win1252") === text && decodeUtf8(bytes, false) !== undefined;
 }
 
-/** Letters that a language writes beside each other without ASCII in between: German and Nordic, Icelandic and Spanish. */
+/** Letters that occur next to each other without ASCII between them: in German and Nordic, in Icelandic and Spanish. */
 const neighbours = [/^[äöüßåæøõ]+$/iu, /^[áéíóúýæðþö]+$/iu];
 
-/** Signs of lead bytes of Japanese and of other code pages, which Western titles do without. */
+/** Signs that lead bytes of Japanese and other code pages turn into, and that Western titles do not use. */
 const foreignSigns = /[ƒˆ˜‰‡\u00ad]|‚(?![^‚]*‘)/u;
-/** Signs of which a title has one at most. */
+/** Signs that occur at most once in a title. */
 const rareSigns = /[¢¤¥¦¨¬¯±µ¶¸¹¼½¾÷]/gu;
-/** Signs that never stand inside a word. */
+/** Signs that never occur inside a word. */
 const signInWord = /\p{L}[¡¢£¤¥¦§¨©¬®¯±²³¶¸¹¼½¾¿÷“”„•™€{}]+\p{L}/u;
 const capitalBehindSmall = /[a-zß-öø-ÿ][À-ÖØ-ÞŠŒŽŸ]/u;
 
-/** Whether text read as Windows-1252 could be of a language that is written in it; other code pages look different. */
+/**
+ * Whether text read as Windows-1252 is plausible in a language that uses it. Text of other code pages looks different.
+ */
 function isWestern(text: string): boolean {
   if (foreignSigns.test(text) || signInWord.test(text) || capitalBehindSmall.test(text)) return false;
   if (words(text).some(isForeign) || (text.match(rareSigns)?.length ?? 0) > 1) return false;
@@ -200,7 +208,9 @@ function words(text: string): readonly string[] {
   return text.match(/\p{L}+/gu) ?? [];
 }
 
-/** Whether a word is made of the upper half of Windows-1252, as all words of Cyrillic, Greek or Chinese then are. */
+/**
+ * Whether a word consists of the upper half of Windows-1252, as words in Cyrillic, Greek or Chinese do when read so.
+ */
 function isForeign(word: string): boolean {
   const upper = word.replaceAll(/[^\u00c0-\u00ffŠšŽžŒœŸ]/gu, "");
   if (neighbours.some((letters) => letters.test(upper))) return false;

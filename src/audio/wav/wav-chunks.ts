@@ -1,6 +1,6 @@
 import type { WavFormat } from "./wav-format.ts";
 
-/** Names of chunks that stand in WAV files, told apart by them from sound and from pad bytes. */
+/** Names of chunks in WAV files. They distinguish chunks from sound and pad bytes. */
 const knownChunks = new Set(
   (
     "fmt ,data,fact,LIST,bext,id3 ,ID3 ,cue ,smpl,inst,acid,JUNK,junk,PAD ,FLLR,iXML,aXML,axml,chna,cart,PEAK,DISP," +
@@ -10,7 +10,7 @@ const knownChunks = new Set(
 
 const containers = ["RIFF", "RIFX", "RF64", "BW64"] as const;
 
-/** Four letters, a size, and letters that say more: together they are never met in sound by chance. */
+/** Four letters, a size and more letters. This combination does not occur in sound by chance. */
 interface Mark {
   readonly ids: readonly string[];
   readonly form: Buffer;
@@ -26,19 +26,19 @@ const listMarks: readonly Mark[] = [
 
 const markFirstBytes = new Set(listMarks.flatMap(({ ids }) => ids.map((id) => id.charCodeAt(0))));
 
-/** Bytes in which a mark shows. */
+/** Number of bytes that make up a mark. */
 export const markBytes = 12;
 
 export function isContainer(id: string): id is WavFormat["container"] {
   return (containers as readonly string[]).includes(id);
 }
 
-/** Whether a chunk with a usual name begins here. */
+/** Whether a chunk with a known name begins here. */
 export function isKnownChunk(bytes: Buffer, at = 0): boolean {
   return knownChunks.has(bytes.toString("latin1", at, at + 4));
 }
 
-/** Whether these four bytes may be the name of a chunk, as far as their characters go. */
+/** Whether these four bytes consist of characters that a chunk name may have. */
 export function isPrintableId(bytes: Buffer, at = 0): boolean {
   for (let i = at; i < at + 4; i++) {
     const byte = bytes[i];
@@ -53,8 +53,8 @@ export function isWavStart(bytes: Buffer, at = 0): boolean {
 }
 
 /**
- * Where in these bytes a WAV begins, or may begin with bytes that are still to come; -1 if nowhere.
- * @param withLists looks for the beginning of tags as well
+ * Offset at which a WAV begins, or may begin depending on the bytes that follow; -1 if there is none.
+ * @param withLists also finds the beginning of tags
  */
 export function findMark(bytes: Buffer, withLists: boolean): number {
   const marks = withLists ? listMarks : wavMarks;
@@ -70,7 +70,7 @@ export function findMark(bytes: Buffer, withLists: boolean): number {
   return found < bytes.length ? found : -1;
 }
 
-/** Whether one of the marks that {@link findMark} looks for stands at the beginning of these bytes. */
+/** Whether these bytes begin with one of the marks that {@link findMark} finds. */
 export function isMark(bytes: Buffer, withLists: boolean): boolean {
   const id = bytes.toString("latin1", 0, 4);
   return (withLists ? listMarks : wavMarks).some(
@@ -87,13 +87,16 @@ function mayBeginMark(text: string, marks: readonly Mark[]): boolean {
 }
 
 /**
- * Where the last chunks of a file begin that has no size for its sound: the first place from which chunks, one behind
- * the other, reach exactly the end. An ID3v1 or APE tag behind them belongs to them.
+ * Offset of the chunks at the end of a file whose sound has no size: the first place from which consecutive chunks
+ * reach exactly the end. An ID3v1 or APE tag after them belongs to them.
  * @returns the length of `bytes` if there are none
  */
 export function trailerStart(bytes: Buffer, bigEndian: boolean): number {
   const end = startOfOldTags(bytes);
-  /** By place: whether chunks reach from there to the end. Looked up from behind, each place is visited once. */
+  /**
+   * For each offset, whether chunks reach from there to the end. It is filled from the end, so each offset is visited
+   * once.
+   */
   const reachesEnd = new Uint8Array(end + 1);
   reachesEnd[end] = 1;
   let first = end;
@@ -108,7 +111,7 @@ export function trailerStart(bytes: Buffer, bigEndian: boolean): number {
   return first;
 }
 
-/** Where tags of MP3 players begin that stand at the very end: ID3v1 in 128 bytes, APEv2 with its size in a footer. */
+/** Offset of ID3v1 and APE tags at the very end: ID3v1 in 128 bytes, APEv2 with its size in a footer. */
 function startOfOldTags(bytes: Buffer): number {
   let end = bytes.length;
   if (end >= 128 && bytes.toString("latin1", end - 128, end - 125) === "TAG") end -= 128;

@@ -5,16 +5,16 @@ import { isBigEndian, uint32, type WavFormat } from "./wav-format.ts";
 import { id3TagBytes } from "./id3-frames.ts";
 import type { WavTags } from "./wav-tags.ts";
 
-/** What the first 12 bytes say: the kind of file, and how much follows them, which is often wrong. */
+/** The first 12 bytes: the type of file, and the size of the rest, which is often wrong. */
 export interface Container {
   readonly id: WavFormat["container"];
   readonly bytes: number;
 }
 
-/** No more than this much of an ID3 tag or another chunk of texts is kept to be looked at; pictures can be large. */
+/** Maximum number of bytes that are read of an ID3 tag or another chunk of texts. Pictures can be large. */
 export const maxTagChunkBytes = 1024 * 1024;
 
-/** Reads the first 12 bytes; players pass over an ID3v2 tag in front of them, and so does this. */
+/** Reads the first 12 bytes, after an ID3v2 tag if there is one, as players do. */
 export async function readContainer(bytes: ByteReader, tags: WavTags): Promise<Container> {
   if ((await bytes.peek(3)).toString("latin1") !== "ID3") return await readForm(bytes);
   await readId3(bytes, tags);
@@ -22,7 +22,7 @@ export async function readContainer(bytes: ByteReader, tags: WavTags): Promise<C
   return await readForm(bytes);
 }
 
-/** Reads an ID3v2 tag that stands outside of any chunk. */
+/** Reads an ID3v2 tag that is outside of any chunk. */
 export async function readId3(bytes: ByteReader, tags: WavTags): Promise<void> {
   const tagBytes = id3TagBytes(await bytes.peek(10)) ?? 10;
   const tag = await bytes.read(Math.min(tagBytes, maxTagChunkBytes));
@@ -47,7 +47,7 @@ async function readForm(bytes: ByteReader): Promise<Container> {
   return { id: container, bytes: uint32(header, 0, isBigEndian(container)) };
 }
 
-/** What a file is that people send instead of a WAV, by its first four bytes. */
+/** The type of a file that is not a WAV, from its first four bytes. */
 function kindOf(start: string): string | undefined {
   const kinds: Readonly<Record<string, string>> = {
     fLaC: "FLAC",
@@ -72,7 +72,7 @@ function printable(id: string): string {
   return id.replaceAll(/[^\x20-\x7e]/gu, "?");
 }
 
-/** The refusal of a file that has no sound, or not yet. */
+/** The error for a file that ends before its sound begins. */
 export function noSound(): ServiceError {
   return new ServiceError("UPLOAD_INCOMPLETE", "The file ended before its sound began. Send the complete file.");
 }

@@ -2,28 +2,28 @@ import { isDeepStrictEqual } from "node:util";
 import { ServiceError } from "../../errors/errors.ts";
 import { framesInImaBlock, framesInMsBlock, isImaDepth } from "./adpcm.ts";
 
-/** What the chunks before the sound say about it. */
+/** The format of the sound, from the chunks before it. */
 export interface WavFormat {
   readonly container: "RIFF" | "RIFX" | "RF64" | "BW64";
   readonly codec: "pcm" | "float" | "alaw" | "mulaw" | "ms-adpcm" | "ima-adpcm";
-  /** The bits of a sample that carry sound: 20 in a container of 24, 4 in ADPCM. */
+  /** Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM. */
   readonly bitsPerSample: number;
-  /** The bits that a sample takes in the file; shorter samples stand left-justified in them. */
+  /** Bits that a sample occupies in the file. Shorter samples are left-justified in them. */
   readonly containerBits: number;
   readonly sampleRateHz: number;
   /** From 1 to 64. */
   readonly channels: number;
-  /** Speaker positions, one bit a channel (`dwChannelMask`); 0 when the file states none. */
+  /** Speaker positions, one bit per channel (`dwChannelMask`); 0 if the file states none. */
   readonly channelMask: number;
-  /** Whether the channels are ambisonic B-format, which the header's GUID tells. */
+  /** Whether the channels are ambisonic B-format, according to the header's GUID. */
   readonly isAmbisonic?: true;
   /** Bytes of one block: one sample of every channel, or one block of ADPCM. */
   readonly blockAlign: number;
   /** Sample frames in a whole block: 1 except in ADPCM. */
   readonly framesPerBlock: number;
-  /** Whether samples of several bytes begin with their highest (RIFX). */
+  /** Whether samples are big-endian (RIFX). */
   readonly bigEndian: boolean;
-  /** What full scale is in floats: 1, or 32768 in the "16.8 float" files of Cool Edit. */
+  /** Full scale of floats: 1, or 32768 in the "16.8 float" files of Cool Edit. */
   readonly floatFullScale: 1 | 32_768;
 }
 
@@ -31,13 +31,13 @@ const minSampleRateHz = 2000;
 const maxSampleRateHz = 384_000;
 const maxChannels = 64;
 
-/** Sample frames in so many bytes of sound, counting a last ADPCM block that is cut short as decoders do. */
+/** Sample frames in this number of bytes of sound, including those of a truncated last ADPCM block. */
 export function framesIn(format: WavFormat, bytes: number): number {
   const rest = bytes % format.blockAlign;
   return Math.floor(bytes / format.blockAlign) * format.framesPerBlock + framesInBlock(format, rest);
 }
 
-/** Sample frames in one block of ADPCM, whole or cut short; 0 for other codecs, which need no blocks. */
+/** Sample frames in one block of ADPCM, whole or truncated; 0 for other codecs, which have no blocks. */
 export function framesInBlock(format: Pick<WavFormat, "codec" | "channels" | "bitsPerSample">, bytes: number): number {
   switch (format.codec) {
     case "ms-adpcm":
@@ -51,7 +51,7 @@ export function framesInBlock(format: Pick<WavFormat, "codec" | "channels" | "bi
 
 /**
  * Reads the body of a `fmt ` chunk, or its first 40 bytes.
- * @throws {ServiceError} UNSUPPORTED_MEDIA if its sound cannot be converted
+ * @throws {ServiceError} UNSUPPORTED_MEDIA if the sound cannot be converted
  */
 export function parseFormat(fmt: Buffer, container: WavFormat["container"]): WavFormat {
   const bigEndian = isBigEndian(container);
@@ -86,17 +86,17 @@ export function parseFormat(fmt: Buffer, container: WavFormat["container"]): Wav
   };
 }
 
-/** The format tag that an extensible header keeps in its GUID, for plain and for ambisonic sound. */
+/** The format tag in the GUID of an extensible header, for plain and for ambisonic sound. */
 function subFormat(fmt: Buffer, bigEndian: boolean): number {
   const isKnown = /^(?:0000(?:1000|0010)800000aa00389b71|(?:2107d311|072111d3)8644c8c1ca000000)$/u;
   if (!isKnown.test(fmt.toString("hex", 28, 40))) return 0;
   if (!bigEndian) return fmt.readUInt32LE(24);
-  // Writers of RIFX disagree: the GUID's first four bytes turned around, or its first two (SoX), or none.
+  // Programs that write RIFX disagree: they reverse the GUID's first four bytes, its first two (SoX), or none.
   const at = fmt.readUInt16BE(26) === 0 ? 24 : 26;
   return Math.min(fmt.readUInt16BE(at), fmt.readUInt16LE(at));
 }
 
-/** Whether the numbers of the file begin with their highest byte. */
+/** Whether the numbers in the file are big-endian. */
 export function isBigEndian(container: WavFormat["container"]): boolean {
   return container === "RIFX";
 }
@@ -109,7 +109,7 @@ export function uint32(bytes: Buffer, offset: number, bigEndian: boolean): numbe
   return bigEndian ? bytes.readUInt32BE(offset) : bytes.readUInt32LE(offset);
 }
 
-/** Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are Xbox's and VoxWare's second names. */
+/** Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are alternatives from Xbox and VoxWare. */
 const codecs: Readonly<Record<number, WavFormat["codec"]>> = {
   0x0001: "pcm",
   0x0002: "ms-adpcm",
@@ -152,13 +152,13 @@ interface StatedSizes {
   readonly bytesPerSecond: number;
   readonly sampleRateHz: number;
   readonly blockAlign: number;
-  /** Undefined in a format chunk of 14 bytes, which has no room for it. */
+  /** Undefined in a format chunk of 14 bytes, which does not have this field. */
   readonly bits: number | undefined;
-  /** 0 when not stated. */
+  /** 0 if not stated. */
   readonly validBits: number;
 }
 
-/** How sound stands in the file, from figures that may contradict each other. */
+/** The layout of the sound in the file, from values that may contradict one another. */
 function blocksOf(
   codec: WavFormat["codec"],
   channels: number,
@@ -183,7 +183,7 @@ function blocksOf(
   };
 }
 
-/** Bytes of one sample. `blockAlign` is often wrong, and believed only where samples plainly are padded to it. */
+/** Bytes per sample. `blockAlign` is often wrong; it counts only if samples are clearly padded to it. */
 function sampleBytes(codec: "pcm" | "float", channels: number, stated: StatedSizes): number {
   const { bits, blockAlign, bytesPerSecond, sampleRateHz } = stated;
   const byAlign = blockAlign / channels;
@@ -197,16 +197,16 @@ function sampleBytes(codec: "pcm" | "float", channels: number, stated: StatedSiz
   return bytes;
 }
 
-/** The bits of an extensible header are those of the container, unless that is impossible. */
+/** In an extensible header, `bits` is the size of the container, unless that is impossible. */
 function mostLikelyBits(bits: number, validBits: number): number {
   return validBits > 0 && (bits > 64 || bits < validBits) ? validBits : bits;
 }
-/** The refusal of a WAV for what its sound is. */
+/** The error for a WAV whose sound cannot be converted. */
 export function unsupported(what: string): ServiceError {
   return new ServiceError("UNSUPPORTED_MEDIA", `The WAV has ${what}, which cannot be converted.`);
 }
 
-/** The refusal of a WAV whose header says that it holds samples, while it holds something else. */
+/** The error for a WAV whose header says PCM although it contains something else. */
 export function disguised(what: string): ServiceError {
   return new ServiceError(
     "UNSUPPORTED_MEDIA",
@@ -214,7 +214,7 @@ export function disguised(what: string): ServiceError {
   );
 }
 
-/** Whether sound of both formats can stand one behind the other: what differs is only said in another way. */
+/** Whether sound of both formats can be joined: they differ only in how they state the same format. */
 export function isSameSound(one: WavFormat, other: WavFormat): boolean {
   const masks = new Set([one.channelMask, other.channelMask, 0]);
   if (one.channels > 2 && masks.size > 2) return false;
@@ -222,7 +222,7 @@ export function isSameSound(one: WavFormat, other: WavFormat): boolean {
   return isDeepStrictEqual(one, { ...other, container, bitsPerSample, channelMask });
 }
 
-/** Bytes of silence: unsigned samples and logarithmic ones do not have their middle at zero. */
+/** The byte that stands for silence: it is not zero for unsigned and logarithmic samples. */
 export function silenceByte({ codec, containerBits }: WavFormat): number {
   if (codec === "alaw") return 0xd5;
   if (codec === "mulaw") return 0xff;

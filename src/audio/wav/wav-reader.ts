@@ -6,35 +6,35 @@ import { WavTags } from "./wav-tags.ts";
 
 export type { WavBounds };
 
-/** A WAV whose header was read, and whose sound waits to be. */
+/** A WAV whose header was read, and whose sound can be read next. */
 export interface WavFile extends AsyncDisposable {
   readonly format: WavFormat;
-  /** Sample frames that the header promises and that the source can hold; undefined when that is not known. */
+  /** Sample frames that the header promises, if the source can contain them; undefined if unknown. */
   readonly announcedFrames: number | undefined;
   /**
-   * The sound in whole blocks, many in one Buffer; a last ADPCM block may be cut short. It can be iterated once, and
-   * reads the source to its end. Failures of the source pass through unchanged.
+   * Yields the sound in whole blocks, many in one Buffer. The last ADPCM block may be truncated. It can be iterated
+   * once and reads the source to its end. Errors of the source pass through unchanged.
    *
-   * @throws {ServiceError} UPLOAD_INCOMPLETE if there is no sound; UNSUPPORTED_MEDIA if it is not what its label says.
+   * @throws {ServiceError} UPLOAD_INCOMPLETE if there is no sound; UNSUPPORTED_MEDIA if it is not what the header says.
    */
   blocks(): AsyncGenerator<Buffer, void, void>;
-  /** Frames at the end of the Buffer that was handed out last which are no sound: a `fact` chunk says so of ADPCM. */
+  /** Number of frames at the end of the last Buffer that are padding, according to the `fact` chunk of ADPCM. */
   readonly paddingFrames: number;
-  /** Tags found so far: complete once `blocks()` has ended, as they may stand behind the sound. */
+  /** Tags found so far. They are complete when `blocks()` has ended, because they may follow the sound. */
   readonly tags: WavTags;
-  /** What was odd: complete once `blocks()` has ended. */
+  /** Problems found so far. They are complete when `blocks()` has ended. */
   readonly remarks: ReadonlySet<WavRemark>;
-  /** Bytes behind the sound that remarks are about; complete once `blocks()` has ended. */
+  /** Number of bytes after the sound that were left out. It is final when `blocks()` has ended. */
   readonly leftOutBytes: number;
 }
 
 /**
  * Reads a WAV up to its sound. RIFF and `fmt `: Microsoft and IBM, Multimedia Programming Interface 1.0, and
- * Microsoft's WAVEFORMATEXTENSIBLE; RF64 and BW64: EBU Tech 3306, ITU-R BS.2088. Headers that are wrong about sizes are
- * read as players read them: the sound goes on to the end of the file. WAVs that stand one behind the other are one
- * recording, as far as their formats agree. A file that is refused is closed.
+ * Microsoft's WAVEFORMATEXTENSIBLE; RF64 and BW64: EBU Tech 3306, ITU-R BS.2088. Wrong sizes in headers are handled as
+ * players do: the sound continues to the end of the file. Consecutive WAVs form one recording if their formats match.
+ * If the file is refused, its source is closed.
  *
- * @throws {ServiceError} UNSUPPORTED_MEDIA at the first byte that shows it; UPLOAD_INCOMPLETE if there is no sound.
+ * @throws {ServiceError} UNSUPPORTED_MEDIA as soon as it is certain; UPLOAD_INCOMPLETE if there is no sound.
  */
 export async function openWav(source: AsyncIterable<Buffer>, bounds: WavBounds = {}): Promise<WavFile> {
   const bytes = new ByteReader(source);

@@ -4,16 +4,19 @@ import { tagTable, type TagName, type TagTexts } from "../tag-table.ts";
 import { codePageOf, decodeBytes, decodeUnlabelled, decodeUtf16 } from "./tag-text.ts";
 import { uint16 } from "./wav-format.ts";
 
-/** One tag as a line that is safe to show (see `plain-text.ts`), of at most {@link maxTagCharacters}. */
+/** A tag. Its value is one line that is safe to show (see `plain-text.ts`), with at most {@link maxTagCharacters}. */
 export interface WavTag {
   readonly name: TagName;
   readonly value: string;
 }
 
-/** Longer values are cut to this many characters. */
+/** Longer values are truncated to this number of characters. */
 export const maxTagCharacters = 1000;
 
-/** Bytes of one value that are worth reading: {@link maxTagCharacters} in any encoding, and room for what is cleaned. */
+/**
+ * Maximum number of bytes that are read of one value: {@link maxTagCharacters} in any encoding, plus characters that
+ * are removed.
+ */
 export const maxTagBytes = 8 * maxTagCharacters;
 
 const infoTags = new Map(tagTable.flatMap(({ name, info }) => info.map((id) => [id, name] as const)));
@@ -21,26 +24,29 @@ const id3Tags = new Map(
   tagTable.flatMap(({ name, frame, olderFrames }) => [frame, ...olderFrames].map((id) => [id, name] as const)),
 );
 
-/** Where a value stands; the later in this list, the more it is believed: ID3 states its encoding, INFO does not. */
+/** Sources of values, from the least to the most trusted: ID3 states its encoding, INFO does not. */
 const sources = ["bext", "info", "id3"] as const;
 
-/** Values of one tag in one of the sources that are kept: the first that can be read counts. */
+/** Number of values kept for one tag and source. The first one that can be decoded counts. */
 const keptValues = 3;
 
-/** A value that is decoded when all of the file is known: what states its encoding may stand behind it. */
+/** A value that is decoded at the end of the file, because the chunk that states its encoding may follow it. */
 interface Found {
   readonly source: (typeof sources)[number];
   readonly decode: (codePage: number | undefined) => string | undefined;
 }
 
-/** The tags of one WAV, gathered while it is read. Of several values for one name the best source's first one stays. */
+/**
+ * Collects the tags of one WAV while it is read. If a tag has several values, the first one of the most trusted source
+ * counts.
+ */
 export class WavTags {
   readonly #found = new Map<TagName, Found[]>();
   #codePage: number | undefined;
-  /** What was decoded since the last change. */
+  /** The decoded values, until the next change. */
   #texts: TagTexts | undefined;
 
-  /** What was found so far, one value a name. */
+  /** The tags found so far, one value per name. */
   get list(): readonly WavTag[] {
     return tagTable.flatMap(({ name }) => {
       const value = this.get(name);
@@ -48,18 +54,18 @@ export class WavTags {
     });
   }
 
-  /** What was found so far, by name. */
+  /** The tags found so far, by name. */
   get texts(): TagTexts {
     this.#texts ??= Object.fromEntries(tagTable.map(({ name }) => [name, this.#decode(name)]));
     return this.#texts;
   }
 
-  /** The value of one tag, if there is one. */
+  /** The value of one tag, if any. */
   get(name: TagName): string | undefined {
     return this.texts[name];
   }
 
-  /** Takes a CSET chunk (Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
+  /** Reads a CSET chunk (Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
   addCharacterSet(chunk: Buffer, bigEndian: boolean): void {
     if (chunk.length < 8) return;
     const [codePage, , language, dialect] = [0, 2, 4, 6].map((at) => uint16(chunk, at, bigEndian));
@@ -67,7 +73,7 @@ export class WavTags {
     this.#texts = undefined;
   }
 
-  /** Takes the value of an INFO sub-chunk, or the beginning of it; unknown ids are passed over. */
+  /** Reads the value of an INFO sub-chunk, or its beginning. Unknown ids are ignored. */
   addInfo(id: string, value: Buffer): void {
     const name = infoTags.get(id.toUpperCase());
     if (name === undefined) return;
@@ -75,7 +81,10 @@ export class WavTags {
     this.#add(name, "info", value, (bytes, codePage) => decodeUnlabelled(bytes, { codePage, isCut }));
   }
 
-  /** Takes a broadcast extension chunk, or the beginning of it. Its texts are ASCII by the standard, UTF-8 in practice. */
+  /**
+   * Reads a broadcast extension chunk, or its beginning. Its texts are ASCII according to the standard, and UTF-8 in
+   * practice.
+   */
   addBext(chunk: Buffer): void {
     for (const { name, bext } of tagTable) {
       if (bext === undefined) continue;
@@ -86,7 +95,7 @@ export class WavTags {
     }
   }
 
-  /** Takes an ID3v2 tag, or the beginning of it: versions 2.2, 2.3 and 2.4. Broken frames end the reading. */
+  /** Reads an ID3v2 tag (version 2.2, 2.3 or 2.4), or its beginning. It stops at a broken frame. */
   addId3(tag: Buffer): void {
     for (const { id, body } of id3Frames(tag)) {
       const name = id3Tags.get(id);
@@ -112,7 +121,7 @@ export class WavTags {
     const found = this.#found.get(name) ?? [];
     const isFull = found.filter((other) => other.source === source).length >= keptValues;
     if (isFull || isBlank(value)) return;
-    // A copy: the chunk, which may hold pictures, is not kept.
+    // A copy, so that the chunk, which may contain pictures, can be freed.
     const bytes = Buffer.from(value.subarray(0, maxTagBytes));
     found.push({ source, decode: (codePage) => decode(bytes, codePage) });
     this.#found.set(name, found);
@@ -139,7 +148,7 @@ function isBlank(bytes: Buffer): boolean {
   return bytes.every((byte) => byte === 0 || byte === 0x20);
 }
 
-/** Text that a code page stated for other texts of the file need not be in: it comes second. */
+/** Decodes text to which a code page stated elsewhere in the file may not apply: that code page is tried second. */
 function inTurn(
   codePage: number | undefined,
   decode: (codePage: number | undefined) => string | undefined,
@@ -147,7 +156,10 @@ function inTurn(
   return decode(undefined) ?? (codePage === undefined ? undefined : decode(codePage));
 }
 
-/** A comment frame: encoding, language, a description, the text. Only comments without description are for people. */
+/**
+ * A comment frame: encoding, language, a description, the text. Only comments without a description are meant for
+ * people.
+ */
 function id3Comment(body: Buffer): Buffer | undefined {
   const strings = body.subarray(4);
   if (body[0] === 0 || body[0] === 3) return strings[0] === 0 ? strings.subarray(1) : undefined;
@@ -161,7 +173,7 @@ function id3Comment(body: Buffer): Buffer | undefined {
 
 function decodeId3(encoding: number, bytes: Buffer, isCut: boolean, codePage: number | undefined): string | undefined {
   switch (encoding) {
-    case 0: // ISO 8859-1 by the standard; in practice whatever the writer's machine used
+    case 0: // ISO 8859-1 by the standard; in practice the code page of the writer's machine
     case 3:
       return inTurn(codePage, (page) => decodeBytes(bytes, { codePage: page, isCut }));
     case 1:
@@ -173,7 +185,7 @@ function decodeId3(encoding: number, bytes: Buffer, isCut: boolean, codePage: nu
   }
 }
 
-/** "(17)Rock" is the number of a list with its name; the name says it. */
+/** Removes the genre number: "(17)Rock" becomes "Rock". */
 function withoutGenreNumber(genre: string): string {
   return genre.replace(/^(?:\(\d+\))+(?=[^\s(])/u, "");
 }

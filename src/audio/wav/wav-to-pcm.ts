@@ -5,10 +5,16 @@ import type { WavFormat } from "./wav-format.ts";
 
 type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
-/** Floats are held at this, 18 dB over full scale: from 20 dB on LAME 3.100 tears the sound, and fails where it is endless. */
+/**
+ * Floats are limited to this value, 18 dB over full scale. From 20 dB on, LAME 3.100 distorts the sound, and it fails
+ * at infinity.
+ */
 const maxFloat = 8;
 
-/** The plain samples that {@link wavToPcm} makes: 16 bits where that loses nothing, else floats; more than two channels become two. */
+/**
+ * The PCM format that {@link wavToPcm} produces: 16 bits if that is lossless, else floats. More than two channels
+ * become two.
+ */
 export function pcmFormatOf(format: WavFormat): PcmFormat {
   const is16Bit = format.codec === "pcm" ? format.containerBits <= 16 : format.codec !== "float";
   return {
@@ -18,7 +24,10 @@ export function pcmFormatOf(format: WavFormat): PcmFormat {
   };
 }
 
-/** The largest sample that the file's coding can hold, 1 being full scale: with few bits it stays well below. */
+/**
+ * The largest sample that the file's encoding can represent, relative to full scale (1). With few bits it is well below
+ * 1.
+ */
 export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
   if (codec === "pcm") return 1 - 2 ** (1 - bitsPerSample);
   const table = codec === "alaw" ? alawSamples : codec === "mulaw" ? mulawSamples : undefined;
@@ -26,9 +35,10 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
 }
 
 /**
- * A converter of whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound passes as it
- * is, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed (`stereo-mix.ts`).
- * @param floatFullScale what full scale is in floats, which may have to be found out (`float-scale.ts`)
+ * Creates a converter from whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound
+ * passes unchanged, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed
+ * (`stereo-mix.ts`).
+ * @param floatFullScale full scale of floats, which `float-scale.ts` may have to determine
  */
 export function wavToPcm(
   format: WavFormat,
@@ -50,7 +60,7 @@ function bytesOf(samples: Samples): Buffer {
   return Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
 }
 
-/** The floats of blocks of the file, as they stand there, in memory of their own. */
+/** The floats of blocks of the file, unscaled and copied. */
 export function floatsOf(
   blocks: Buffer,
   { containerBits, bigEndian }: WavFormat,
@@ -60,7 +70,7 @@ export function floatsOf(
     : new Float64Array(aligned(blocks, 8, bigEndian));
 }
 
-/** Samples as numbers, channels still as they are in the file. */
+/** Creates a decoder to numbers, with the channels as they are in the file. */
 function decoderOf(format: WavFormat, floatFullScale: () => number): (blocks: Buffer) => Samples {
   switch (format.codec) {
     case "alaw":
@@ -90,12 +100,12 @@ function integerDecoderOf({ containerBits, bigEndian }: WavFormat): (blocks: Buf
     case 32:
       return (blocks) => scaled(new Int32Array(aligned(blocks, 4, bigEndian)), 1);
     default:
-      // The upper half of 64 bits is more than a float can hold.
+      // The upper half of 64 bits has more precision than a float.
       return (blocks) => scaled(new Int32Array(aligned(blocks, 8, bigEndian)), 2);
   }
 }
 
-/** A copy of the bytes in memory of their own, where typed arrays can stand on them, lowest byte first. */
+/** A copy of the bytes, aligned for typed arrays and little-endian. */
 function aligned(blocks: Buffer, sampleBytes: 2 | 4 | 8, bigEndian: boolean): ArrayBuffer {
   const copy = new ArrayBuffer(blocks.length);
   const bytes = Buffer.from(copy);
@@ -121,7 +131,7 @@ function decode24(bytes: Buffer, lowest: number, highest: number): Float32Array<
   return samples;
 }
 
-/** Every `stride`-th number, the last of each group, from the range of 32 bits to 1. */
+/** Scales every `stride`-th number, the last of each group, from the range of 32 bits to that of 1. */
 function scaled(integers: Int32Array, stride: number): Float32Array<ArrayBuffer> {
   const samples = new Float32Array(integers.length / stride);
   for (let i = 0, at = stride - 1; i < samples.length; i++, at += stride) {
@@ -130,7 +140,7 @@ function scaled(integers: Int32Array, stride: number): Float32Array<ArrayBuffer>
   return samples;
 }
 
-/** Floats that encoders can take: within limits, and 0 for what is no number. 32-bit floats are corrected in place. */
+/** Floats that encoders accept: limited, with 0 in place of NaN. 32-bit floats are corrected in place. */
 function limited(
   numbers: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>,
   gain: number,
