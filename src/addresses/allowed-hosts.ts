@@ -1,15 +1,15 @@
-/** A name that the service answers under: `music.example.com`, `*.example.com`, `[::1]`, each with or without a port. */
+/** A host name of the service: `music.example.com`, `*.example.com`, `[::1]`, with or without a port. */
 const pattern = /^(\*\.)?([a-z\d_.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/;
 
-/** The entry of ALLOWED_HOSTS as {@link isAllowedHost} takes it; undefined if it is none. */
+/** Parses an entry of ALLOWED_HOSTS for {@link isAllowedHost}; undefined if it is not valid. */
 export function parseAllowedHost(given: string): string | undefined {
   const host = given.toLowerCase();
   return pattern.test(host) ? host : undefined;
 }
 
 /**
- * Whether a request's host, with or without its port, is one of the allowed: an entry without a port allows every port,
- * and `*.example.com` allows all names below `example.com`.
+ * Whether a request's host, with or without a port, is allowed. An entry without a port allows every port;
+ * `*.example.com` allows all subdomains of `example.com`.
  */
 export function isAllowedHost(allowed: readonly string[], given: string): boolean {
   const host = given.toLowerCase();

@@ -1,21 +1,21 @@
 import type { FastifyRequest } from "fastify";
 import { isIP, isIPv6, type BlockList } from "node:net";
 
-/** Whether a hop is one of the proxies whose `X-Forwarded-*` headers are believed. */
+/** Whether a hop is a proxy whose `X-Forwarded-*` headers are trusted. */
 export function isTrustedProxy(proxies: BlockList, hop: string): boolean {
   const address = bareAddress(hop);
   return address !== undefined && proxies.check(address, isIPv6(address) ? "ipv6" : "ipv4");
 }
 
 /**
- * The client's IP address, without port or zone: what the nearest trusted proxy says, if it is an address at all, else
- * the address that the connection comes from.
+ * The client's IP address, without port or zone: the one that the nearest trusted proxy states, if it is valid,
+ * otherwise the address of the connection.
  */
 export function clientAddress({ ip, socket }: Pick<FastifyRequest, "ip" | "socket">): string {
   return bareAddress(ip) ?? bareAddress(socket.remoteAddress ?? "") ?? "unknown";
 }
 
-/** Some gateways add the client's port: `203.0.113.7:50112`, `[2001:db8::7]:50112`. */
+/** Removes the client's port, which some gateways add: `203.0.113.7:50112`, `[2001:db8::7]:50112`. */
 function bareAddress(text: string): string | undefined {
   const [, inBrackets, beforePort] = /^(?:\[([^\]]*)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+)$/.exec(text) ?? [];
   const address = (inBrackets ?? beforePort ?? text).split("%", 1)[0]!;

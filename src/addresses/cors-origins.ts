@@ -1,14 +1,17 @@
-/** An entry that is no URL: every origin, and what pages without one have (files, sandboxed frames). */
+/** Entries that are not URLs: every origin, and the origins of files and sandboxed frames. */
 const words = ["*", "null", "file://"];
 
-/** Pages of this machine; only a program on it can be one. `*.localhost` never leaves it either (RFC 6761 section 6.3). */
+/**
+ * Origins of pages on this machine. Only a program on it can serve them; `*.localhost` never leaves it either (RFC 6761
+ * section 6.3).
+ */
 const loopback =
   /^https?:\/\/(?:localhost|[^/:@]+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|0\.0\.0\.0|\[::1\])(?::\d{1,5})?$/;
 
 /**
- * An entry of CORS_ORIGINS as {@link isAllowedOrigin} takes it: in the form that browsers send, small letters, no slash
- * at the end, no port that the scheme implies.
- * @throws {RangeError} saying what to write instead
+ * Parses an entry of CORS_ORIGINS for {@link isAllowedOrigin}, in the form that browsers send: lower case, without a
+ * final slash and without the default port.
+ * @throws {RangeError} with what to write instead
  */
 export function parseCorsOrigin(given: string): string {
   const entry = given.toLowerCase();
@@ -32,12 +35,12 @@ export function parseCorsOrigin(given: string): string {
   if (/^https?$/.test(scheme) && URL.canParse(`${scheme}://${name}`)) {
     return `${scheme}://${wildcard}${new URL(`${scheme}://${name}`).host}`;
   }
-  // Schemes of apps and extensions: their hosts are names of any kind.
+  // Schemes of apps and extensions, whose hosts are arbitrary names.
   if (!/^https?$/.test(scheme) && /^[a-z\d._-]+(:\d{1,5})?$/.test(name)) return `${scheme}://${wildcard}${name}`;
   throw new RangeError(`${given} is not an origin: write one such as https://app.example.com or http://192.0.2.1:3000`);
 }
 
-/** Whether a request's `Origin` is one of the allowed; `https://*.example.com` allows all names below `example.com`. */
+/** Whether a request's `Origin` is allowed. `https://*.example.com` allows all subdomains of `example.com`. */
 export function isAllowedOrigin(allowed: readonly string[], origin: string): boolean {
   const given = origin.toLowerCase();
   return allowed.some((entry) => {
@@ -49,8 +52,8 @@ export function isAllowedOrigin(allowed: readonly string[], origin: string): boo
 }
 
 /**
- * Whether it is that of a page on the same machine: one that a development server there sends, or a file. Sandboxed frames of
- * any site say `null` as well, so this is for development only.
+ * Whether the origin is that of a page on the same machine: from a development server, or a file. Sandboxed frames of
+ * any site also send `null`, so this is only for development.
  */
 export function isLocalOrigin(origin: string): boolean {
   return origin === "null" || origin === "file://" || loopback.test(origin);

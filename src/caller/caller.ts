@@ -1,24 +1,24 @@
 import { ServiceError } from "../errors/errors.ts";
 
 /**
- * What a token can allow: READ the queries, WRITE every change of recordings and their links, UPLOAD of these to add
- * recordings and to read what the same token has added, MANAGE the user and the tokens.
+ * Scopes of tokens. READ allows queries, WRITE changes of recordings and links, UPLOAD only uploads and reading the
+ * token's own uploads, and MANAGE changes of the user and the tokens.
  */
 export const tokenScopes = ["READ", "WRITE", "UPLOAD", "MANAGE"] as const;
 export type TokenScope = (typeof tokenScopes)[number];
 
-/** Somebody whose token has been checked. */
+/** A user whose token has been checked. */
 export interface Caller {
   readonly id: number;
   readonly name: string;
   readonly createdAt: Date;
-  /** Made by the operator, invited, or given a quota: no stranger. */
+  /** Whether the operator created, invited or gave a quota to the user. */
   readonly isVouchedFor: boolean;
-  /** The token's id; null for the operator, who needs none. */
+  /** The token's id; null for the operator, who needs no token. */
   readonly tokenId: string | null;
-  /** What the token allows. */
+  /** The token's scopes. */
   readonly scopes: readonly TokenScope[];
-  /** When the token stops to be valid; null: never. */
+  /** When the token expires; null if never. */
   readonly expiresAt: Date | null;
 }
 
@@ -28,8 +28,8 @@ export function hasScope({ scopes }: Pick<Caller, "scopes">, scope: TokenScope):
 }
 
 /**
- * Makes sure that a token allows what is asked of it.
- * @param scopes any one of them is enough; the refusal names the first
+ * Checks that a token has a scope.
+ * @param scopes any one of them is enough; the error names the first
  * @throws {ServiceError} FORBIDDEN
  */
 export function requireScope(caller: Caller, ...scopes: readonly [TokenScope, ...TokenScope[]]): void {

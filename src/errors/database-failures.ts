@@ -1,4 +1,7 @@
-/** SQLSTATE classes and codes of a server that is away, stopping, starting, busy or too slow: a later try may work. */
+/**
+ * SQLSTATE classes and codes of a server that is unreachable, stopping, starting, busy or too slow. A later attempt may
+ * succeed.
+ */
 const unavailableStates = /^(08|57P0|57014|53|25006)/;
 const unavailableErrors = new Set([
   "ECONNREFUSED",
@@ -10,12 +13,12 @@ const unavailableErrors = new Set([
   "EAI_AGAIN",
 ]);
 
-/** Whether a statement found all connections taken for too long: the database works, on too much. */
+/** Whether a statement waited too long for a free connection: the database works, but is overloaded. */
 export function isDatabaseBusy(error: unknown): boolean {
   return error instanceof Error && error.message === "timeout exceeded when trying to connect";
 }
 
-/** Whether a statement found no room on the server's disk: SQLSTATE 53100, or the system's own words for it. */
+/** Whether the server's disk is full: SQLSTATE 53100, or the system's own error. */
 export function isStorageFull(error: unknown): boolean {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     if ("code" in cause && (cause.code === "53100" || cause.code === "ENOSPC")) return true;
@@ -23,7 +26,7 @@ export function isStorageFull(error: unknown): boolean {
   return false;
 }
 
-/** Whether this failure means that the database cannot be used now, rather than that a statement is wrong. */
+/** Whether an error means that the database is unavailable now, rather than that a statement is wrong. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     const code = "code" in cause && cause.code;

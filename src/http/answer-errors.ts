@@ -6,9 +6,9 @@ import { prefersHtml, sendPage, type Page } from "./html-page.ts";
 import { addVary } from "./vary.ts";
 
 /**
- * Answers whatever a route throws: in JSON, `{ "errors": [...] }` on the GraphQL route, in the form that the client
- * asked for, and `{ "error": { "code", "message", ... } }` elsewhere; a person who opened the address in a browser gets
- * a page.
+ * Answers every error that a route throws. On the GraphQL route the body is `{ "errors": [...] }`, in the type that the
+ * client asked for; elsewhere it is `{ "error": { "code", "message", ... } }`. A person who opened the address in a
+ * browser gets a page.
  */
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
@@ -27,7 +27,7 @@ export function answerErrors(app: FastifyInstance): void {
     if (!methods) {
       return await answerError(request, reply, new ServiceError("NOT_FOUND", "Nothing exists at this address."));
     }
-    // Not a preflight, but the question what can be done here (RFC 9110 section 9.3.7).
+    // Not a preflight, but a request for the methods of this address (RFC 9110 section 9.3.7).
     if (request.method === "OPTIONS") {
       return await reply
         .code(204)
@@ -43,7 +43,7 @@ export function answerErrors(app: FastifyInstance): void {
   });
 }
 
-/** Sends a failure with its status and headers. */
+/** Sends an error with its status and headers. */
 export async function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -61,7 +61,7 @@ export async function answerError(
   return await reply.send({ error: { ...formatted.extensions, message: formatted.message } });
 }
 
-/** The path as the router reads it, without slashes too many. */
+/** The path as the router reads it, without extra slashes. */
 function pathOf({ url }: FastifyRequest): string {
   return url
     .split("?", 1)[0]!
@@ -69,7 +69,7 @@ function pathOf({ url }: FastifyRequest): string {
     .replace(/(?<=.)\/$/, "");
 }
 
-/** What people can do about a failure; where nothing stands here, the message says it. */
+/** What people can do about an error. For other codes, the message says it. */
 const advice: Readonly<Partial<Record<ErrorCode, string>>> = {
   NOT_FOUND:
     "Check that the address is complete. The recording may have been deleted or made private, or the link may have been revoked. Ask the person who gave you the link.",
@@ -92,8 +92,9 @@ function pageOf({ message, code, status }: ServiceError, requestId: string): Pag
 }
 
 /**
- * The address that a mistyped one means, if it is clear: one of the service's own, of one segment, in capitals, with
- * punctuation behind it, or with its question mark escaped. Relative, so that it holds behind a proxy's prefix too.
+ * The address that a mistyped one means, if it is clear: an address of the service with one segment, typed in capitals,
+ * with punctuation after it, or with an escaped question mark. The result is relative, so that it also works behind a
+ * proxy with a path prefix.
  */
 function meantAddress(request: FastifyRequest, routes: ReadonlyMap<string, unknown>): string | undefined {
   if (request.method !== "GET" && request.method !== "HEAD") return undefined;
@@ -103,7 +104,10 @@ function meantAddress(request: FastifyRequest, routes: ReadonlyMap<string, unkno
   return search ? `${meant}?${search}` : meant;
 }
 
-/** What Fastify itself refuses: bodies too large, not JSON, of another type, and addresses that cannot be decoded. */
+/**
+ * Translates Fastify's own errors: bodies that are too large, not JSON or of another type, and addresses that cannot be
+ * decoded.
+ */
 function fromFastify(error: FastifyError | Error, maxBytes: number): ServiceError | undefined {
   if (!("statusCode" in error) || !error.statusCode || error.statusCode >= 500) return undefined;
   if (error.code === "FST_ERR_CTP_BODY_TOO_LARGE") {

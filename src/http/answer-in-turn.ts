@@ -1,14 +1,15 @@
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
 
-/** Requests that wait for the answer to another one on their connection, of all connections. */
+/** Maximum number of pipelined requests, of all connections, that wait for an earlier response. */
 const maxWaiting = 4096;
 
 /**
- * Begins a pipelined request (RFC 9112 section 9.3.2) when the answers to those before it are sent, and reads nothing
- * more of its connection until then. node:http hands on everything that it has read: thousands of requests would be
- * worked on behind one slow answer. Beyond the limit, which one connection's bytes at a time stay far below, the
- * connection that brings one more is closed; its client has to send again what was not answered.
+ * Begins a pipelined request (RFC 9112 section 9.3.2) when the responses to the earlier ones have been sent, and does
+ * not read from its connection until then. node:http by itself begins every request that it has read, so thousands of
+ * them could run behind one slow response. When the limit is reached, the connection that sends one more request is
+ * closed, and its client must repeat the unanswered requests. The bytes that one connection sends at a time are far
+ * below the limit.
  */
 export function answerInTurn(server: Server): void {
   const [begin] = server.listeners("request");
@@ -23,7 +24,7 @@ export function answerInTurn(server: Server): void {
 
   server.on("request", (request, response) => {
     const { socket } = request;
-    // The answer has its connection when those before it are sent.
+    // A response gets its connection when the earlier ones have been sent.
     if (response.socket !== null) {
       begin.call(server, request, response);
       return;
@@ -39,7 +40,7 @@ export function answerInTurn(server: Server): void {
     waitingOn.set(socket, (waitingOn.get(socket) ?? 0) + 1);
     socket.pause();
     response.once("socket", () => {
-      // Other connections get a turn of the event loop.
+      // Let other connections have a turn of the event loop.
       setImmediate(() => {
         const left = waitingOn.get(socket);
         if (left === undefined || socket.destroyed) return;

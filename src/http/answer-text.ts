@@ -5,19 +5,19 @@ import { tagOfClient, withoutEncodings } from "./compression.ts";
 import { checkPreconditions } from "./conditional-request.ts";
 import { addVary } from "./vary.ts";
 
-/** A text that clients may keep. */
+/** A text that clients may cache. */
 export interface KeepableText {
   readonly body: string;
   readonly contentType: string;
-  /** Without it conditions on dates are passed over (RFC 9110 section 13.1.3). */
+  /** If missing, conditions on dates are ignored (RFC 9110 section 13.1.3). */
   readonly lastModified?: Date;
   readonly cacheControl: string;
 }
 
 /**
- * Sends a text with validators, and 304 without it to those who have it. A route for it names `HEAD` beside `GET`: the
- * one that Fastify adds by itself knows no compression.
- * @throws {ServiceError} PRECONDITION_FAILED when a condition of the request does not hold
+ * Sends a text with validators, or 304 if the client already has it. Its route must handle `HEAD` explicitly: the
+ * `HEAD` route that Fastify adds by itself does not compress.
+ * @throws {ServiceError} PRECONDITION_FAILED if a condition of the request does not hold
  */
 export async function answerText(
   { headers }: FastifyRequest,

@@ -24,13 +24,13 @@ import { UnreadAnswers } from "./unread-answers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors/errors.ts";
 
-/** Largest JSON body of a GraphQL request, in bytes. Files come as multipart and have a limit of their own. */
+/** Maximum size of a JSON body, in bytes. Files are sent as multipart and have their own limit. */
 const maxBodyBytes = 1024 * 1024;
 
-/** Characters of all answers that are made and not sent yet. */
+/** Maximum number of characters in all responses that are complete but not sent yet. */
 const maxUnreadCharacters = 48 * 1024 * 1024;
 
-/** Writing two log lines was a tenth of what a small request cost: the one at its end says all of it. */
+/** Writes one log line per request, at its end. Two lines took a tenth of the CPU time of a small request. */
 class OneLineForEachRequest extends LogController {
   override incomingRequest(request: FastifyRequest): void {
     request.log.debug({ req: request }, "incoming request");
@@ -43,14 +43,14 @@ class OneLineForEachRequest extends LogController {
   }
 }
 
-/** Of answers to requests that reach no route, and so no hook. */
+/** Headers of responses to requests that reach no route and thus no hook. */
 const bareHeaders = {
   "x-content-type-options": "nosniff",
   "content-security-policy": "default-src 'none';frame-ancestors 'none'",
   "x-frame-options": "SAMEORIGIN",
 };
 
-/** An HTTP server without routes: limits, security headers, compression, and an answer to every failure. */
+/** Creates an HTTP server without routes: with limits, security headers, compression, and a response to every error. */
 export async function createApp(
   config: Config,
   logger: FastifyBaseLogger,
@@ -66,14 +66,15 @@ export async function createApp(
     genReqId: () => uuidv4(),
     logController: new OneLineForEachRequest(),
     http: { headersTimeout: patienceMs, connectionsCheckingInterval: Math.min(patienceMs, 5000) },
-    // Uploads may take hours; a stalled one is noticed by its own reader, any other body by the hook below.
+    // Uploads may take hours. The multipart reader detects stalled uploads; the hook below detects other stalled
+    // bodies.
     requestTimeout: 0,
     keepAliveTimeout: 72_000,
     forceCloseConnections: "idle",
-    // What arrives on open connections while the service stops is refused by the routes, with a code.
+    // While the service stops, the routes refuse requests on open connections with an error code.
     return503OnClosing: false,
-    // The name in a link is decoration and may be as long as the longest that downloads get, escaped.
-    // Slashes too many come from addresses that were put together: `${base}/` and `/graphql`.
+    // The file name in a link is ignored, and may be as long as the longest escaped name of a download. Extra slashes
+    // occur when addresses are concatenated: `${base}/` and `/graphql`.
     routerOptions: {
       caseSensitive: true,
       ignoreTrailingSlash: true,
@@ -81,14 +82,14 @@ export async function createApp(
       maxParamLength: 1000,
     },
     clientErrorHandler: (error, socket) => answerUnreadable(error, socket, logger, lingering),
-    // No hook runs for these.
+    // Hooks do not run for these errors.
     frameworkErrors: (_error, request, reply) => {
       closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
       void reply.headers({ ...bareHeaders, "x-request-id": request.id });
       void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not valid."));
     },
   });
-  // Whoever takes a body says so: where nobody does, it is neither kept nor parsed.
+  // A route that takes a body adds its own parser. Other bodies are neither kept nor parsed.
   app.removeAllContentTypeParsers();
   const { server } = app;
   answerInTurn(server);
@@ -101,7 +102,7 @@ export async function createApp(
     continueWhenRead(request, response);
     server.emit("request", request, response);
   });
-  // Whatever else is expected is no reason to refuse a request (RFC 9110 section 10.1.1).
+  // Other expectations are no reason to refuse a request (RFC 9110 section 10.1.1).
   server.on("checkExpectation", (request, response) => server.emit("request", request, response));
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("x-request-id", request.id);
@@ -110,7 +111,7 @@ export async function createApp(
   });
   await allowOtherOrigins(app, config);
   app.addHook("preParsing", (request, reply, _payload, done) => {
-    done(); // From here on Fastify listens, if it reads the body at all.
+    done(); // From here on, Fastify listens, if it reads the body at all.
     const isMultipart = /^multipart\//i.test(request.headers["content-type"] ?? "");
     if (!isMultipart) watchBody(request, reply, { unvouched, patienceMs });
   });
@@ -125,7 +126,7 @@ export async function createApp(
     strictTransportSecurity: false,
   });
   app.addHook("onRequest", async (request) => {
-    // A probe names the machine, not the service.
+    // Probes address the machine, not the public host name.
     if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
       throw new ServiceError(
         "WRONG_HOST",
@@ -138,18 +139,19 @@ export async function createApp(
   return app;
 }
 
-/** Connections with something unreadable behind a request that is being worked on. */
+/** Connections with invalid bytes after a request that is still running. */
 const waiting = new WeakSet<Socket>();
 
-/** What Node's parser says of requests that are HTTP and yet cannot be read. */
+/** Error codes for errors of Node's parser other than invalid HTTP. */
 const unreadable: Readonly<Record<string, ErrorCode | undefined>> = {
   ERR_HTTP_REQUEST_TIMEOUT: "REQUEST_TIMEOUT",
   HPE_HEADER_OVERFLOW: "HEADERS_TOO_LARGE",
 };
 
 /**
- * Answers what is not HTTP, has too many headers, or whose headers never end; the connection cannot be used on. Whole
- * requests before it get their answers first. Where the answer to this one has begun, the connection is cut.
+ * Answers requests that are not HTTP, have too many headers, or whose headers never end. The connection is closed
+ * afterwards. Complete requests before it get their responses first. If the response to this one has begun, the
+ * connection is cut.
  */
 function answerUnreadable(
   error: Error & { code?: string },
@@ -163,7 +165,7 @@ function answerUnreadable(
     return;
   }
   if (underWay?.req.complete) {
-    // Further bytes on this connection are the same mistake again.
+    // More bytes on this connection belong to the same mistake.
     if (!waiting.has(socket)) {
       waiting.add(socket);
       underWay.once("close", () => {
@@ -189,7 +191,7 @@ function answerUnreadable(
     "Connection: close",
   ];
   socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${headers.join("\r\n")}\r\n\r\n${body}`);
-  // A request that is being worked on is told at once that its client is gone.
+  // A running request learns at once that its client is gone.
   if (underWay) socket.destroySoon();
   else lingering.add(socket);
 }

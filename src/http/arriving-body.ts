@@ -3,25 +3,25 @@ import { ServiceError } from "../errors/errors.ts";
 import { answerError } from "./answer-errors.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 
-/** What a piece of a body costs beside its bytes: each is a buffer of its own until the body is whole. */
+/** Overhead of each piece of a body, in bytes: it has its own buffer until the body is complete. */
 const pieceBytes = 1024;
 
-/** Limits of a body that is read as a whole. */
+/** Limits of a body that is read completely before it is used. */
 export interface BodyLimits {
   readonly unvouched: UnvouchedBytes;
-  /** How long all of it may take. */
+  /** Maximum time for the whole body. */
   readonly patienceMs: number;
 }
 
 /**
- * Watches a body that Fastify gathers. To be called when that has begun to listen, and before the first bytes come.
- * One that is late is answered REQUEST_TIMEOUT, and one that there is no memory for BUSY.
+ * Watches a body that Fastify collects. Call it when Fastify has begun to listen and before the first bytes arrive. A
+ * body that is late fails with REQUEST_TIMEOUT; one for which there is no memory fails with BUSY.
  */
 export function watchBody(request: FastifyRequest, reply: FastifyReply, { unvouched, patienceMs }: BodyLimits): void {
   const { raw } = request;
   if (raw.listenerCount("data") === 0) return;
   const refuse = (failure: ServiceError): void => {
-    // What has arrived hangs on them.
+    // They hold on to the bytes that have arrived.
     for (const event of ["data", "end", "error"]) raw.removeAllListeners(event);
     raw.on("error", () => {});
     if (!reply.sent) void answerError(request, reply, failure);

@@ -4,21 +4,25 @@ export interface ByteInterval {
   readonly end: number;
 }
 
-/** More ranges than a player or a resuming client has a use for: each costs a part of an answer and a query. */
+/**
+ * Maximum number of ranges, more than a player or a resuming client needs. Each one costs a part of the response and a
+ * query.
+ */
 const maxRanges = 32;
-/** About what the delimiter and the headers of one part take: a smaller gap costs less than a part of its own. */
+/**
+ * Approximate size of the delimiter and the headers of one part. Sending a smaller gap is cheaper than another part.
+ */
 const partOverheadBytes = 160;
 
 /**
- * Reads a `Range` field for a file of `sizeBytes` (RFC 9110 section 14.2).
- * Undefined means that the whole file is due: there is no field, it is malformed, of another unit than bytes, or asks
- * for too many ranges. An empty list means that no range lies inside the file (416). Ranges that overlap or nearly
- * touch are joined; the rest keeps its order.
+ * Reads a `Range` field for a file of `sizeBytes` (RFC 9110 section 14.2). Undefined means that the whole file must be
+ * sent: the field is missing, malformed, uses a unit other than bytes, or has too many ranges. An empty list means that
+ * no range lies inside the file (416). Ranges that overlap or nearly touch are joined; the others keep their order.
  */
 export function parseByteRange(field: string | undefined, sizeBytes: number): ByteInterval[] | undefined {
   const set = /^bytes=(.*)$/i.exec(field ?? "")?.[1];
   if (set === undefined) return undefined;
-  // Empty list elements are allowed and count as nothing (RFC 9110 section 5.6.1.2).
+  // Empty list elements are allowed and ignored (RFC 9110 section 5.6.1.2).
   const specs = set.split(",").map((spec) => spec.trim());
   const ranges = specs.filter((spec) => spec !== "").map((spec) => parseSpec(spec, sizeBytes));
   if (ranges.length === 0 || ranges.length > maxRanges) return undefined;
@@ -30,7 +34,7 @@ export function parseByteRange(field: string | undefined, sizeBytes: number): By
   return joinNearby(intervals);
 }
 
-/** One range of the set, with `start` behind `end` if it lies outside the file; undefined if it is malformed. */
+/** One range of the set. `start` is greater than `end` if it lies outside the file. Undefined if it is malformed. */
 function parseSpec(spec: string, sizeBytes: number): ByteInterval | undefined {
   const [, first, last] = /^(\d*)-(\d*)$/.exec(spec) ?? [];
   if (first === undefined || last === undefined || (first === "" && last === "")) return undefined;
@@ -39,7 +43,9 @@ function parseSpec(spec: string, sizeBytes: number): ByteInterval | undefined {
   return { start: Number(first), end: Math.min(last === "" ? Infinity : Number(last), sizeBytes - 1) };
 }
 
-/** RFC 9110 section 15.3.7.2 lets a server join ranges; without it a request could ask for the file many times over. */
+/**
+ * RFC 9110 section 15.3.7.2 allows a server to join ranges. Otherwise a request could ask for the file many times over.
+ */
 function joinNearby(intervals: readonly ByteInterval[]): ByteInterval[] {
   const joined: { start: number; end: number; order: number }[] = [];
   const numbered = intervals.map(({ start, end }, order) => ({ start, end, order }));

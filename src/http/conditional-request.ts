@@ -1,20 +1,22 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { parseHttpDate } from "./http-date.ts";
 
-/** What tells one state of a file from another (RFC 9110 section 8.8). */
+/** Validators, which distinguish states of a file (RFC 9110 section 8.8). */
 export interface Validators {
-  /** A strong entity-tag with its quotes. */
+  /** A strong entity tag, including its quotes. */
   readonly etag: string;
   readonly lastModified: Date;
 }
 
-/** What the conditions of a `GET` or `HEAD` lead to. */
+/** Result of the conditions of a `GET` or `HEAD`. */
 export type Precondition = "proceed" | "not modified" | "failed";
 
-/** One element of a list, which may be empty, and what ends it: matched one by one, so that no text takes long. */
+/**
+ * One element of a list, which may be empty, and its end. Elements are matched one by one, so that no text takes long.
+ */
 const listElement = /[ \t]*(?:((?:W\/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(,|$)/y;
 
-/** Weighs the conditions of a `GET` or `HEAD` on a file that exists, in the order of RFC 9110 section 13.2.2. */
+/** Evaluates the conditions of a `GET` or `HEAD` on an existing file, in the order of RFC 9110 section 13.2.2. */
 export function checkPreconditions(headers: IncomingHttpHeaders, { etag, lastModified }: Validators): Precondition {
   const ifMatch = headers["if-match"];
   const ifNoneMatch = headers["if-none-match"];
@@ -34,15 +36,16 @@ export function checkPreconditions(headers: IncomingHttpHeaders, { etag, lastMod
 }
 
 /**
- * Whether a `Range` beside this `If-Range` field counts (RFC 9110 section 13.1.5): without the field always, else only
- * if it is the file's own entity-tag or exactly its date. A file that never changes makes its date a strong validator.
+ * Whether a `Range` counts with this `If-Range` field (RFC 9110 section 13.1.5): always without the field, otherwise
+ * only if the field is the file's entity tag or exactly its date. The date is a strong validator, because files never
+ * change.
  */
 export function ifRangeHolds(ifRange: IncomingHttpHeaders[string], { etag, lastModified }: Validators): boolean {
   if (typeof ifRange !== "string") return ifRange === undefined;
   return ifRange === etag || parseHttpDate(ifRange) === wholeSeconds(lastModified);
 }
 
-/** The tags of a list; none if it is malformed. */
+/** The entity tags of a list; none if the list is malformed. */
 function entityTags(list: string): string[] {
   const tags: string[] = [];
   listElement.lastIndex = 0;
@@ -55,7 +58,7 @@ function entityTags(list: string): string[] {
   }
 }
 
-/** HTTP-dates have no fractions of a second. */
+/** Rounds down to whole seconds, because HTTP dates have no fractions. */
 function wholeSeconds(date: Date): number {
   return Math.floor(date.getTime() / 1000) * 1000;
 }

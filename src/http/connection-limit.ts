@@ -1,15 +1,15 @@
 import { readFile } from "node:fs/promises";
 
-/** Files that the service has open without any client: Node.js itself, its log, programs that it checks. */
+/** Files that the service has open without any client: for Node.js, the log, and programs that it checks. */
 const ownFiles = 32;
 
 /** An encoder process has three pipes. */
 const filesForEachEncoder = 3;
 
 /**
- * How many connections may be open at once, so that idle ones leave files for the database and for encoders: of those
- * that the process may have open, all that nothing else needs, but a quarter at least. `undefined` where the system does
- * not say, or sets no limit.
+ * Maximum number of open connections, so that idle ones leave file descriptors for the database and the encoders: all
+ * descriptors of the process that nothing else needs, but at least a quarter. `undefined` if the system has no limit or
+ * does not tell it.
  */
 export async function connectionLimit(needs: {
   encoders: number;

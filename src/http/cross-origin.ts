@@ -5,21 +5,21 @@ import type { Config } from "../settings/config.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** False for a route that says itself which pages may read it. */
+    /** False for a route that sets its own CORS headers. */
     cors?: false;
   }
 }
 
-/** Refused origins that are written down; a stranger may make up any number. */
+/** Maximum number of refused origins that are logged. A stranger can invent any number. */
 const maxLoggedOrigins = 100;
 
-/** Longest part of an origin that is written down. */
+/** Maximum length of an origin in the log. */
 const maxLoggedLength = 200;
 
 /**
- * Lets pages of other origins call the service: those of CORS_ORIGINS, and outside production those on the same machine.
- * Every answer tells, refusals and unknown addresses as well. A route with `config: { cors: false }` tells for itself.
- * No cookie opens anything here, so a page can do no more than what the tokens that it knows allow.
+ * Allows pages of other origins to call the service: those in CORS_ORIGINS and, outside production, those on the same
+ * machine. Every response has the CORS headers, including errors and unknown addresses. A route with `config: { cors:
+ * false }` sets its own. The service uses no cookies, so a page can only do what the tokens that it knows allow.
  */
 export async function allowOtherOrigins(
   app: FastifyInstance,
@@ -31,7 +31,7 @@ export async function allowOtherOrigins(
     const { origin } = request.headers;
     if (origin === undefined || request.routeOptions.config?.cors === false) return;
     if (isAllowed(origin)) {
-      // For pages of the internet that call a service in a private network.
+      // For pages on the internet that call a service in a private network.
       if (request.headers["access-control-request-private-network"] === "true") {
         void reply.header("access-control-allow-private-network", "true");
       }
@@ -43,7 +43,7 @@ export async function allowOtherOrigins(
       const message = "refused a page of this origin; to allow it, add the origin to CORS_ORIGINS";
       request.log.warn({ origin: origin.slice(0, maxLoggedLength) }, message);
     }
-    // The permission that is missing says no; another status would be taken for a fault.
+    // The missing header refuses the request. A status other than 2xx would look like a failure of the service.
     if (isPreflight(request)) await reply.code(204).header("vary", "Origin").send();
   });
   await app.register(fastifyCors, {
@@ -55,7 +55,7 @@ export async function allowOtherOrigins(
   });
 }
 
-/** Whether a page of the service itself sent the request, for which no permission is needed. */
+/** Whether a page of the service itself sent the request. It needs no permission. */
 function isOwn({ headers, host }: FastifyRequest, origin: string): boolean {
   return headers["sec-fetch-site"] === "same-origin" || origin.replace(/^.*:\/\//, "") === host;
 }

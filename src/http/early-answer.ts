@@ -1,19 +1,21 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
-/** How long a client that has its answer may go on sending. */
+/** Limits for clients that continue to send after they got their response. */
 export interface LingerLimits {
   readonly maxBytes: number;
   readonly maxSeconds: number;
-  /** Longest wait for its next byte, or for it to close the connection. */
+  /** Maximum wait for the next byte, or for the client to close the connection. */
   readonly maxSilentSeconds: number;
-  /** Connections at the same time; one more closes the oldest. A quarter of the server's `maxConnections` at most. */
+  /**
+   * Maximum number of such connections; one more closes the oldest. At most a quarter of the server's `maxConnections`.
+   */
   readonly maxConnections: number;
 }
 
 /**
- * A refused file of twice the largest size is read to its end, so `maxBytes` is no less than that; a file of 64 MB has
- * its ten minutes at 110 kB/s. A silent client costs a connection and a timer, and gives way to the next one.
+ * `maxBytes` is at least twice the largest allowed file, so that a refused file up to that size is read to its end. 64
+ * MB at 110 kB/s take ten minutes. A silent client costs one connection and one timer, and makes room for the next.
  */
 export const lingerLimits: LingerLimits = {
   maxBytes: 1024 ** 3,
@@ -22,19 +24,19 @@ export const lingerLimits: LingerLimits = {
   maxConnections: 256,
 };
 
-/** The same wait while the service stops. */
+/** Maximum wait for the next byte while the service stops. */
 const maxSilentSecondsAtTheEnd = 1;
 
 /**
- * The connections of one server whose client has its answer and is still sending. Many clients send everything before
- * they read (browsers, Java, .NET, Python): closing at once would reset the connection, and they would see a network
- * failure in place of the answer. So the service ends its own side only, reads on and throws the bytes away (RFC 9112
- * section 9.6), until the client closes the connection or a limit is met.
+ * The connections of a server whose clients got their response and are still sending. Many clients send everything
+ * before they read (browsers, Java, .NET, Python). If the service closed the connection at once, it would be reset, and
+ * the client would see a network error instead of the response. So the service closes only its own side, and reads and
+ * discards the bytes (RFC 9112 section 9.6), until the client closes the connection or a limit is reached.
  */
 export class LingeringConnections {
   readonly #server: Server;
   readonly #limits: LingerLimits;
-  /** The oldest first, each with the timer that closes a silent one. */
+  /** Oldest first, each with the timer that closes it if it is silent. */
   readonly #open = new Map<Socket, NodeJS.Timeout>();
   #maxSilentSeconds: number;
 
@@ -44,7 +46,7 @@ export class LingeringConnections {
     this.#maxSilentSeconds = limits.maxSilentSeconds;
   }
 
-  /** Ends our side of a connection whose answer is written, and keeps the client's open. */
+  /** Closes the service's side of a connection after its response, and keeps the client's side open. */
   add(socket: Socket): void {
     if (socket.destroyed || this.#open.has(socket)) return;
     const { maxBytes, maxSeconds, maxConnections } = this.#limits;
@@ -57,21 +59,22 @@ export class LingeringConnections {
     const endsAt = performance.now() + maxSeconds * 1000;
     this.#watch(socket);
     socket.once("close", () => this.#forget(socket));
-    socket.removeAllListeners("data"); // Nothing that comes is parsed any more, so no further request is begun.
+    socket.removeAllListeners("data"); // stop parsing, so that no other request begins
     socket.on("data", () => {
       if (socket.bytesRead > bytesAtMost || performance.now() > endsAt) return this.#close(socket);
       this.#open.get(socket)?.refresh();
-      // Other connections get a turn of the event loop: a fast client's bytes would come 32 reads at a time.
+      // Let other connections have a turn of the event loop: the bytes of a fast client arrive in up to 32 reads at a
+      // time.
       socket.pause();
       setImmediate(() => socket.resume());
     });
     socket.end();
     socket.resume();
-    // node:http may have stopped reading at the handle, of which the stream does not know (Node 24.21).
+    // node:http may have stopped reading at the handle, which the stream does not know (Node 24.21).
     socket._read(0);
   }
 
-  /** The service stops, and waits for silent clients hardly any longer. */
+  /** Shortens the wait for silent clients, because the service is stopping. */
   hurry(): void {
     this.#maxSilentSeconds = Math.min(this.#maxSilentSeconds, maxSilentSecondsAtTheEnd);
     for (const socket of this.#open.keys()) this.#watch(socket);
@@ -97,8 +100,9 @@ export class LingeringConnections {
 }
 
 /**
- * Makes an answer that overtakes its request's body safe: it says `Connection: close`, and its connection lingers. An
- * answer that comes after the body is not touched. To be called once for each request, before anything can answer it.
+ * Makes sure that the client receives a response that is sent before the request body has arrived: the response has
+ * `Connection: close`, and its connection lingers. Responses after the body are not changed. Call it once per request,
+ * before anything can respond.
  */
 export function closeAfterEarlyAnswer(
   request: IncomingMessage,
@@ -108,18 +112,18 @@ export function closeAfterEarlyAnswer(
   const { "content-length": contentLength, "transfer-encoding": transferEncoding } = request.headers;
   if (transferEncoding === undefined && Number(contentLength ?? 0) === 0) return;
   let { shouldKeepAlive } = response;
-  // Asked when the head of the answer is written; `complete` says that the whole body has arrived, read or not.
+  // Read when the head of the response is written. `complete` means that the whole body has arrived, read or not.
   Object.defineProperty(response, "shouldKeepAlive", {
     get: () => shouldKeepAlive && request.complete,
     set: (value: boolean) => {
       shouldKeepAlive = value;
     },
   });
-  // Before node:http's own listener, which reads on without end and then destroys the socket.
+  // Runs before node:http's own listener, which reads without limit and then destroys the socket.
   response.prependOnceListener("finish", () => {
     const { socket } = request;
     if (request.readableEnded || socket.destroyed) return;
-    // Whoever read has its answer. What is left of the body is thrown away.
+    // The reader is finished. The rest of the body is discarded.
     request.removeAllListeners("data");
     request.on("error", () => {});
     if (request.complete) {
@@ -132,8 +136,8 @@ export function closeAfterEarlyAnswer(
 }
 
 /**
- * Says "100 Continue" when the body is first read, and not before (RFC 9110 section 10.1.1): whoever is refused without
- * it need not send it.
+ * Sends "100 Continue" when the body is first read, not earlier (RFC 9110 section 10.1.1). A client that is refused
+ * before that does not have to send the body.
  */
 export function continueWhenRead(request: IncomingMessage, response: ServerResponse): void {
   const read = request._read.bind(request);

@@ -2,15 +2,15 @@ import { isDatabaseBusy, isDatabaseUnavailable, isStorageFull } from "../errors/
 import { ServiceError, storageFull, tryAgainLater, type ErrorCode, type ErrorDetails } from "../errors/errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
-/** What a client is told of a failure. */
+/** An error in the form that clients get. */
 export interface FormattedFailure {
   readonly message: string;
   readonly extensions: { readonly code: ErrorCode; readonly requestId: string } & ErrorDetails;
 }
 
 /**
- * The failure as a client may see it: a {@link ServiceError} as it is, a lost database as DATABASE_UNAVAILABLE, a full disk
- * as STORAGE_FULL, and anything else as INTERNAL_SERVER_ERROR, which says no more than that.
+ * Converts any error to one that clients may see. A {@link ServiceError} stays as it is, a lost database becomes
+ * DATABASE_UNAVAILABLE, a full disk STORAGE_FULL, and everything else INTERNAL_SERVER_ERROR without details.
  */
 export function toServiceError(error: unknown): ServiceError {
   if (error instanceof ServiceError) return error;
@@ -24,7 +24,7 @@ export function toServiceError(error: unknown): ServiceError {
   return new ServiceError("INTERNAL_SERVER_ERROR", "Internal server error.", {}, { cause: error });
 }
 
-/** Writes a refusal down by its code, and a fault with its cause. */
+/** Logs a refusal with its code, and a fault with its cause. */
 export function logFailure(logger: Pick<Logger, "info" | "error">, failure: ServiceError): void {
   const { code, status, cause } = failure;
   if (status < 500 || (cause === undefined && (status === 503 || status === 507)))
@@ -33,8 +33,8 @@ export function logFailure(logger: Pick<Logger, "info" | "error">, failure: Serv
 }
 
 /**
- * A failure in the form of a GraphQL error; a JSON answer has the same members.
- * @param requestId the id under which it was logged, as in the answer's `X-Request-Id`
+ * Formats an error as a GraphQL error. Other JSON responses have the same members.
+ * @param requestId the id of the request in the log and in `X-Request-Id`
  */
 export function toFormattedError({ message, code, details }: ServiceError, requestId: string): FormattedFailure {
   return { message, extensions: { code, ...details, requestId } };

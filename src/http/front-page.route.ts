@@ -3,7 +3,10 @@ import type { Config } from "../settings/config.ts";
 import { prefersHtml, sendPage } from "./html-page.ts";
 import { addVary } from "./vary.ts";
 
-/** `GET /`: where everything is, in JSON; browsers get Apollo Sandbox where it is switched on, else a page. */
+/**
+ * `GET /`: the addresses of the service in JSON. Browsers are redirected to Apollo Sandbox if it is on, otherwise they
+ * get a page.
+ */
 export function frontPageRoute(
   app: FastifyInstance,
   { sandbox, publicUrl = "" }: Pick<Config, "sandbox" | "publicUrl">,

@@ -1,21 +1,24 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
-/** What must be true for the service to take requests: the reason why not, or undefined if it is. */
+/** A condition for serving requests. It returns the reason why the service is not ready, or undefined if it is. */
 export interface ReadinessCheck {
   readonly check: () => Promise<string | undefined>;
-  /** Seconds that an outcome is good for: probes, whoever sends them, cost no more than one check in that time. */
+  /** How long a result is valid, in seconds. Any number of probes in that time cost one check. */
   readonly validSeconds: number;
 }
 
-/** Whether a request asks for the service's health, whatever name it uses for the machine. */
+/** Whether a request is a health check, under any host name. */
 export function isProbe({ routeOptions }: Pick<FastifyRequest, "routeOptions">): boolean {
   return routeOptions.url === "/healthz" || routeOptions.url === "/readyz";
 }
 
-/** How long a check may take; a silent database is no good one. */
+/** Maximum duration of a check, in milliseconds. A database that does not answer counts as down. */
 const maxCheckMs = 3000;
 
-/** `GET /healthz`: the process answers. `GET /readyz`: it can do its work; 503 with the reasons otherwise. */
+/**
+ * `GET /healthz` answers 200 while the process runs. `GET /readyz` answers 200 if the service can do its work,
+ * otherwise 503 with the reasons.
+ */
 export function healthRoutes(app: FastifyInstance, checks: Readonly<Record<string, ReadinessCheck>>): void {
   const outcomes = Object.entries(checks).map(([name, check]) => [name, remembered(check)] as const);
   app.get("/healthz", { logLevel: "warn" }, async () => ({ status: "ok" }));
@@ -30,7 +33,7 @@ export function healthRoutes(app: FastifyInstance, checks: Readonly<Record<strin
   });
 }
 
-/** The check's outcome, found at most once in its time. */
+/** Caches the result of a check while it is valid. */
 function remembered({ check, validSeconds }: ReadinessCheck): () => Promise<string | undefined> {
   let outcome: Promise<string | undefined> | undefined;
   let validUntil = 0;

@@ -4,20 +4,23 @@ import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { addVary } from "./vary.ts";
 
-/** A page for people: a sentence, and what they can do. Plain text throughout. */
+/** A page for people: what happened, and what they can do. All fields are plain text. */
 export interface Page {
   readonly heading: string;
   readonly paragraphs: readonly string[];
-  /** For those who help: small, at the end. */
+  /** Small print at the end, for support. */
   readonly note?: string;
-  /** Addresses to go on to, by what is written on them. */
+  /** Addresses of links, by link text. */
   readonly links?: Readonly<Record<string, string>>;
 }
 
-/** What Java's HttpURLConnection sends unless told otherwise: a program's, though it begins like a browser's. */
+/**
+ * Start of the default `Accept` header of Java's HttpURLConnection. It is a program's header, although it begins like a
+ * browser's.
+ */
 const javaAccept = "text/html, image/gif, image/jpeg, ";
 
-/** Whether the client would rather read HTML than JSON: browsers say so, programs take anything or name JSON. */
+/** Whether the client prefers HTML to JSON. Browsers do; programs accept anything or name JSON. */
 export function prefersHtml(headers: IncomingHttpHeaders): boolean {
   if (headers.accept === undefined || headers.accept.startsWith(javaAccept)) return false;
   return new Negotiator({ headers }).mediaType(["application/json", "text/html"]) === "text/html";
@@ -30,7 +33,7 @@ small{opacity:.7}`;
 
 const policy = `default-src 'none';style-src 'sha256-${createHash("sha256").update(style).digest("base64")}';base-uri 'none';form-action 'none'`;
 
-/** Sends a page. It may stand in a frame of another origin where the answer may be used by other origins at all. */
+/** Sends a page. Other origins may show it in a frame if the route is open to other origins. */
 export async function sendPage(reply: FastifyReply, page: Page): Promise<FastifyReply> {
   addVary(reply, "Accept");
   const isForOtherOrigins = reply.getHeader("cross-origin-resource-policy") === "cross-origin";

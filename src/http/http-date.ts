@@ -9,8 +9,8 @@ const forms = [
 ].map((form) => new RegExp(`^${form}$`));
 
 /**
- * The time that an HTTP-date names, in milliseconds since 1970, or undefined if it is none (RFC 9110 section 5.6.7).
- * `Date.parse` would take much that is none.
+ * Parses an HTTP date to milliseconds since 1970; undefined if it is not valid (RFC 9110 section 5.6.7). `Date.parse`
+ * accepts many texts that are not HTTP dates.
  */
 export function parseHttpDate(field: string): number | undefined {
   const groups = forms.map((form) => form.exec(field)?.groups).find((found) => found !== undefined);
@@ -25,7 +25,10 @@ export function parseHttpDate(field: string): number | undefined {
   return midnight.getTime() + ((hour * 60 + minute) * 60 + second) * 1000;
 }
 
-/** A two-digit year that would lie more than 50 years ahead is the last one in the past with these digits. */
+/**
+ * Expands a two-digit year. If it would be more than 50 years in the future, it is the most recent past year with these
+ * digits.
+ */
 function fullYear(twoDigits: number): number {
   const thisYear = new Date().getUTCFullYear();
   const year = thisYear - (thisYear % 100) + twoDigits;

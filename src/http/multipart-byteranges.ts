@@ -1,7 +1,7 @@
 import { v4 as uuidv4 } from "uuid";
 import type { ByteInterval } from "./byte-range.ts";
 
-/** The body of a 206 with several ranges, as what stands between them and where they lie in the file. */
+/** The body of a 206 with several ranges: the texts between the ranges, and the positions of the ranges in the file. */
 export interface MultipartByteranges {
   readonly contentType: string;
   readonly contentLength: number;
@@ -25,7 +25,7 @@ export function multipartByteranges(
   return { contentType: `multipart/byteranges; boundary=${boundary}`, contentLength: byteLengthOf(body), parts: body };
 }
 
-/** How many bytes a body has. */
+/** Number of bytes in a body. */
 export function byteLengthOf(body: readonly (Buffer | ByteInterval)[]): number {
   return body.reduce((sum, part) => sum + ("start" in part ? part.end - part.start + 1 : part.length), 0);
 }

@@ -3,39 +3,45 @@ import type { ServerResponse } from "node:http";
 import { ServiceError } from "../errors/errors.ts";
 import type { WaitingAnswers } from "./waiting-answers.ts";
 
-/** The part of an answer that stands in front of its bytes. */
+/** Status and headers of a response. */
 export interface AnswerHead {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | number | string[] | undefined>>;
 }
 
 /**
- * The bytes of an answer, without the first `from` of them, until the signal aborts. For a client that is slow it should
- * yield pieces of {@link slowPieceBytes} at most. A piece stays what it is until the next one is asked for, also when the
- * generator is told to return.
+ * Yields the bytes of a response from offset `from` on, until the signal is aborted. For a slow client, pieces should
+ * have at most {@link slowPieceBytes}. A piece stays unchanged until the next one is requested, even if the generator
+ * is told to return.
  */
 export type ByteSource = (
   signal: AbortSignal,
   place: { readonly from: number; readonly isSlow: boolean },
 ) => AsyncGenerator<Buffer, void, undefined>;
 
-/** Pieces for a slow client: with the one that is read ahead, what it holds of memory is twice as much. */
+/** Size of pieces for a slow client. It holds twice as much memory, because one piece is read ahead. */
 export const slowPieceBytes = 64 * 1024;
 
-/** How long a connection stays open after an answer that the system has taken, but maybe not the client. */
+/**
+ * How long a connection stays open after the system has taken the response, because the client may not have received
+ * it.
+ */
 const lingerMs = 900_000;
 
 /**
- * Sends an answer as fast as the client takes it. The first bytes are waited for before the head is written, so that a
- * source that fails at once can still be answered with an error; one that fails later ends the connection, so that a cut
- * answer does not look whole. The source's signal is aborted as soon as the client goes away. It is asked for its next
- * bytes when the system has taken all of the last ones, whose memory it may then use again. While a client takes nothing
- * the answer waits, with one piece in memory; from then on its pieces are small ones. Several megabytes may wait in the
- * system itself, out of sight: so the connection stays open for a quarter of an hour afterwards, as the system sends what
- * is left in a closed one for some three minutes only.
- * @param address who answers that wait are counted for
+ * Sends a response as fast as the client reads it.
+ * - The head is written after the first bytes are available, so that a source that fails at once leads to an error
+ *   response. If the source fails later, the connection is closed, so that a truncated response does not look complete.
+ * - The source's signal is aborted as soon as the client disconnects.
+ * - The source is asked for the next piece when the system has taken all of the last one, whose memory can then be
+ *   reused.
+ * - While the client reads nothing, the response waits with one piece in memory; later pieces are small.
+ * - Several megabytes may wait in the system's own buffers. Therefore the connection stays open for a quarter of an
+ *   hour afterwards: after closing it, the system would send the rest for only about three minutes.
+ *
+ * @param address the client address for which waiting responses are counted
  * @throws what the source throws
- * @throws {ServiceError} CLIENT_CLOSED_REQUEST when the client went away; BUSY and SHUTTING_DOWN when the answer waited
+ * @throws {ServiceError} CLIENT_CLOSED_REQUEST if the client disconnected; BUSY or SHUTTING_DOWN if the response waited
  * for its client and had to end
  */
 export async function sendBytes(
@@ -47,14 +53,14 @@ export async function sendBytes(
   const clientGone = new ServiceError("CLIENT_CLOSED_REQUEST", "The client went away.");
   const abort = new AbortController();
   const gone = Promise.withResolvers<never>();
-  gone.promise.catch(() => {}); // told to whoever writes
+  gone.promise.catch(() => {}); // the writer handles it
   const end = (reason: ServiceError): void => {
     abort.abort(reason);
     gone.reject(reason);
     response.destroy();
   };
   const onClose = (): void => end(clientGone);
-  // A reset, as the system would keep for minutes what it has of the answer.
+  // Reset the connection: otherwise the system would keep the rest of the response for minutes.
   const endWaiting = (reason: ServiceError): void => {
     response.socket?.resetAndDestroy();
     end(reason);
@@ -65,7 +71,7 @@ export async function sendBytes(
   let bytes = source(abort.signal, { from: 0, isSlow });
   try {
     if (response.closed) throw clientGone;
-    // A pipelined request is handled at once, and its answer waits for those before it: nothing is read for it until then.
+    // The response to a pipelined request waits for the earlier ones. Nothing is read for it until then.
     if (response.socket === null) await Promise.race([once(response, "socket"), gone.promise]);
     let next = await bytes.next();
     response.writeHead(head.status, head.headers);
@@ -75,7 +81,7 @@ export async function sendBytes(
       sentBytes += piece.length;
       if (!(await settlesWithin(taken, waiting.patienceMs))) {
         const becomesSlow = !isSlow;
-        if (becomesSlow) await bytes.return(); // what it has read ahead goes
+        if (becomesSlow) await bytes.return(); // discards what it has read ahead
         {
           using _place = waiting.wait(address, piece.buffer.byteLength + (isSlow ? slowPieceBytes : 0), endWaiting);
           await taken;
@@ -83,7 +89,7 @@ export async function sendBytes(
         isSlow = true;
         if (becomesSlow) bytes = source(abort.signal, { from: sentBytes, isSlow });
       }
-      if (response.destroyed) throw clientGone; // what is not sent any more counts as written, too
+      if (response.destroyed) throw clientGone; // bytes that are no longer sent also count as written
       next = await bytes.next();
     }
     keepOpen(response);
@@ -97,16 +103,19 @@ export async function sendBytes(
   }
 }
 
-/** Writes bytes and waits until the system has taken them. A failure is that of the connection, which closes with it. */
+/** Writes bytes and waits until the system has taken them. It fails only if the connection fails, which closes then. */
 async function written(response: ServerResponse, bytes: Buffer): Promise<void> {
   await new Promise<void>((resolve) => response.write(bytes, (error) => !error && resolve()));
 }
 
-/** Lets the client take the end of an answer in peace: node:http would close the connection at once, or after its idle time. */
+/**
+ * Keeps the connection open while the client reads the end of a response. node:http would close it at once, or after
+ * its idle time.
+ */
 function keepOpen(response: ServerResponse): void {
   const { socket } = response;
   if (socket === null) return;
-  // Before and after node:http's own listener.
+  // Run before and after node:http's own listener.
   response.prependOnceListener("finish", () => (socket.destroySoon = () => socket.end()));
   response.once("finish", () => {
     Reflect.deleteProperty(socket, "destroySoon");

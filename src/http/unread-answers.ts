@@ -1,36 +1,36 @@
 import type { ServerResponse } from "node:http";
 
-/** Answers shorter than this are not counted: the system takes them at once. */
+/** Shorter responses are not counted: the system takes them at once. */
 const smallCharacters = 64 * 1024;
 
-/** How long a client certainly has for its answer, in milliseconds. */
+/** Minimum time that a client has for its response, in milliseconds. */
 const graceMs = 2000;
 
-/** How much may be on its way, and how long a client may take nothing of it. */
+/** Maximum number of unsent characters, and the maximum time for which a client may read nothing. */
 export interface UnreadLimits {
   readonly maxCharacters: number;
   readonly stallSeconds: number;
 }
 
 /**
- * The answers that are made and not sent yet. One whose client takes nothing for a while is given up with its
- * connection; when all of them together are too much, the oldest ones are. Downloads are sent as they are read, and not
- * among these.
+ * The responses that are complete but not sent yet. If a client reads nothing of its response for a while, the response
+ * is abandoned and its connection closed. If all responses together are too large, the oldest ones are abandoned.
+ * Downloads are sent while they are read and are not included.
  */
 export class UnreadAnswers {
   readonly #limits: UnreadLimits;
   #characters = 0;
-  /** The oldest first. */
+  /** Oldest first. */
   readonly #large = new Map<ServerResponse, { readonly characters: number; readonly since: number }>();
 
   constructor(limits: UnreadLimits) {
     this.#limits = limits;
   }
 
-  /** To be called when an answer is about to be written. */
+  /** Call it before a response is written. */
   add(response: ServerResponse, characters: number): void {
     response.setTimeout(this.#limits.stallSeconds * 1000, () => response.destroy());
-    // Before node:http's own listener, which sets the time that an idle connection is kept.
+    // Runs before node:http's own listener, which sets the timeout of idle connections.
     response.prependOnceListener("finish", () => response.setTimeout(0));
     if (characters < smallCharacters) return;
     const since = performance.now();

@@ -1,6 +1,6 @@
 import type { FastifyReply } from "fastify";
 
-/** Says that the answer depends on this request header as well (RFC 9110 section 12.5.5). */
+/** Adds a request header to `Vary` (RFC 9110 section 12.5.5). */
 export function addVary(reply: FastifyReply, field: string): void {
   const fields = [reply.getHeader("vary") ?? []].flat().join(", ").split(/, */).filter(Boolean);
   if (fields.some((known) => known === "*" || known.toLowerCase() === field.toLowerCase())) return;

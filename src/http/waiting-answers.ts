@@ -1,6 +1,6 @@
 import { ServiceError } from "../errors/errors.ts";
 
-/** What an answer that waits costs beside its bytes: its connection, request and response. */
+/** Memory of a waiting response in addition to its bytes: connection, request and response. */
 const connectionBytes = 128 * 1024;
 
 interface Waiting {
@@ -10,17 +10,17 @@ interface Waiting {
 }
 
 /**
- * The answers whose clients take nothing for the moment, such as players that pause. They may wait for as long as there
- * is memory for what they hold; then the one ends that has waited longest, of the address that holds most. All end when
- * the service stops.
+ * The responses whose clients are currently reading nothing, such as paused players. They may wait while there is
+ * memory for them. When it is used up, the response that has waited longest ends, among those of the address that holds
+ * most memory. All of them end when the service stops.
  */
 export class WaitingAnswers {
-  /** How long a client may take for one piece before its answer counts as waiting. */
+  /** Time for one piece after which a response counts as waiting, in milliseconds. */
   readonly patienceMs: number;
   readonly #maxBytes: number;
   readonly #maxWaitMs: number;
   readonly #stopping: AbortSignal;
-  /** In the order in which they began to wait. */
+  /** Oldest first. */
   readonly #waiting = new Set<Waiting>();
   #bytes = 0;
 
@@ -34,16 +34,16 @@ export class WaitingAnswers {
     });
   }
 
-  /** How many answers wait. */
+  /** Number of waiting responses. */
   get count(): number {
     return this.#waiting.size;
   }
 
   /**
-   * Lets an answer wait until what is returned is disposed of.
-   * @param address whose answer it is: one address cannot crowd out the others
-   * @param bytes memory that it holds meanwhile
-   * @param end ends it early, with the reason
+   * Registers a waiting response, until the returned object is disposed of.
+   * @param address the client's address; one address cannot crowd out the others
+   * @param bytes the memory that it holds while it waits
+   * @param end ends the response early, with the reason
    */
   wait(address: string, bytes: number, end: (reason: ServiceError) => void): Disposable {
     const answer = { address, bytes: bytes + connectionBytes, end };
@@ -77,12 +77,12 @@ export class WaitingAnswers {
 }
 
 interface WaitingLimits {
-  /** Memory that all of them may hold. */
+  /** Maximum memory of all waiting responses. */
   readonly maxBytes: number;
   /** Aborted when the service begins to stop. */
   readonly stopping: AbortSignal;
   readonly patienceMs?: number;
-  /** How long a client may take nothing at all. */
+  /** Maximum time for which a client may read nothing. */
   readonly maxWaitMs?: number;
 }
 

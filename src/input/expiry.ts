@@ -1,10 +1,10 @@
 import { ServiceError } from "../errors/errors.ts";
 
-/** No later time can be written as RFC 3339 has it. */
+/** The latest time that RFC 3339 can express. */
 const latest = Date.parse("9999-12-31T23:59:59.999Z");
 
 /**
- * Makes sure that what is to expire does so later than now, and before the year 10000; what has no such time never expires.
+ * Checks that an expiry time is in the future and before the year 10000. Without a value, nothing expires.
  * @throws {ServiceError} BAD_USER_INPUT
  */
 export function requireFutureExpiry(expiresAt: Date | null | undefined): void {

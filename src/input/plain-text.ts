@@ -1,39 +1,39 @@
 import { ServiceError } from "../errors/errors.ts";
 
 /**
- * What one line that people read may not have: control characters, line separators, halves of surrogate pairs, and
- * what is invisible or turns the direction of text, which could disguise what it says. The joiners U+200C and U+200D
- * are no part of it: Persian, Indic scripts and many emoji cannot be written without them.
+ * Characters that a line for people may not contain: control characters, line separators, lone surrogates, and
+ * characters that are invisible or change the direction of text, which could disguise its content. The joiners U+200C
+ * and U+200D are allowed, because Persian, Indic scripts and many emoji need them.
  */
 const refused = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/u;
 const refusedRuns = new RegExp(`${refused.source}+`, "gu");
 
 /**
- * Combining marks that stay on one character. Normalisation sorts the marks of a run, in a time that grows by the square
- * of their number; no language needs more (Unicode Standard Annex #15, "Stream-Safe Text Format").
+ * A run of more combining marks than are kept. Normalisation sorts the marks of a run, in time that grows with the
+ * square of their number. No language needs more than 30 (Unicode Standard Annex #15, "Stream-Safe Text Format").
  */
 const longMarkRuns = /(\p{M}{30})\p{M}+/gu;
 
-/** A composed character takes at most so many UTF-16 units of the text that it is composed of. */
+/** Maximum number of UTF-16 units from which one character is composed. */
 const unitsPerCharacter = 4;
 
-/** Something besides white space and characters without a shape. */
+/** A character that is visible. */
 const visible = /[^\p{Cf}\p{Z}]/u;
 
-/** The text with at most 30 combining marks in a row: then normalising it takes a time in proportion to its length. */
+/** Limits runs of combining marks to 30. The time to normalise the result is proportional to its length. */
 export function withoutLongMarkRuns(text: string): string {
   return text.replace(longMarkRuns, "$1");
 }
 
-/** The text in Unicode's composed form (NFC), with at most 30 combining marks in a row. */
+/** Converts text to Unicode's composed form (NFC), with at most 30 combining marks in a row. */
 export function composed(text: string): string {
   return withoutLongMarkRuns(text).normalize("NFC");
 }
 
 /**
- * Makes one safe line of any text: in Unicode's composed form (NFC), without white space around it, and cut to so many
- * characters (code points). Line breaks and tabs become a space; what is nothing but joiners and spaces becomes empty.
- * Of a long text only the beginning is looked at.
+ * Converts any text to one safe line in Unicode's composed form (NFC), trimmed and truncated to `maxCharacters` code
+ * points. Line breaks and tabs become spaces. A text of only joiners and spaces becomes empty. Only the beginning of a
+ * long text is read.
  */
 export function cleanText(text: string, maxCharacters: number): string {
   const beginning = text.trimStart().slice(0, 2 * unitsPerCharacter * maxCharacters);
@@ -45,14 +45,14 @@ export function cleanText(text: string, maxCharacters: number): string {
 }
 
 /**
- * A line that somebody gave, in Unicode's composed form (NFC) and without white space around it.
- * @param what the argument, which stands in the message: `name`, `title`
- * @throws {ServiceError} BAD_USER_INPUT when it is blank, has more characters (code points) than allowed, or one that
- * {@link cleanText} would take out
+ * Checks a line from a user and returns it trimmed, in Unicode's composed form (NFC).
+ * @param what the name of the argument for the message: `name`, `title`
+ * @throws {ServiceError} BAD_USER_INPUT if it is blank, has more characters (code points) than allowed, or contains one
+ * that {@link cleanText} would remove
  */
 export function checkedText(given: string, what: string, maxCharacters: number): string {
   const trimmed = given.trim();
-  // What is too long in any form is not looked at any further.
+  // A text that is too long in every form is not examined further.
   if (trimmed.length > unitsPerCharacter * maxCharacters) throw tooLong(trimmed, what, maxCharacters);
   const text = composed(trimmed);
   if (refused.test(text)) {

@@ -1,6 +1,6 @@
 /**
- * Blocks of memory of one size that are used again and again. Bytes that wait for something slower, an encoder or a
- * client, outlast V8's nursery: in fresh buffers each time they would be freed by collections of the whole heap only.
+ * A pool of reusable memory blocks of one size. Bytes that wait for an encoder or a client outlive V8's nursery: in new
+ * buffers, only a collection of the whole heap would free them.
  */
 export class MemoryBlocks {
   /** Size of one block. */
@@ -8,20 +8,20 @@ export class MemoryBlocks {
   readonly #maxSpare: number;
   readonly #spare: Buffer[] = [];
 
-  /** Keeps up to `maxSpare` blocks that nobody uses; others go back to the system. */
+  /** Keeps up to `maxSpare` unused blocks and frees the others. */
   constructor(blockBytes: number, maxSpare: number) {
     this.blockBytes = blockBytes;
     this.#maxSpare = maxSpare;
   }
 
-  /** A block with anything in it. */
+  /** Returns an uninitialised block. */
   take(): Buffer {
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(this.blockBytes);
   }
 
   /**
-   * Takes a block back that nobody uses any more.
-   * @throws {Error} when it is here already: two streams would write into it
+   * Returns a block to the pool. The caller must not use it afterwards.
+   * @throws {Error} if the block is already in the pool: two streams would write into it
    */
   giveBack(block: Buffer): void {
     if (this.#spare.includes(block)) throw new Error("A block of memory was given back twice.");

@@ -1,12 +1,12 @@
 import { tryAgainLater, type ServiceError } from "../errors/errors.ts";
 
-/** Below this a request is never refused for its size: thousands of such are no burden. */
+/** Requests smaller than this are never refused for their size: thousands of them fit. */
 const smallBytes = 4096;
 
 /**
- * The memory that requests take before anybody has vouched for them: bodies that arrive and wait for the rest, and JSON
- * that is being worked on. All of them share a fixed number of bytes. When it is used up, the largest that is still
- * arriving is refused as BUSY: so silent and dripping clients give way, and small requests get through.
+ * Counts the memory of requests whose sender is not authenticated yet: incomplete bodies, and JSON that is being
+ * processed. All of them share a fixed number of bytes. When these are used up, the largest request that is still
+ * arriving fails with BUSY. So silent and trickling clients make room, and small requests succeed.
  */
 export class UnvouchedBytes {
   readonly #maxBytes: number;
@@ -18,8 +18,9 @@ export class UnvouchedBytes {
   }
 
   /**
-   * Begins to count a request.
-   * @param refuse is called at most once, and only until the request has arrived: it has to let go of what it keeps
+   * Begins to count the memory of a request.
+   * @param refuse called at most once, and only before the request has arrived; it must release the memory of the
+   * request
    */
   hold(refuse: (busy: ServiceError) => void): HeldBytes {
     const held: HeldBytes = {
@@ -58,7 +59,7 @@ export interface HeldBytes {
   readonly refuse: (busy: ServiceError) => void;
   bytes: number;
   add(bytes: number): void;
-  /** It cannot be refused any more. */
+  /** Marks the request as complete. From then on it cannot be refused. */
   arrived(): void;
   release(): void;
 }

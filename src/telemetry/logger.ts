@@ -5,12 +5,12 @@ import type { Config } from "../settings/config.ts";
 
 export type { Logger };
 
-/** What PostgreSQL adds to an error may repeat what users sent, such as the values of a row. */
+/** Fields of a PostgreSQL error that may repeat what users sent, such as the values of a row. */
 const repeatsValues = new Set(["detail", "where", "internalQuery", "dataType", "parameters"]);
 
 /**
- * The one logger: JSON lines on standard output. Of a request's address only the route is logged, such as `/l/:secret`,
- * so that tokens, ids and secrets are never written down, wherever somebody puts them.
+ * Creates the logger, which writes JSON lines to standard output. It logs only the route of a request's address, such
+ * as `/l/:secret`, so that tokens, ids and secrets in addresses are never logged.
  */
 export function createLogger({ logLevel }: Pick<Config, "logLevel">): Logger {
   return pino({
