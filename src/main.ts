@@ -1,6 +1,6 @@
-import { ConfigError, readConfig, type Config } from "./settings/config.ts";
+import { ConfigError, type Config } from "./settings/config.ts";
 import { createLogger } from "./telemetry/logger.ts";
-import { withSecretFiles } from "./settings/secret-files.ts";
+import { loadConfig } from "./settings/load-config.ts";
 import type { Server } from "./server.ts";
 
 /** Process entry: reads the settings, starts the service, and stops it on SIGTERM or SIGINT. */
@@ -24,7 +24,7 @@ async function main(): Promise<void> {
     });
   }
 
-  const config = readConfig(await withSecretFiles(process.env));
+  const config = await loadConfig(process.env);
   const logger = createLogger(config);
   await using server = await startServer(config, logger).catch((error: unknown) => {
     // Ctrl-C in a terminal also ends what the start was running, such as initdb: then that is no fault.

@@ -109,7 +109,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       name: "upload:address",
       what: "upload",
       whose: "from this address",
-      perHour: config.maxUploadsPerAddress,
+      perHour: config.maxUploadsPerClient,
     }),
     room,
     allowances,

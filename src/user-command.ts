@@ -1,7 +1,7 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { parseArgs } from "node:util";
 import type { Pool } from "pg";
-import { ConfigError, readConfig, type Config } from "./settings/config.ts";
+import { ConfigError, type Config } from "./settings/config.ts";
 import { openDatabase } from "./database/database.ts";
 import { DataFolderInUseError } from "./database/embedded/embedded-postgres-error.ts";
 import { startEmbeddedPostgres, urlOfRunningPostgres } from "./database/embedded/embedded-postgres.ts";
@@ -10,7 +10,7 @@ import { createLogger } from "./telemetry/logger.ts";
 import { deleteSomeRecords } from "./library/delete-records.ts";
 import { findUsages, type Usage } from "./upload/quota.ts";
 import { tables } from "./orm-options.ts";
-import { withSecretFiles } from "./settings/secret-files.ts";
+import { loadConfig } from "./settings/load-config.ts";
 import { createToken } from "./user/access-tokens.ts";
 import {
   createInvitation,
@@ -287,7 +287,7 @@ async function main(): Promise<void> {
   const stray = Object.keys(values).find((option) => !["json", ...command.options].includes(option));
   if (stray !== undefined) throw new UsageError(`${name} does not support --${stray}.`);
 
-  const config = readConfig(await withSecretFiles(process.env));
+  const config = await loadConfig(process.env);
   await using resources = new AsyncDisposableStack();
   const url = await databaseUrl(config, resources);
   const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds, tables };

@@ -73,8 +73,8 @@ it("believes nobody's X-Forwarded-* headers when no proxy is named, also from th
 });
 
 it.each([
-  ["1", "1 would believe anybody"],
-  ["true", "true would believe anybody"],
+  ["1", "1 would trust anybody"],
+  ["true", "true would trust anybody"],
   ["nginx", "nginx is none of these"],
   ["10.0.0.0/33", "10.0.0.0/33 is none of these"],
 ])("refuses TRUST_PROXY=%s and says what to write", (given, why) => {

@@ -1,6 +1,17 @@
 import { describe, expect, it } from "@jest/globals";
-import { readFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openDatabase, type Database } from "../src/database/database.ts";
+import { startEmbeddedPostgres } from "../src/database/embedded/embedded-postgres.ts";
+import { maxEmbeddedPoolSize } from "../src/database/embedded/server-connections.ts";
+import { envExampleFile, readmeFile } from "../src/emit-schema.ts";
+import { tables } from "../src/orm-options.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
 import { readConfig } from "../src/settings/config.ts";
+import { loadConfig } from "../src/settings/load-config.ts";
+import { printEnvExample, withSettingsTable } from "../src/settings/setting-documents.ts";
+import { settingEntries, variableName } from "../src/settings/settings.ts";
 
 describe("readConfig", () => {
   it("has a default for every setting", () => {
@@ -23,7 +34,7 @@ describe("readConfig", () => {
 
   it("names every fault at once", () => {
     expect(() => readConfig({ PORT: "x", QUALITY: "BEST", DATABASE_URL: "mysql://here", ENCODERS: "0" })).toThrow(
-      "DATABASE_URL must be a URL that starts with postgres:// or postgresql://; PORT must be an integer from 0 to 65535; " +
+      "PORT must be an integer from 0 to 65535; DATABASE_URL must be a URL that starts with postgres:// or postgresql://; " +
         "ENCODERS must be an integer from 1 to 256; QUALITY must be one of LOW, STANDARD, HIGH",
     );
   });
@@ -62,12 +73,132 @@ describe("readConfig", () => {
     expect(readConfig({ PUBLIC_URL: "https://music.example.com/" }).publicUrl).toBe("https://music.example.com");
   });
 
-  it.each(["README.md", ".env.example"])("has all its variables in %s", async (file) => {
-    const source = await readFile(new URL("../../src/settings/config.ts", import.meta.url), "utf8");
-    const names = new Set([...source.matchAll(/"([A-Z][A-Z_]{3,})"/g)].map(([, name]) => name));
-    for (const notAName of ["STANDARD"]) names.delete(notAName);
-    const text = await readFile(new URL(`../../${file}`, import.meta.url), "utf8");
-    expect([...names].filter((name) => !text.includes(name!))).toEqual([]);
-    expect(names.size).toBeGreaterThan(20);
+  it("lets the embedded PostgreSQL's pool be as large as it has room for, and any other's larger", () => {
+    const fault = "DATABASE_POOL_SIZE must be at most 40 with the embedded PostgreSQL";
+    expect(() => readConfig({ DATABASE_POOL_SIZE: "41" })).toThrow(fault);
+    expect(readConfig({ DATABASE_POOL_SIZE: "40" }).databasePoolSize).toBe(40);
+    expect(readConfig({ DATABASE_POOL_SIZE: "41", DATABASE_URL: "postgresql://db" }).databasePoolSize).toBe(41);
   });
+
+  it("needs a DATABASE_URL for a password, whatever else is wrong", () => {
+    expect(() => readConfig({ DATABASE_PASSWORD: "secret", PORT: "x" })).toThrow(
+      "PORT must be an integer from 0 to 65535; DATABASE_PASSWORD goes with a DATABASE_URL that names a user",
+    );
+    expect(() => readConfig({ DATABASE_PASSWORD: "secret", DATABASE_URL: "mysql://here" })).toThrow(
+      /^DATABASE_URL must be a URL that starts with postgres:\/\/ or postgresql:\/\/$/,
+    );
+  });
+
+  it.each([
+    ["MAX_UPLOAD_BYTE", "MAX_UPLOAD_BYTES"],
+    ["MAX_UPLOAD_BYTSE", "MAX_UPLOAD_BYTES"],
+    ["max_upload_bytes", "MAX_UPLOAD_BYTES"],
+    ["UPLOAD_MAX_BYTES", "MAX_UPLOAD_BYTES"],
+    ["MAX_UPLOAD_PER_USER", "MAX_UPLOADS_PER_USER"],
+    ["CORS_ORIGIN", "CORS_ORIGINS"],
+    ["TRUSTED_PROXY", "TRUST_PROXY"],
+    ["DATABASE_URI", "DATABASE_URL"],
+    ["DATABASE_PASSWORD_FIEL", "DATABASE_PASSWORD_FILE"],
+    ["QUEUE_TIMEOUT_SECS", "QUEUE_TIMEOUT_SECONDS"],
+  ])("takes %s for a mistake, and names %s", (given, meant) => {
+    expect(() => readConfig({ [given]: "1", PORT: "x" })).toThrow(
+      `${given} is not a setting, but ${meant} is: correct the name, or set both if ${given} belongs to another program; PORT must`,
+    );
+  });
+
+  it("lets a name that resembles a setting be another program's when the setting is there, or it is empty", () => {
+    expect(readConfig({ CORS_ORIGIN: "*", CORS_ORIGINS: "https://a.example" }).corsOrigins).toEqual([
+      "https://a.example",
+    ]);
+    expect(readConfig({ CORS_ORIGIN: "" }).corsOrigins).toEqual([]);
+  });
+
+  it.each([
+    ["a shell", "HOME HOSTNAME LANG LOGNAME MAIL OLDPWD PATH PWD SHELL SHLVL TERM TMPDIR TZ USER XDG_RUNTIME_DIR _"],
+    ["npm", "INIT_CWD NODE npm_config_user_agent npm_lifecycle_event npm_package_name npm_package_version"],
+    ["Kubernetes", "KUBERNETES_PORT KUBERNETES_SERVICE_HOST DATABASE_SERVICE_PORT DATABASE_PORT MUSIC_PORT_8000_TCP"],
+    ["Heroku", "DYNO DATABASE_CONNECTION_POOL_URL HEROKU_POSTGRESQL_BLUE_URL WEB_CONCURRENCY WEB_MEMORY"],
+    [
+      "Railway",
+      "DATABASE_PRIVATE_URL DATABASE_PUBLIC_URL RAILWAY_ENVIRONMENT RAILWAY_PUBLIC_DOMAIN RAILWAY_VOLUME_NAME",
+    ],
+    ["Render and Fly", "RENDER_EXTERNAL_URL IS_PULL_REQUEST FLY_APP_NAME FLY_PUBLIC_IP PRIMARY_REGION"],
+    ["PostgreSQL", "PGHOST PGPORT POSTGRES_PASSWORD POSTGRES_PASSWORD_FILE POSTGRES_URL DATABASE_NAME DATABASE_USER"],
+    ["Node.js", "NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS NODE_DEBUG UV_THREADPOOL_SIZE NODE_VERSION"],
+    ["systemd", "INVOCATION_ID JOURNAL_STREAM NOTIFY_SOCKET MAINPID LISTEN_FDS STATE_DIRECTORY CREDENTIALS_DIRECTORY"],
+    ["compose", "PUBLISH_ADDRESS MEMORY_LIMIT DATABASE_MEMORY_LIMIT NODE_IMAGE POSTGRES_IMAGE STOP_GRACE_PERIOD"],
+    [
+      "other services",
+      "LOGLEVEL PORT1 PORTS HOSTS ENCODER DATADIR UPLOAD_DIR MAX_CONNECTIONS REQUEST_TIMEOUT CACHE_CONTROL",
+    ],
+    ["the tests", "TEST_POSTGRES_URL JEST_WORKER_ID CI GITHUB_ACTIONS"],
+  ])("is not disturbed by the variables of %s", (_what, names) => {
+    expect(readConfig(Object.fromEntries(names.split(" ").map((name) => [name, "x"]))).port).toBe(8000);
+  });
+});
+
+describe("loadConfig", () => {
+  it("takes secrets from files, and names those that it cannot read among all other faults", async () => {
+    await using stack = new AsyncDisposableStack();
+    const folder = await mkdtemp(join(tmpdir(), "web-user-music-config-"));
+    stack.defer(async () => await rm(folder, { recursive: true }));
+    const [url, password] = [join(folder, "url"), join(folder, "password")];
+    await writeFile(url, "postgresql://ann@db/music\n");
+    await writeFile(password, "p#\n");
+    const files = { DATABASE_URL_FILE: url, DATABASE_PASSWORD_FILE: password };
+    expect((await loadConfig(files)).databaseUrl).toBe("postgresql://ann:p%23@db/music");
+    const faulty = { ...files, DATABASE_URL_FILE: "/nowhere/url", DATABASE_PASSWORD: "x", PORT: "x" };
+    await expect(loadConfig(faulty)).rejects.toThrow(
+      /^DATABASE_URL_FILE names a file that the service cannot read: \/nowhere\/url \(ENOENT\); DATABASE_PASSWORD and DATABASE_PASSWORD_FILE are both set: unset one of them; PORT must be an integer from 0 to 65535$/,
+    );
+  });
+});
+
+describe("the settings", () => {
+  const names = settingEntries.map(([field]) => variableName(field));
+
+  it("stand in the README as in the table; run npm run schema after a change", async () => {
+    const readme = await readFile(readmeFile, "utf8");
+    expect(withSettingsTable(readme)).toBe(readme);
+    for (const name of names) expect(readme).toContain(`| \`${name}\``);
+  });
+
+  it("stand in .env.example, which says the same as an empty environment", async () => {
+    const example = await readFile(envExampleFile, "utf8");
+    expect(printEnvExample()).toBe(example);
+    const entries = example.split("\n").flatMap((line) => {
+      const [, name, value] = /^([A-Z_]+)=(.*)$/.exec(line) ?? [];
+      return name === undefined ? [] : [[name, value!]];
+    });
+    expect(entries.map(([name]) => name)).toEqual(names);
+    expect(readConfig(Object.fromEntries(entries))).toEqual(readConfig({}));
+  });
+
+  it("reach the service in compose, but for those that the image and the composition decide", async () => {
+    const compose = await readFile(new URL("../../docker-compose.yml", import.meta.url), "utf8");
+    const [, environment = ""] = /^ {4}environment:\n((?: {6}.*\n)+)/m.exec(compose) ?? [];
+    const passed = [...environment.matchAll(/^ {6}([A-Z_]+):/gm)].map(([, name]) => name!);
+    const decided = ["NODE_ENV", "HOST", "PORT", "DATA_DIR", "FFMPEG_PATH", "DISK_RESERVE_BYTES"];
+    expect(passed).toEqual(expect.arrayContaining(names.filter((name) => !decided.includes(name))));
+    expect(names).toEqual(expect.arrayContaining(passed));
+    const graceSeconds = Number(/stop_grace_period: \$\{STOP_GRACE_PERIOD:-(\d+)s\}/.exec(compose)?.[1]);
+    const { shutdownDelaySeconds, shutdownGraceSeconds } = readConfig({});
+    expect(graceSeconds).toBeGreaterThan(shutdownDelaySeconds + shutdownGraceSeconds);
+  });
+});
+
+it("leaves connections of the embedded PostgreSQL for migrations and the operator beside the largest pool", async () => {
+  await using stack = new AsyncDisposableStack();
+  const dataDir = await mkdtemp(join(tmpdir(), "web-user-music-config-"));
+  stack.defer(async () => await rm(dataDir, { recursive: true, force: true }));
+  await chmod(dataDir, 0o711);
+  const log = createLogger({ logLevel: "silent" });
+  const postgres = stack.use(await startEmbeddedPostgres({ dataDir, log }));
+  const open = async (poolSize: number): Promise<Database> =>
+    stack.use(await openDatabase(postgres.url, { poolSize, timeoutSeconds: 30, tables }, log));
+  const service = await open(maxEmbeddedPoolSize);
+  const held = await Promise.all(Array.from({ length: maxEmbeddedPoolSize }, async () => await service.pool.connect()));
+  stack.defer(() => held.forEach((client) => client.release()));
+  const command = await open(2);
+  expect(await command.isMigrated()).toBe(true);
 });

@@ -159,7 +159,7 @@ it("reads the database's password from a file, and says which file it cannot rea
   await readOutput(child).waitFor((line) => line.startsWith("Try: "));
   expect(await stop(child, "SIGTERM")).toEqual([0, null]);
   expect(await failure({ DATABASE_URL: url.href, DATABASE_PASSWORD_FILE: "/nowhere/password" })).toBe(
-    "web-user-music cannot start: DATABASE_PASSWORD_FILE names a file that the service cannot read: /nowhere/password\n",
+    "web-user-music cannot start: DATABASE_PASSWORD_FILE names a file that the service cannot read: /nowhere/password (ENOENT)\n",
   );
 });
 

@@ -1,3 +1,4 @@
+import { markdownTable } from "../settings/markdown-table.ts";
 import { documentedErrorCodes } from "./error-code.type.ts";
 
 /** The text of `docs/errors.md`. */
@@ -28,14 +29,6 @@ is 200, and it has both \`data\` and \`errors\`: the mutation fields that are no
 If waiting helps, \`retryAfterSeconds\` is also in the header \`Retry-After\`. New codes may be added: handle unknown ones by their
 HTTP status.
 
-${table(["code", "status", "meaning", "what to do"], rows)}
+${markdownTable(["code", "status", "meaning", "what to do"], rows)}
 `;
-}
-
-/** A Markdown table with its columns aligned, as the formatter leaves it. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`;
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
 }

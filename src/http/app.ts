@@ -57,11 +57,11 @@ export async function createApp(
   stopping: AbortSignal,
   unvouched: UnvouchedBytes,
 ): Promise<FastifyInstance> {
-  const { trustedProxies, allowedHosts } = config;
+  const { trustProxy, allowedHosts } = config;
   const patienceMs = config.stallTimeoutSeconds * 1000;
   const app: FastifyInstance = fastify({
     loggerInstance: logger,
-    trustProxy: trustedProxies ? (hop) => isTrustedProxy(trustedProxies, hop) : false,
+    trustProxy: trustProxy ? (hop) => isTrustedProxy(trustProxy, hop) : false,
     bodyLimit: maxBodyBytes,
     genReqId: () => uuidv4(),
     logController: new OneLineForEachRequest(),

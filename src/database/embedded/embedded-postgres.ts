@@ -15,6 +15,7 @@ import {
   type PostgresPrograms,
   type ServerProcess,
 } from "./postgres-programs.ts";
+import { embeddedConnections } from "./server-connections.ts";
 import type { PostgresUser } from "./postgres-user.ts";
 
 /** Where the server's own remarks go; a pino logger fits. */
@@ -55,7 +56,7 @@ const stopGraceMs = 20_000;
 const serverSettings = {
   listen_addresses: "",
   unix_socket_permissions: "0700",
-  max_connections: "50",
+  max_connections: String(embeddedConnections),
   shared_buffers: "128MB",
   max_wal_size: "1GB",
   checkpoint_warning: "0",

@@ -1,0 +1,26 @@
+import { readFile } from "node:fs/promises";
+import { readConfig, type Config, type Env } from "./config.ts";
+import { settingEntries, variableName } from "./settings.ts";
+
+/**
+ * Reads the settings as {@link readConfig} does. Secrets may stand in files, as container engines hand them over:
+ * `DATABASE_PASSWORD_FILE` for `DATABASE_PASSWORD`.
+ * @throws {ConfigError} naming every variable that cannot be used
+ */
+export async function loadConfig(env: Env): Promise<Config> {
+  const complete: Record<string, string | undefined> = { ...env };
+  const faults: string[] = [];
+  for (const [field] of settingEntries.filter(([, { isSecret }]) => isSecret)) {
+    const name = variableName(field);
+    const file = env[`${name}_FILE`];
+    if (!file) continue;
+    if (env[name]) faults.push(`${name} and ${name}_FILE are both set: unset one of them`);
+    else {
+      complete[name] = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+        faults.push(`${name}_FILE names a file that the service cannot read: ${file} (${error.code})`);
+        return undefined;
+      });
+    }
+  }
+  return readConfig(complete, faults);
+}

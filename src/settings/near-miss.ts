@@ -1,0 +1,43 @@
+/** Shorter names, such as HOST or LOG_LEVEL, are too near to those that other programs use. */
+const minLength = 10;
+
+/** So many letters for each one that may be wrong, missing or too many. */
+const lettersPerMistake = 5;
+
+/**
+ * The name that was probably meant by one that is unknown: written in small letters, with its words in another order, or
+ * with some wrong letters. Undefined when the name resembles none.
+ */
+export function nearMiss(unknown: string, names: readonly string[]): string | undefined {
+  const given = unknown.toUpperCase();
+  const distances = names
+    .filter((name) => name.length >= minLength)
+    .map((name) => ({ name, distance: words(given) === words(name) ? 0 : editDistance(given, name) }))
+    .filter(({ name, distance }) => distance <= name.length / lettersPerMistake);
+  return distances.toSorted((a, b) => a.distance - b.distance)[0]?.name;
+}
+
+function words(name: string): string {
+  return name.split("_").toSorted().join("_");
+}
+
+/** Letters to insert, remove, replace or exchange with the next one (optimal string alignment distance). */
+function editDistance(from: string, to: string): number {
+  let before: number[] = [];
+  let above = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= from.length; row++) {
+    const line = [row];
+    for (let column = 1; column <= to.length; column++) {
+      const isSame = from[row - 1] === to[column - 1];
+      const isExchanged = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
+      line[column] = Math.min(
+        above[column]! + 1,
+        line[column - 1]! + 1,
+        above[column - 1]! + (isSame ? 0 : 1),
+        isExchanged ? before[column - 2]! + 1 : Infinity,
+      );
+    }
+    [before, above] = [above, line];
+  }
+  return above[to.length]!;
+}
