@@ -8,13 +8,13 @@ import type { RequestContext } from "./request-context.ts";
 import { argumentOf, boundedMessage, clientMistake, serviceErrorIn, type MistakenRequest } from "./client-mistakes.ts";
 import { queryLimits, tooComplex } from "./query-limits.ts";
 
-/** Codes that Apollo Server gives to what a client got wrong before any resolver ran. */
+/** Codes of Apollo Server for mistakes of the client, found before any resolver ran. */
 const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...Object.keys(operationErrorCodes)]);
 
 /**
- * Translates what resolvers throw, gives the answer the matching HTTP status and the form that the client asked for,
- * and logs faults.
- * @param hidesSchema takes out of messages what the client might have meant, as Apollo does with its own
+ * Translates errors of resolvers, sets the matching HTTP status and the response type that the client asked for, and
+ * logs faults.
+ * @param hidesSchema removes suggestions ("Did you mean ...") from messages, as Apollo does in its own
  */
 export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<RequestContext> => ({
   requestDidStart: async () => ({
@@ -29,10 +29,10 @@ export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<Req
       for (const { failure } of answers) if (failure) logFailure(logger(), failure);
       result.errors = answers.map(({ formatted }) => formatted);
       const failure = answers.find((answer) => answer.failure)?.failure;
-      // What was refused before it ran is answered like a field that failed: both have a path.
+      // A refusal before the operation runs has the form of a failed field: both have a path.
       const failed = result.data ? everyFieldFailed(result.data, errors) : errors.some(({ path }) => path);
       if (failed) result.data = null;
-      // With some data the answer is a success with remarks: GraphQL over HTTP wants a 2xx for it.
+      // A response with some data is a partial success, for which GraphQL over HTTP requires a 2xx status.
       if (failure && result.data == null) {
         response.http.status = failure.status;
         for (const [name, value] of Object.entries(headersOf(failure))) response.http.headers.set(name, value);
@@ -42,8 +42,8 @@ export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<Req
 });
 
 /**
- * Whether none of the operation's own fields has run to its end, so that nothing was done. An error inside a field's
- * answer has a longer path: that field has done its work.
+ * Whether every top-level field failed, so that nothing was done. An error inside a field's result has a longer path:
+ * that top-level field has done its work.
  */
 function everyFieldFailed(data: Record<string, unknown>, errors: readonly GraphQLError[]): boolean {
   const failed = new Set(errors.flatMap(({ path }) => (path?.length === 1 ? path : [])));

@@ -2,9 +2,10 @@ import { setImmediate } from "node:timers/promises";
 import type { RequestContext } from "./request-context.ts";
 
 /**
- * Turns many look-ups of one key into few of many keys: what the resolvers of one request ask for in the same turn of
- * the event loop is loaded together. Nothing is remembered, so that a later field of a mutation sees what it changed.
- * @param loadMany finds the values of different keys; a key without a value is left out of the map
+ * Combines many look-ups of one key into few look-ups of many keys: it loads together what the resolvers of one request
+ * ask for in the same turn of the event loop. Nothing is cached, so that later fields of a mutation see what it
+ * changed.
+ * @param loadMany finds the values of different keys; the map omits keys without a value
  */
 export function batchLoader<K, V>(
   loadMany: (context: RequestContext, keys: readonly K[]) => Promise<ReadonlyMap<K, V>>,

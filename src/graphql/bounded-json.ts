@@ -1,13 +1,13 @@
 import { ServiceError } from "../errors/errors.ts";
 
-/** Nesting of JSON; far more than any argument of a schema needs. */
+/** Maximum nesting of JSON, far more than any argument of the schema needs. */
 export const maxJsonDepth = 64;
 
 /**
- * Refuses a JSON text that would cost much more memory than it has bytes, before anything is built of it: `[{},{},...]`
- * takes twenty times its length.
+ * Refuses a JSON text that would take much more memory than it has bytes, before it is parsed: `[{},{},...]` takes
+ * twenty times its length.
  *
- * @param what the text's name at the beginning of a sentence
+ * @param what the name of the text, to begin a sentence
  * @throws {ServiceError} BAD_REQUEST with `maxDepth` or `maxValues`
  */
 export function refuseLargeJson(what: string, json: string, maxValues: number): void {
@@ -23,7 +23,7 @@ export function refuseLargeJson(what: string, json: string, maxValues: number): 
   }
 }
 
-/** How deep the brackets go, and at most how many values there are. The count ends where it is too much. */
+/** Counts the nesting of brackets and, as an upper bound, the values. The count stops when it exceeds the limit. */
 export function jsonSize(json: string, maxValues: number): { depth: number; values: number } {
   let depth = 0;
   let deepest = 0;
@@ -44,7 +44,7 @@ export function jsonSize(json: string, maxValues: number): { depth: number; valu
   return { depth: deepest, values };
 }
 
-// Of a text that is not Latin, each character taken as a string would be an object of its own.
+// Compare character codes, because in a non-Latin text each character as a string would be a new object.
 const quote = 0x22;
 const comma = 0x2c;
 const openBracket = 0x5b;

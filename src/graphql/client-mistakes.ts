@@ -12,20 +12,20 @@ import { ServiceError } from "../errors/errors.ts";
 import { howToSendFile } from "./upload-scalar.ts";
 import { namedTypeOf } from "./upload-once-rule.ts";
 
-/** What of a request it takes to tell a mistake in it. */
+/** The parts of a request in which mistakes are found. */
 export interface MistakenRequest {
-  /** Absent when it could not be read. */
+  /** Undefined if it could not be parsed. */
   readonly document: DocumentNode | undefined;
   readonly variables: Readonly<Record<string, unknown>>;
 }
 
-/** Longest message that repeats what the client sent, in characters. */
+/** Maximum length of a message that repeats input, in characters. */
 const maxMessageLength = 500;
 const howToWriteTime = "Write a time with its zone, as in 2007-12-03T10:15:30Z.";
 
 /**
- * What the client got wrong, if that is what graphql-js or Apollo Server found, as a refusal with a code: a method, a
- * persisted query, a variable, an argument. Undefined for what they have a code for, and for what is no mistake.
+ * Translates a client's mistake that graphql-js or Apollo Server found into an error with a code: a method, a persisted
+ * query, a variable or an argument. Undefined if they have a code for it, or if it is not a mistake.
  */
 export function clientMistake(error: GraphQLError, request: MistakenRequest): ServiceError | undefined {
   const cause = innermost(error);
@@ -53,15 +53,15 @@ export function clientMistake(error: GraphQLError, request: MistakenRequest): Se
     : undefined;
 }
 
-/** The ServiceError that a resolver or a scalar threw, if one did. */
+/** The ServiceError that a resolver or a scalar threw, if any. */
 export function serviceErrorIn(error: GraphQLError): ServiceError | undefined {
   const cause = innermost(error);
   return cause instanceof ServiceError ? cause : undefined;
 }
 
 /**
- * The argument whose value an error is about, with the input fields on the way to it, such as `filter.createdAt.from`;
- * nothing if it is not about one.
+ * The argument that an error is about, with the path of input fields, such as `filter.createdAt.from`; empty if it is
+ * not about an argument.
  */
 export function argumentOf(error: GraphQLError, { document }: MistakenRequest): { argument?: string } {
   const [node, ...more] = error.nodes ?? [];
@@ -73,7 +73,7 @@ export function argumentOf(error: GraphQLError, { document }: MistakenRequest): 
   return named(place === undefined ? undefined : `${place}${inside.replace(/\[\d+\]/g, "")}`);
 }
 
-/** A sentence of graphql-js, bounded, as it repeats what a client sent; about a time it says how to write one. */
+/** Truncates a message of graphql-js, which repeats input. If it is about a time, it adds how to write one. */
 export function boundedMessage(message: string): string {
   const bounded = message.length > maxMessageLength ? `${message.slice(0, maxMessageLength).toWellFormed()}…` : message;
   return /(?:^|; )DateTime cannot /.test(message) ? `${bounded} ${howToWriteTime}` : bounded;
@@ -87,7 +87,7 @@ function missingFile({ variable }: VariableDefinitionNode, variables: Readonly<R
     : `The variable "$${name}" has no file: \`map\` puts it into \`variables.${elsewhere.slice(0, 60)}\`. Use one name for both.`;
 }
 
-/** Where the first such node stands: its argument, and the input fields on the way. */
+/** The argument that contains the first matching node, with the path of input fields. */
 function placeOf(document: DocumentNode, matches: (node: ASTNode) => boolean): string | undefined {
   let place: string | undefined;
   visit(document, {

@@ -1,12 +1,12 @@
 import { GraphQLEnumType } from "graphql";
 import { errorCodes, operationErrorCodes } from "../errors/errors.ts";
 
-/** Every code that an error of the API can have, ours first, with status, meaning and advice. */
+/** Every error code of the API with status, meaning and advice; the service's own codes come first. */
 export const documentedErrorCodes = Object.entries({ ...errorCodes, ...operationErrorCodes }).map(
   ([code, [status, meaning, advice]]) => ({ code, status, meaning, advice }),
 );
 
-/** The codes as a type of the schema, so that clients can be generated with them. */
+/** The codes as a type of the schema, for client generators. */
 export const errorCodeEnum = new GraphQLEnumType({
   name: "ErrorCode",
   description:

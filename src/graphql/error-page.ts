@@ -1,7 +1,7 @@
 import { markdownTable } from "../settings/markdown-table.ts";
 import { documentedErrorCodes } from "./error-code.type.ts";
 
-/** The text of `docs/errors.md`. */
+/** Returns the text of `docs/errors.md`. */
 export function printErrorPage(): string {
   const rows = documentedErrorCodes
     .toSorted((a, b) => a.status - b.status || (a.code < b.code ? -1 : 1))

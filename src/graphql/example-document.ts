@@ -1,4 +1,4 @@
-/** What Apollo Sandbox shows first. */
+/** The document that Apollo Sandbox shows first. */
 export const exampleDocument = `# 1. Create a user. Keep the token: it is shown only now.
 mutation CreateUser {
   createUser(name: "Ann") {

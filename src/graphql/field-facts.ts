@@ -3,31 +3,33 @@ import { Extensions } from "type-graphql";
 import type { Caller, TokenScope } from "../caller/caller.ts";
 import type { RequestContext } from "./request-context.ts";
 
-/** Where in an operation a field stands. */
+/** Position of a field in an operation. */
 export interface FieldPlace {
-  /** The user whom the answer around the field belongs to; 0: one that the operation is about to create. */
+  /** Id of the user who owns the objects around the field; 0 for a user that the operation will create. */
   readonly ownerId: number;
-  /** The types of the objects around the field, the nearest last. */
+  /** The types of the objects around the field, innermost last. */
   readonly around: readonly string[];
 }
 
 /**
- * What a field says about itself before it runs. `refuse-before-running.ts` reads it, so that an operation is refused
- * as a whole, and nothing is done, for whatever can be known. The functions get the arguments that the resolver will get.
+ * Declares what is known about a field before it runs. `refuse-before-running.ts` uses it to refuse a whole operation
+ * before anything is done. The functions get the arguments that the resolver will get.
  */
 export interface FieldFacts<Args = unknown> {
-  /** Values in the field's list, at most. Arguments out of range count as the nearest one in range. */
+  /** Maximum length of the field's list. Arguments out of range count as the nearest value in range. */
   listLength?(args: Args): number;
-  /** Characters of the field's text, or of each text in its list, at most; of an address, those behind its origin. */
+  /**
+   * Maximum number of characters of the field's text, or of each text in its list. For a URL, those after the origin.
+   */
   readonly maxCharacters?: number;
-  /** Set when only the owner may ask for it, with a token that has this scope. */
+  /** Set if only the owner may select the field, with a token that has this scope. */
   readonly ownerOnly?: TokenScope;
-  /** @throws {ServiceError} when the field cannot be asked for with these arguments or at this place */
+  /** @throws {ServiceError} if the field cannot be selected with these arguments or at this position */
   check?(args: Args, place: FieldPlace): void;
   /**
-   * For a field of Query or Mutation: the user whom its answer belongs to; without it the user of the Bearer token, which
-   * has to have READ for a query and WRITE for a mutation.
-   * Undefined: a user that the field is about to create.
+   * For a field of Query or Mutation: finds the user who owns its result. By default, that is the user of the Bearer
+   * token, which must have READ for a query and WRITE for a mutation. Returns undefined for a user that the field will
+   * create.
    * @throws {ServiceError} as `RequestContext.caller` does
    */
   answersTo?(args: Args, context: RequestContext): Promise<Caller | undefined>;
@@ -38,7 +40,7 @@ export function Facts<Args>(facts: FieldFacts<Args>): MethodDecorator & Property
   return Extensions({ facts });
 }
 
-/** What was declared with {@link Facts}. */
+/** The facts that were declared with {@link Facts}. */
 export function factsOf({ extensions }: GraphQLField<unknown, unknown>): FieldFacts {
   return (extensions as { facts?: FieldFacts }).facts ?? {};
 }

@@ -4,19 +4,21 @@ import { graphqlAnswerType } from "../http/accept-header.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { refuseLargeJson } from "./bounded-json.ts";
 
-/** Characters of an operation's text. One of 2000 tokens has less; texts that belong to it are sent as variables. */
+/**
+ * Maximum number of characters of a document. A document of 2000 tokens is shorter; long texts belong into variables.
+ */
 const maxDocumentCharacters = 64 * 1024;
 
-/** Values of a request's JSON; the longest list that an argument takes has 100. */
+/** Maximum number of values in a request's JSON. The longest list argument has 100. */
 const maxJsonValues = 5000;
 
-/** A browser sends these to another origin only if that agrees to it beforehand (a CORS preflight). */
+/** A browser sends these headers to another origin only after a CORS preflight. */
 const preflightHeaders = ["apollo-require-preflight", "x-apollo-operation-name", "graphql-preflight"];
 
 /**
- * Refuses a request that a foreign web page could make a browser send without asking first (CSRF): one that is neither
- * JSON nor has a header that needs a preflight. A Bearer token is such a header; Basic is none, for browsers send what
- * they remember of it by themselves.
+ * Refuses a request that a page of another website could make a browser send without a preflight (CSRF): one that is
+ * neither JSON nor has a header that needs a preflight. A Bearer token is such a header. Basic is not, because browsers
+ * send remembered credentials by themselves.
  *
  * @throws {ServiceError} BAD_REQUEST
  */
@@ -31,9 +33,9 @@ export function requirePreflight({ headers, headersDistinct }: IncomingMessage):
 }
 
 /**
- * Refuses what could be run and then not be answered.
+ * Refuses a request that could be executed but not answered.
  *
- * @throws {ServiceError} NOT_ACCEPTABLE when the client wants neither of the types that answers have
+ * @throws {ServiceError} NOT_ACCEPTABLE if the client accepts neither of the two response types
  */
 export function requireAcceptable(accept: string | undefined): void {
   if (graphqlAnswerType(accept) !== undefined) return;
@@ -43,7 +45,7 @@ export function requireAcceptable(accept: string | undefined): void {
 }
 
 /**
- * Refuses the JSON of a POST by its text, before it is parsed.
+ * Checks the JSON text of a POST before it is parsed.
  *
  * @throws {ServiceError} BAD_REQUEST
  */
@@ -52,7 +54,7 @@ export function requireSmallJson(body: string): void {
 }
 
 /**
- * Makes sure that the JSON of a POST is one GraphQL request (GraphQL over HTTP section 5.2).
+ * Checks that the JSON of a POST is one GraphQL request (GraphQL over HTTP section 5.2).
  *
  * @throws {ServiceError} BAD_REQUEST
  */
@@ -81,9 +83,9 @@ export function requireOperation(body: unknown): void {
 }
 
 /**
- * Makes sure of the same of the parameters of a GET (section 5.1 there).
+ * Checks that the parameters of a GET are one GraphQL request (GraphQL over HTTP section 5.1).
  *
- * @param search what stands behind the address, with its question mark
+ * @param search the query string, including its question mark
  * @throws {ServiceError} BAD_REQUEST
  */
 export function requireOperationIn(search: string): void {
@@ -103,12 +105,12 @@ export function requireOperationIn(search: string): void {
   }
 }
 
-/** A request whose operation has the empty name, which many clients send where there is none, as one without a name. */
+/** Removes an empty `operationName`, which many clients send if there is none. */
 export function withoutEmptyName(body: unknown): unknown {
   return isObject(body) && body.operationName === "" ? { ...body, operationName: null } : body;
 }
 
-/** The same for the parameters of a GET (GraphQL over HTTP section 5.1). */
+/** Removes an empty `operationName` from the parameters of a GET (GraphQL over HTTP section 5.1). */
 export function withoutEmptyNameIn(search: string): string {
   return search.replace(/([?&])operationName=(?=&|$)/g, "$1");
 }

@@ -36,39 +36,45 @@ type GraphqlConfig = Pick<Config, "introspection" | "sandbox" | "publicUrl" | "m
 
 /**
  * Finds the user of a token.
- * @param userId when given, the token must be this user's
+ * @param userId if given, the token must belong to this user
  * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
 type Authenticate = (token: string, userId?: string) => Promise<Caller>;
 
-/** What the route needs from the rest of the service. */
+/** The dependencies of the route. */
 interface GraphqlDependencies {
   readonly schema: GraphQLSchema;
   readonly em: SqlEntityManager;
   readonly authenticate: Authenticate;
   /**
-   * Asked before a file is read, once for each request and user.
-   * @throws {ServiceError} when there is no room for an upload of this user from this address
+   * Called before a file is read, once for each request and user.
+   * @throws {ServiceError} if this user may not upload from this address now
    */
   readonly beforeUpload: (owner: Caller, clientAddress: string) => Promise<void>;
-  /** Aborted when the service begins to stop: nothing new is begun then. */
+  /** Aborted when the service begins to stop. Nothing new is begun then. */
   readonly stopping: AbortSignal;
   readonly unvouched: UnvouchedBytes;
   readonly config: GraphqlConfig;
 }
 
-/** Characters of all persisted queries. */
+/** Maximum number of characters of all persisted queries together. */
 const maxPersistedCharacters = 1024 * 1024;
 
-/** Characters of all documents that are kept as syntax trees, each with its text; a tree takes some 60 bytes for each. */
+/**
+ * Maximum number of characters of all documents that are cached as syntax trees. A tree takes about 60 bytes per
+ * character.
+ */
 const maxDocumentCharacters = 256 * 1024;
 
-/** Apollo's own measure leaves out the text, and with it any length of comments. */
+/** Size of a document in the cache. Apollo's own measure ignores the text, and so any length of comments. */
 function charactersOf({ loc }: DocumentNode): number {
   return loc?.source.body.length ?? maxDocumentCharacters;
 }
 
-/** To be registered in a scope of its own: `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers where it is switched on. */
+/**
+ * `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers if it is on. Register it in its own
+ * scope.
+ */
 export async function graphqlRoute(
   app: FastifyInstance,
   { schema, em, authenticate, beforeUpload, stopping, unvouched, config }: GraphqlDependencies,
@@ -103,7 +109,7 @@ export async function graphqlRoute(
   };
   app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
   app.addContentTypeParser("application/json", { parseAs: "string" }, parseJson(app));
-  // Left unread: the multipart reader takes it from the socket as fast as the encoder does.
+  // Not read here: the multipart reader reads it from the socket as fast as it is converted.
   app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
   app.route({
     method: ["GET", "HEAD", "POST"],
@@ -117,7 +123,8 @@ export async function graphqlRoute(
       const context = createContext(request, reply, { em, authenticate, beforeUpload, config });
       const search = request.url.slice(request.url.split("?", 1)[0]!.length);
       const multipart = isMultipart(request);
-      // Sandbox's page comes from Apollo, which makes its own checks should it not see a person here.
+      // For a person, Apollo sends the Sandbox page. If it does not consider the client a person, it does its own
+      // checks.
       if (!isPerson) {
         requireAcceptable(request.headers.accept);
         requirePreflight(request.raw);
@@ -129,7 +136,7 @@ export async function graphqlRoute(
       const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
         httpGraphQLRequest: {
           method: request.method === "HEAD" ? "GET" : request.method,
-          // What has been read and checked is JSON to Apollo, however it came.
+          // The body was read and checked, so Apollo gets it as JSON, whatever its original type.
           headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
           search: withoutEmptyNameIn(search),
           body: uploadBody ?? withoutEmptyName(request.body) ?? {},
@@ -196,7 +203,7 @@ function createContext(
   };
 }
 
-/** Queries want a token with READ; everything else goes on wanting WRITE, unless a field says otherwise. */
+/** Queries need a token with READ. Other operations need WRITE, unless a field declares another scope. */
 const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
   requestDidStart: async () => ({
     didResolveOperation: async ({ operation, contextValue }) => {
@@ -211,12 +218,12 @@ async function once<K, V>(results: Map<K, Promise<V>>, key: K, find: () => Promi
   return await result;
 }
 
-/** From here on every line of this request says whose it is. */
+/** Adds the user to all later log lines of this request. */
 function logWithUser(request: FastifyRequest, { id }: Caller): void {
   request.log = request.log.child({ user: id });
 }
 
-/** Reads JSON as Fastify does, if it is not too much, and knows a form that a client sends under the wrong name. */
+/** Parses JSON as Fastify does, after checking its size, and detects a multipart body with the wrong content type. */
 function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
   const parse = app.getDefaultJsonParser("error", "error");
   return (request, body, done) => {
@@ -235,7 +242,7 @@ function isMultipart({ headers }: FastifyRequest): boolean {
   return /^multipart\/form-data\b/i.test(headers["content-type"] ?? "");
 }
 
-/** Codings that leave the bytes as they are; some clients take the header for the charset's. */
+/** Content codings that do not change the bytes. Some clients put a charset into this header. */
 const plainCodings = /^(?:identity|none|utf-?8)?$/i;
 
 /** @throws {ServiceError} UNSUPPORTED_MEDIA for a compressed body (RFC 9110 section 12.5.3) */
@@ -246,9 +253,9 @@ function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHead
 }
 
 /**
- * Reads a multipart request up to its file. Whatever can be refused without the file is refused before it is read:
- * a body too large, a token that is not valid, an upload that there is no room for. Whose token counts is known when
- * `operations` is read: user id and token in the arguments go before a header, which may be a proxy's.
+ * Reads a multipart request up to its file. It refuses what it can before the file is read: a body that is too large,
+ * an invalid token, an upload for which there is no room. Which token counts is known when `operations` has been read:
+ * user id and token in the arguments take precedence over a header, which may come from a proxy.
  */
 async function readUpload(
   request: FastifyRequest,
@@ -266,7 +273,7 @@ async function readUpload(
         : await context.authenticate(credentials.userId, credentials.token);
     await context.admitUpload(owner);
   });
-  // Apollo refuses members that are there without a value.
+  // Apollo refuses members that are present without a value.
   const given = { ...body, variables: declaredVariables(body) };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value != null));
 }
@@ -285,7 +292,7 @@ async function callerOf(request: FastifyRequest, authenticate: Authenticate): Pr
   return user;
 }
 
-/** While the service stops, what is stored already may be read, and nothing is begun. */
+/** Refuses mutations while the service stops. Queries still work. */
 function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
   return {
     requestDidStart: async () => ({
@@ -296,7 +303,7 @@ function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
   };
 }
 
-/** Where the client believes the service to be; the proxy's word for it counts only as far as proxies are trusted. */
+/** The origin under which the client reached the service. Headers of a proxy count only if the proxy is trusted. */
 function requestOrigin({ protocol, host, socket }: FastifyRequest): string {
   const origin = `${protocol}://${host}`;
   return /^https?$/.test(protocol) &&
@@ -332,7 +339,7 @@ function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {
   });
 }
 
-/** Sandbox's page comes from here, its script, frame and pictures from Apollo. */
+/** Headers of the Sandbox page. The service sends the page; its script, frame and images come from Apollo. */
 const sandboxHeaders = {
   contentSecurityPolicy: {
     useDefaults: false,

@@ -4,7 +4,7 @@ import { decoded } from "../multipart/sent-file-name.ts";
 import { cleanText } from "../input/plain-text.ts";
 import { refuseLargeJson } from "./bounded-json.ts";
 
-/** The GraphQL request inside a multipart body, as GraphQL over HTTP section 5.2 names its parts. */
+/** The GraphQL request inside a multipart body (GraphQL over HTTP section 5.2). */
 export interface GraphQLRequestBody {
   readonly query?: string | undefined;
   readonly operationName?: string | null | undefined;
@@ -12,19 +12,22 @@ export interface GraphQLRequestBody {
   readonly extensions?: Record<string, unknown> | null | undefined;
 }
 
-/** Where the file belongs: the name of its part, and the path to its variable. */
+/** The mapping of the file: the name of its part, and the path to its variable. */
 export interface FileMapping {
   readonly fileField: string;
   readonly path: string;
 }
 
-/** Values in `operations` and `map`: an upload has about ten arguments, and each value costs memory while it runs. */
+/**
+ * Maximum number of values in `operations` and `map`. An upload has about ten arguments, and each value takes memory
+ * while it runs.
+ */
 export const maxJsonValues = 1000;
 
 /**
- * The text of a field. UTF-8 counts before what the part's header says; a BOM is left out.
- * @param charset as the part's header names it
- * @throws {ServiceError} BAD_REQUEST when it is in another charset
+ * Decodes the text of a field. Valid UTF-8 takes precedence over the charset in the part's header; a BOM is removed.
+ * @param charset the charset in the part's header
+ * @throws {ServiceError} BAD_REQUEST if it is in another charset
  */
 export function readFieldText(field: string, bytes: Buffer, charset: string | undefined): string {
   const isWide = /^utf-?(?:16|32)|^ucs/.test(charset ?? "") || bytes.subarray(0, 4).includes(0);
@@ -36,7 +39,7 @@ export function readFieldText(field: string, bytes: Buffer, charset: string | un
   throw badRequest(`The field \`${field}\` is in ${cleanText(found, 40)}. Send it in UTF-8.`);
 }
 
-/** @throws {ServiceError} BAD_REQUEST when it is not one GraphQL request in JSON */
+/** @throws {ServiceError} BAD_REQUEST if it is not one GraphQL request in JSON */
 export function parseOperations(json: string): GraphQLRequestBody {
   const value = parseJson("operations", json);
   if (Array.isArray(value))
@@ -52,7 +55,7 @@ export function parseOperations(json: string): GraphQLRequestBody {
   return { query, operationName: operationName || undefined, variables, extensions };
 }
 
-/** @throws {ServiceError} BAD_REQUEST when it does not name one file with one path */
+/** @throws {ServiceError} BAD_REQUEST if it does not name one file with one path */
 export function parseMap(json: string): FileMapping {
   const value = parseJson("map", json);
   const [entry, ...more] = isObject(value) ? Object.entries(value) : [];
@@ -73,8 +76,8 @@ export function parseMap(json: string): FileMapping {
 }
 
 /**
- * Puts the upload where the path leads, through own properties only: a path can name `__proto__` or `constructor`.
- * @throws {ServiceError} BAD_REQUEST when no null is there
+ * Puts the upload at the path. It follows own properties only, because a path could name `__proto__` or `constructor`.
+ * @throws {ServiceError} BAD_REQUEST if the path does not lead to a null
  */
 export function replaceNull(operations: GraphQLRequestBody, path: string, upload: Upload): void {
   const [root, ...keys] = path.split(".");
@@ -94,14 +97,14 @@ export function replaceNull(operations: GraphQLRequestBody, path: string, upload
   holder[last] = upload;
 }
 
-/** The variables that the operation may use: an upload may take hours, and nothing else is kept meanwhile. */
+/** The variables that the operation declares. Others are dropped, because an upload may take hours. */
 export function declaredVariables({ query = "", variables }: GraphQLRequestBody): Record<string, unknown> {
   const declared = new Set(query.match(/(?<=\$)\w+/g));
   const isUsed = ([name, value]: [string, unknown]): boolean => declared.has(name) || value instanceof Upload;
   return Object.fromEntries(Object.entries(variables ?? {}).filter(isUsed));
 }
 
-/** Text of a client in a message: one line, not long. */
+/** Quotes text of a client in a message, as one short line. */
 export function quoted(text: string): string {
   return `\`${cleanText(text, 60)}\``;
 }

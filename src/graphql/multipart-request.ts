@@ -17,56 +17,56 @@ import {
   type GraphQLRequestBody,
 } from "./multipart-fields.ts";
 
-/** What one multipart request may hold, and how long the service waits for its next byte. */
+/** Limits of a multipart request. */
 export interface MultipartLimits {
   readonly maxFileBytes: number;
   readonly maxOperationsBytes: number;
   readonly maxMapBytes: number;
-  /** Longest wait for the next byte of the file while somebody reads it; also for everything before the file. */
+  /** Maximum wait for the next byte of the file while it is being read, and for everything before the file. */
   readonly stallSeconds: number;
-  /** Shared by all requests, for what each keeps until it is known whose it is; absent: without a bound. */
+  /** The memory that all requests share until their sender is authenticated; unlimited if absent. */
   readonly unvouched?: UnvouchedBytes;
 }
 
-/** Room for the boundaries, the headers of the parts (each has up to 16 KiB), a preamble and an epilogue. */
+/** Bytes allowed for boundaries, part headers (up to 16 KiB each), a preamble and an epilogue. */
 const framingBytes = 64 * 1024;
 
-/** Bytes of the file that wait for their reader; when they are there, the body is left unread. */
+/** Number of file bytes that are buffered. When the buffer is full, the body is not read. */
 const fileBufferBytes = 64 * 1024;
 
-/** What a value of parsed JSON takes, about. */
+/** Approximate memory of a value of parsed JSON. */
 const valueBytes = 64;
 
-/** A text that was sent in the file's place is shorter, and is looked at whole. */
+/** Text that was sent instead of a file is shorter than this and is examined completely. */
 const maxTextBytes = 256;
 
-/** Ways to write bytes in a part that change nothing. */
+/** Encodings of a part that do not change its bytes. */
 const plainEncodings = new Set(["", "7bit", "8bit", "binary", "identity"]);
 
-/** The parts of a request, in the order that the specification asks for. */
+/** The parts of a request, in the order that the specification requires. */
 const places = ["operations", "map", "file"] as const;
 const order = "Send `operations`, then `map`, then the file, and nothing else.";
 
 /**
- * Refuses by `Content-Length` a body that cannot hold an allowed file.
+ * Refuses a body whose `Content-Length` is too large for an allowed file.
  *
- * @throws {ServiceError} UPLOAD_TOO_LARGE with `maxBytes`, the bytes that a file may have.
+ * @throws {ServiceError} UPLOAD_TOO_LARGE with `maxBytes`, the maximum size of a file.
  */
 export function refuseByLength(headers: IncomingHttpHeaders, limits: MultipartLimits): void {
   if (Number(headers["content-length"] ?? 0) > limits.maxFileBytes + maxOverheadBytes(limits)) throw tooLarge(limits);
 }
 
 /**
- * Reads a GraphQL multipart request (jaydenseric/graphql-multipart-request-spec, draft 3; one operation, one file,
- * one path). Settles when `map` is read and `authorize` is content: the file keeps arriving while the resolver runs,
- * as fast as it is read, and ends only after the whole body has been found well-formed. Once the request is answered
- * nothing more is read here; `closeAfterEarlyAnswer` sees to the rest of the body.
+ * Reads a GraphQL multipart request (jaydenseric/graphql-multipart-request-spec, draft 3; one operation, one file, one
+ * path). Resolves when `map` has been read and `authorize` has succeeded. The file continues to arrive while the
+ * resolver runs, as fast as it is read. It ends only after the whole body was found to be well-formed. After the
+ * response, nothing more is read here; `closeAfterEarlyAnswer` handles the rest of the body.
  *
  * The `Upload` and its stream fail with a ServiceError too: BAD_REQUEST for a malformed body, UPLOAD_TOO_LARGE,
- * UPLOAD_STALLED, UPLOAD_INCOMPLETE when the body ends within the file, CLIENT_CLOSED_REQUEST.
+ * UPLOAD_STALLED, UPLOAD_INCOMPLETE if the body ends inside the file, CLIENT_CLOSED_REQUEST.
  *
- * @param authorize sees `operations` as soon as they are read, before the file; what it throws refuses the request.
- * @throws {ServiceError} the same codes, for what goes wrong before that.
+ * @param authorize is called with `operations` before the file is read; what it throws refuses the request.
+ * @throws {ServiceError} with the same codes, for errors before that.
  */
 export async function readMultipartRequest(
   request: IncomingMessage,
@@ -77,7 +77,7 @@ export async function readMultipartRequest(
   return await new MultipartReader(request, response, limits, authorize).body;
 }
 
-/** The package's own declaration omits what settles an Upload. */
+/** The package's declaration omits the methods that settle an Upload. */
 class PendingUpload extends Upload {
   declare resolve: (file: Omit<FileUpload, "createReadStream"> & { createReadStream(): Readable }) => void;
   declare reject: (error: Error) => void;
@@ -90,16 +90,16 @@ class MultipartReader {
   readonly #limits: MultipartLimits;
   readonly #authorize: (operations: GraphQLRequestBody) => Promise<void>;
   readonly #scanner: MultipartScanner;
-  /** Of names that are not UTF-8, if the request says so. */
+  /** Charset of names that are not UTF-8, if the request states one. */
   readonly #charset: string | undefined;
   readonly #stallTimer: NodeJS.Timeout;
   readonly #onData = (chunk: Buffer) => this.#take(chunk);
   readonly #upload = new PendingUpload();
-  /** Parts that have begun. */
+  /** Number of parts that have begun. */
   #parts = 0;
   #partHead: PartHead | undefined;
   readonly #memory: HeldBytes | undefined;
-  /** Room for the field that is being read: bytes that come one by one cost no more than others. */
+  /** Buffer for the field that is being read. Bytes that arrive one by one cost no more than others. */
   #field = Buffer.alloc(0);
   #fieldBytes = 0;
   #operations: GraphQLRequestBody = {};
@@ -107,9 +107,11 @@ class MultipartReader {
   #fileField = "";
   #file: Readable | undefined;
   #insideFile = false;
-  /** The beginning of a file without a name, until it is known to be no text that a form put into the file's place. */
+  /**
+   * The beginning of a file without a name, until it is certain that it is not text that was sent instead of a file.
+   */
   #held: Buffer | undefined;
-  /** Called when the file's reader wants more than there is; meanwhile the body is left unread. */
+  /** Called when the reader of the file wants more bytes. Until then, the body is not read. */
   #onRoom: (() => void) | undefined;
   #receivedBytes = 0;
   #fileBytes = 0;
@@ -133,7 +135,7 @@ class MultipartReader {
 
     this.#stallTimer = setTimeout(() => {
       const receivedBytes = this.#receivedBytes;
-      // A busy event loop may have left bytes lying: they are taken in before this is called.
+      // After a busy turn of the event loop, bytes may be waiting. They are read before this is called.
       setImmediate(() => this.#failAsStalled(receivedBytes));
     }, limits.stallSeconds * 1000);
     request.on("data", this.#onData);
@@ -142,7 +144,7 @@ class MultipartReader {
     request.once("close", () => {
       if (!request.readableEnded) this.#failAsGone();
     });
-    // Before node:http's own listener, which would read the rest of the body.
+    // Runs before node:http's own listener, which would read the rest of the body.
     response.prependOnceListener("finish", () => this.#failAsGone());
     response.once("close", () => this.#failAsGone());
     if (request.destroyed) this.#failAsGone();
@@ -165,12 +167,12 @@ class MultipartReader {
     };
   }
 
-  /** Takes the next chunk, when the last one has been. */
+  /** Processes the next chunk after the last one. */
   #goOn(): void {
     if (this.#stopped) return;
-    // What stands around the file is small: it has to arrive within one such wait altogether.
+    // The bytes around the file are few: all of them together must arrive within one such wait.
     if (this.#insideFile) this.#stallTimer.refresh();
-    // Other requests get a turn of the event loop: a fast client's bytes would come 32 reads at a time.
+    // Let other requests have a turn of the event loop: the bytes of a fast client arrive in up to 32 reads at a time.
     setImmediate(() => this.#stopped || this.#request.resume());
   }
 
@@ -225,7 +227,7 @@ class MultipartReader {
       this.#fileField = fileField;
       this.#memory?.arrived();
       const operations = this.#operations;
-      this.#operations = {}; // The file may take hours: whoever has them decides what of them is kept.
+      this.#operations = {}; // The file may take hours; the caller decides what to keep of them.
       this.#authorized.then(() => {
         this.#memory?.release();
         return this.#settle.resolve(operations);
@@ -243,7 +245,7 @@ class MultipartReader {
     };
     const file = new Readable({ highWaterMark: fileBufferBytes, read });
     this.#file = file;
-    file.on("error", () => {}); // nobody may be reading yet
+    file.on("error", () => {}); // it may not be read yet
     file.once("close", () => this.#stop());
     let taken = false;
     this.#upload.resolve({
@@ -297,7 +299,7 @@ class MultipartReader {
 
   #failAsStalled(receivedBytes: number): void {
     if (this.#stopped) return;
-    if (this.#onRoom) return void this.#stallTimer.refresh(); // nobody reads: no fault of the client's
+    if (this.#onRoom) return void this.#stallTimer.refresh(); // the file is not being read, which is not the client's fault
     if (this.#insideFile && this.#receivedBytes > receivedBytes) return;
     this.#fail(new ServiceError("UPLOAD_STALLED", "The upload stopped. Send the file again."));
   }
@@ -333,7 +335,7 @@ class MultipartReader {
   }
 }
 
-/** The boundary, and the charset that some clients name beside it. */
+/** Reads the boundary, and the charset that some clients add. */
 function readContentType(headers: IncomingHttpHeaders): { boundary: string; charset: string | undefined } {
   const { value, parameters } = readParameters(headers["content-type"] ?? "");
   const valuesOf = (name: string) =>
@@ -391,7 +393,7 @@ function endsTooEarly(begun: boolean, receivedBytes: number): ServiceError {
   );
 }
 
-/** @throws {ServiceError} UNSUPPORTED_MEDIA for a part whose bytes are not sent as they are */
+/** @throws {ServiceError} UNSUPPORTED_MEDIA for a part whose bytes are encoded */
 function refuseEncoded({ name = "", transferEncoding, contentEncoding }: PartHead): void {
   for (const [header, encoding] of [
     ["Content-Transfer-Encoding", transferEncoding],
@@ -405,14 +407,14 @@ function refuseEncoded({ name = "", transferEncoding, contentEncoding }: PartHea
   }
 }
 
-/** @throws {ServiceError} for what a form or an app sends when there is no file: nothing, or a text such as `undefined` */
+/** @throws {ServiceError} if a form or an app has sent nothing, or a text such as `undefined`, instead of a file */
 function refuseText(content: Buffer, head: PartHead | undefined): void {
   const part = `the part ${quoted(head?.name ?? "")}`;
   if (content.length === 0) {
     throw new ServiceError("UPLOAD_INCOMPLETE", `No file was chosen: ${part} has no file name and no content.`);
   }
   const mayBeField = head?.fileName === undefined && /^(?:text\/plain)?$/.test(head?.type ?? "");
-  // A WAV that short is no text either: its sizes are numbers with zero bytes.
+  // Even such a short WAV is not text: its sizes contain zero bytes.
   if (!mayBeField || !/^[\P{Cc}\s]+$/u.test(content.toString()) || /^R(?:IFF|IFX|F64)|^BW64/.test(content.toString()))
     return;
   throw badRequest(

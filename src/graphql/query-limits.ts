@@ -8,22 +8,25 @@ import {
 } from "graphql";
 import { ServiceError } from "../errors/errors.ts";
 
-/** How much one operation may ask for. What does not depend on variables counts fragments wherever they are spread. */
+/** Limits of one operation. Those that do not depend on variables count a fragment each time that it is spread. */
 export const queryLimits = {
-  /** Words and signs of the document, which bounds the work before anything else is known. */
+  /** Tokens of the document. This limits the work before anything else is known. */
   maxTokens: 2000,
-  /** Fields inside fields; what asks for the schema (`__schema`, `__type`) does not count. */
+  /** Levels of nested fields. Introspection (`__schema`, `__type`) does not count. */
   maxDepth: 12,
   maxAliases: 50,
   maxAliasCharacters: 100,
-  /** Fields of the operation itself. */
+  /** Top-level fields. */
   maxRootFields: 20,
   maxFields: 1000,
-  /** How often one field stands at the same place: the validation compares each of them with each other. */
+  /** Occurrences of the same field in one selection. The validation compares each of them with all others. */
   maxRepetitions: 32,
-  /** Values that the answer can have, with the variables that were sent: each field as often as the lists around it are long. */
+  /**
+   * Values that the response can have with the given variables. A field inside lists counts once for each combination
+   * of their elements.
+   */
   maxValues: 250_000,
-  /** Characters that the answer can have, each text as long as it may be. */
+  /** Characters that the response can have. Each text counts with its maximum length. */
   maxCharacters: 16_000_000,
 };
 
@@ -31,9 +34,9 @@ export const queryLimits = {
 export type QueryLimits = typeof queryLimits;
 
 /**
- * The refusal of an operation that asks for too much; names the limit.
- * @param found how much it asks for
- * @param field the field that is to blame, as its path in the answer
+ * The error for an operation that exceeds a limit.
+ * @param found the number that was found
+ * @param field the field that causes it, as its path in the response
  */
 export function tooComplex(
   sentence: string,
@@ -43,7 +46,7 @@ export function tooComplex(
   return new ServiceError("QUERY_TOO_COMPLEX", sentence, { [limit]: queryLimits[limit], ...details });
 }
 
-/** A field and the way from it to the deepest field inside. */
+/** A field with the path from it to the deepest field inside. */
 interface Step {
   readonly name: string;
   readonly inside: Step | undefined;
@@ -55,16 +58,16 @@ interface Extent {
   aliases: number;
   longestAlias: string;
   fields: number;
-  /** How often each name stands here; what fragments bring along stands here, too. */
+  /** How often each name occurs here, including the fields of fragments. */
   readonly names: Map<string, number>;
-  /** Of all places inside, the name that stands most often at one. */
+  /** The name that occurs most often in any one selection inside. */
   mostRepeated: { readonly name: string; readonly times: number };
 }
 
 /**
- * Measures a document by its syntax alone, in a time that grows with its length only. It comes before the validation,
- * which takes a hundred times as long for a document that is made for it.
- * @returns the refusal, if any of its operations asks for more than the limits allow
+ * Measures a document by its syntax alone, in time proportional to its length. It runs before the validation, which can
+ * take a hundred times as long for a malicious document.
+ * @returns the error, if any of its operations exceeds a limit
  */
 export function refusalOfDocument(document: DocumentNode): ServiceError | undefined {
   const measure = measureOf(document);
@@ -101,7 +104,7 @@ function refusalOfDefinition(
   return undefined;
 }
 
-/** Each fragment is measured once, however often it is spread. */
+/** Measures selections. Each fragment is measured once, however often it is spread. */
 function measureOf(document: DocumentNode): (selectionSet: SelectionSetNode) => Extent {
   const fragments = new Map(
     document.definitions.flatMap((node) =>
@@ -137,7 +140,7 @@ function measureOf(document: DocumentNode): (selectionSet: SelectionSetNode) => 
   function measureFragment(name: string): Extent {
     const known = extentOfFragment.get(name);
     if (known) return known;
-    extentOfFragment.set(name, emptyExtent()); // ends a cycle, which the validation reports
+    extentOfFragment.set(name, emptyExtent()); // breaks a cycle, which the validation reports
     const selectionSet = fragments.get(name);
     const extent = selectionSet ? measure(selectionSet) : emptyExtent();
     extentOfFragment.set(name, extent);
@@ -174,7 +177,7 @@ function longest(a: string, b: string): string {
   return b.length > a.length ? b : a;
 }
 
-/** The way down, as far as it is of use. */
+/** The path down, as far as it is useful. */
 function pathOf(step: Step | undefined): string {
   const names: string[] = [];
   for (let at = step; at && names.length <= queryLimits.maxDepth; at = at.inside) names.push(at.name);

@@ -19,7 +19,8 @@ import {
   OperationTypeNode,
   type OperationDefinitionNode,
 } from "graphql";
-// What the execution itself uses, so that both see the same fields: those of fragments, without those that are skipped.
+// The execution uses the same functions, so that both see the same fields: with those of fragments, without skipped
+// ones.
 import { collectFields, collectSubfields } from "graphql/execution/collectFields.js";
 import { requireScope, type Caller } from "../caller/caller.ts";
 import type { ServiceError } from "../errors/errors.ts";
@@ -28,18 +29,18 @@ import { notTheirOwn } from "./require-self.ts";
 import { factsOf, type FieldFacts } from "./field-facts.ts";
 import { queryLimits, refusalOfDocument, tooComplex, type QueryLimits } from "./query-limits.ts";
 
-/** What is validated in place of a document that is too large, and why it is refused. */
+/** The documents that replace documents over a limit, with the reasons for the refusal. */
 const refusedDocuments = new WeakMap<DocumentNode, ServiceError>();
 
 /**
- * Refuses an operation before any of it has run, for whatever can be known by then: that it asks for too much, an
- * argument out of range, a missing token or scope, wherever in the operation that is. A mutation is so never half done,
- * or done and answered as refused, for a reason that its text already tells.
+ * Refuses an operation before any of it has run, for every reason that is known by then: a limit, an argument out of
+ * range, a missing token or scope, anywhere in the operation. So a mutation is never half done, or done and answered as
+ * refused, for a reason that was already in its text.
  */
 export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
   requestDidStart: async () => ({
-    // Apollo Server takes a refusal from a plugin only behind the validation: a document that is too large for that is
-    // replaced by an empty one.
+    // Apollo Server accepts a refusal by a plugin only after the validation. A document that is too expensive to
+    // validate is replaced by an empty one.
     validationDidStart: async (requestContext) => {
       const refusal = refusalOfDocument(requestContext.document);
       if (!refusal) return;
@@ -53,7 +54,7 @@ export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
       if (!operation) return;
       const definitions = operation.variableDefinitions ?? [];
       const { coerced: variables } = getVariableValues(schema, definitions, request.variables ?? {}, { maxErrors: 1 });
-      if (!variables) return; // the execution begins with the same and says why
+      if (!variables) return; // the execution does the same first and reports why
       const { roots, asked, extent } = readOperation(schema, document, operation, variables, contextValue.origin);
       extent.refuseTooMuch();
       const callers = new Map<string, Caller | undefined>();
@@ -61,7 +62,7 @@ export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
         try {
           callers.set(root.key, await refusedAt(root, async () => await callerOf(root, contextValue)));
         } catch (error) {
-          // A query does nothing: it may run, and each of its fields says for itself why it has no answer.
+          // A query changes nothing, so it may run. Each of its fields reports by itself why it failed.
           if (operation.operation === OperationTypeNode.QUERY) return;
           throw error;
         }
@@ -73,10 +74,10 @@ export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
   }),
 };
 
-/** A field that will run. */
+/** A field that will be executed. */
 interface AskedField {
   readonly key: string;
-  /** The key of the operation's own field around it. */
+  /** The response key of the top-level field around it. */
   readonly root: string;
   readonly path: readonly string[];
   readonly around: readonly string[];
@@ -104,7 +105,7 @@ async function check(
   facts.check?.(args, { ownerId: owner?.id ?? 0, around });
 }
 
-/** Says of a refusal which field it is about. */
+/** Adds the field to an error. */
 async function refusedAt<T>({ nodes, path }: AskedField, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
@@ -113,7 +114,9 @@ async function refusedAt<T>({ nodes, path }: AskedField, run: () => Promise<T>):
   }
 }
 
-/** Finds the fields of an operation that will run, with their arguments, and how much they can give. */
+/**
+ * Finds the fields of an operation that will be executed, with their arguments and the maximum size of their results.
+ */
 function readOperation(
   schema: GraphQLSchema,
   document: DocumentNode,
@@ -131,7 +134,7 @@ function readOperation(
   interface Place {
     readonly path: readonly string[];
     readonly around: readonly string[];
-    /** The list around it, and how often a field in it is given. */
+    /** The list around it, and how often a field in it occurs. */
     readonly list: string;
     readonly times: number;
   }
@@ -175,7 +178,7 @@ function objectTypesOf(schema: GraphQLSchema, type: GraphQLNamedOutputType): rea
   return isAbstractType(type) ? schema.getPossibleTypes(type) : [type];
 }
 
-/** The arguments as the resolver gets them. A null from a variable is found only here: the validation lets it pass. */
+/** The arguments as the resolver gets them. Only here is a null from a variable found; the validation accepts it. */
 function argumentsOf(
   field: GraphQLField<unknown, unknown>,
   nodes: readonly FieldNode[],
@@ -190,7 +193,7 @@ function argumentsOf(
   }
 }
 
-/** Characters of a value in JSON, at most, by its scalar. Fields of texts and addresses say so themselves. */
+/** Maximum number of characters of a value in JSON, by scalar. Fields with texts and URLs declare their own. */
 const scalarWidths: Readonly<Record<string, number>> = {
   Boolean: 5,
   DateTime: 26,
@@ -208,17 +211,17 @@ function widthOf(type: GraphQLLeafType, { maxCharacters }: FieldFacts, origin: s
   return scalarWidths[type.name] ?? 0;
 }
 
-/** How much an answer can hold, and in which list. */
+/** The maximum size of a response, by list. */
 class AnswerExtent {
   readonly #values = new Map<string, number>();
   readonly #characters = new Map<string, number>();
 
-  /** Adds a name and the four signs that JSON puts around it. */
+  /** Adds a name and the four characters that JSON puts around it. */
   addName(list: string, times: number, name: string): void {
     this.#characters.set(list, (this.#characters.get(list) ?? 0) + times * (name.length + 4));
   }
 
-  /** Adds values of so many characters each. */
+  /** Adds values of `characters` each. */
   addValues(list: string, times: number, characters: number): void {
     this.#values.set(list, (this.#values.get(list) ?? 0) + times);
     this.#characters.set(list, (this.#characters.get(list) ?? 0) + times * characters);

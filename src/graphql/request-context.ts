@@ -2,36 +2,43 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Caller, TokenScope } from "../caller/caller.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
-/** What one request carries to its resolvers. Apollo copies it for each operation: what may change is a function. */
+/**
+ * The context of one request for its resolvers. Apollo copies it for each operation, so everything that may change is a
+ * function.
+ */
 export interface RequestContext {
-  /** Stands in the log and in the answer to a fault. */
+  /** The id of the request in the log and in errors. */
   readonly requestId: string;
-  /** The request's logger, which knows the user as soon as one is known. */
+  /** The request's logger. Its lines have the user as soon as that is known. */
   readonly logger: () => Pick<Logger, "info" | "warn" | "error">;
-  /** This request's own EntityManager, made when it is first asked for. */
+  /** The EntityManager of this request, created on first use. */
   readonly em: () => SqlEntityManager;
-  /** Aborted when the client has gone. */
+  /** Aborted when the client has disconnected. */
   readonly signal: AbortSignal;
-  /** The address under which the client reached the service, such as `https://music.example.com`. */
+  /** The origin under which the client reached the service, such as `https://music.example.com`. */
   readonly origin: string;
-  /** Bytes of the request's body, as `Content-Length` says; undefined without it. */
+  /** Size of the request body according to `Content-Length`; undefined if it is missing. */
   readonly requestBytes: number | undefined;
   /** The client's network address. */
   readonly clientAddress: string;
   /**
    * The user of the Bearer token, looked up once.
-   * @param scopes of which the token needs one; without any: READ if {@link readOnly} was called, else WRITE
-   * @throws {ServiceError} UNAUTHENTICATED when there is none, FORBIDDEN when the token lacks the scope
+   * @param scopes the token needs one of them; by default READ if {@link readOnly} was called, else WRITE
+   * @throws {ServiceError} UNAUTHENTICATED if there is none, FORBIDDEN if the token lacks the scope
    */
   caller(...scopes: readonly TokenScope[]): Promise<Caller>;
-  /** Says that this request changes nothing: unless a field says otherwise, a token needs READ instead of WRITE. */
+  /**
+   * Marks this request as read-only. Unless a field declares another scope, a token then needs READ instead of WRITE.
+   */
   readOnly(): void;
-  /** Like {@link caller}, for an upload's credentials given as arguments: the token needs UPLOAD. */
+  /** Like {@link caller}, for credentials in the arguments of an upload. The token needs UPLOAD. */
   authenticate(userId: string, token: string): Promise<Caller>;
-  /** The user of this id if {@link authenticate} has met them, else of the Bearer token, whatever it allows. */
+  /**
+   * The user with this id if {@link authenticate} has found them, else the user of the Bearer token, with any scope.
+   */
   callerAs(userId: string): Promise<Caller>;
   /**
-   * Asks, once for each user, whether there is room for one more upload.
+   * Checks, once for each user, whether one more upload may begin.
    * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED
    */
   admitUpload(owner: Caller): Promise<void>;

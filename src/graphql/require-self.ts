@@ -3,8 +3,8 @@ import { ServiceError } from "../errors/errors.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /**
- * Makes sure that what is asked of a user is asked by that user, with a token that has the scope, wherever in an answer
- * the user stands: a mutation's answer gives no more to read than a query does.
+ * Allows a user's private fields only to that user, with a token that has the scope, whichever query or mutation
+ * reaches them.
  * @throws {ServiceError} UNAUTHENTICATED or FORBIDDEN
  */
 export async function requireSelf(context: RequestContext, userId: string, scope: TokenScope): Promise<void> {
@@ -13,7 +13,7 @@ export async function requireSelf(context: RequestContext, userId: string, scope
   requireScope(caller, scope);
 }
 
-/** The refusal of what only the user themselves may ask. */
+/** The error for fields that only the user may select. */
 export function notTheirOwn(): ServiceError {
   return new ServiceError("FORBIDDEN", "This field is only available for the user of the Bearer token.");
 }

@@ -4,8 +4,8 @@ import { answerText } from "../http/answer-text.ts";
 import { printSdl } from "./print-sdl.ts";
 
 /**
- * `GET /schema.graphql`: the schema in the definition language, for code generators and for people. It is no secret, and
- * there where introspection is switched off as well.
+ * `GET /schema.graphql`: the schema in the definition language, for code generators and for people. It is not secret,
+ * so it is served even if introspection is off.
  */
 export function schemaRoute(app: FastifyInstance, schema: GraphQLSchema): void {
   const body = printSdl(schema);

@@ -9,12 +9,13 @@ import {
 import type { GraphQLRequestBody } from "./multipart-fields.ts";
 import { queryLimits } from "./query-limits.ts";
 
-/** The user id and token in the arguments of `uploadRecord`, or that it is called without. */
+/** The user id and token in the arguments of `uploadRecord`, or "from the header" if it has none. */
 export type UploadCredentials = { readonly userId: string; readonly token: string } | "from the header";
 
 /**
- * Who an operation uploads for, known before it is executed; undefined when it does not call `uploadRecord` directly
- * and without directives, or when its arguments have to be refused for another reason: that is found when it is executed.
+ * Finds the credentials of an upload before the operation is executed. Undefined if the operation does not call
+ * `uploadRecord` directly and without directives, or if its arguments are invalid, which is reported when it is
+ * executed.
  */
 export function uploadCredentials(operation: GraphQLRequestBody): UploadCredentials | undefined {
   const definition = parseOperation(operation);

@@ -10,8 +10,8 @@ import {
 } from "graphql";
 
 /**
- * A validation rule: within an operation and its fragments each variable of type `Upload` is used at one place, and
- * has no default. A file arrives as one stream, so a second use would find it read.
+ * A validation rule: within an operation and its fragments, each variable of type `Upload` is used only once and has no
+ * default. A file arrives as one stream, so a second use would find it already read.
  */
 export function uploadOnceRule(context: ValidationContext): ASTVisitor {
   return {
@@ -39,12 +39,12 @@ export function uploadOnceRule(context: ValidationContext): ASTVisitor {
   };
 }
 
-/** The name of a type, whatever it is wrapped in. */
+/** The name of a type, without list and non-null wrappers. */
 export function namedTypeOf(type: TypeNode): string {
   return type.kind === Kind.NAMED_TYPE ? type.name.value : namedTypeOf(type.type);
 }
 
-/** How often each variable is used; a fragment counts as often as it is spread. Each fragment is walked once. */
+/** Counts the uses of each variable. A fragment counts each time that it is spread, but is walked only once. */
 function countUses(context: ValidationContext, operation: OperationDefinitionNode): ReadonlyMap<string, number> {
   const usesOfFragment = new Map<string, ReadonlyMap<string, number>>();
   function count(node: ASTNode): ReadonlyMap<string, number> {
@@ -64,7 +64,7 @@ function countUses(context: ValidationContext, operation: OperationDefinitionNod
   function countFragment(name: string): ReadonlyMap<string, number> {
     const known = usesOfFragment.get(name);
     if (known) return known;
-    usesOfFragment.set(name, new Map()); // ends a cycle, which is another rule's to report
+    usesOfFragment.set(name, new Map()); // breaks a cycle, which another rule reports
     const fragment = context.getFragment(name);
     const uses = fragment ? count(fragment) : new Map<string, number>();
     usesOfFragment.set(name, uses);

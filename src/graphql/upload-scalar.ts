@@ -2,11 +2,11 @@ import { GraphQLError, GraphQLScalarType, type ASTNode } from "graphql";
 import { Upload } from "graphql-upload-minimal";
 import { ServiceError } from "../errors/errors.ts";
 
-/** What to do when a file came in another way than as a file. */
+/** What to do if a file was sent in another form. */
 export const howToSendFile =
   "Send a file as multipart/form-data, as docs/clients.md shows. Apollo Client needs apollo-upload-client for this.";
 
-/** A file of a multipart request; resolvers get it as `Promise<FileUpload>`. */
+/** A file of a multipart request. Resolvers get a `Promise<FileUpload>`. */
 export const GraphQLUpload = new GraphQLScalarType({
   name: "Upload",
   description: "A file, sent as multipart/form-data. A JSON body cannot carry one.",

@@ -11,6 +11,6 @@ const RateLimitSchema = defineEntity({
   },
 });
 
-/** How often something was done of late; the columns, in this order, are what `rate-limiter-flexible` expects. */
+/** Counts of recent actions. `rate-limiter-flexible` expects these columns in this order. */
 export class RateLimit extends RateLimitSchema.class {}
 RateLimitSchema.setClass(RateLimit);

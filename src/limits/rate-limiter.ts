@@ -4,20 +4,20 @@ import { counted, ServiceError } from "../errors/errors.ts";
 
 const hourSeconds = 3600;
 
-/** What is limited, and how often it may happen. */
+/** A rate limit. */
 export interface RateLimitRule {
-  /** Keeps the keys of several limits apart, such as `upload:user`. */
+  /** Prefix of the keys of this limit, such as `upload:user`. */
   readonly name: string;
-  /** One of what there are too many of, and whose, for the refusal: `upload` and `by this user`. */
+  /** What is limited and for whom, for the message: `upload` and `by this user`. */
   readonly what: string;
   readonly whose: string;
-  /** Times within an hour from the first one; 0: no limit, and no statement. */
+  /** Maximum number within an hour from the first one; 0: no limit, and no statement. */
   readonly perHour: number;
 }
 
 /**
- * Counts in PostgreSQL, so that replicas share the count. A key that is over its limit is remembered here until its
- * hour is over: a flood costs no statements.
+ * Counts in PostgreSQL, so that replicas share the count. A key over its limit is kept in memory until its hour is
+ * over, so that a flood costs no statements.
  */
 export class RateLimiter {
   readonly #rule: RateLimitRule;
@@ -27,7 +27,7 @@ export class RateLimiter {
     this.#rule = rule;
     if (rule.perHour === 0) return;
     this.#counter = new RateLimiterPostgres({
-      // Without the statement's name: a transaction-pooling proxy may not know prepared statements.
+      // Omits the statement's name, because a transaction-pooling proxy may not support prepared statements.
       storeClient: {
         query: async ({ text, values }: { text: string; values: unknown[] }) => await pool.query(text, values),
       },
@@ -42,7 +42,7 @@ export class RateLimiter {
   }
 
   /**
-   * Counts one more for the key.
+   * Counts one action for the key.
    * @throws {ServiceError} RATE_LIMITED with `retryAfterSeconds`, `limit` and `withinSeconds`
    */
   async consume(key: string): Promise<void> {
@@ -62,10 +62,10 @@ export class RateLimiter {
   }
 }
 
-/** How many times what one address may do, a whole IPv6 site may. */
+/** Factor by which the limit of an IPv6 site exceeds that of one address. */
 const timesOfSite = 4;
 
-/** Counts by the client's address, and IPv6 addresses by their site as well: nobody has more for having many. */
+/** Counts by client address, and IPv6 addresses also by site, so that having many addresses gives no advantage. */
 export class AddressLimiter {
   readonly #addresses: RateLimiter;
   readonly #sites: RateLimiter;
@@ -80,7 +80,7 @@ export class AddressLimiter {
   }
 
   /**
-   * Counts one more for the address.
+   * Counts one action for the address.
    * @throws {ServiceError} RATE_LIMITED with `retryAfterSeconds`, `limit` and `withinSeconds`
    */
   async consume(address: string): Promise<void> {
@@ -91,16 +91,16 @@ export class AddressLimiter {
 }
 
 /**
- * What a client's address is counted by: an IPv4 address as it is, of an IPv6 address the first 64 bits, as whoever
- * has one of these has them all (RFC 4291 section 2.5.1).
+ * The key of a client's address: the whole IPv4 address, or the first 64 bits of an IPv6 address, because a client that
+ * has one address of such a network has all of them (RFC 4291 section 2.5.1).
  */
 export function addressKey(address: string): string {
   return addressKeys(address).narrow;
 }
 
 /**
- * The same key, and a wider one for what a site is given: of an IPv6 address the first 48 bits, which have 65,536 of the
- * others (RFC 6177 section 2). An IPv4 address has one key only.
+ * The same key, and a wider one for a site: the first 48 bits of an IPv6 address, which contain 65,536 of the narrow
+ * networks (RFC 6177 section 2). An IPv4 address has only one key.
  */
 export function addressKeys(address: string): { readonly narrow: string; readonly wide: string } {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];

@@ -5,17 +5,17 @@ const WriteAllowanceSchema = defineEntity({
   name: "WriteAllowance",
   tableName: "write_allowance",
   properties: {
-    /** Whose it is; see `write-allowance.ts`. */
+    /** The owner of the allowance; see `write-allowance.ts`. */
     key: p.text().primary(),
-    /** What was taken of it and has not come back by `at`; it comes back evenly. */
+    /** Bytes that were taken and not refilled by `at`. The allowance refills evenly. */
     usedBytes: p.double(),
     at: p.datetime(),
   },
 });
 
-/** How much strangers have made the database write of late; the function `charge_allowance` keeps it. */
+/** Bytes that new users have recently written, maintained by the database function `charge_allowance`. */
 export class WriteAllowanceRow extends WriteAllowanceSchema.class {}
 WriteAllowanceSchema.setClass(WriteAllowanceRow);
 
-/** What the service counts, for the query builder. */
+/** The tables of counts, for the query builder. */
 export type LimitTables = TablesOf<typeof WriteAllowanceSchema>;

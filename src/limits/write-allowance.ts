@@ -5,32 +5,32 @@ import { counted, ServiceError } from "../errors/errors.ts";
 import { addressKeys } from "./rate-limiter.ts";
 import type { LimitTables } from "./write-allowance.entity.ts";
 
-/** How many days' worth of an allowance is there at once when it has not been used. */
+/** Capacity of an allowance, in days' worth. */
 export const savedDays = 8;
 
-/** Bytes that strangers may make the database write, within a day and on the average; 0: no limit. */
+/** Bytes that new users may write per day, on average; 0: no limit. */
 export interface WriteAllowances {
-  /** Days for which somebody counts as a stranger who has registered without the operator's doing. */
+  /** Number of days for which a user who registered without the operator counts as new. */
   readonly newUserDays: number;
-  /** For each of them. */
+  /** For each new user. */
   readonly perUser: number;
-  /** For all of them together; those from one address block have half of it. */
+  /** For all new users together. Those from one address block may use half of it. */
   readonly together: number;
 }
 
-/** What a statement that writes takes from which allowances, as parameters of the function `charge_allowance`. */
+/** The allowances that a statement is charged to, as parameters of the database function `charge_allowance`. */
 export interface Charge {
   readonly keys: readonly string[];
   readonly bytesPerDay: readonly number[];
 }
 
-/** What a row costs beside the MP3: the row itself, its indexes, and what the texts in it may hold. */
+/** Bytes charged for a row in addition to the MP3: the row itself, its indexes, and the maximum of its texts. */
 export const rowBytes = { user: 4096, token: 2048, link: 4096, record: 65_536 } as const;
 
-/** Whoever is charged nothing. */
+/** No charge. */
 export const noCharge: Charge = { keys: [], bytesPerDay: [] };
 
-/** Somebody who makes the database write. */
+/** A user who writes to the database. */
 interface Writer {
   readonly id: number;
   readonly createdAt: Date;
@@ -38,8 +38,8 @@ interface Writer {
 }
 
 /**
- * What a request of this user is charged to: nothing unless it is a stranger's. What was written and then deleted, or
- * given up half-way, stays charged: only time brings it back.
+ * The charge for a request of this user; none unless the user is new. Bytes that were written and then deleted, or
+ * abandoned half-way, remain charged: only time refills an allowance.
  */
 export function chargeOf(allowances: WriteAllowances, writer: Writer, clientAddress: string): Charge {
   const ageDays = (Date.now() - writer.createdAt.getTime()) / 86_400_000;
@@ -47,7 +47,7 @@ export function chargeOf(allowances: WriteAllowances, writer: Writer, clientAddr
   return toCharge([[`user:${writer.id}`, allowances.perUser], ...sharedAllowances(allowances, clientAddress)]);
 }
 
-/** What the making of a user is charged to. */
+/** The charge for creating a user. */
 export function chargeOfNewcomer(allowances: WriteAllowances, clientAddress: string): Charge {
   return toCharge(allowances.newUserDays === 0 ? [] : sharedAllowances(allowances, clientAddress));
 }
@@ -60,17 +60,17 @@ function sharedAllowances({ together }: WriteAllowances, clientAddress: string):
   ];
 }
 
-/** The order is the same for everybody: so two statements never wait for each other. */
+/** The order is always the same, so that two statements never wait for each other. */
 function toCharge(allowances: readonly [key: string, perDay: number][]): Charge {
   const limited = allowances.filter(([, perDay]) => perDay > 0);
   return { keys: limited.map(([key]) => key), bytesPerDay: limited.map(([, perDay]) => perDay) };
 }
 
 /**
- * The head of a statement that writes, and what its parameters are: `charged` has one row, whose `refused` is null if
- * the bytes were taken. What is to be written takes its rows from there.
- * @param first the number of the first of these parameters
- * @param condition what else must hold before anything is taken, such as `from room where exceeded is null`
+ * The beginning of a writing statement: the CTE `charged` has one row, whose `refused` is null if the bytes were taken.
+ * The rest of the statement selects from it.
+ * @param first the number of its first parameter
+ * @param condition an additional condition for taking the bytes, such as `from room where exceeded is null`
  */
 export function chargedTable(first: number, condition = ""): string {
   const [keys, perDay, bytes] = [first, first + 1, first + 2];
@@ -78,16 +78,19 @@ export function chargedTable(first: number, condition = ""): string {
     select charge_allowance($${keys}::text[], $${perDay}::float8[], ${savedDays}, $${bytes}::float8) as refused ${condition})`;
 }
 
-/** The parameters that {@link chargedTable} speaks of. */
+/** The parameters of {@link chargedTable}. */
 export function chargeParameters({ keys, bytesPerDay }: Charge, bytes: number): unknown[] {
   return [keys, bytesPerDay, bytes];
 }
 
-/** What `charged.refused` comes as: which allowance is used up, counted from 1, and for how many seconds. */
+/**
+ * The value of `charged.refused`: the number of the allowance that is used up, counted from 1, and for how many
+ * seconds.
+ */
 export type RefusedCharge = readonly [which: number, seconds: number];
 
 /**
- * The refusal of what an allowance has no room for, in words for whoever met it.
+ * The error for a used-up allowance, worded for the client.
  * @returns RATE_LIMITED with `retryAfterSeconds`, `limit` in bytes and `withinSeconds`
  */
 export function allowanceUsedUp({ keys, bytesPerDay }: Charge, [which, seconds]: RefusedCharge): ServiceError {
@@ -107,7 +110,7 @@ export function allowanceUsedUp({ keys, bytesPerDay }: Charge, [which, seconds]:
 }
 
 /**
- * Takes bytes in a transaction of several statements; what undoes that gives them back.
+ * Takes bytes in a transaction of several statements. A rollback gives them back.
  * @throws {ServiceError} RATE_LIMITED
  */
 export async function takeAllowance(em: SqlEntityManager, charge: Charge, bytes: number): Promise<void> {
@@ -117,12 +120,12 @@ export async function takeAllowance(em: SqlEntityManager, charge: Charge, bytes:
   if (refused) throw allowanceUsedUp(charge, refused);
 }
 
-/** The call of the function `charge_allowance`, which a migration has made: null if the bytes were taken. */
+/** A call of the function `charge_allowance`, which a migration creates. It returns null if the bytes were taken. */
 function refusalOf({ keys, bytesPerDay }: Charge, bytes: number): RawBuilder<RefusedCharge | null> {
   return sql`charge_allowance(${keys}::text[], ${bytesPerDay}::float8[], ${savedDays}, ${bytes}::float8)`;
 }
 
-/** Removes the rows of allowances that are whole again by now. */
+/** Deletes the rows of allowances that are full again. */
 export async function forgetRestoredAllowances(em: SqlEntityManager): Promise<void> {
   await queryBuilder<LimitTables>(em)
     .deleteFrom("WriteAllowance")

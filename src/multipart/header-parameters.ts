@@ -1,32 +1,32 @@
-/** One parameter of a header field. */
+/** A parameter of a header field. */
 export interface HeaderParameter {
   /** In lower case. */
   readonly name: string;
-  /** Without its quotes and their escapes. */
+  /** Without quotes and escapes. */
   readonly value: string;
 }
 
 /** A header field such as `form-data; name="0"`. */
 export interface ParameterizedField {
-  /** What stands before the parameters, in lower case; may be empty. */
+  /** The text before the parameters, in lower case. May be empty. */
   readonly value: string;
-  /** In the order in which they were sent; names can repeat. */
+  /** In the order in which they were sent. Names may repeat. */
   readonly parameters: readonly HeaderParameter[];
 }
 
 const separators = /[\s;]*/y;
 const parameterName = /([^\s;="]+)\s*=\s*/y;
 
-/** What follows a file name in quotes; any other quote stands inside of it. */
+/** What follows the closing quote of a file name. Any other quote is part of the name. */
 const afterQuotes = /\s*(?:;\s*(?:[^\s;="]+\s*(?:[=;]|$)|;|$)|$)/y;
 
-/** What follows a file name without quotes, which can hold `; b=c`: only a parameter that is known ends it. */
+/** What follows a file name without quotes. The name may contain `; b=c`, so only a known parameter ends it. */
 const afterFileName = /;\s*(?:(?:(?:file)?name(?:\*\d*\*?)?|size|(?:creation|modification|read)-date)\s*=|;|$)/iy;
 
 /**
  * Reads a header field with parameters (RFC 9110 section 5.6.6) as clients write it: with spaces around `=` and `;`,
- * a `;` too many, values that would need quotes, quotes and backslashes inside of quotes that should be escaped.
- * What is no parameter is passed over. Takes time in proportion to the field's length.
+ * with an extra `;`, with values that lack necessary quotes, and with unescaped quotes and backslashes inside quotes.
+ * Anything that is not a parameter is ignored. The time is proportional to the field's length.
  */
 export function readParameters(field: string): ParameterizedField {
   const end = field.search(/[;=]/);
@@ -54,7 +54,7 @@ export function readParameters(field: string): ParameterizedField {
   return { value: value.trim().toLowerCase(), parameters };
 }
 
-/** The first parameter of this name. */
+/** The first parameter with this name. */
 export function parameterOf(field: ParameterizedField, name: string): string | undefined {
   return field.parameters.find((parameter) => parameter.name === name)?.value;
 }
@@ -66,7 +66,7 @@ function endOfPlain(field: string, start: number, isFileName: boolean): number {
   return field.length;
 }
 
-/** Where the closing quote stands, which is not escaped. */
+/** Offset of the closing quote, which is not escaped. */
 function endOfQuoted(field: string, start: number, isFileName: boolean): number | undefined {
   for (let at = start; at < field.length; at++) {
     if (field[at] === "\\" && (field[at + 1] === '"' || field[at + 1] === "\\")) at++;
@@ -76,7 +76,9 @@ function endOfQuoted(field: string, start: number, isFileName: boolean): number 
   return last >= start ? last : undefined;
 }
 
-/** Only quotes and backslashes are taken as escaped: Windows' `C:\takes\take.wav` comes without any escape. */
+/**
+ * Removes escapes of quotes and backslashes only, because Windows paths such as `C:\takes\take.wav` are sent unescaped.
+ */
 function unescaped(quoted: string): string {
   return quoted.replaceAll(/\\(["\\])/g, "$1");
 }

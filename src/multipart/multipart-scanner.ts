@@ -1,45 +1,45 @@
 import { ServiceError } from "../errors/errors.ts";
 
-/** What the scanner found next in a multipart body. */
+/** The next finding of the scanner in a multipart body. */
 export type MultipartEvent =
   | { readonly kind: "head"; readonly bytes: Buffer }
   | { readonly kind: "content"; readonly bytes: Buffer }
   | { readonly kind: "part end" };
 
-/** Room for the rest of the boundary's line and the header lines of one part. */
+/** Maximum size of the rest of the boundary line and the header lines of one part. */
 const maxHeadBytes = 16 * 1024;
 
 const lineFeed = 0x0a;
 const carriageReturn = 0x0d;
 
-/** What may stand behind a boundary on its line: RFC 2046 calls it transport padding. */
+/** What may follow a boundary on its line; RFC 2046 calls it transport padding. */
 const padding = /^[ \t]{0,100}$/;
 const beginningOfBoundaryEnd = /^(?:-|[ \t]{0,100}\r?)$/;
 
 /**
- * Splits a multipart body into its parts (RFC 2046 section 5.1.1), in one pass and while it arrives. It knows nothing
- * of what the parts mean. Content is handed on as views of the given chunks, a head as a view that the next head
- * overwrites; at most one head and the beginning of a boundary are kept.
+ * Splits a multipart body into its parts (RFC 2046 section 5.1.1), in one pass and while it arrives, without
+ * interpreting them. Content is passed on as views of the given chunks, a head as a view that the next head overwrites.
+ * At most one head and the beginning of a boundary are kept.
  *
- * Lines end with CRLF. A body whose first boundary ends with LF alone is read with LF throughout.
+ * Lines end with CRLF. If the first boundary ends with LF alone, the whole body is read with LF.
  */
 export class MultipartScanner {
   readonly #boundary: string;
-  /** What ends a part's content. Line ends before the first boundary do not matter. */
+  /** The delimiter that ends a part's content. The line end before the first boundary does not matter. */
   #delimiter: Buffer;
   #state: "preamble" | "head" | "content" | "epilogue" = "preamble";
-  /** The end of the last chunk, where a delimiter may have begun. The first one may stand at the very beginning. */
+  /** The end of the last chunk, where a delimiter may have begun. The first delimiter may be at the very beginning. */
   #begun: Buffer = Buffer.from("\n");
-  /** How many bytes of `#begun` end the head: in front of an empty content they also begin the delimiter. */
+  /** Number of bytes of `#begun` that end the head. Before empty content, they also begin the delimiter. */
   #headEndBytes = 0;
   readonly #head = Buffer.allocUnsafe(maxHeadBytes);
   #headBytes = 0;
-  /** Where the line begins that is not complete yet, and where the first header line does. */
+  /** Offsets of the incomplete line and of the first header line. */
   #lineStart = 0;
   #headStart = 0;
   #knowsLineEnds = false;
 
-  /** @param boundary one character for each byte (latin1) */
+  /** @param boundary one character per byte (latin1) */
   constructor(boundary: string) {
     this.#boundary = boundary;
     this.#delimiter = Buffer.from(`\n--${boundary}`, "latin1");
@@ -50,14 +50,14 @@ export class MultipartScanner {
     return this.#state !== "preamble";
   }
 
-  /** Whether the last boundary, the one with `--` behind it, has been found. */
+  /** Whether the last boundary, which ends with `--`, has been found. */
   get closed(): boolean {
     return this.#state === "epilogue";
   }
 
   /**
-   * Takes the next chunk.
-   * @throws {ServiceError} BAD_REQUEST for a boundary that is not alone on its line, or a head that is too long
+   * Scans the next chunk.
+   * @throws {ServiceError} BAD_REQUEST for a boundary that is not alone on its line, or a head that is too large
    */
   *scan(chunk: Buffer): Generator<MultipartEvent, void, undefined> {
     let rest = chunk;
@@ -66,7 +66,7 @@ export class MultipartScanner {
     }
   }
 
-  /** Looks for the delimiter; answers what stands behind it. */
+  /** Looks for the delimiter and returns what follows it. */
   *#scanContent(chunk: Buffer): Generator<MultipartEvent, Buffer, undefined> {
     const bytes = this.#begun.length > 0 ? Buffer.concat([this.#begun, chunk]) : chunk;
     const found = bytes.indexOf(this.#delimiter);
@@ -87,7 +87,7 @@ export class MultipartScanner {
     return bytes.subarray(found + this.#delimiter.length);
   }
 
-  /** Where the longest end of these bytes begins that may be the beginning of a delimiter; often behind them. */
+  /** Offset of the longest end of these bytes that may begin a delimiter; often their length. */
   #beginningOfDelimiter(bytes: Buffer): number {
     const [first] = this.#delimiter;
     const start = Math.max(0, bytes.length - this.#delimiter.length + 1);
@@ -97,7 +97,7 @@ export class MultipartScanner {
     return bytes.length;
   }
 
-  /** Collects the rest of the boundary's line, and the header lines up to an empty one; answers what follows. */
+  /** Collects the rest of the boundary line and the header lines up to an empty one, and returns what follows. */
   *#scanHead(chunk: Buffer): Generator<MultipartEvent, Buffer, undefined> {
     const head = this.#head;
     const before = this.#headBytes;

@@ -3,12 +3,12 @@ import { ServiceError } from "../errors/errors.ts";
 import { parameterOf, readParameters, type ParameterizedField } from "./header-parameters.ts";
 import { decoded, sentFileName } from "./sent-file-name.ts";
 
-/** What the header lines of one part say (RFC 7578 section 4). All of it comes from the client and may be untrue. */
+/** The header lines of one part (RFC 7578 section 4). They come from the client and cannot be trusted. */
 export interface PartHead {
   readonly name: string | undefined;
-  /** Undefined when none was sent, empty when none was chosen or it cannot be read. */
+  /** Undefined if none was sent; empty if none was chosen or it cannot be decoded. */
   readonly fileName: string | undefined;
-  /** The media type, in lower case; empty when none was sent. */
+  /** The media type, in lower case; empty if none was sent. */
   readonly type: string;
   /** In lower case. */
   readonly charset: string | undefined;
@@ -21,11 +21,11 @@ export interface PartHead {
 const token = /^[!#$%&'*+.^_`|~\w-]+$/;
 
 /**
- * Reads the header lines of a part. `Content-Disposition` need not say `form-data`; of a header that is sent twice the
- * first counts.
+ * Reads the header lines of a part. `Content-Disposition` need not be `form-data`. If a header is sent twice, the first
+ * one counts.
  *
- * @param charset of text that is not UTF-8, where the request names one
- * @throws {ServiceError} BAD_REQUEST for a line that is no header
+ * @param charset the charset of text that is not UTF-8, if the request states one
+ * @throws {ServiceError} BAD_REQUEST for a line that is not a header
  */
 export function readPartHead(bytes: Buffer, charset?: string): PartHead {
   const headers = new Map<string, string>();
@@ -54,7 +54,7 @@ export function readPartHead(bytes: Buffer, charset?: string): PartHead {
   };
 }
 
-/** UTF-8 wherever it can be: no other charset's text looks like it by chance. */
+/** Decodes as UTF-8 if possible: text in other charsets is not valid UTF-8 by chance. */
 function textOf(bytes: Buffer, charset: string | undefined): string {
   if (isUtf8(bytes)) return bytes.toString();
   const japanese = decoded(bytes, "shift_jis");

@@ -1,9 +1,9 @@
 import type { HeaderParameter } from "./header-parameters.ts";
 
 /**
- * The file name that a client wrote into a `Content-Disposition`, as people see it and without folders; undefined when
- * there is none. A parameter that cannot be read counts as absent (RFC 6266 section 4.3); a name of which nothing can
- * be read is empty. `filename*` is preferred.
+ * The file name in a `Content-Disposition`, as people wrote it and without folders; undefined if there is none. A
+ * parameter that cannot be decoded counts as absent (RFC 6266 section 4.3). If no part of a name can be decoded, it is
+ * empty. `filename*` is preferred.
  */
 export function sentFileName(parameters: readonly HeaderParameter[]): string | undefined {
   const sent = parameters.filter(({ name }) => name === "filename" || name.startsWith("filename*"));
@@ -17,7 +17,7 @@ export function sentFileName(parameters: readonly HeaderParameter[]): string | u
   return withoutFolders(names.find((name) => name !== undefined && name !== "") ?? "");
 }
 
-/** Decodes bytes; undefined when they are not in this charset, or it is not known. A BOM is left out. */
+/** Decodes bytes and removes a BOM; undefined if they are not valid in this charset, or if it is unknown. */
 export function decoded(bytes: Uint8Array, charset: string): string | undefined {
   try {
     return new TextDecoder(charset, { fatal: true }).decode(bytes);
@@ -26,7 +26,7 @@ export function decoded(bytes: Uint8Array, charset: string): string | undefined 
   }
 }
 
-/** `utf-8''M%C3%BCnchen.wav` (RFC 8187), also with bare characters that should be escaped, and in quotes. */
+/** `utf-8''M%C3%BCnchen.wav` (RFC 8187), also with unescaped characters and in quotes. */
 function readExtended(value: string): string | undefined {
   const { charset, text } = splitExtended(value);
   return decoded(percentDecoded(text.replace(/^"(.*)"$/s, "$1")), charset);
@@ -63,13 +63,13 @@ function readPlain(value: string): string | undefined {
   return value.search(encodedWord) < 0 ? withoutEscapes(withoutReferences(value)) : readEncodedWords(value);
 }
 
-/** `=?utf-8?B?VMO8ci53YXY=?=` (RFC 2047): .NET and JavaMail put them into `filename`, where they do not belong. */
+/** `=?utf-8?B?VMO8ci53YXY=?=` (RFC 2047): .NET and JavaMail use them in `filename`, where they are not allowed. */
 function readEncodedWords(text: string): string | undefined {
   const runs: { charset: string; bytes: Buffer[] }[] = [];
   let end = 0;
   for (const { 0: word, 1: charset, 2: encoding, 3: content, index } of text.matchAll(encodedWord)) {
     const between = text.slice(end, index);
-    // White space between two words belongs to neither, and a character may be cut in two by it.
+    // White space between two encoded words is ignored, and may split a character.
     if (between.trim() !== "" || end === 0) runs.push({ charset: "utf-8", bytes: [Buffer.from(between)] });
     const bytes = encoding!.toLowerCase() === "b" ? Buffer.from(content!, "base64") : quotedDecoded(content!);
     const last = runs.at(-1);
@@ -92,7 +92,7 @@ function quotedDecoded(content: string): Buffer {
   );
 }
 
-/** `&#246;`: browsers write so what the charset of an older page does not have (HTML section 4.10.21.8). */
+/** `&#246;`: browsers write characters so that the charset of an older page does not have (HTML section 4.10.21.8). */
 function withoutReferences(value: string): string {
   return value.replaceAll(/&#(\d{3,7});/g, (reference, digits: string) => {
     const codePoint = Number(digits);
@@ -103,9 +103,9 @@ function withoutReferences(value: string): string {
 const percentEscape = /%[\da-f]{2}/gi;
 
 /**
- * Decodes percent escapes where somebody evidently escaped the name: React Native and Java's URLEncoder do, browsers
- * only quotes and line breaks. `50%50 mix` and `80%20 rule` are no escapes: nothing escapes letters and digits, or one
- * space and not the other.
+ * Decodes percent escapes if the name was evidently escaped. React Native and Java's URLEncoder escape names; browsers
+ * escape only quotes and line breaks. `50%50 mix` and `80%20 rule` are not escaped: no program escapes letters and
+ * digits, or one space but not the other.
  */
 function withoutEscapes(value: string): string {
   const escaped = decoded(percentDecoded(value.match(percentEscape)?.join("") ?? ""), "utf-8");
@@ -124,7 +124,7 @@ function withoutEscapes(value: string): string {
   return isFormEncoded ? decoded(percentDecoded(value.replaceAll("+", " ")), "utf-8")! : whole;
 }
 
-/** The bytes of a text in UTF-8, with each `%XX` as the byte that it stands for. */
+/** The UTF-8 bytes of a text, with each `%XX` replaced by its byte. */
 function percentDecoded(text: string): Buffer {
   const bytes = Buffer.from(text).toString("latin1");
   const unescaped = bytes.replaceAll(percentEscape, (escape) =>
@@ -133,7 +133,7 @@ function percentDecoded(text: string): Buffer {
   return Buffer.from(unescaped, "latin1");
 }
 
-/** The last component of a path in any system's form. */
+/** The last component of a path of any operating system. */
 function withoutFolders(name: string): string {
   const last = name.split(/[/\\]/).findLast((component) => component.trim() !== "") ?? "";
   return /^\.{1,2}$/.test(last.trim()) ? "" : last;
