@@ -5,20 +5,20 @@ import { ServiceError } from "../errors/errors.ts";
 import { parseRecordId } from "../record/record-url.ts";
 import type { RecordTables } from "../record/record.entity.ts";
 
-/** Recordings that one request can delete. */
+/** Maximum number of recordings that one request can delete. */
 export const maxDeletions = 100;
 
 /**
- * What one statement deletes: few recordings and, unless a single one is larger, few bytes of MP3, so that it stays far
- * from the time that a statement may take. Deleting takes about 2.7 s for a gigabyte.
+ * Limits of one deleting statement, so that it stays far below the statement timeout. A single recording may have more
+ * bytes. Deleting a gigabyte takes about 2.7 s.
  */
 const part = { records: 50, bytes: 1e9 };
 
 /**
- * Deletes those of the ids that are recordings of the owner's, with everything that belongs to them. It takes several
- * transactions if it is much, and can be repeated.
+ * Deletes the owner's recordings among the ids, with everything that belongs to them. It uses several transactions for
+ * large amounts, and must be safe to repeat.
  * @returns the ids that were deleted
- * @throws {ServiceError} BAD_USER_INPUT when there are too many ids, OUTCOME_UNKNOWN when some were deleted at most
+ * @throws {ServiceError} BAD_USER_INPUT if there are too many ids, OUTCOME_UNKNOWN if perhaps only some were deleted
  */
 export async function deleteRecords(em: SqlEntityManager, ownerId: number, ids: readonly string[]): Promise<string[]> {
   if (ids.length > maxDeletions) {
@@ -38,8 +38,8 @@ export async function deleteRecords(em: SqlEntityManager, ownerId: number, ids: 
 }
 
 /**
- * Deletes some of the owner's recordings, also those that are being received.
- * @returns whether more are left
+ * Deletes some of the owner's recordings, including those that are being received.
+ * @returns whether more remain
  */
 export async function deleteSomeRecords(em: SqlEntityManager, ownerId: number): Promise<boolean> {
   return (await deletePart(em, ownerId)).more;
@@ -50,7 +50,7 @@ interface DeletedPart {
   readonly more: boolean;
 }
 
-/** @param wanted which of the ready ones; without it, any */
+/** @param wanted ids of ready recordings; any recordings if omitted */
 async function deletePart(em: SqlEntityManager, ownerId: number, wanted?: readonly string[]): Promise<DeletedPart> {
   const candidates = await queryBuilder<RecordTables>(em)
     .with("candidate", (db) => {
@@ -93,6 +93,6 @@ async function deletePart(em: SqlEntityManager, ownerId: number, wanted?: readon
     .select("deleted.id")
     .execute();
   const ids = candidates.flatMap(({ id }) => id ?? []);
-  // Nothing was deleted where others have deleted it at the same time.
+  // Nothing was deleted if another request has deleted the same recordings at the same time.
   return { ids, more: candidates.length > ids.length && ids.length > 0 };
 }

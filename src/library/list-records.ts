@@ -13,22 +13,22 @@ import {
 import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { searchWords } from "../record/search-text.ts";
 
-/** Records of one page, if the client does not say and at most. */
+/** Default and maximum number of recordings on a page. */
 export const defaultPageSize = 20;
 export const maxPageSize = 100;
-/** Characters of a search text, at most. */
+/** Maximum length of a search text, in characters. */
 export const maxSearchLength = 200;
 
-/** Which recordings are meant. What is absent does not restrict. */
+/** Conditions for recordings. Missing conditions match everything. */
 export interface RecordFilter {
-  /** Words that all stand somewhere in title, file name or tags, whatever their case and accents. */
+  /** Words that must all occur in the title, file name or tags; case and accents are ignored. */
   readonly text?: string | null;
   readonly createdAt?: { readonly from?: Date | null; readonly before?: Date | null } | null;
-  /** Both ends belong to it. */
+  /** Both ends are inclusive. */
   readonly durationSeconds?: { readonly min?: number | null; readonly max?: number | null } | null;
 }
 
-/** Which part of a list is meant, as the Relay connection specification has it. */
+/** Arguments of a page, as in the Relay connection specification. */
 export interface PageRequest {
   readonly first?: number | null;
   readonly after?: string | null;
@@ -36,19 +36,19 @@ export interface PageRequest {
   readonly before?: string | null;
 }
 
-/** A part of a list. */
+/** A page of a list. */
 export interface RecordPage {
   readonly edges: readonly { readonly cursor: string; readonly record: AudioRecord }[];
   readonly hasPreviousPage: boolean;
   readonly hasNextPage: boolean;
-  /** How many recordings the filter leaves, where the page itself tells. */
+  /** Number of recordings that match the filter, if it is known from the page. */
   readonly totalCount: number | undefined;
 }
 
 /** Newest first. */
 export const defaultOrder: RecordOrder = { field: "CREATED_AT", direction: "DESC" };
 
-/** The column of each order, how its value stands in a cursor, and how it comes back from there. */
+/** The column of each sort key, and how its value is written to and read from a cursor. */
 interface SortKey {
   readonly column: keyof RecordTables["AudioRecord"];
   readonly toKey: (value: RawBuilder<unknown>) => RawBuilder<string | number>;
@@ -67,8 +67,10 @@ const sortKeys: Readonly<Record<RecordOrderField, SortKey>> = {
 };
 
 /**
- * One page of a user's recordings, in two statements: the first finds the ids in an index alone, the second reads them.
- * @throws {ServiceError} BAD_USER_INPUT when the page is too large or contradicts itself, or a cursor is foreign
+ * Returns one page of a user's recordings. It takes two statements: the first finds the ids in an index alone, the
+ * second reads the rows.
+ * @throws {ServiceError} BAD_USER_INPUT if the page is too large, the arguments contradict each other, or a cursor
+ * belongs to another list
  */
 export async function listRecords(
   em: SqlEntityManager,
@@ -87,7 +89,7 @@ export async function listRecords(
   const records = await em.find(AudioRecord, { id: positions.map(({ id }) => id) }, { populate: ["owner"] });
   const byId = new Map(records.map((record) => [record.id, record]));
   return {
-    // One that was deleted between the two statements is left out.
+    // Recordings that were deleted between the two statements are omitted.
     edges: positions.flatMap((position) => {
       const record = byId.get(position.id);
       return record ? [{ cursor: encodeCursor({ ownerId, order }, position), record }] : [];
@@ -99,7 +101,7 @@ export async function listRecords(
 }
 
 /**
- * Makes sure that {@link listRecords} can be asked for this.
+ * Checks the arguments of {@link listRecords}.
  * @throws {ServiceError} as {@link listRecords} does
  */
 export function requireListArguments(
@@ -112,7 +114,7 @@ export function requireListArguments(
   requireSearchText(filter);
 }
 
-/** How many recordings a filter leaves. */
+/** Counts the recordings that match a filter. */
 export async function countRecords(em: SqlEntityManager, ownerId: number, filter: RecordFilter = {}): Promise<number> {
   const { count } = await countQuery(queryBuilder(em), ownerId, filter).executeTakeFirstOrThrow();
   return count;
@@ -125,15 +127,15 @@ export function countQuery(db: Kysely<RecordTables>, ownerId: number, filter: Re
 
 interface Page {
   readonly size: number;
-  /** Whether it is counted from the end. */
+  /** Whether the page is counted from the end. */
   readonly backward: boolean;
   readonly after: RecordPosition | undefined;
   readonly before: RecordPosition | undefined;
 }
 
 /**
- * The statement that finds a page: up to one id more than asked for, in the direction of reading, and whether anything
- * lies before `after` and behind `before`.
+ * The statement that finds a page: up to one id more than requested, in the reading direction, and whether there are
+ * recordings before `after` and after `before`.
  */
 export function pageQuery(
   db: Kysely<RecordTables>,
@@ -143,7 +145,8 @@ export function pageQuery(
   order: RecordOrder,
 ) {
   const { column, toKey, fromKey } = sortKeys[order.field];
-  // A search reads the index that has the texts, whatever the order; without the fence the planner may read the table.
+  // A search should read the index with the texts, whatever the sort order. Without this fence, the planner may read
+  // the table.
   const isFenced = filter.text != null && order.field !== "CREATED_AT";
   const records = recordsOf(db, ownerId, filter)
     .select((eb) => ["id", eb.ref(column).as("sortKey")])
@@ -157,7 +160,7 @@ export function pageQuery(
   if (after) page = page.where(compare(after, "later"));
   if (before) page = page.where(compare(before, "earlier"));
   const direction = (order.direction === "ASC") === backward ? "desc" : "asc";
-  // Not "exists", for which the planner forgets the order and reads the table.
+  // Not "exists": the planner would ignore the order and read the table.
   const exists = (position: RecordPosition | undefined, side: "earlier" | "later") => {
     if (!position) return sql.lit(false);
     const nearest = (side === "later") === (order.direction === "ASC") ? "asc" : "desc";
@@ -182,7 +185,7 @@ export function pageQuery(
   ]);
 }
 
-/** The ready records of a user that a filter leaves. */
+/** The ready recordings of a user that match a filter. */
 function recordsOf(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilter) {
   requireSearchText(filter);
   const { text, createdAt, durationSeconds } = filter;

@@ -2,39 +2,39 @@ import { ServiceError } from "../errors/errors.ts";
 import { parseRecordId } from "../record/record-url.ts";
 import { maxTitleKeyBytes } from "../record/search-text.ts";
 
-/** By what recordings can be sorted. */
+/** Sort keys of recordings. */
 export type RecordOrderField = "CREATED_AT" | "TITLE" | "DURATION" | "SIZE";
 
-/** In which order recordings are listed; records that are equal in it are sorted by their ids. */
+/** Sort order of recordings. Ties are sorted by id. */
 export interface RecordOrder {
   readonly field: RecordOrderField;
   readonly direction: "ASC" | "DESC";
 }
 
-/** A place in a list: the record that is or was there. */
+/** A position in a list: that of a recording that is or was there. */
 export interface RecordPosition {
-  /** Microseconds since 1970, the title's key, seconds or bytes. */
+  /** Microseconds since 1970, the title's sort key, seconds or bytes. */
   readonly key: string | number;
   readonly id: string;
 }
 
-/** The list that a cursor belongs to. */
+/** The list to which a cursor belongs. */
 export interface CursorScope {
   readonly ownerId: number;
   readonly order: RecordOrder;
 }
 
-/** Characters of a cursor, at most: base64url of JSON, in which a title may double by what is escaped. */
+/** Maximum length of a cursor, in characters: base64url of JSON, in which escapes may double the length of a title. */
 export const maxCursorLength = Math.ceil((4 / 3) * (2 * maxTitleKeyBytes + 100));
 
-/** An opaque name of a position, which stays good when records are added, changed or deleted. */
+/** Encodes a position as an opaque cursor, which stays valid when recordings are added, changed or deleted. */
 export function encodeCursor({ ownerId, order }: CursorScope, { key, id }: RecordPosition): string {
   return Buffer.from(JSON.stringify([ownerId, order.field, order.direction, key, id])).toString("base64url");
 }
 
 /**
- * The position that a cursor of the same list names.
- * @throws {ServiceError} BAD_USER_INPUT when it is not a cursor, or one of another user or another order
+ * Decodes a cursor of the same list.
+ * @throws {ServiceError} BAD_USER_INPUT if it is not a cursor, or belongs to another user or sort order
  */
 export function decodeCursor(
   { ownerId, order }: CursorScope,

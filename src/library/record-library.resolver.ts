@@ -29,7 +29,7 @@ import { toRecordType, VisibilityEnum } from "../record/record.type.ts";
 import { updateRecord } from "./update-record.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
-/** A user's recordings, and what the user can do with them later. */
+/** A user's recordings, and the mutations that change them. */
 @Resolver(() => UserType)
 export class RecordLibraryResolver {
   @FieldResolver(() => RecordConnectionType, {
@@ -159,13 +159,16 @@ interface ListArguments extends PageRequest {
   readonly orderBy?: RecordOrderInput | null;
 }
 
-/** Recordings that a page can hold. Of contradictory arguments, which are refused, the larger one counts. */
+/**
+ * Maximum number of recordings on a page. If the arguments contradict each other, which is refused, the larger one
+ * counts.
+ */
 function longestPage({ first, last }: ListArguments): number {
   const asked = [first, last].filter((size) => size != null);
   return asked.length === 0 ? defaultPageSize : Math.min(Math.max(0, ...asked), maxPageSize);
 }
 
-/** A list in each record of a list would multiply what one request costs by a hundred, and tell nothing new. */
+/** A list inside each recording of a list would multiply the cost of a request by a hundred without new information. */
 function refuseInsideItself(around: readonly string[]): void {
   if (!around.includes("RecordConnection")) return;
   throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be requested inside another one.");

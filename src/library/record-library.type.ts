@@ -7,7 +7,7 @@ import { maxCursorLength, type RecordOrder, type RecordOrderField } from "./reco
 import { RecordType, toRecordType } from "../record/record.type.ts";
 import { maxSearchWords } from "../record/search-text.ts";
 
-/** By what recordings can be sorted. */
+/** Sort keys of recordings. */
 export const RecordOrderFieldEnum: { readonly [F in RecordOrderField]: F } = {
   CREATED_AT: "CREATED_AT",
   TITLE: "TITLE",
@@ -25,7 +25,7 @@ registerEnumType(RecordOrderFieldEnum, {
   },
 });
 
-/** Which end of a list comes first. */
+/** Sort direction. */
 export const OrderDirectionEnum = { ASC: "ASC", DESC: "DESC" } as const;
 registerEnumType(OrderDirectionEnum, {
   name: "OrderDirection",
@@ -115,12 +115,12 @@ export class RecordEdgeType {
   description: "A page of a user's recordings, as the Relay connection specification describes.",
 })
 export class RecordConnectionType {
-  /** What `totalCount` counts, unless it is known. */
+  /** The arguments of `totalCount`, if it is not known yet. */
   ownerId!: number;
   filter!: RecordFilter;
   knownCount!: number | undefined;
 
-  // `records` around it counts for these two.
+  // The length of `records` counts for these two.
   @Field(() => [RecordEdgeType], { description: "The recordings of this page with their cursors." })
   @Facts({ listLength: () => 1 })
   edges!: RecordEdgeType[];
@@ -133,7 +133,7 @@ export class RecordConnectionType {
   pageInfo!: PageInfoType;
 }
 
-/** A page as the API shows it. */
+/** Converts a page to its API type. */
 export function toRecordConnection(page: RecordPage, ownerId: number, filter: RecordFilter): RecordConnectionType {
   const edges = page.edges.map(({ cursor, record }) =>
     Object.assign(new RecordEdgeType(), { cursor, node: toRecordType(record) }),

@@ -8,15 +8,15 @@ import type { AudioRecord, RecordTables } from "../record/record.entity.ts";
 import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
-/** What of a record can be changed; what is absent stays. */
+/** The changes of a recording. Missing values stay unchanged. */
 export interface RecordChange {
   readonly title?: string | null;
   readonly visibility?: Visibility | null;
 }
 
 /**
- * Changes a record of the owner's. Its MP3 stays as it is, so the title in the file's own tag stays, too.
- * @throws {ServiceError} NOT_FOUND, or BAD_USER_INPUT when nothing is to be changed or the title is not a valid one
+ * Changes a recording of the owner. The MP3 does not change, so its tag keeps the old title.
+ * @throws {ServiceError} NOT_FOUND, or BAD_USER_INPUT if nothing would change or the title is not valid
  */
 export async function updateRecord(
   em: SqlEntityManager,

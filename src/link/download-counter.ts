@@ -3,33 +3,34 @@ import type { IncomingHttpHeaders } from "node:http";
 import { addressKey } from "../limits/rate-limiter.ts";
 import type { RecordAnswer } from "./record-answer.ts";
 
-/** Who asks, as far as a request tells. */
+/** The client, as far as a request identifies it. */
 export interface Asker {
   /** The client's address. */
   readonly ip: string;
   readonly headers: IncomingHttpHeaders;
 }
 
-/** One client's listening to one link. */
+/** A client's use of a link. */
 interface Listening {
-  /** When it last began or ended an answer, on the clock of `performance.now()`. */
+  /** When the client last began or ended a response, as of `performance.now()`. */
   lastSeenAt: number;
-  /** Whether its last answer ended before its end. */
+  /** Whether its last response was cut off. */
   isCut: boolean;
 }
 
-/** A client that asks again within this time goes on with what it has begun. */
+/** A client that asks again within this time continues its earlier download. */
 const listeningMs = 3_600_000;
-/** Listenings that are remembered, at most: about 2 MB. */
+/** Maximum number of entries, about 2 MB. */
 const maxListenings = 10_000;
 
 /**
- * Programs that open an address to show it in a chat, to index or to check it. Players, apps and command lines are none:
- * lists of robots that packages keep take curl, mpv, VLC's relatives and podcast apps for robots, too.
+ * User agents of programs that open a link to preview it in a chat, to index it or to check it. Players, apps and
+ * command line tools are not among them. Lists of robots in packages also contain curl, mpv, relatives of VLC and
+ * podcast apps.
  */
 const robot = new RegExp(
   [
-    String.raw`(?<!cu)bots?(?![a-z])`, // TelegramBot, Twitterbot, Googlebot/2.1, "(+https://.../robots)"; not CUBOT, a telephone
+    String.raw`(?<!cu)bots?(?![a-z])`, // TelegramBot, Twitterbot, Googlebot/2.1, "(+https://.../robots)"; not CUBOT, a phone
     "crawl|spider|slurp|scrap(?:er|y)|archiver|fetcher|validator|linkcheck|uptime|pingdom|monitoring|lighthouse",
     "(?:ur[il]|link|bing|microsoft|site|page|rich)[ _-]?preview|urllookup|unfurl|onebox|oembed|embedly|iframely",
     "im(?:g|age)proxy|mailproxy|(?:existence|protocol) discovery|facebook(?:externalhit|catalog|platform)|meta-external",
@@ -40,10 +41,10 @@ const robot = new RegExp(
   "i",
 );
 
-/** Says that nobody has asked for the page yet: Chromium and Firefox, older ones of them, Safari. */
+/** Headers of prefetching requests: from Chromium and Firefox, older versions of them, and Safari. */
 const purposeHeaders = ["sec-purpose", "purpose", "x-purpose", "x-moz"] as const;
 
-/** Whether a program asks before, or instead of, a person. */
+/** Whether a program makes this request before or instead of a person. */
 export function isAskedAhead(headers: IncomingHttpHeaders): boolean {
   const purposes = purposeHeaders.map((name) => String(headers[name] ?? ""));
   return (
@@ -52,17 +53,18 @@ export function isAskedAhead(headers: IncomingHttpHeaders): boolean {
 }
 
 /**
- * Tells the downloads of links from what only looks like one. One process remembers for itself: a listening that goes
- * on with another replica can be counted there once more.
+ * Distinguishes downloads of links from requests that only look like one. Each process keeps its own memory, so a
+ * download that continues at another replica may be counted there once more.
  */
 export class DownloadCounter {
-  /** By who listens to what; the one that was seen last stands last. */
+  /** By client and link, most recently seen last. */
   readonly #listenings = new Map<string, Listening>();
 
   /**
-   * Whether this answer begins a download: with the first byte and more than Safari's probe of two bytes, for a person,
-   * and not as a further part of what the same client has begun (the same address and `User-Agent`).
-   * @param ended resolves with whether the answer was sent to its end
+   * Whether this response begins a download: it contains the first byte and more than the two bytes of Safari's probe,
+   * it is for a person, and it does not continue an earlier download by the same client (same address and
+   * `User-Agent`).
+   * @param ended resolves with whether the response was sent completely
    */
   begins(linkId: string, { ip, headers }: Asker, { body }: RecordAnswer, ended: Promise<boolean>): boolean {
     if (body.length === 0 || isAskedAhead(headers)) return false;
@@ -73,7 +75,7 @@ export class DownloadCounter {
     const isKnown = known !== undefined && performance.now() - known.lastSeenAt < listeningMs;
     if (!isKnown && !isFromStart) return false;
     const listening = isKnown ? known : { lastSeenAt: 0, isCut: false };
-    // A player asks for ranges; a program that was cut off begins again.
+    // A player requests ranges; a program that was cut off starts again.
     const isNew = isFromStart && (!isKnown || (headers.range === undefined && !listening.isCut));
     listening.isCut = false;
     this.#saw(key, listening);

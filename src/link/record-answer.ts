@@ -6,32 +6,34 @@ import { checkPreconditions, ifRangeHolds } from "../http/conditional-request.ts
 import { byteLengthOf, multipartByteranges } from "../http/multipart-byteranges.ts";
 import { contentDisposition } from "../record/file-name.ts";
 
-/** What the link's answer depends on. */
+/** The properties of a recording and its link that determine the response. */
 export interface LinkedRecord {
-  /** The record's UUID: its bytes never change, so its hash tells one state from another without telling the id. */
+  /**
+   * The recording's UUID. Its hash is the ETag: it does not reveal the id, and the bytes of a recording never change.
+   */
   readonly id: string;
   readonly sizeBytes: number;
   readonly lastModified: Date;
-  /** The name to save it under, with its ending. */
+  /** The file name for saving it, with its extension. */
   readonly fileName: string;
-  /** Play it in the page instead of saving it. */
+  /** Whether to play it instead of saving it. */
   readonly inline: boolean;
-  /** The `Cache-Control` of the bytes. */
+  /** The `Cache-Control` of the response. */
   readonly cacheControl: string;
 }
 
-/** An answer of the link before its bytes are read. */
+/** A response to a link, before the bytes are read. */
 export interface RecordAnswer {
   readonly status: 200 | 204 | 206 | 304 | 405 | 412 | 416;
   readonly headers: Readonly<Record<string, string>>;
-  /** What to send: bytes as they are and ranges of the MP3. Empty for `HEAD` and where there is nothing to send. */
+  /** The body: given bytes and ranges of the MP3. Empty for `HEAD` and if there is nothing to send. */
   readonly body: readonly (Buffer | ByteInterval)[];
 }
 
 const mediaType = "audio/mpeg";
 const allow = "GET, HEAD, OPTIONS";
 
-/** Any page may play the link: it carries its own permission and no cookie opens it. */
+/** Any page may play a link: the link itself is the permission, and no cookies are used. */
 export const crossOriginHeaders = {
   "access-control-allow-origin": "*",
   "access-control-expose-headers":
@@ -40,7 +42,7 @@ export const crossOriginHeaders = {
   "x-content-type-options": "nosniff",
 };
 
-/** The answer to a method other than `GET` and `HEAD`, for which no record is needed; undefined for these two. */
+/** The response to a method other than `GET` and `HEAD`, which needs no recording; undefined for these two. */
 export function answerOtherMethod(method: string): RecordAnswer | undefined {
   if (method === "GET" || method === "HEAD") return undefined;
   if (method !== "OPTIONS") {
@@ -50,7 +52,7 @@ export function answerOtherMethod(method: string): RecordAnswer | undefined {
     ...crossOriginHeaders,
     allow,
     "access-control-allow-methods": allow,
-    // `*` stands for all but Authorization, and older browsers do not know it.
+    // `*` does not include Authorization, and older browsers do not support it.
     "access-control-allow-headers":
       "*, Authorization, Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Cache-Control",
     "access-control-allow-private-network": "true",
@@ -59,7 +61,7 @@ export function answerOtherMethod(method: string): RecordAnswer | undefined {
   return { status: 204, headers, body: [] };
 }
 
-/** The answer to a `GET` or `HEAD` for a record that exists (RFC 9110 sections 13 and 14). */
+/** The response to a `GET` or `HEAD` for an existing recording (RFC 9110 sections 13 and 14). */
 export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeaders, record: LinkedRecord): RecordAnswer {
   const { sizeBytes, lastModified } = record;
   const etag = `"${createHash("sha256").update(record.id).digest("base64url").slice(0, 27)}"`;
@@ -69,7 +71,7 @@ export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeader
     "cache-control": record.cacheControl,
     etag,
     "last-modified": lastModified.toUTCString(),
-    // Also with 304, for the stored answer to take it over (RFC 9111 section 3.2): the name may be another one by now.
+    // Also with a 304, which updates the stored response (RFC 9111 section 3.2), because the name may have changed.
     "content-disposition": contentDisposition(record.fileName, record.inline),
   };
 
@@ -109,7 +111,7 @@ export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeader
   };
 }
 
-/** The parts of a body one after the other, without its first bytes; `read` reads a range of the MP3. */
+/** Yields the parts of a body, from an offset on. `read` reads a range of the MP3. */
 export async function* readBody(
   body: RecordAnswer["body"],
   from: number,

@@ -26,32 +26,41 @@ interface RecordRequest {
   Params: { recordId?: string; secret?: string };
 }
 
-/** What a link opens. */
+/** A recording opened by a link. */
 interface OpenLink {
   readonly row: OpenedRecord;
-  /** Headers of every answer that the recording has through this link. */
+  /** Headers of every response for the recording through this link. */
   readonly headers: Readonly<Record<string, string>>;
   readonly cacheControl: string;
-  /** Set for a link whose downloads are counted. */
+  /** Set for a share link, whose downloads are counted. */
   readonly linkId?: string;
 }
 
 type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
 
-/** What another's browser keeps is asked for again each time: it may have been closed, revoked or have expired. */
+/**
+ * Caches must revalidate on every use, because the recording may have become private, or the link may have been revoked
+ * or expired.
+ */
 const closable = "private, no-cache";
 
-/** A page that isolates itself takes into its frames only what says the same of itself. */
+/** An isolated page may only embed documents that also require isolation. */
 const embeddableHeaders = { "cross-origin-embedder-policy": "require-corp" };
 
-/** For the document that a browser makes of an MP3 in a tab or a frame: its player may load the address, and nothing else. */
+/**
+ * For the document that a browser creates around an MP3 in a tab or frame: its player may load the MP3, and nothing
+ * else.
+ */
 const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inline'";
 
 /**
- * To be registered in a scope of its own. The plain link: `GET` and `HEAD /record?id=<record>&user=<user>`, or with an ending for players that want one,
- * `/record/<record>/<any name>.mp3?user=<user>`. While the recording is private it answers the owner's Bearer token only.
- * Links of their own: `/l/<secret>` and `/l/<secret>/<any name>.mp3`; they open private recordings too, until they
- * expire (410). `inline=1` plays instead of downloading. Beside each the waveform.
+ * The routes of links. Register them in their own scope.
+ * - Plain links: `GET` and `HEAD /record?id=<record>&user=<user>`, or `/record/<record>/<any name>.mp3?user=<user>` for
+ *   players that require a file name. If the recording is private, the link only works with the owner's Bearer token.
+ * - Share links: `/l/<secret>` and `/l/<secret>/<any name>.mp3`. They open private recordings too, until they expire
+ *   (410).
+ *
+ * `inline=1` plays instead of downloading. Each link also has its waveform.
  */
 export function recordRoute(
   app: FastifyInstance,
@@ -69,11 +78,11 @@ export function recordRoute(
     config: Pick<Config, "recordCacheControl" | "maxWaitingBytes">;
   },
 ): void {
-  // The rules for the API are not for links.
+  // The CORS rules of the API do not apply to links.
   app.addHook("onRoute", (route) => {
     route.config = { ...route.config, cors: false };
   });
-  // First of all, and so also for what is refused.
+  // Runs first, so that errors have these headers too.
   app.addHook("onRequest", async (request: FastifyRequest, reply) => {
     void reply.headers({ ...crossOriginHeaders, ...embeddableHeaders });
     const other = answerOtherMethod(request.method);
@@ -82,7 +91,8 @@ export function recordRoute(
   const openPlain: OpenRequest = async (request) => await openPlainLink(em, request, config.recordCacheControl);
   const openShared: OpenRequest = async (request) => await openShareLink(em, request);
   const counter = new DownloadCounter();
-  // Downloads that read whole rows, which is fastest, hold two each; beyond so many, further ones read small pieces.
+  // Number of downloads that may read whole rows, which is fastest and takes two rows of memory each. Others read small
+  // pieces.
   const maxRowReaders = Math.floor(config.maxWaitingBytes / (2 * rowMemory.blockBytes));
   let rowReaders = 0;
   for (const [path, open] of [
@@ -106,7 +116,7 @@ export function recordRoute(
       };
       const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
       if (linkId !== undefined && counter.begins(linkId, request, answer, sentWhole(reply.raw))) {
-        // Beside the first byte, not before it.
+        // Concurrently with the first byte, which does not wait for it.
         countDownload(em, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
       }
       const bytes: ByteSource = async function* (signal, { from, isSlow }) {
@@ -141,7 +151,7 @@ export function recordRoute(
   }
 }
 
-/** A download is asked for again each time, mostly for a 304 without bytes: its name may have changed. */
+/** A download must be revalidated each time, usually with a 304 without bytes, because its name may have changed. */
 function askedAgain(cacheControl: string): string {
   if (/\bno-store\b/i.test(cacheControl)) return cacheControl;
   return /\bpublic\b/i.test(cacheControl) ? "public, no-cache" : "private, no-cache";
@@ -160,7 +170,9 @@ async function openPlainLink(
   return { row, headers: { vary: "Authorization" }, cacheControl: closable };
 }
 
-/** Whether the header holds a token of this user that may read the recording. A wrong one is no error of its own: it opens no more than none. */
+/**
+ * Whether the header has a token of this user that may read the recording. A wrong token is treated like a missing one.
+ */
 async function opensTo(
   em: SqlEntityManager,
   { userId, madeBy }: { userId: number; madeBy: string | null },
@@ -177,7 +189,7 @@ async function opensTo(
   }
 }
 
-/** @throws {ServiceError} NOT_FOUND for a link that never was or is revoked, GONE for one that has expired */
+/** @throws {ServiceError} NOT_FOUND for a link that does not exist or was revoked, GONE for one that has expired */
 async function openShareLink(em: SqlEntityManager, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
   const secret = parseSecret(params.secret);
   if (secret === undefined) throw noSuchRecord();
@@ -187,13 +199,13 @@ async function openShareLink(em: SqlEntityManager, { params }: FastifyRequest<Re
   return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
 }
 
-/** Resolves when the answer has ended, with whether all of it was sent. */
+/** Resolves when the response has ended, with whether all of it was sent. */
 async function sentWhole(response: ServerResponse): Promise<boolean> {
   await new Promise<void>((resolve) => response.once("close", resolve));
   return response.writableFinished;
 }
 
-/** What the body of a refusal says beside its status. */
+/** The errors for the bodies of refusals, by status. */
 const refusals: Readonly<Record<number, (() => ServiceError) | undefined>> = {
   405: () => new ServiceError("METHOD_NOT_ALLOWED", "A recording can only be read with GET and HEAD."),
   412: () =>
@@ -211,7 +223,7 @@ async function send(
   const failure = refusals[status];
   if (failure) return await answerError(request, reply.removeHeader("content-length"), failure());
   void reply.header("content-security-policy", mediaPolicy);
-  // Meant for pages with controls: they forbid frames, and tabs that a frame has opened.
+  // These headers are meant for pages with controls. They forbid frames, and tabs that a frame has opened.
   for (const name of ["x-frame-options", "cross-origin-opener-policy"]) void reply.removeHeader(name);
   if (!sending || body.length === 0) return await reply.send();
   const { bytes, waiting } = sending;
@@ -219,7 +231,7 @@ async function send(
     const head = { status, headers: reply.getHeaders() };
     await sendBytes(reply.raw, head, bytes, { waiting, address: addressKey(request.ip) });
   } catch (error) {
-    // Before the head is out, the failure can still be answered; afterwards the connection has been cut.
+    // Before the head has been sent, the error can still be answered. Afterwards the connection has been cut.
     if (!reply.raw.headersSent) {
       for (const name of Object.keys(headers)) void reply.removeHeader(name);
       void reply.headers(crossOriginHeaders);

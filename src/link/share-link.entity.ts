@@ -8,19 +8,19 @@ const ShareLinkSchema = defineEntity({
   properties: {
     id: p.uuid().primary().defaultRaw("gen_random_uuid()"),
     record: () => p.manyToOne(AudioRecord).deleteRule("cascade").index(),
-    /** What stands in the link; `docs/decisions` says why it is not hashed. */
+    /** The secret in the link. `docs/decisions` says why it is not hashed. */
     secret: p.text().unique(),
     note: p.text().nullable(),
     createdAt: p.datetime().defaultRaw("now()"),
-    /** From then on the link answers 410; null: never. */
+    /** When the link expires and answers 410; null if never. */
     expiresAt: p.datetime().nullable(),
     downloads: p.bigint("number").default(0),
   },
 });
 
-/** A link of its own to one recording: it opens a private one too, and can be taken back alone. */
+/** A share link: it opens one recording, even a private one, and can be revoked individually. */
 export class ShareLink extends ShareLinkSchema.class {}
 ShareLinkSchema.setClass(ShareLink);
 
-/** Links beside recordings, for the query builder. */
+/** The tables of share links and recordings, for the query builder. */
 export type LinkTables = RecordTables & TablesOf<typeof ShareLinkSchema>;

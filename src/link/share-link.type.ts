@@ -11,10 +11,10 @@ export class LinkType {
   @Field(() => ID, { description: "The id, for `revokeLink`. The link's address cannot be derived from it." })
   id!: string;
 
-  /** Not a field: it stands in the addresses. */
+  /** Not an API field: it is part of the addresses. */
   secret!: string;
 
-  /** Not a field: it stands in `mp3Url`. */
+  /** Not an API field: it is part of `mp3Url`. */
   mp3FileName!: string;
 
   @Field(() => String, { nullable: true, description: "A private note. Only the owner sees it." })
@@ -41,7 +41,7 @@ export class LinkType {
   downloads!: number;
 }
 
-/** The link as the API shows it. */
+/** Converts a share link to its API type. */
 export function toLinkType(link: SharedLink): LinkType {
   return Object.assign(new LinkType(), link);
 }

@@ -12,30 +12,30 @@ import { noSuchRecord } from "../record/find-record.ts";
 import { parseRecordId } from "../record/record-url.ts";
 import type { LinkTables, ShareLink } from "./share-link.entity.ts";
 
-/** A link of its own to one recording. */
+/** A share link of a recording. */
 export interface SharedLink {
   readonly id: string;
-  /** What stands in the link. */
+  /** The secret in the link. */
   readonly secret: string;
   readonly note: string | null;
   readonly createdAt: Date;
-  /** Null: it works until it is revoked. */
+  /** Null if the link works until it is revoked. */
   readonly expiresAt: Date | null;
   readonly downloads: number;
   /** The name under which the recording is saved. */
   readonly mp3FileName: string;
 }
 
-/** What a client says of a new link. */
+/** The properties of a new share link. */
 export interface LinkRequest {
   readonly recordId: string;
   readonly expiresAt: Date | undefined;
   readonly note: string | undefined;
 }
 
-/** Links of one recording, at most: `record.links` is a list without pages. */
+/** Maximum number of share links of a recording: `record.links` is a list without pages. */
 export const maxLinksPerRecord = 100;
-/** Characters of a note, at most. */
+/** Maximum length of a note, in characters. */
 export const maxNoteLength = 200;
 
 const linkColumns = [
@@ -55,7 +55,7 @@ interface NewLink {
   readonly expiresAt: Date | null;
 }
 
-/** Makes no row where there are {@link maxLinksPerRecord} already. */
+/** Inserts no row if the recording already has {@link maxLinksPerRecord}. */
 const insertLink = statement((db: Kysely<LinkTables>, { recordId, secret, note, expiresAt }: NewLink) =>
   db
     .insertInto("ShareLink")
@@ -76,9 +76,10 @@ const insertLink = statement((db: Kysely<LinkTables>, { recordId, secret, note, 
 );
 
 /**
- * Makes a link to the owner's recording; its secret has 192 random bits.
- * @throws {ServiceError} NOT_FOUND for a record that is absent or somebody else's; BAD_USER_INPUT for a time that has
- * passed, a note that is too long or has characters that no line may have, or more than {@link maxLinksPerRecord}
+ * Creates a share link to the owner's recording. Its secret has 192 random bits.
+ * @throws {ServiceError} NOT_FOUND if the recording does not exist or belongs to another user; BAD_USER_INPUT if the
+ * expiry time has passed, the note is too long or has characters that a line may not contain, or there would be more
+ * than {@link maxLinksPerRecord} links
  */
 export async function createShareLink(
   em: SqlEntityManager,
@@ -92,7 +93,8 @@ export async function createShareLink(
   const recordId = parseRecordId(request.recordId);
   if (recordId === undefined) throw noSuchRecord();
   const row = await em.transactional(async (em) => {
-    // Also against removal in the middle. Only a statement that begins with the lock held counts the links before it.
+    // The lock also prevents that the recording is deleted meanwhile. Only a statement that begins with the lock held
+    // counts all earlier links.
     const record = await queryBuilder<LinkTables>(em)
       .selectFrom("AudioRecord")
       .select(["title", "fileName"])
@@ -115,9 +117,9 @@ export async function createShareLink(
 }
 
 /**
- * Removes a link, after which it is as if it had never been.
- * @returns the id of the recording that it led to
- * @throws {ServiceError} NOT_FOUND for a link that is absent or to somebody else's recording
+ * Deletes a share link with its count.
+ * @returns the id of its recording
+ * @throws {ServiceError} NOT_FOUND if the link does not exist or belongs to another user's recording
  */
 export async function revokeShareLink(em: SqlEntityManager, ownerId: number, linkId: string): Promise<string> {
   const noSuchLink = new ServiceError("NOT_FOUND", "Share link not found.");
@@ -136,7 +138,7 @@ export async function revokeShareLink(em: SqlEntityManager, ownerId: number, lin
   });
 }
 
-/** The links of recordings, the newest first, by the recording's id. */
+/** The share links of recordings, newest first, by recording id. */
 export async function findShareLinks(
   em: SqlEntityManager,
   recordIds: readonly string[],
@@ -160,7 +162,7 @@ const addDownload = statement((db: Kysely<LinkTables>, { id }: { id: string }) =
     .where("id", "=", id),
 );
 
-/** Adds one to a link's downloads. */
+/** Adds one to the download count of a share link. */
 export async function countDownload(em: SqlEntityManager, linkId: string): Promise<void> {
   await addDownload(em, { id: linkId });
 }

@@ -17,7 +17,7 @@ import {
   type SharedLink,
 } from "./share-links.ts";
 
-/** Links of their own to recordings. */
+/** Share links of recordings. */
 @Resolver(() => RecordType)
 export class SharingResolver {
   readonly #allowances: WriteAllowances;
@@ -79,7 +79,7 @@ export class SharingResolver {
   }
 }
 
-/** The addresses of a link. */
+/** The addresses of a share link. */
 @Resolver(() => LinkType)
 export class LinkResolver {
   @FieldResolver(() => GraphQLURL, {

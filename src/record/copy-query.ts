@@ -5,18 +5,18 @@ const messageHeaderBytes = 5;
 const copyOutResponse = 0x48; // "H"
 const copyData = 0x64; // "d"
 
-/** PGCOPY signature, flags and extension length, then the field count and field length of the one row. */
+/** Size of the PGCOPY signature, flags and extension length, and of the field count and field length of the one row. */
 const copyPreambleBytes = 19 + 2 + 4;
 const copyTrailerBytes = 2;
 
 /**
- * One `COPY (select <one bytea>) TO STDOUT (FORMAT binary)`, the only way node-postgres lets bytes through as they are:
- * its other results are hex text. While the answer comes, this reads the connection's socket itself, most of it straight
- * to the target; any message but copied bytes goes back to node-postgres. (PostgreSQL manual, "Message Formats" and
- * "COPY, Binary Format".)
+ * One `COPY (select <one bytea>) TO STDOUT (FORMAT binary)`, the only way to get unconverted bytes from node-postgres:
+ * its other results are hex text. While the result arrives, this class reads the connection's socket itself, mostly
+ * straight into the target. It passes all messages other than copied bytes on to node-postgres. (PostgreSQL manual,
+ * "Message Formats" and "COPY, Binary Format".)
  */
 export class CopyQuery implements Submittable {
-  /** Set by node-postgres when a query timeout is configured, and called to stop its clock. */
+  /** Set by node-postgres if a query timeout is configured, and called to stop its timer. */
   callback?: (error: Error | null) => void;
   readonly #text: string;
   readonly #target: Buffer;
@@ -28,15 +28,15 @@ export class CopyQuery implements Submittable {
   #received = 0;
   #filled = 0;
 
-  /** `text` must answer at most one row with one field of exactly as many bytes as `target` has. */
+  /** `text` must return at most one row, with one field of exactly as many bytes as `target` has. */
   constructor(text: string, target: Buffer) {
     this.#text = text;
     this.#target = target;
   }
 
   /**
-   * Whether there is such a row; its bytes are in the target then. Settles when the connection is free again.
-   * @throws {Error} when the statement or the connection fails, or the field has another length
+   * Whether there is such a row. If so, its bytes are in the target. Settles when the connection is free again.
+   * @throws {Error} if the statement or the connection fails, or the field has another length
    */
   get found(): Promise<boolean> {
     return this.#settled.promise;
@@ -61,13 +61,13 @@ export class CopyQuery implements Submittable {
     connection.query(this.#text);
   }
 
-  /** Where the next bytes belong, in the middle of the field. */
+  /** The place for the next bytes, in the middle of the field. */
   #destination(): Buffer | undefined {
     const isInField = this.#isCopyData && this.#messageLeft > 0 && this.#filled < this.#target.length;
     return isInField && this.#received >= copyPreambleBytes ? this.#target.subarray(this.#filled) : undefined;
   }
 
-  /** Takes the copied bytes out of what the socket received; returns a copy of the rest once another message begins. */
+  /** Takes the copied bytes from what the socket received. Returns a copy of the rest when another message begins. */
   #read(bytes: Buffer): Buffer | undefined {
     let offset = 0;
     while (offset < bytes.length) {
@@ -93,7 +93,7 @@ export class CopyQuery implements Submittable {
     return undefined;
   }
 
-  /** Keeps what belongs to the field: not the preamble in front of it, not the trailer behind it. */
+  /** Keeps the bytes of the field, without the preamble and the trailer. */
   #keep(bytes: Buffer): void {
     const fieldStart = copyPreambleBytes - this.#received;
     this.#received += bytes.length;
@@ -104,13 +104,15 @@ export class CopyQuery implements Submittable {
     this.#filled += piece.length;
   }
 
-  /** Called by node-postgres for bytes that come after it has taken the connection back, for instance after a notice. */
+  /**
+   * Called by node-postgres for bytes that arrive after it has taken the connection back, for example after a notice.
+   */
   handleCopyData(message: { readonly chunk: Buffer }): void {
     this.#keep(message.chunk);
   }
 
   handleCommandComplete(): void {
-    // The row is complete only when the connection is free: see handleReadyForQuery.
+    // The row is complete only when the connection is free; see handleReadyForQuery.
   }
 
   handleError(error: Error): void {

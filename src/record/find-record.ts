@@ -4,26 +4,28 @@ import { ServiceError } from "../errors/errors.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { parseRecordId } from "./record-url.ts";
 
-/** The refusal of a recording that does not exist and, the same, of one that is somebody else's. */
+/** The error for a recording that does not exist. A recording of another user gets the same error. */
 export function noSuchRecord(): ServiceError {
   return new ServiceError("NOT_FOUND", "Recording not found.");
 }
 
-/** The owner's record with this id, with its owner loaded; null when there is none or it is somebody else's. */
+/** The owner's recording with this id, with its owner loaded; null if there is none or another user owns it. */
 export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: string): Promise<AudioRecord | null> {
   const recordId = parseRecordId(id);
   if (recordId === undefined) return null;
   return await em.findOne(AudioRecord, { id: recordId, owner: ownerId, state: "ready" }, { populate: ["owner"] });
 }
 
-/** Whether a token lets its user read one of the user's recordings: with READ each, with UPLOAD those that it made itself. */
+/**
+ * Whether a token allows reading a recording of its user: READ allows all, UPLOAD those that the token uploaded itself.
+ */
 export function mayRead(caller: Pick<Caller, "scopes" | "tokenId">, madeBy: string | null | undefined): boolean {
   return hasScope(caller, "READ") || (hasScope(caller, "UPLOAD") && madeBy != null && madeBy === caller.tokenId);
 }
 
 /**
- * The caller's record with this id, with its owner loaded; null when there is none or the token may not read it.
- * @throws {ServiceError} FORBIDDEN when the token may read none
+ * The caller's recording with this id, with its owner loaded; null if there is none or the token may not read it.
+ * @throws {ServiceError} FORBIDDEN if the token may not read any recording
  */
 export async function findReadableRecord(
   em: SqlEntityManager,
@@ -35,7 +37,9 @@ export async function findReadableRecord(
   return record && mayRead(caller, record.madeBy) ? record : null;
 }
 
-/** The stored waveforms of records that the caller may see; one that has gone meanwhile is left out. */
+/**
+ * The stored waveforms of recordings that the caller may see. A recording that was deleted in the meantime is omitted.
+ */
 export async function findWaveforms(
   em: SqlEntityManager,
   recordIds: readonly string[],

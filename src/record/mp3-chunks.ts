@@ -13,19 +13,19 @@ import {
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { CopyQuery } from "./copy-query.ts";
 
-/** What the bytes of a stored MP3 are found by. */
+/** Location of a stored MP3. */
 export interface StoredMp3 {
-  /** The record's UUID. */
+  /** The recording's UUID. */
   readonly id: string;
-  /** Size of the row at position 0, which stands in front of the frames; 0 if there is none. */
+  /** Size of the head, which is the row at position 0; 0 if there is none. */
   readonly headBytes: number;
-  /** Size of every following row but the last. */
+  /** Size of the other rows, except the last. */
   readonly chunkBytes: number;
   /** Size of the whole MP3. */
   readonly sizeBytes: number;
 }
 
-/** A row on its way in. */
+/** A row that is being written. */
 interface ChunkRow {
   readonly recordId: string;
   readonly position: number;
@@ -35,10 +35,10 @@ interface ChunkRow {
 /** A part of one row. */
 interface RowPart {
   readonly position: number;
-  /** Where the part begins inside the row. */
+  /** Offset of the part inside the row. */
   readonly offset: number;
   readonly byteLength: number;
-  /** Whether the part is all of the row. */
+  /** Whether the part is the whole row. */
   readonly isWhole: boolean;
 }
 
@@ -46,10 +46,11 @@ const headPosition = 0;
 const foreignKeyViolation = "23503";
 
 /**
- * Stores MP3 frames as rows of one block from position 1, each in a statement of its own, while the next ones come.
- * Holds no connection in between and at most two rows in memory. Returns the number of bytes when the last row is stored.
- * @param charge what each row's bytes are taken from
- * @throws {ServiceError} CONFLICT when the record is no longer being received, RATE_LIMITED when an allowance is used up
+ * Stores MP3 frames as rows of one block each, from position 1 on. Each row is written by its own statement, while the
+ * next frames arrive. It keeps at most two rows in memory, and no connection in between. Returns the number of bytes
+ * when the last row has been stored.
+ * @param charge the allowances that the bytes are charged to
+ * @throws {ServiceError} CONFLICT if the recording is no longer being received, RATE_LIMITED if an allowance is used up
  */
 export async function writeMp3(
   pool: Pool,
@@ -58,7 +59,7 @@ export async function writeMp3(
   frames: AsyncIterable<Buffer>,
   charge: Charge = noCharge,
 ): Promise<number> {
-  // Filled in turns: the row before the last one is stored when the next one is begun.
+  // Two blocks are used alternately: when a row is begun, the one before the last has been stored.
   let chunk = blocks.take();
   let other: Buffer | undefined;
   let filled = 0;
@@ -78,7 +79,7 @@ export async function writeMp3(
 
   try {
     for await (const piece of frames) {
-      // A record that is gone ends a slow upload now, not when the next row is full.
+      // If the recording was deleted, end a slow upload now, not when the next row is full.
       if (failure !== undefined) break;
       for (let offset = 0; offset < piece.length;) {
         const copied = piece.copy(chunk, filled, offset);
@@ -99,8 +100,8 @@ export async function writeMp3(
 }
 
 /**
- * Does not wait for the disk: the statement that completes the record does, and with it everything before it reaches the
- * disk (the write-ahead log has one order). What a crash takes belongs to a record that never became ready.
+ * Does not wait for the disk. The statement that completes the recording does, and then everything before it in the
+ * write-ahead log is on the disk too. What a crash loses belongs to a recording that never became ready.
  */
 async function insertRow(pool: Pool, { recordId, position, bytes }: ChunkRow, charge: Charge): Promise<void> {
   const insert = `insert into mp3_chunk (record_id, position, bytes)
@@ -126,22 +127,25 @@ async function insertRow(pool: Pool, { recordId, position, bytes }: ChunkRow, ch
   throw removedMeanwhile();
 }
 
-/** Whether a statement failed because what its row belongs to is gone: a chunk's record, or a record's owner. */
+/**
+ * Whether a statement failed because the parent of its row was deleted: the recording of a chunk, or the owner of a
+ * recording.
+ */
 export function recordMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === foreignKeyViolation;
 }
 
-/** What an upload is told whose record, or whose user, was removed before it was over. */
+/** The error for an upload whose recording or user was deleted before it ended. */
 export function removedMeanwhile(): ServiceError {
   return new ServiceError("CONFLICT", "The recording was deleted while it was being uploaded.");
 }
 
 /**
- * Reads a part of a ready MP3, row by row. Each row is read by a statement of its own, and the next one while the
- * consumer has this one: two rows in memory, and no connection held while the consumer is slow. Rows outside the range
- * are not touched, and of a row only what lies in the range. A piece stays what it is until the next one is asked for:
- * its memory is used again then. Small pieces, for a client that is slow, hold little memory and cost more statements.
- * @throws {ServiceError} NOT_FOUND when the record is removed in the middle
+ * Reads a range of a ready MP3, row by row. Each row is read by its own statement, and the next one while the consumer
+ * uses this one. So two rows are in memory, and no connection is held while the consumer is slow. Only the range is
+ * read, also within a row. A piece stays unchanged until the next one is requested; then its memory is reused. Small
+ * pieces, for a slow client, take little memory and more statements.
+ * @throws {ServiceError} NOT_FOUND if the recording is deleted meanwhile
  * @throws the signal's reason, as soon as it is aborted
  */
 export async function* readMp3(
@@ -176,14 +180,14 @@ export async function* readMp3(
       signal.throwIfAborted();
       reading = ahead;
     }
-    // Otherwise the last piece may still be on its way, or a row still be read.
+    // Otherwise the last piece may still be in use, or a row may still be read.
     for (const block of [memory, other]) if (block && !isOwn) blocks.giveBack(block);
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
 }
 
-/** Starts to read a part of a row; a failure is kept until somebody awaits it. */
+/** Starts to read a part of a row. An error is kept until the result is awaited. */
 function startRead(pool: Pool, recordId: string, part: RowPart, target: Buffer, signal: AbortSignal): Promise<Buffer> {
   const reading = readRow(pool, recordId, part, target, signal);
   reading.catch(ignore);
@@ -203,7 +207,8 @@ async function readRow(
     client.release();
     throw signal.reason;
   }
-  // A connection lost while it is out of the pool is told to the query, too; without a listener it ends the process.
+  // If the connection is lost while it is in use, the query gets the error, too. Without a listener, it would end the
+  // process.
   client.on("error", ignore);
   let failed = true;
   try {
@@ -218,12 +223,12 @@ async function readRow(
 }
 
 function ignore(): void {
-  // So that neither the event nor the rejection counts as unhandled.
+  // Prevents that the event or the rejection counts as unhandled.
 }
 
 /**
- * COPY takes no parameters, so the values are checked and written into the statement. `substring` copies what it cuts out,
- * and the megabytes of memory for that made PostgreSQL four times as slow: it is kept for parts of rows.
+ * COPY takes no parameters, so the values are checked and written into the statement. `substring` copies its result,
+ * and the memory for megabytes of it made PostgreSQL four times as slow, so it is used for parts of rows only.
  */
 function copyStatement(recordId: string, { position, offset, byteLength, isWhole }: RowPart): string {
   if (!isUuid(recordId)) throw new TypeError("A record id is a UUID");

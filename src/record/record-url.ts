@@ -2,50 +2,50 @@ import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors/errors.ts";
 import { maxMp3NameBytes } from "./file-name.ts";
 
-/** Characters of a link behind its origin, at most: ids, secret and path. */
+/** Maximum length of a link after its origin, in characters: ids, secret and path. */
 export const maxLinkLength = 100;
-/** The same with a file's name in it, of which each byte may be escaped. */
+/** The same for a link with a file name, in which each byte may be escaped. */
 export const maxMp3LinkLength = maxLinkLength + 3 * maxMp3NameBytes;
 
-/** What a link names: a record and the user whom it belongs to. */
+/** The recording that a link names, and its owner. */
 export interface RecordAddress {
   readonly recordId: string;
   readonly userId: number;
 }
 
-/** The link of a record: `<origin>/record?id=<record>&user=<user>`. */
+/** The link to a recording: `<origin>/record?id=<record>&user=<user>`. */
 export function recordUrl(origin: string, { recordId, userId }: RecordAddress): string {
   return `${origin}/record?id=${recordId}&user=${userId}`;
 }
 
-/** The link that plays in the page instead of downloading. */
+/** The link that plays the recording instead of downloading it. */
 export function streamUrl(origin: string, address: RecordAddress): string {
   return `${recordUrl(origin, address)}&inline=1`;
 }
 
-/** The link that ends as a file does, which many players want: `<origin>/record/<record>/<name>.mp3?user=<user>`. */
+/** The link that ends in a file name, as many players require: `<origin>/record/<record>/<name>.mp3?user=<user>`. */
 export function mp3Url(origin: string, { recordId, userId }: RecordAddress, fileName: string): string {
   return `${origin}/record/${recordId}/${pathName(fileName)}?user=${userId}`;
 }
 
-/** The waveform as JSON, in the form of audiowaveform's data format. */
+/** The link to the waveform as JSON, in the data format of audiowaveform. */
 export function waveformUrl(origin: string, { recordId, userId }: RecordAddress): string {
   return `${origin}/record/${recordId}/waveform.json?user=${userId}`;
 }
 
-/** The address of a link of its own: `<origin>/l/<secret>`. */
+/** The address of a share link: `<origin>/l/<secret>`. */
 export function shareUrl(origin: string, secret: string): string {
   return `${origin}/l/${secret}`;
 }
 
-/** The same with an ending: `<origin>/l/<secret>/<name>.mp3`. */
+/** The address of a share link with a file name: `<origin>/l/<secret>/<name>.mp3`. */
 export function shareMp3Url(origin: string, secret: string, fileName: string): string {
   return `${shareUrl(origin, secret)}/${pathName(fileName)}`;
 }
 
 /**
- * The name of a file as the last part of a path. It leaves out what ends a path, or is no escape, for a proxy that
- * decodes the path before it passes it on; and it escapes what mails and Markdown take for the end of an address.
+ * Encodes a file name as the last part of a path. It omits characters that would end the path, or be an invalid escape,
+ * behind a proxy that decodes the path. It escapes characters that mails and Markdown take for the end of an address.
  */
 function pathName(fileName: string): string {
   const escaped = encodeURIComponent(fileName.replace(/[%#;]/g, "_"));
@@ -53,21 +53,21 @@ function pathName(fileName: string): string {
 }
 
 /**
- * A link's secret, 192 bits in base64url, without what was put around it on its way; undefined if there is none.
- * See {@link unwrap}.
+ * Parses a link's secret, 192 bits in base64url, without characters that were added around it (see {@link unwrap});
+ * undefined if there is none.
  */
 export function parseSecret(given: unknown): string | undefined {
   if (typeof given !== "string") return undefined;
   return /^[^\w-]*([\w-]{32})(?:[_-]*(?:[^\w-].*)?)$/su.exec(join(given))?.[1];
 }
 
-/** The parameters of a link, as text: each has the values that it came with, in order. */
+/** The parameters of a link: each name has all its values, in order. */
 export type LinkParameters = ReadonlyMap<string, readonly string[]>;
 
 /**
- * Reads the parameters of a link as it arrives from mails, feeds, chats and spreadsheets: names in capitals, `&` in the
- * spellings of HTML (`&amp;`), JSON (`\u0026`) and of addresses (`%26`), also escaped several times, and `?` or `;`
- * between parameters. None of these can be part of what a link says.
+ * Reads the parameters of a link as mails, feeds, chats and spreadsheets change it: with names in capitals, with `&` in
+ * the spelling of HTML (`&amp;`), JSON (`\u0026`) or URLs (`%26`), even escaped several times, and with `?` or `;`
+ * between parameters. Values never contain any of these.
  */
 export function linkParameters(url: string): LinkParameters {
   // A tracker may add `&fbclid=...` to an address that has no `?`.
@@ -89,8 +89,8 @@ export function linkParameters(url: string): LinkParameters {
 }
 
 /**
- * The record and user that a plain link names, also in the ancestor's spelling `audio_id` and `user_id`.
- * @param idInPath the id if it stands in the link's path
+ * Parses the recording and user of a plain link, also with the older parameter names `audio_id` and `user_id`.
+ * @param idInPath the id, if it is in the link's path
  * @throws {ServiceError} BAD_USER_INPUT with what is missing or ambiguous
  */
 export function parseRecordAddress(parameters: LinkParameters, idInPath?: string): RecordAddress {
@@ -104,7 +104,7 @@ export function parseRecordAddress(parameters: LinkParameters, idInPath?: string
   };
 }
 
-/** Whether a link asks to be played in the page instead of being saved: `inline=1`. */
+/** Whether a link asks to be played instead of downloaded: `inline=1`. */
 export function asksForInline(parameters: LinkParameters): boolean {
   const value = parameters.get("inline")?.at(-1);
   return value !== undefined && !/^(?:0|false)$/i.test(unwrap(value));
@@ -117,7 +117,7 @@ function onlyOne<T>(values: ReadonlySet<T | undefined>, argument: string, need: 
   throw new ServiceError("BAD_USER_INPUT", `${need}. Give only one: this link has several.`, { argument });
 }
 
-/** A UUID, also without hyphens, as a URN, and with an ending that a player wants. `3D` is a `=` of quoted-printable mail. */
+/** Parses a UUID, also without hyphens, as a URN, or with a file extension. `3D` is a `=` of quoted-printable mail. */
 function recordIdIn(given: string): string | undefined {
   const hex = /^(?:urn:uuid:|3d)?((?:[\da-f]{4}-?){7}[\da-f]{4})(?:\.mp3)?$/i
     .exec(unwrap(given))?.[1]
@@ -129,10 +129,10 @@ function userIdIn(given: string): number | undefined {
   return parseUserId(/^(?:3d)?0*(\d+)(?:\.mp3)?$/i.exec(unwrap(given))?.[1]);
 }
 
-/** More than any value of a link has. */
+/** Maximum length of a value, more than any value of a link has. */
 const maxValueLength = 200;
 
-/** A value whose lines a mail program has broken, and that has characters without width or other hyphens in it, as it was. */
+/** Restores a value in which a mail program has broken lines, inserted zero-width characters or replaced hyphens. */
 function join(given: string): string {
   return given
     .slice(0, maxValueLength)
@@ -140,7 +140,7 @@ function join(given: string): string {
     .replaceAll(/[\u2010-\u2015\u2212]/g, "-");
 }
 
-/** A value without brackets, quotes and punctuation around it, and without text that follows those. */
+/** Removes brackets, quotes and punctuation around a value, and text after them. */
 function unwrap(given: string): string {
   return join(given)
     .replace(/^[^\p{L}\p{N}-]+/u, "")
@@ -148,12 +148,12 @@ function unwrap(given: string): string {
     .replace(/[^a-z\d]+$/i, "");
 }
 
-/** The record's id if it is a UUID, in the spelling that the database uses; else undefined. */
+/** Parses a recording's id: the UUID in the spelling of the database, or undefined if it is not a UUID. */
 export function parseRecordId(given: unknown): string | undefined {
   return typeof given === "string" && isUuid(given) ? given.toLowerCase() : undefined;
 }
 
-/** The user's id if it is a number that a user can have; else undefined. */
+/** Parses a user's id: a number that a user can have, or undefined. */
 export function parseUserId(given: unknown): number | undefined {
   if (typeof given !== "string" || !/^[1-9]\d{0,9}$/.test(given)) return undefined;
   const id = Number(given);

@@ -10,38 +10,44 @@ const AudioRecordSchema = defineEntity({
   properties: {
     id: p.uuid().primary(),
     owner: () => p.manyToOne(User).deleteRule("cascade"),
-    /** The token that uploaded it; null: unknown. No reference: the token may be gone, and its id is never given twice. */
+    /**
+     * Id of the token that uploaded the recording; null if unknown. Not a foreign key: the token may be deleted, and
+     * its id is never reused.
+     */
     madeBy: p.uuid().nullable(),
-    /** `receiving` while its upload runs; nobody but the upload sees it then. */
+    /** `receiving` while the upload runs. Only the upload sees the row then. */
     state: p.enum(["receiving", "ready"] as const),
-    /** While receiving: the upload is alive until then, and is swept afterwards. */
+    /** While receiving, the time until which the upload counts as alive. After it, the row is deleted. */
     leaseUntil: p.datetime().nullable(),
     visibility: p.enum(visibilities).default("PUBLIC"),
-    /** Names the upload among its owner's; a second one with the same key gets the first one's record. */
+    /**
+     * Identifies the upload among those of its owner. A second upload with the same key gets the recording of the
+     * first.
+     */
     idempotencyKey: p.uuid().nullable(),
     title: p.text(),
     fileName: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
 
-    /** Bytes of chunk 0, which holds the MP3's head. */
+    /** Size of chunk 0, which is the MP3's head, in bytes. */
     headBytes: p.integer().default(0),
-    /** Bytes of each further chunk but the last. */
+    /** Size of the other chunks except the last, in bytes. */
     chunkBytes: p.integer(),
-    /** Bytes of the whole MP3. */
+    /** Size of the whole MP3, in bytes. */
     sizeBytes: p.bigint("number").default(0),
     bitrateKbps: p.integer().default(0),
     sampleRateHz: p.integer().default(0),
     channels: p.integer().default(0),
-    /** Samples of each channel in the source, at its own rate. */
+    /** Samples per channel in the source, at its own rate. */
     sourceSamples: p.bigint("number").default(0),
     sourceCodec: p.text().default(""),
     sourceBitsPerSample: p.integer().default(0),
     sourceSampleRateHz: p.integer().default(0),
     sourceChannels: p.integer().default(0),
     sourceBytes: p.bigint("number").default(0),
-    /** Bytes behind the sound that `warnings` are about. */
+    /** Number of bytes after the sound that were left out; see `warnings`. */
     sourceLeftOutBytes: p.bigint("number").default(0),
-    /** SHA-256 of the uploaded file in hexadecimal digits. */
+    /** SHA-256 of the uploaded file, in hexadecimal digits. */
     sourceSha256: p.text().default(""),
     tags: p.json<{ name: string; value: string }[]>().defaultRaw("'[]'"),
     warnings: p.json<ConversionWarning[]>().defaultRaw("'[]'"),
@@ -50,7 +56,7 @@ const AudioRecordSchema = defineEntity({
     /** The waveform's minima and maxima; see `audio/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),
 
-    /** What titles are sorted by, and what a text is looked for in; see `search-text.ts`. */
+    /** The sort key of the title, and the text that is searched; see `search-text.ts`. */
     titleKey: p.text().collation("C").default("").lazy(),
     searchText: p.text().collation("C").default("").lazy(),
     durationSeconds: p
@@ -60,7 +66,7 @@ const AudioRecordSchema = defineEntity({
       ),
   },
   indexes: [
-    // One index answers lists, counts and searches of a library without reading the table; see `list-records.ts`.
+    // One index serves lists, counts and searches of a library without reading the table; see `list-records.ts`.
     {
       name: "audio_record_library",
       expression:
@@ -90,7 +96,7 @@ const AudioRecordSchema = defineEntity({
         "create unique index audio_record_idempotency_key on audio_record (owner_id, idempotency_key) where idempotency_key is not null",
     },
     {
-      // Holds all that a user's usage is summed from.
+      // Contains all columns from which a user's usage is summed.
       name: "audio_record_usage",
       expression:
         "create index audio_record_usage on audio_record (owner_id) include (size_bytes, source_samples, source_sample_rate_hz) where state = 'ready'",
@@ -98,7 +104,7 @@ const AudioRecordSchema = defineEntity({
   ],
 });
 
-/** One recording: who owns it, what it is, and how its MP3 is cut into chunks. */
+/** A recording: its owner, its properties, and how its MP3 is divided into chunks. */
 export class AudioRecord extends AudioRecordSchema.class {}
 AudioRecordSchema.setClass(AudioRecord);
 
@@ -108,14 +114,14 @@ const Mp3ChunkSchema = defineEntity({
   properties: {
     record: () => p.manyToOne(AudioRecord).deleteRule("cascade").primary(),
     position: p.integer().primary(),
-    /** Written and read by `mp3-chunks.ts` only, never through the ORM. */
+    /** Only `mp3-chunks.ts` writes and reads this, never through the ORM. */
     bytes: p.blob().lazy(),
   },
 });
 
-/** A piece of an MP3. The class gives the migrations its table; bytes never become entities. */
+/** A chunk of an MP3. The class defines the table for migrations; chunks are never loaded as entities. */
 export class Mp3Chunk extends Mp3ChunkSchema.class {}
 Mp3ChunkSchema.setClass(Mp3Chunk);
 
-/** Recordings beside users, for the query builder. */
+/** The tables of recordings and users, for the query builder. */
 export type RecordTables = UserTables & TablesOf<typeof AudioRecordSchema | typeof Mp3ChunkSchema>;

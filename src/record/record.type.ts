@@ -11,7 +11,7 @@ import { maxTitleLength } from "./record-title.ts";
 import type { AudioRecord } from "./record.entity.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
-/** How much sound an MP3 keeps. */
+/** The quality of an MP3. */
 export const QualityEnum = { LOW: "LOW", STANDARD: "STANDARD", HIGH: "HIGH" } as const;
 registerEnumType(QualityEnum, {
   name: "Quality",
@@ -40,7 +40,7 @@ registerEnumType(VisibilityEnum, {
   },
 });
 
-/** Remarks on an upload that was stored all the same. */
+/** Findings of the conversion that did not prevent a recording from being stored. */
 export const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
   CUT_SHORT: "CUT_SHORT",
   DAMAGED: "DAMAGED",
@@ -210,7 +210,7 @@ export class RecordType extends Node {
   warnings!: ConversionWarning[];
 }
 
-/** The record as the API shows it; its owner must be loaded. */
+/** Converts a recording to its API type. Its owner must be loaded. */
 export function toRecordType(record: AudioRecord): RecordType {
   const { integratedLufs, samplePeakDbfs } = record;
   return Object.assign(new RecordType(), {

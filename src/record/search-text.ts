@@ -1,20 +1,20 @@
 import { withoutLongMarkRuns } from "../input/plain-text.ts";
 
-/** What of a record is searched. */
+/** The texts of a recording that are searched. */
 export interface SearchedTexts {
   readonly title: string;
   readonly fileName: string;
   readonly tags: readonly { readonly value: string }[];
 }
 
-/** Together they must fit into an entry of a PostgreSQL index, which takes 2704 bytes. */
+/** Maximum sizes in bytes. Together they must fit into an entry of a PostgreSQL index, which has at most 2704 bytes. */
 export const maxTitleKeyBytes = 200;
 const maxSearchTextBytes = 2000;
 
-/** Words of a search that count; further ones would make it slow. */
+/** Maximum number of words of a search. More would make it slow. */
 export const maxSearchWords = 8;
 
-/** Letters that Unicode does not take apart into a base letter and an accent. */
+/** Letters that Unicode does not decompose into a base letter and an accent. */
 const decomposedLetters: Readonly<Record<string, string>> = {
   ß: "ss",
   ẞ: "SS",
@@ -37,30 +37,33 @@ const decomposedLetters: Readonly<Record<string, string>> = {
   ı: "i",
 };
 
-/** What titles are sorted by: the start of the title without case and accents. */
+/** The sort key of a title: its beginning without case and accents. */
 export function titleKeyOf(title: string): string {
   return codePointsWithin(fold(title), maxTitleKeyBytes);
 }
 
-/** What a text is looked for in: title, file name and tags without case and accents; the first 2000 bytes of them. */
+/** The text that is searched: the first 2000 bytes of title, file name and tags without case and accents. */
 export function searchTextOf({ title, fileName, tags }: SearchedTexts): string {
   return codePointsWithin(fold([title, fileName, ...tags.map(({ value }) => value)].join("\n")), maxSearchTextBytes);
 }
 
 /**
- * The words of a search, in the spelling of {@link searchTextOf}. Control characters part words as white space does: none
- * is ever found, and PostgreSQL takes no NUL in a text.
+ * The words of a search, normalised as in {@link searchTextOf}. Control characters separate words like white space:
+ * they never occur in the searched text, and PostgreSQL does not accept NUL.
  */
 export function searchWords(text: string): string[] {
   return [...new Set(fold(text).split(/[\s\p{Cc}]+/u))].filter((word) => word !== "").slice(0, maxSearchWords);
 }
 
-/** Unicode's compatibility decomposition (NFKD) without combining marks, in lower case. */
+/** Converts a text to Unicode's compatibility decomposition (NFKD) in lower case, without combining marks. */
 function fold(text: string): string {
   return plainLetters(text).toLowerCase().replaceAll("ς", "σ");
 }
 
-/** Unicode's compatibility decomposition (NFKD) without combining marks and Latin letters that it leaves, such as ß. */
+/**
+ * Converts a text to Unicode's compatibility decomposition (NFKD) without combining marks, and replaces Latin letters
+ * that this leaves, such as ß.
+ */
 export function plainLetters(text: string): string {
   return withoutLongMarkRuns(text.toWellFormed())
     .normalize("NFKD")
@@ -68,7 +71,7 @@ export function plainLetters(text: string): string {
     .replace(/[ßẞæÆœŒøØđĐðÐþÞħĦłŁı]/gu, (letter) => decomposedLetters[letter]!);
 }
 
-/** The longest start of a text that fits, cut between code points: nobody sees it. */
+/** The longest beginning of a text that fits, cut between code points, because it is never shown. */
 function codePointsWithin(text: string, maxBytes: number): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(maxBytes));
   return text.slice(0, read);
