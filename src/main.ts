@@ -10,13 +10,13 @@ async function main(): Promise<void> {
       `The service needs Node 24 or newer, and this is ${process.versions.node}. Run npm ci with its optional packages, or install Node 24`,
     );
   }
-  // An older Node fails at what this imports, in words of its own.
+  // An older Node would fail at this import with an obscure message.
   const { startServer } = await import("./server.ts");
   const stop = Promise.withResolvers<NodeJS.Signals>();
   let firstAt: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      // A further signal ends the process at once. Ctrl-C under npm comes twice: from the terminal and from npm.
+      // A second signal ends the process at once. Under npm, Ctrl-C arrives twice: from the terminal and from npm.
       const isEcho = signal === "SIGINT" && performance.now() - (firstAt ?? -Infinity) < 1000;
       if (firstAt !== undefined && !isEcho) process.exit(1);
       firstAt ??= performance.now();
@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   const config = await loadConfig(process.env);
   const logger = createLogger(config);
   await using server = await startServer(config, logger).catch((error: unknown) => {
-    // Ctrl-C in a terminal also ends what the start was running, such as initdb: then that is no fault.
+    // Ctrl-C in a terminal also ends programs that the start was running, such as initdb. That is not an error.
     if (firstAt === undefined) throw error;
     process.stderr.write("web-user-music was stopped while it was starting.\n");
     return undefined;
@@ -42,7 +42,7 @@ async function main(): Promise<void> {
   } else logger.info({ signal: reason }, "stopping: running uploads may finish");
 }
 
-/** In plain words what was started, and a line to try. */
+/** Says in plain words what was started, and suggests a first command. */
 function startMessage({ url, ffmpeg, databaseDescription, registrationDescription }: Server, config: Config): string[] {
   const address = config.publicUrl ?? url;
   return [

@@ -10,7 +10,7 @@ import { ShareLink } from "./link/share-link.entity.ts";
 import { AccessToken, Invitation, User } from "./user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
 
-/** MikroORM's options, the same for the service and for the ORM's command line. */
+/** MikroORM's options, for the service and for the ORM's command line. */
 export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
     dbName: new Client(driverOptions(databaseUrl)).database ?? "",
@@ -19,7 +19,7 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
     extensions: [Migrator],
     forceUtcTimezone: true,
     pool: { min: 0, max: poolSize },
-    // The function `charge_allowance` stands in a migration only.
+    // The function `charge_allowance` is only defined in a migration.
     schemaGenerator: { ignoreRoutines: true },
     migrations: {
       tableName: "schema_migration",
@@ -33,5 +33,5 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
   });
 }
 
-/** What {@link ormOptions} names. */
+/** The tables of {@link ormOptions}. */
 export const tables: Tables = { ormOptions, migrations };

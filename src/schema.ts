@@ -25,8 +25,8 @@ const resolverClasses = [
 ] as const;
 
 /**
- * The API's schema. Without resolvers it can be printed but not executed.
- * @throws {Error} when there are resolvers, and one is missing: it would be noticed only when somebody asks for it
+ * Creates the schema of the API. Without resolvers it can be printed but not executed.
+ * @throws {Error} if resolvers are given and one is missing, which would otherwise be noticed only when it is used
  */
 export async function createSchema(resolvers?: readonly object[]): Promise<GraphQLSchema> {
   const instances = new Map(resolvers?.map((resolver) => [resolver.constructor, resolver]));
@@ -37,7 +37,7 @@ export async function createSchema(resolvers?: readonly object[]): Promise<Graph
     container: { get: (type) => instances.get(type) },
     validate: false,
   });
-  // No field has this type, so the schema has to be told of it.
+  // No field has this type, so it must be added to the schema.
   const { types, ...config } = schema.toConfig();
   return new GraphQLSchema({ ...config, types: [...types, errorCodeEnum] });
 }

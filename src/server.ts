@@ -37,22 +37,22 @@ import { AccountResolver } from "./user/account.resolver.ts";
 import { Registration } from "./user/registration.ts";
 import { UserResolver } from "./user/user.resolver.ts";
 
-/** The running service. Disposing of it drains what is under way and releases everything. */
+/** The running service. Disposing of it lets running uploads finish and releases everything. */
 export interface Server extends AsyncDisposable {
-  /** Where it listens, such as `http://localhost:8000`. */
+  /** Its address, such as `http://localhost:8000`. */
   readonly url: string;
   readonly ffmpeg: Ffmpeg;
   readonly database: Database;
-  /** What the start says of the database: which PostgreSQL, and where its data is. */
+  /** The start message about the database: which PostgreSQL, and where its data is. */
   readonly databaseDescription: string;
-  /** What the start says of who may make users. */
+  /** The start message about registration. */
   readonly registrationDescription: string;
-  /** Resolves when the service cannot go on, because its own PostgreSQL is lost for good. */
+  /** Resolves if the service cannot continue, because its embedded PostgreSQL cannot be restarted. */
   readonly failed: Promise<Error>;
 }
 
 /**
- * Starts everything in order; what was already open is released when a later step fails.
+ * Starts everything in order. If a step fails, what was already open is released.
  * @throws {Error} with a sentence for the operator
  */
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
@@ -195,7 +195,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const address = app.server.address();
   opening.defer(async () => {
     leaving = true;
-    // Meanwhile a load balancer sees that it is not ready, and sends its requests elsewhere.
+    // Meanwhile, a load balancer notices that the service is not ready, and sends its requests elsewhere.
     await delay(config.shutdownDelaySeconds * 1000);
     stopping.abort();
     const graceEndsAt = performance.now() + config.shutdownGraceSeconds * 1000;
@@ -216,7 +216,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   };
 }
 
-/** New users may fill no more of the embedded database's disk than this in a day, unless it is set. */
+/** By default, all new users together may fill 1/48 of the embedded database's free disk per day. */
 const partOfDiskInADay = 48;
 const defaultBytesInADay = 1024 ** 3;
 
@@ -229,7 +229,7 @@ async function writeAllowances(config: Config, dataDir: string | undefined): Pro
   };
 }
 
-/** One line that says who may make users, and how much strangers may store. */
+/** One line about who may create users, and how much new users may store. */
 function describeRegistration({ registration }: Config, { newUserDays, together }: WriteAllowances): string {
   if (registration === "closed") return "Registration is closed: npm run user -- create creates users (REGISTRATION)";
   if (registration === "invite")
@@ -248,10 +248,10 @@ function whyNotListening({ host, port }: Config, cause: unknown): string {
   return `The service cannot listen on HOST ${host} (${String(code ?? cause)}).`;
 }
 
-/** Closes the server; answers that are still on their way at that time, and a second from now, are cut off. */
+/** Closes the server. Responses that are still being sent at `time`, but at least one second from now, are cut off. */
 async function closeBy(app: FastifyInstance, time: number): Promise<void> {
   const timer = setTimeout(() => app.server.closeAllConnections(), Math.max(1000, time - performance.now()));
-  // node:http closes those that are idle now; one that becomes idle later it would keep for the client's next request.
+  // node:http closes the connections that are idle now, but would keep one that becomes idle later.
   const idleTimer = setInterval(() => app.server.closeIdleConnections(), 50);
   await app.close();
   clearInterval(idleTimer);

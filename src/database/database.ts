@@ -9,42 +9,42 @@ import { address, UnusableDatabaseError, unusableDatabase } from "./start-failur
 
 /** The open database. */
 export interface Database extends AsyncDisposable {
-  /** The global EntityManager, to be forked for each request. */
+  /** The global EntityManager. Fork it for each request. */
   readonly em: SqlEntityManager;
-  /** The connections that {@link em} uses, for what neither it nor its query builder can say. */
+  /** The connections of {@link em}, for statements that neither it nor its query builder can express. */
   readonly pool: Pool;
   /** The server's version, such as `17.2`. */
   readonly version: string;
-  /** Where it is: `host:port`, or the folder of its Unix socket. */
+  /** Its address: `host:port`, or the folder of its Unix socket. */
   readonly address: string;
-  /** Whether every migration that this build knows has been applied. */
+  /** Whether all migrations of this build have been applied. */
   isMigrated(): Promise<boolean>;
-  /** Whether nothing can be written now, as after a failover to a standby. */
+  /** Whether the database is read-only now, as after a failover to a standby. */
   isReadOnly(): Promise<boolean>;
 }
 
-/** How {@link openDatabase} uses the server. */
+/** Options of {@link openDatabase}. */
 export interface DatabaseOptions {
   readonly poolSize: number;
-  /** Seconds after which an unreachable or silent server counts as unavailable. */
+  /** Seconds after which a server that does not answer counts as unavailable. */
   readonly timeoutSeconds: number;
   readonly tables: Tables;
 }
 
-/** The tables that the service keeps, handed in by whoever knows them all. */
+/** The tables of the service, passed in by the composition root. */
 export interface Tables {
   /** MikroORM's options for this database. */
   readonly ormOptions: (url: string, poolSize: number) => Options;
-  /** Every migration that this build knows. */
+  /** All migrations of this build. */
   readonly migrations: readonly { readonly name: string }[];
 }
 
-/** Any number, the same in every replica: who holds this advisory lock applies the migrations. */
+/** Key of the advisory lock for applying migrations. It is arbitrary, and the same in every replica. */
 const migrationLock = 7_263_501;
 
 /**
- * What the service relies on, whatever the server, the database or the role say otherwise: how dates and numbers are
- * written, and that a statement which nobody waits for any more also ends in the server.
+ * Session settings that the service relies on, whatever the settings of the server, database or role: the formats of
+ * dates and numbers, and a timeout that also ends a statement in the server when the client no longer waits for it.
  */
 function sessionSettings(timeoutMs: number): string {
   return [
@@ -54,15 +54,15 @@ function sessionSettings(timeoutMs: number): string {
     "set extra_float_digits = 1",
     "set standard_conforming_strings = on",
     `set statement_timeout = ${timeoutMs}`,
-    // The server's default is made for spinning disks: with it the planner reads whole tables where an index will do.
+    // The default is for spinning disks: with it, the planner reads whole tables although an index would do.
     "set random_page_cost = 1.1",
   ].join("; ");
 }
 
 /**
- * Connects, and applies the migrations that are missing; replicas that start together do this one after another.
- * @throws {UnusableDatabaseError} when the server cannot be reached, is older than PostgreSQL 14, cannot be written to
- *   or has another encoding than UTF-8, or a migration fails
+ * Connects and applies missing migrations. Replicas that start together do this one after the other.
+ * @throws {UnusableDatabaseError} if the server is unreachable, older than PostgreSQL 14, read-only or has an encoding
+ * other than UTF-8, or if a migration fails
  */
 export async function openDatabase(url: string, options: DatabaseOptions, logger: Logger): Promise<Database> {
   const found = await migrate(url, options, logger);
@@ -100,7 +100,7 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
 }
 
 const parsedTypes = new TypeOverrides();
-// All whole numbers of 64 bits that are kept here are smaller than 2^53.
+// All 64-bit integers in the database are smaller than 2^53.
 parsedTypes.setTypeParser(types.builtins.INT8, Number);
 
 function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, logger: Logger): Pool {
@@ -109,14 +109,15 @@ function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, lo
     ...driverOptions(url),
     max: poolSize,
     connectionTimeoutMillis: timeoutMs,
-    // The client's clock is for a server that answers nothing; one that works ends the statement itself, sooner.
+    // This client-side timeout is for a server that does not respond. A working server ends the statement itself,
+    // earlier.
     query_timeout: timeoutMs + 500,
     keepAlive: true,
     stream: () => new PostgresSocket(),
     types: parsedTypes,
     onConnect: async (client: ClientBase) => await client.query(sessionSettings(timeoutMs)),
   });
-  // Without listeners a lost connection ends the process.
+  // Without a listener, a lost connection would end the process.
   pool.on("error", (error) => logger.warn({ err: error }, "lost an idle connection to the database"));
   pool.on("connect", (client) =>
     client.on("error", (error) => logger.warn({ err: error }, "lost a connection to the database")),
@@ -124,7 +125,7 @@ function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, lo
   return pool;
 }
 
-/** Applies what is missing under an advisory lock, and returns what server it found. */
+/** Applies missing migrations under an advisory lock, and returns facts about the server. */
 async function migrate(
   url: string,
   { timeoutSeconds, tables }: DatabaseOptions,
@@ -137,14 +138,14 @@ async function migrate(
   });
   try {
     const { version, schema } = await requireUsableServer(lock);
-    // Released with the transaction, so that it also works through a transaction-pooling proxy.
+    // The lock ends with the transaction, so that it also works through a transaction-pooling proxy.
     await lock.query("begin");
     const waiting = setTimeout(() => logger.warn("waiting for another process that applies migrations"), 5000);
     await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]).finally(() => clearTimeout(waiting));
     const { migrations: options = {}, ...others } = tables.ormOptions(url, 2);
-    // MikroORM 7.2 looks for its table in `public`, and makes it where the search path says.
+    // MikroORM 7.2 looks for its table in `public`, but creates it according to the search path.
     const tableName = `${schema}.${options.tableName}`;
-    // Migrations are made from the snapshot by a developer; applying them changes no file.
+    // Developers create migrations from the snapshot. Applying them changes no file.
     const orm = await MikroORM.init({ ...others, migrations: { ...options, tableName, snapshot: false } });
     try {
       for (const { name } of await orm.migrator.up()) logger.info({ migration: name }, "applied a migration");
@@ -160,7 +161,7 @@ async function migrate(
   }
 }
 
-/** Returns the server's version, and the schema in which tables are made. */
+/** Returns the server's version and the schema in which tables are created. */
 async function requireUsableServer(client: Client): Promise<{ version: string; schema: string }> {
   const { rows } = await client.query<{
     version: string;

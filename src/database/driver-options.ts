@@ -1,4 +1,4 @@
-/** The URL as node-postgres reads it. MikroORM 7.2 reads less: no `sslmode`, and no `host` behind the `?`. */
+/** Parses the URL as node-postgres does. MikroORM 7.2 ignores `sslmode`, and `host` after the `?`. */
 export function driverOptions(databaseUrl: string) {
   return { connectionString: databaseUrl };
 }

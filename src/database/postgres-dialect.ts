@@ -11,8 +11,8 @@ import { isDatabaseUnavailable } from "../errors/database-failures.ts";
 import { isCommitted } from "./transaction.ts";
 
 /**
- * How MikroORM and its query builder use the service's own connections. Kysely 0.29 keeps a connection whose server has
- * fallen silent, loses one on which no transaction could begin, and cannot say whether a lost COMMIT was made.
+ * Lets MikroORM and its query builder use the service's connections. Kysely 0.29 keeps a connection whose server no
+ * longer answers, leaks one on which no transaction could begin, and cannot tell whether a lost COMMIT was executed.
  */
 export class PooledPostgres extends PostgresDialect {
   readonly #pool: Pool;
@@ -43,7 +43,7 @@ class PooledDriver implements Driver {
     return new BorrowedConnection(client);
   }
 
-  /** Also asks for the transaction's id, by which the server knows later what has become of it. */
+  /** Also reads the transaction's id, with which the server can tell its outcome later. */
   async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
     const borrowed = asBorrowed(connection);
     const { isolationLevel = "read committed", accessMode = "read write" } = settings;
@@ -68,7 +68,7 @@ class PooledDriver implements Driver {
     }
   }
 
-  /** Never fails: a connection that is closed ends its transaction. */
+  /** Never fails: closing the connection ends its transaction. */
   async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     const borrowed = asBorrowed(connection);
     if (!borrowed.isGivenUp) await borrowed.send("rollback").catch(() => borrowed.giveUp());
@@ -83,7 +83,7 @@ class PooledDriver implements Driver {
   }
 }
 
-/** A connection while it is used; closed afterwards if the database failed on it. */
+/** A connection in use. It is closed afterwards if the database failed on it. */
 class BorrowedConnection implements DatabaseConnection {
   transactionId = "";
   isGivenUp = false;
@@ -128,7 +128,7 @@ function asBorrowed(connection: DatabaseConnection): BorrowedConnection {
   throw new TypeError("The connection is another driver's.");
 }
 
-/** The driver's types leave out that two statements have two answers. */
+/** The driver's types do not express that two statements have two results. */
 function transactionIdIn(answers: unknown): string {
   if (!isPair(answers)) throw new Error("The transaction has no id.");
   return answers[1].rows[0]!.id;

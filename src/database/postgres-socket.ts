@@ -1,16 +1,16 @@
 import { Socket } from "node:net";
 
-/** What is not read to a place of its own is read to this one and copied: all of a connection's small talk. */
+/** Buffer for all bytes without a destination of their own, such as short messages. They are copied from here. */
 const smallTalk = Buffer.allocUnsafeSlow(64 * 1024);
 
 /**
- * The socket of a connection to PostgreSQL, for the `stream` option of node-postgres. It can read large values straight
- * to where they shall be, which spares a buffer, and its garbage, for every 64 KiB.
+ * The socket of a connection to PostgreSQL, for the `stream` option of node-postgres. It can read large values directly
+ * to their destination, which saves a buffer, and its garbage, for every 64 KiB.
  */
 export class PostgresSocket extends Socket {
   /**
-   * Tells where the next bytes are to be read to; undefined: anywhere. Asked after each read, so what comes first after it
-   * was set still comes elsewhere. While it is set, the memory of a `data` event is used again by the next read.
+   * Returns the destination of the next bytes, or undefined for any. It is called after each read, so the first bytes
+   * after it was set still arrive elsewhere. While it is set, the next read reuses the memory of a `data` event.
    */
   destination: (() => Buffer | undefined) | undefined;
 

@@ -2,8 +2,8 @@ import type { InferKyselyDB, MetadataStorage, SqlEntityManager } from "@mikro-or
 import { CamelCasePlugin, type Compilable, type CompiledQuery, type Kysely } from "kysely";
 
 /**
- * The tables of entities as the query builder sees them: by the entity's name, with columns by the property's name, and
- * `Id` behind it where the property is a reference (`owner` is `ownerId`).
+ * The tables of entities for the query builder: tables have the name of the entity, and columns the name of the
+ * property, with `Id` appended if it is a reference (`owner` is `ownerId`).
  */
 export type TablesOf<Schema extends { name: string }> = Renamed<
   InferKyselyDB<Schema, { tableNamingStrategy: "entity" }>
@@ -19,7 +19,10 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
-/** Names in statements and rows as the entities have them; wherever they stand, as every column's name follows from its property's. */
+/**
+ * Converts between the names of entities and those of tables and columns, anywhere in a statement, because every
+ * column's name follows from its property's.
+ */
 class EntityNames extends CamelCasePlugin {
   readonly #tables: ReadonlyMap<string, string>;
 
@@ -46,14 +49,14 @@ function namesOf(em: SqlEntityManager): EntityNames {
   return names;
 }
 
-/** MikroORM's query builder; inside of a transaction it is the transaction's. */
+/** MikroORM's query builder. Inside a transaction, it uses that transaction. */
 export function queryBuilder<Tables>(em: SqlEntityManager): Kysely<Tables> {
   const kysely: Kysely<unknown> = em.getKysely<unknown>();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- which tables there are is known to the types only
   return kysely.withPlugin(namesOf(em)) as Kysely<Tables>;
 }
 
-/** Stands in a statement for a value that is given when it runs. */
+/** A placeholder for a value that is given when the statement runs. */
 class Placeholder {
   readonly name: string | symbol;
 
@@ -63,8 +66,8 @@ class Placeholder {
 }
 
 /**
- * A statement of one shape: its text is made once, and its values are given each time it runs.
- * @param build gets stand-ins for the values, which it can only put into the statement
+ * A statement whose text is built once, and whose values are given each time that it runs.
+ * @param build gets placeholders for the values, which it can only put into the statement
  */
 export function statement<Tables, Values extends object, Row>(
   build: (db: Kysely<Tables>, values: Values) => Compilable<Row>,

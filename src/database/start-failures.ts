@@ -1,11 +1,11 @@
 import type { Client } from "pg";
 
-/** A fault of the database that the operator can mend; the message says how. */
+/** A problem of the database that the operator can fix. The message says how. */
 export class UnusableDatabaseError extends Error {
   override readonly name = "UnusableDatabaseError";
 }
 
-/** By SQLSTATE, or by the code of Node or OpenSSL; `error` is what the driver said. */
+/** Advice by SQLSTATE, or by the code of Node or OpenSSL. `error` is the driver's message. */
 const advice: readonly (readonly [pattern: RegExp, say: (client: Client, error: string) => string])[] = [
   [
     /^(ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOST|ENET|ENOENT|EACCES)/,
@@ -32,10 +32,10 @@ const advice: readonly (readonly [pattern: RegExp, say: (client: Client, error: 
   ],
 ];
 
-/** What a connection or a migration failed at, as a sentence for the operator that says what to do. */
+/** Converts an error of a connection or migration to a sentence for the operator that says what to do. */
 export function unusableDatabase(client: Client, cause: unknown): UnusableDatabaseError {
   if (cause instanceof UnusableDatabaseError) return cause;
-  // A host with several addresses fails with one error for each, and no message of its own.
+  // A host with several addresses fails with one error for each, without a message of its own.
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
   const said = first instanceof Error ? first.message : String(first);
   const code = first instanceof Error && "code" in first ? String(first.code) : "";
@@ -46,7 +46,7 @@ export function unusableDatabase(client: Client, cause: unknown): UnusableDataba
   );
 }
 
-/** The driver has failures of its own that bear no code. */
+/** Advice for errors of the driver that have no code. */
 function adviceByText(said: string): string {
   if (/password must be a (non-empty )?string/.test(said)) return "It asks for a password. Put one into DATABASE_URL.";
   if (/does not support SSL/.test(said))

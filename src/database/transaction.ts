@@ -3,14 +3,14 @@ import type { Pool, PoolClient, QueryResult } from "pg";
 import { ServiceError } from "../errors/errors.ts";
 import { isDatabaseBusy, isDatabaseUnavailable } from "../errors/database-failures.ts";
 
-/** For how long it is asked what has become of a change; a server that was started anew is back by then. */
+/** How long the service tries to find out the outcome of a change. A restarted server is back by then. */
 const lookForMs = 4000;
 const firstLookMs = 50;
 
 /**
- * Runs statements in one transaction; each sees what others have committed before it, and any failure undoes all. When
- * the answer to its commit is lost, the server is asked what has become of it.
- * @throws {ServiceError} OUTCOME_UNKNOWN when the server cannot be asked
+ * Runs statements in one transaction. Each sees what others have committed before it, and any error undoes all. If the
+ * response to its commit is lost, the server is asked for the outcome.
+ * @throws {ServiceError} OUTCOME_UNKNOWN if the server cannot be asked
  */
 export async function inTransaction<T>(pool: Pool, run: (client: PoolClient) => Promise<T>): Promise<T> {
   let committing: { readonly id: string; readonly result: T } | undefined;
@@ -23,7 +23,7 @@ export async function inTransaction<T>(pool: Pool, run: (client: PoolClient) => 
       try {
         committing = { id, result: await run(client) };
       } catch (error) {
-        // A connection that is given up ends its transaction.
+        // Closing the connection ends its transaction.
         if (!isDatabaseUnavailable(error)) await client.query("rollback").catch(giveUp);
         throw error;
       }
@@ -38,10 +38,10 @@ export async function inTransaction<T>(pool: Pool, run: (client: PoolClient) => 
 }
 
 /**
- * Runs one statement that changes something, on a connection of its own. When its answer is lost, `find` says what it has
- * done: it looks for that or, where that does no harm, does it again.
- * @param find what `change` gives, or undefined if nothing was done
- * @throws {ServiceError} OUTCOME_UNKNOWN when the server cannot be asked
+ * Runs one statement that changes something, on a connection of its own. If its response is lost, `find` determines the
+ * outcome: it looks for the result or, if that is harmless, repeats the change.
+ * @param find returns the result of `change`, or undefined if nothing was done
+ * @throws {ServiceError} OUTCOME_UNKNOWN if the server cannot be asked
  */
 export async function changeOnce<T>(
   pool: Pool,
@@ -63,10 +63,10 @@ export async function changeOnce<T>(
 }
 
 /**
- * Makes a change of one statement. When its answer is lost, `find` says what it has done: it looks for that or, where that
- * does no harm, does it again.
- * @param find what `change` gives, or undefined if nothing was done
- * @throws {ServiceError} OUTCOME_UNKNOWN when the server cannot be asked
+ * Makes a change of one statement. If its response is lost, `find` determines the outcome: it looks for the result or,
+ * if that is harmless, repeats the change.
+ * @param find returns the result of `change`, or undefined if nothing was done
+ * @throws {ServiceError} OUTCOME_UNKNOWN if the server cannot be asked
  */
 export async function confirmed<T>(change: () => Promise<T>, find: () => Promise<T | undefined>): Promise<T> {
   try {
@@ -79,15 +79,16 @@ export async function confirmed<T>(change: () => Promise<T>, find: () => Promise
   }
 }
 
-/** Whether a statement failed for want of a connection; `postgres-dialect.ts` says so. */
+/** Whether a statement failed because no connection was available; `postgres-dialect.ts` marks such errors. */
 function nothingWasSent(error: unknown): boolean {
   return error instanceof Error && "nothingSent" in error;
 }
 
 /**
- * Runs the next part of a change of which a part is made already; again while the database is away for a moment.
- * @param run can be repeated
- * @throws {ServiceError} OUTCOME_UNKNOWN when it cannot be made
+ * Runs the next part of a change of which a part has already been made. It retries while the database is briefly
+ * unavailable.
+ * @param run must be safe to repeat
+ * @throws {ServiceError} OUTCOME_UNKNOWN if it cannot be made
  */
 export async function carryOn<T extends object>(run: () => Promise<T>): Promise<T> {
   try {
@@ -97,14 +98,14 @@ export async function carryOn<T extends object>(run: () => Promise<T>): Promise<
   }
 }
 
-/** The answer to a change that may have been made, as a whole or in part. */
+/** The error for a change that may have been made, completely or in part. */
 function outcomeUnknown(cause: unknown): ServiceError {
   const message =
     "The database was lost before it confirmed the change. Check whether the change was made before you repeat it.";
   return new ServiceError("OUTCOME_UNKNOWN", message, {}, { cause });
 }
 
-/** The driver's types leave out that a query of two statements has two results. */
+/** The driver's types do not express that a query of two statements has two results. */
 function transactionIdIn(results: unknown): string {
   if (!isPair(results)) throw new Error("The transaction has no id.");
   return results[1].rows[0]!.id;
@@ -114,7 +115,7 @@ function isPair(results: unknown): results is [unknown, QueryResult<{ id: string
   return Array.isArray(results) && results.length === 2;
 }
 
-/** Lends a connection; one that failed, or that the borrower gives up, is closed. */
+/** Provides a connection. It is closed afterwards if it failed or if `giveUp` was called. */
 async function withClient<T>(pool: Pool, use: (client: PoolClient, giveUp: () => void) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   let broken = false;
@@ -132,8 +133,8 @@ async function withClient<T>(pool: Pool, use: (client: PoolClient, giveUp: () =>
 }
 
 /**
- * Asks what has become of a transaction when the answer to its commit was lost.
- * @throws {ServiceError} OUTCOME_UNKNOWN when the server cannot be asked
+ * Asks for the outcome of a transaction after the response to its commit was lost.
+ * @throws {ServiceError} OUTCOME_UNKNOWN if the server cannot be asked
  */
 export async function isCommitted(pool: Pool, transactionId: string, lost: unknown): Promise<boolean> {
   return await lookAgain(async () => {
@@ -145,7 +146,7 @@ export async function isCommitted(pool: Pool, transactionId: string, lost: unkno
   }, lost);
 }
 
-/** Looks until there is an answer. */
+/** Repeats `look` until it has an answer. */
 async function lookAgain<T>(look: () => Promise<T | undefined>, lost: unknown): Promise<T> {
   const giveUpAt = performance.now() + lookForMs;
   for (let waitMs = firstLookMs; performance.now() < giveUpAt; waitMs *= 2) {

@@ -1,7 +1,7 @@
 /**
  * The URL of a PostgreSQL, as it was given. What node-postgres would misread, or fail at in words that do not name the
  * setting, is refused.
- * @throws {RangeError} saying what to write instead
+ * @throws {RangeError} with what to write instead
  */
 export function parseDatabaseUrl(given: string): string {
   // libpq's form for a Unix socket, `postgresql://user@/database?host=/var/run/postgresql`, has no host at its place.

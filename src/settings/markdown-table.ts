@@ -1,4 +1,4 @@
-/** A Markdown table with its columns aligned, as the formatter leaves it. */
+/** A Markdown table with aligned columns, as the formatter writes it. */
 export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column]!.length)));
   const line = (cells: readonly string[]): string =>

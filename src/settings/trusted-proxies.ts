@@ -8,9 +8,9 @@ const networks: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The proxies that TRUST_PROXY names, by address only: a number of hops cannot tell a proxy from a client that comes past
- * it, and a trusted address may claim any client and host (GHSA-3m5p-2c4r-xxw2). Undefined for `false`.
- * @throws {RangeError} saying what to write instead
+ * The proxies that TRUST_PROXY names, by address only: a number of hops cannot tell a proxy from a client that comes
+ * past it, and a trusted address may claim any client and host (GHSA-3m5p-2c4r-xxw2). Undefined for `false`.
+ * @throws {RangeError} with what to write instead
  */
 export function parseTrustProxy(given: string): BlockList | undefined {
   if (given === "false") return undefined;

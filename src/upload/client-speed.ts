@@ -1,14 +1,14 @@
 import { ServiceError } from "../errors/errors.ts";
 
-/** What is asked of an upload's client. */
+/** Requirements for the speed of an upload's client. */
 export interface SpeedLimits {
-  /** Least average speed; 0: none. */
+  /** Minimum average speed; 0: none. */
   readonly minUploadBytesPerSecond: number;
-  /** The speed is averaged over twice this time, and judged after so much waiting. */
+  /** The speed is averaged over twice this time, and checked after this time of waiting. */
   readonly stallTimeoutSeconds: number;
 }
 
-/** A client faster than this is slow for no one's purpose. */
+/** A client faster than this never counts as slow. */
 const quickBytesPerSecond = 64 * 1024;
 
 interface Mark {
@@ -16,7 +16,7 @@ interface Mark {
   readonly bytes: number;
 }
 
-/** How fast one client sends. Only the time counts in which the service waits for it. */
+/** Measures how fast a client sends. Only the time in which the service waits for the client counts. */
 export class ClientSpeed {
   readonly #limits: SpeedLimits;
   readonly #windowMs: number;
@@ -24,7 +24,7 @@ export class ClientSpeed {
   #bytes = 0;
   #awaitedMs = 0;
   #awaitedSince: number | undefined;
-  /** Where the upload was at times within the window, oldest first. */
+  /** Progress of the upload at times within the window, oldest first. */
   #marks: Mark[] = [{ awaitedMs: 0, bytes: 0 }];
 
   constructor(limits: SpeedLimits) {
@@ -37,13 +37,13 @@ export class ClientSpeed {
     return this.#ended.signal;
   }
 
-  /** Bytes for each second of waiting within the last minute or so. */
+  /** Bytes per second of waiting, within the averaging window. */
   get bytesPerSecond(): number {
     const { awaitedMs, bytes } = this.#marks[0]!;
     return ((this.#bytes - bytes) * 1000) / Math.max(1, this.#awaitedMsNow - awaitedMs);
   }
 
-  /** Whether the service waits for this client now, has done so for a while, and got little. */
+  /** Whether the service is waiting for this client now, has waited for a while, and has received little. */
   get isSlow(): boolean {
     const hadTime = this.#awaitedMsNow >= this.#windowMs / 12;
     return this.#awaitedSince !== undefined && hadTime && this.bytesPerSecond < quickBytesPerSecond;
@@ -58,7 +58,7 @@ export class ClientSpeed {
 
   /**
    * Passes an upload's bytes on.
-   * @throws {ServiceError} UPLOAD_STALLED with `minBytesPerSecond`, when the average is below it
+   * @throws {ServiceError} UPLOAD_STALLED with `minBytesPerSecond`, if the average is below it
    */
   async *watch(source: AsyncGenerator<Buffer, void, undefined>): AsyncGenerator<Buffer, void, undefined> {
     try {

@@ -4,15 +4,15 @@ import type { Readable } from "node:stream";
 import { cleanText } from "../input/plain-text.ts";
 import { maxFileNameLength } from "../record/file-name.ts";
 
-/** One file of a request, on its way in. Disposing of it gives up what has not been read. */
+/** A file of a request that is arriving. Disposing of it abandons the bytes that have not been read. */
 export interface IncomingFile extends Disposable {
-  /** As the client wrote it, as one line without folders, of at most 255 characters; may be empty. */
+  /** The client's file name as one line without folders, at most 255 characters. May be empty. */
   readonly fileName: string;
   /**
-   * The bytes, once, as fast as they are taken.
+   * Yields the bytes once, as fast as they are read.
    *
-   * @throws {ServiceError} UPLOAD_TOO_LARGE, UPLOAD_STALLED, UPLOAD_INCOMPLETE, CLIENT_CLOSED_REQUEST or BAD_REQUEST
-   * as the multipart reader found it; a source that ends without an error was whole.
+   * @throws {ServiceError} UPLOAD_TOO_LARGE, UPLOAD_STALLED, UPLOAD_INCOMPLETE, CLIENT_CLOSED_REQUEST or BAD_REQUEST as
+   * the multipart reader reports it. If the source ends without an error, the file is complete.
    */
   bytes(): AsyncGenerator<Buffer, void, undefined>;
 }
@@ -20,15 +20,15 @@ export interface IncomingFile extends Disposable {
 /**
  * Waits for the file's part to begin.
  *
- * @param signal when it is aborted, waiting and reading end at once with its reason.
- * @throws {ServiceError} as `bytes()` does, when the file does not come.
+ * @param signal if it is aborted, waiting and reading end at once with its reason.
+ * @throws {ServiceError} as `bytes()` does, if the file does not arrive.
  */
 export async function openIncomingFile(upload: Promise<FileUpload>, signal?: AbortSignal): Promise<IncomingFile> {
   signal?.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
-  aborted.promise.catch(() => {}); // what is aborted after the file has begun is told by its stream
+  aborted.promise.catch(() => {}); // after the file has begun, its stream reports the abort
   let stream: Readable | undefined;
-  // A listener that stayed would keep the signal, and through it all that it was made of.
+  // A remaining listener would keep the signal, and everything that it refers to, in memory.
   using listening = new DisposableStack();
   if (signal) {
     listening.use(
@@ -40,7 +40,7 @@ export async function openIncomingFile(upload: Promise<FileUpload>, signal?: Abo
   }
   const file = await Promise.race([upload, aborted.promise]);
   stream = file.createReadStream();
-  stream.on("error", () => {}); // told to whoever reads
+  stream.on("error", () => {}); // the reader gets it
   const source = stream;
   const untilDisposed = listening.move();
   return {
@@ -55,7 +55,7 @@ export async function openIncomingFile(upload: Promise<FileUpload>, signal?: Abo
   };
 }
 
-/** A stream takes an Error only. */
+/** A stream only accepts an Error. */
 function abortReason(signal: AbortSignal | undefined): Error {
   const reason: unknown = signal?.reason;
   return reason instanceof Error ? reason : new Error("Aborted.", { cause: reason });

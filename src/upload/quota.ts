@@ -2,27 +2,28 @@ import type { Pool, PoolClient } from "pg";
 import { counted, ServiceError } from "../errors/errors.ts";
 import type { Quota } from "../settings/config.ts";
 
-/** What a user's recordings take up, and what they may. */
+/** The storage used by a user's recordings, and the quota. */
 export interface Usage extends Quota {
   readonly limits: Quota;
 }
 
-/** What an upload would add. */
+/** The storage that an upload adds. */
 interface Addition {
   readonly bytes: number;
   readonly microseconds: number;
 }
 
-/** Before anything is known of a recording: whatever has no room for this has no room for it. */
+/** The smallest possible recording, for refusing an upload before its file is read. */
 export const leastAddition: Addition = { bytes: 1, microseconds: 1 };
 
-/** Whole microseconds, so that sums are exact; `audio_record_usage` holds all that is read here. */
+/** Microseconds as integers, so that sums are exact. The index `audio_record_usage` contains all these columns. */
 const usageColumns = `coalesce(sum(size_bytes), 0) as bytes,
   coalesce(sum(source_samples * 1000000 / source_sample_rate_hz), 0) as microseconds, count(*) as records`;
 
 /**
- * The head of a statement that asks whether one more recording of the user has room, with `quotaParameters` as its
- * first parameters: `quota`, `used` (not summed up for a user without limits) and `verdict`, the limit it would exceed.
+ * The beginning of a statement that checks whether a recording fits into the user's quota, with `quotaParameters` as
+ * its first parameters. It defines `quota`, `used` (not summed for a user without limits) and `verdict`, the limit that
+ * would be exceeded.
  */
 export const quotaTables = `
   quota as (
@@ -41,7 +42,7 @@ export const quotaTables = `
     from quota, used
   )`;
 
-/** What such a statement selects. Sums come as text. */
+/** The columns of such a statement. Sums are returned as text. */
 export const quotaColumns = `verdict.exceeded, quota.bytes as "maxBytes", quota.seconds as "maxSeconds",
   quota.records as "maxRecords", used.bytes as "usedBytes", used.microseconds / 1000000.0 as "usedSeconds",
   used.records as "usedRecords"`;
@@ -61,7 +62,7 @@ export function quotaParameters(ownerId: number, defaults: Quota, addition: Addi
   return [ownerId, defaults.bytes, defaults.seconds, defaults.records, addition.bytes, addition.microseconds];
 }
 
-/** What users' recordings take up, and what they may, by the user's id; users that have been deleted are left out. */
+/** The storage used by users' recordings and their quotas, by user id. Deleted users are omitted. */
 export async function findUsages(
   pool: Pool,
   ownerIds: readonly number[],
@@ -80,8 +81,9 @@ export async function findUsages(
 }
 
 /**
- * Makes the user's uploads end one after the other until the transaction does, then asks for room. The lock comes first
- * and by itself: only a statement that begins after it sees what the upload before has stored.
+ * Locks the user until the end of the transaction, so that the user's uploads end one after the other, then checks the
+ * quota. The lock is a statement of its own, because only a statement that begins after it sees what the previous
+ * upload has stored.
  * @param client in a transaction
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
@@ -100,7 +102,7 @@ export async function requireQuota(
   if (row?.exceeded) throw quotaExceeded(row.exceeded, row);
 }
 
-/** The refusal, with the limit's name and number and what is used of it. */
+/** The error, with the name and value of the limit and the usage. */
 export function quotaExceeded(limit: keyof Quota, row: QuotaRow): ServiceError {
   const [max, used] = [limitsOf(row)[limit], usedOf(row)[limit]];
   const noun = { bytes: "byte", seconds: "second", records: "recording" }[limit];
@@ -109,7 +111,7 @@ export function quotaExceeded(limit: keyof Quota, row: QuotaRow): ServiceError {
   return new ServiceError("QUOTA_EXCEEDED", message, { limit, max, used });
 }
 
-/** How much room is left; Infinity where there is no limit. */
+/** The remaining quota; Infinity if there is no limit. */
 export function roomLeft(row: QuotaRow): { readonly bytes: number; readonly seconds: number } {
   const [limits, used] = [limitsOf(row), usedOf(row)];
   return {

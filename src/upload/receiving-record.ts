@@ -33,10 +33,10 @@ import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import { leaseSeconds } from "./upload-leases.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
-/** Bytes of MP3 in one row; `docs/decisions` has the measurements behind it. */
+/** MP3 bytes in one row. `docs/decisions` has the measurements. */
 export const chunkBytes = 1024 * 1024;
 
-/** What is known of an upload before its file is read. */
+/** The facts about an upload before its file is read. */
 export interface NewUpload {
   readonly id: string;
   readonly ownerId: number;
@@ -45,26 +45,29 @@ export interface NewUpload {
   readonly idempotencyKey: string | undefined;
 }
 
-/** An upload of the same user with the same idempotency key. */
+/** An earlier upload of the same user with the same idempotency key. */
 export interface EarlierUpload {
   readonly id: string;
   readonly state: "receiving" | "ready";
   readonly fileName: string;
-  /** The token that made it; null while receiving. */
+  /** Id of the token that uploaded it; null while receiving. */
   readonly madeBy: string | null;
-  /** Bytes of its file, and their SHA-256 in hexadecimal digits; 0 and empty while receiving. */
+  /** Size and SHA-256 (hexadecimal) of its file; 0 and empty while receiving. */
   readonly sourceBytes: number;
   readonly sha256: string;
 }
 
-/** What an upload is measured by before it begins. */
+/** The limits that an upload must meet before it begins. */
 export interface UploadTerms {
-  /** What holds for users who have none of their own. */
+  /** The quota of users without their own. */
   readonly quota: Quota;
   readonly charge: Charge;
 }
 
-/** Either the row was made, or there is an earlier upload with the key, or (neither) one that is just beginning. */
+/**
+ * Exactly one of three cases: the row was inserted; an earlier upload has the same key; or, if neither is set, another
+ * request is inserting that key right now.
+ */
 export interface BegunUpload {
   readonly begun: boolean;
   readonly earlier: EarlierUpload | undefined;
@@ -72,9 +75,9 @@ export interface BegunUpload {
 }
 
 /**
- * Makes the row that an upload's chunks belong to, unless the user's quota is used up or the idempotency key is taken.
- * Nobody sees it before it is ready, so its commit does not wait for the disk: the log is written in order, and the
- * commit that makes the record ready waits for all of it.
+ * Inserts the row to which an upload's chunks belong, unless the user's quota is used up or the idempotency key exists.
+ * The row is invisible until it is ready, so its commit does not wait for the disk. The log is written in order, so the
+ * commit that makes the recording ready waits for all of it.
  * @throws {ServiceError} QUOTA_EXCEEDED or RATE_LIMITED
  */
 export async function beginRecord(
@@ -112,7 +115,7 @@ export async function beginRecord(
     ],
   );
   const { rows } = await beginning.catch((error: unknown) => {
-    // Deleted while the statement ran.
+    // The user was deleted while the statement ran.
     throw recordMissing(error) ? userDeleted() : error;
   });
   const row = rows[0];
@@ -138,15 +141,15 @@ interface BeginRow extends QuotaRow {
   readonly sha256: string;
 }
 
-/** Shortest and longest wait between two looks at another upload. */
+/** Shortest and longest interval between two checks of another upload. */
 const firstLookMs = 50;
 const lastLookMs = 1000;
 
 /**
- * Waits until an upload, which may run in another replica, is ready or given up. Looks at its row now and then, so that
- * no connection is held.
- * @throws {ServiceError} BUSY when that does not happen within `maxSeconds`
- * @throws the signal's reason when it is aborted
+ * Waits until an upload, which may run in another replica, is ready or has failed. It polls the row, so that no
+ * connection is held.
+ * @throws {ServiceError} BUSY if that does not happen within `maxSeconds`
+ * @throws the signal's reason if it is aborted
  */
 export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, signal: AbortSignal): Promise<void> {
   const giveUpAt = performance.now() + maxSeconds * 1000;
@@ -158,20 +161,20 @@ export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, 
   throw tryAgainLater("BUSY", "The first upload with this idempotency key is still running", 10);
 }
 
-/** What completes a record. */
+/** The data that complete a recording. */
 export interface FinishedRecord {
   readonly title: string;
   readonly fileName: string;
-  /** Goes in front of the frames. */
+  /** The bytes before the frames. */
   readonly head: Buffer;
-  /** Bytes of the frames that are stored already. */
+  /** Size of the frames, which are already stored, in bytes. */
   readonly frameBytes: number;
   readonly facts: ConversionFacts;
 }
 
 /**
- * Makes the record ready if the user's quota has room for it. However many of the user's uploads end at once, what is
- * ready never exceeds the quota.
+ * Makes the recording ready if it fits into the user's quota. Even if many uploads of the user end at once, ready
+ * recordings never exceed the quota.
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
 export async function finishWithinQuota(
@@ -193,7 +196,7 @@ export async function finishWithinQuota(
 }
 
 /**
- * Makes the record ready for a user without a quota.
+ * Makes the recording ready for a user without a quota.
  * @throws {ServiceError} as {@link finishRecord} does
  */
 export async function finishWithoutQuota(
@@ -205,14 +208,15 @@ export async function finishWithoutQuota(
   return await changeOnce(
     pool,
     async (client) => await finishRecord({ em, pool: client }, id, owner, finished),
-    // Whatever is not ready by then is not going to be.
+    // A recording that is not ready by now will not become ready.
     async () => ((await discardRecord(pool, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
   );
 }
 
 /**
- * Writes the head and makes the record ready, in one statement.
- * @throws {ServiceError} CONFLICT when the record, or its owner, was removed meanwhile; UNAUTHENTICATED when the token was
+ * Writes the head and makes the recording ready, in one statement.
+ * @throws {ServiceError} CONFLICT if the recording or its owner was deleted meanwhile; UNAUTHENTICATED if the token was
+ * revoked
  */
 export async function finishRecord(
   { em, pool }: { em: SqlEntityManager; pool: Pool | PoolClient },
@@ -276,7 +280,7 @@ async function isRevoked(pool: Pool | PoolClient, { tokenId }: Caller): Promise<
 }
 
 /**
- * Removes a record that did not become ready, with its chunks.
+ * Deletes a recording that did not become ready, with its chunks.
  * @returns whether there was one
  */
 export async function discardRecord(pool: Pool, id: string): Promise<boolean> {

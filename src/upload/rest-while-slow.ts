@@ -1,10 +1,10 @@
 import type { UploadSlot } from "./upload-slots.ts";
 
-/** An upload rests when it has waited so long for so many bytes, and is awake again when it has got them. */
+/** An upload rests when it has waited this long for this many bytes, and continues when it has received them. */
 const patienceMs = 50;
 const worthwhileBytes = 16 * 1024;
 
-/** Passes an upload's bytes on, and lets its slot rest for as long as its client is slow. */
+/** Passes on an upload's bytes, and lets its slot rest while its client is slow. */
 export async function* restWhileSlow(
   source: AsyncIterable<Buffer>,
   slot: UploadSlot,

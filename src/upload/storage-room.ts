@@ -8,17 +8,17 @@ import { storageFull } from "../errors/errors.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { isStorageFull } from "../errors/database-failures.ts";
 
-/** What recordings may take up. */
+/** Limits of the space for recordings. */
 export interface StorageLimits {
-  /** A folder on the disk that holds the data; undefined where the database is somebody else's. */
+  /** A folder on the disk with the data; undefined if the database is not embedded. */
   readonly dataDir: string | undefined;
-  /** Bytes that have to be free on that disk for an upload to begin or go on. */
+  /** Bytes that must be free on that disk for uploads to begin or continue. */
   readonly reserveBytes: number;
-  /** Size of the database from which on no upload begins or goes on; 0: no limit. */
+  /** Size of the database at which uploads stop; 0: no limit. */
   readonly maxDatabaseBytes: number;
 }
 
-/** How long a look at the disk, at the database and a failure count. */
+/** How long the results of checking the disk and the database, and a failure, are valid. */
 const diskLookMs = 1000;
 const databaseLookMs = 10_000;
 const failureMs = 10_000;
@@ -26,10 +26,10 @@ const vacuumAtMostEveryMs = 10_000;
 
 const chunkTable = "mp3_chunk";
 
-/** Bytes of a table's page that one piece of a large value takes: PostgreSQL puts four on a page of 8 KiB. */
+/** Bytes of a page per piece of a large value: PostgreSQL stores four pieces on a page of 8 KiB. */
 const bytesPerPiece = 2048;
 
-/** Whether there is room for more. Reading and deleting never ask. */
+/** Checks whether there is space for uploads. Reading and deleting do not need it. */
 export class StorageRoom {
   readonly #em: SqlEntityManager;
   readonly #pool: Pool;
@@ -52,7 +52,7 @@ export class StorageRoom {
     if ((await this.lookForRoom()) !== undefined) throw storageFull();
   }
 
-  /** Why there is no room, for the operator; undefined if there is. */
+  /** The reason for the operator why there is no space; undefined if there is. */
   async lookForRoom(): Promise<string | undefined> {
     if (!this.#verdict || performance.now() >= this.#validUntil) {
       this.#verdict = this.#look();
@@ -61,7 +61,7 @@ export class StorageRoom {
     return await this.#verdict;
   }
 
-  /** To be told of every failure of an upload: a full disk is known from then on, until it is tried again. */
+  /** Call this with every error of an upload. After a full disk, uploads are refused until it is checked again. */
   noteFailure(error: unknown): void {
     if (!isStorageFull(error)) return;
     this.#failedUntil = performance.now() + failureMs;
@@ -83,8 +83,8 @@ export class StorageRoom {
   }
 
   /**
-   * Deleted recordings leave their room in the table's file, for others to use once it is vacuumed. So the room of a
-   * table is what its file has more than the recordings that are there and those that are dead and not vacuumed yet.
+   * Deleted recordings leave free space in the table's file, which can be reused after a vacuum. So the free space of a
+   * table is the size of its file minus the live recordings and minus the dead ones that are not vacuumed yet.
    */
   async #size(): Promise<{ databaseBytes: number; reusableBytes: number; deadBytes: number }> {
     const { database, chunks, live, dead } = await queryBuilder<RecordTables>(this.#em)
@@ -100,14 +100,14 @@ export class StorageRoom {
         ),
       ])
       .executeTakeFirstOrThrow();
-    // Pages, pointers and the index of the pieces take some 6 % more than the bytes themselves.
+    // Pages, pointers and the index of the pieces take about 6 % more than the bytes themselves.
     const liveBytes = live * 1.06;
     const deadBytes = dead * bytesPerPiece;
     const reusableBytes = Math.max(0, chunks - liveBytes - deadBytes);
     return { databaseBytes: database, reusableBytes, deadBytes };
   }
 
-  /** Makes room of what was deleted now, instead of when PostgreSQL gets round to it. */
+  /** Reclaims the space of deleted recordings now, before PostgreSQL does it by itself. */
   #vacuum(): void {
     if (performance.now() - this.#vacuumedAt < vacuumAtMostEveryMs) return;
     this.#vacuumedAt = performance.now();
@@ -119,7 +119,7 @@ export class StorageRoom {
   async #runVacuum(): Promise<void> {
     const client = await this.#pool.connect();
     try {
-      // As long as it takes: on a connection of its own, which is closed afterwards.
+      // Without a timeout, on a connection of its own, which is closed afterwards.
       await client.query("set statement_timeout = 0");
       const unhurried: { text: string; query_timeout: number } = { text: "vacuum mp3_chunk", query_timeout: 3_600_000 };
       await client.query(unhurried);
@@ -131,7 +131,7 @@ export class StorageRoom {
   }
 }
 
-/** Bytes that others than root can still write. */
+/** Free bytes that users other than root can write. */
 export async function freeBytesOf(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
   return bavail * bsize;

@@ -4,19 +4,22 @@ import { queryBuilder } from "../database/query-builder.ts";
 import type { RecordTables } from "../record/record.entity.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
-/** How long a receiving record is left alone after its upload last gave a sign of life. */
+/** How long a receiving recording is kept after its upload last renewed the lease. */
 export const leaseSeconds = 90;
 const renewalSeconds = 20;
 
-/** Dead uploads that one statement removes: each may have chunks of some hundred megabytes, and a statement little time. */
+/**
+ * Number of dead uploads that one statement deletes. Each may have chunks of several hundred megabytes, and a statement
+ * has little time.
+ */
 const deletionsAtOnce = 4;
 
-/** How soon it is tried again to remove what an upload has left while the database was away. */
+/** Interval of attempts to delete what an upload left while the database was unavailable. */
 const retrySeconds = 2;
 
 /**
- * Keeps the records of running uploads alive and removes those whose upload has died with its process. Every replica
- * does this: the lease in the row, by the database's clock, tells a dead upload from one that is alive elsewhere.
+ * Renews the leases of running uploads, and deletes the recordings of uploads whose process has died. Every replica
+ * does this. The lease in the row, on the database's clock, distinguishes a dead upload from one that runs elsewhere.
  */
 export class UploadLeases implements AsyncDisposable {
   readonly #em: SqlEntityManager;
@@ -26,7 +29,7 @@ export class UploadLeases implements AsyncDisposable {
   #retry: NodeJS.Timeout | undefined;
   readonly #timer: NodeJS.Timeout;
   #working: Promise<void> = Promise.resolve();
-  /** One that waits for its turn; more of them would do the same again. */
+  /** The next sweep, which is waiting. One is enough, because more would do the same. */
   #next: Promise<void> | undefined;
 
   constructor(em: SqlEntityManager, logger: Logger) {
@@ -35,19 +38,19 @@ export class UploadLeases implements AsyncDisposable {
     this.#timer = setInterval(() => void this.sweep(), renewalSeconds * 1000).unref();
   }
 
-  /** Keeps this record's lease renewed until the result is disposed of. */
+  /** Renews the lease of this recording until the result is disposed of. */
   hold(recordId: string): Disposable {
     this.#alive.add(recordId);
     return { [Symbol.dispose]: () => void this.#alive.delete(recordId) };
   }
 
-  /** Removes what an upload of this process has left, as soon as the database lets it. */
+  /** Deletes what an upload of this process has left, as soon as the database is available. */
   abandon(recordId: string): void {
     this.#abandoned.add(recordId);
     this.#retry ??= setInterval(() => void this.sweep(), retrySeconds * 1000).unref();
   }
 
-  /** Renews the leases of the uploads that run here, then removes what dead ones have left anywhere. */
+  /** Renews the leases of the uploads of this process, then deletes what dead uploads of any process have left. */
   async sweep(): Promise<void> {
     this.#next ??= this.#sweepAfter(this.#working);
     this.#working = this.#next;

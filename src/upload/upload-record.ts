@@ -36,36 +36,36 @@ import type { UploadLeases } from "./upload-leases.ts";
 import type { Uploader, UploadSlots } from "./upload-slots.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
-/** Largest request whose file is read to tell whether it is a retry. */
+/** Maximum size of a request whose file is read to decide whether it is a retry. */
 const maxComparedBytes = 16 * 1024 * 1024;
 
-/** What a client may choose for an upload. */
+/** Options of an upload, from the client. */
 export interface UploadOptions {
   readonly title: string | undefined;
   readonly quality: Quality | undefined;
   readonly visibility: Visibility | undefined;
-  /** The same key of the same user gives the same record again. */
+  /** The same user and key lead to the same recording. */
   readonly idempotencyKey: string | undefined;
-  /** What the file's SHA-256 should be, in hexadecimal digits. */
+  /** The expected SHA-256 of the file, in hexadecimal digits. */
   readonly sourceSha256: string | undefined;
 }
 
-/** The outcome of an upload. */
+/** The result of an upload. */
 export interface UploadedRecord {
   readonly record: AudioRecord;
-  /** False: an earlier upload with the same idempotency key had stored it; this one's file was compared at most. */
+  /** False if an earlier upload with the same idempotency key had stored it. Then this file was at most compared. */
   readonly created: boolean;
 }
 
-/** One upload under way. */
+/** A running upload. */
 interface Work {
   readonly upload: NewUpload;
   readonly fileName: string;
-  /** The file's bytes, to be read once. */
+  /** The bytes of the file. Read them once. */
   readonly source: AsyncIterable<Buffer>;
-  /** Who the slot is for. */
+  /** Whose slot it is. */
   readonly uploader: Uploader;
-  /** Bytes of the whole request; undefined when it does not say. */
+  /** Size of the whole request; undefined if it is not stated. */
   readonly requestBytes: number | undefined;
   readonly owner: Caller;
   readonly charge: Charge;
@@ -76,7 +76,7 @@ interface Work {
 
 interface UploaderDependencies {
   readonly pool: Pool;
-  /** Memory for the rows of MP3s on their way to the database. */
+  /** Memory for rows that are written to the database. */
   readonly rowMemory: MemoryBlocks;
   readonly encoders: EncoderPool;
   readonly slots: UploadSlots;
@@ -88,11 +88,11 @@ interface UploaderDependencies {
   readonly config: Config;
 }
 
-/** Turns WAV files that arrive into stored records, and knows which uploads are under way. */
+/** Converts arriving WAV files to stored recordings, and keeps track of the running uploads. */
 export class RecordUploader {
   readonly #dependencies: UploaderDependencies;
   readonly #running = new Set<Promise<unknown>>();
-  /** When the last of a user's uploads that are ending has ended. */
+  /** By user, resolves when the last of the uploads that are ending has ended. */
   readonly #endings = new Map<number, Promise<unknown>>();
   readonly #stop = new AbortController();
   #draining = false;
@@ -102,7 +102,7 @@ export class RecordUploader {
   }
 
   /**
-   * Asks whether there is room for one more upload, before its file is read, and counts it.
+   * Checks whether one more upload may begin, before its file is read, and counts the attempt.
    * @throws {ServiceError} SHUTTING_DOWN, BUSY, STORAGE_FULL or RATE_LIMITED
    */
   async admit(owner: Caller, clientAddress: string): Promise<void> {
@@ -115,8 +115,8 @@ export class RecordUploader {
   }
 
   /**
-   * Converts and stores one file; whatever goes wrong, nothing of it stays.
-   * @throws {ServiceError} when the file, the client or the service's load does not allow it
+   * Converts and stores one file. If anything fails, nothing of it remains.
+   * @throws {ServiceError} if the file, the client or the load of the service does not allow it
    */
   async upload(
     owner: Caller,
@@ -130,7 +130,7 @@ export class RecordUploader {
     return await work;
   }
 
-  /** Keeps the service from stopping before the work is done. */
+  /** Prevents the service from stopping before the work is done. */
   #track(work: Promise<unknown>): void {
     const settled = work.then(
       () => void this.#running.delete(settled),
@@ -139,7 +139,7 @@ export class RecordUploader {
     this.#running.add(settled);
   }
 
-  /** Waits for the uploads that are under way, and after the grace period cancels those that are left. */
+  /** Waits for running uploads, and cancels the remaining ones after the grace period. */
   async drain(graceSeconds: number): Promise<void> {
     this.#draining = true;
     const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceSeconds * 1000);
@@ -205,13 +205,15 @@ export class RecordUploader {
       this.#dependencies.room.noteFailure(error);
       const discarding = this.#discard(upload.id, context);
       this.#track(discarding);
-      // Anything else may be the database's fault: the client does not wait for it once more.
+      // Other errors may be due to the database. The client does not wait for it again.
       if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
       throw error;
     }
   }
 
-  /** Makes the upload's row; or finds the record of an earlier upload with the same key, once that is ready. */
+  /**
+   * Inserts the row of the upload, or returns the recording of an earlier upload with the same key when it is ready.
+   */
   async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
     const { upload, owner, charge, em, signal } = work;
     const { config, pool } = this.#dependencies;
@@ -278,7 +280,10 @@ export class RecordUploader {
     }
   }
 
-  /** Uploads of a user with a quota end one after the other: here they wait without a connection, unlike at the row. */
+  /**
+   * Uploads of a user with a quota end one after the other. They wait here without a connection, unlike at the row
+   * lock.
+   */
   async #inTurn<T>(userId: number, end: () => Promise<T>): Promise<T> {
     const ending = (this.#endings.get(userId) ?? Promise.resolve()).then(end);
     const settled = Promise.allSettled([ending]);
@@ -290,7 +295,7 @@ export class RecordUploader {
     }
   }
 
-  /** What cannot be removed now, because the database is away, is removed when it is back. */
+  /** Deletes the recording of a failed upload. If the database is unavailable, it is deleted later. */
   async #discard(id: string, { logger }: RequestContext): Promise<void> {
     try {
       await discardRecord(this.#dependencies.pool, id);
@@ -302,8 +307,9 @@ export class RecordUploader {
 }
 
 /**
- * Tells a retry from another file: by the SHA-256 that the client gave, else by reading the file if it is not large. A
- * large one is believed by its name: to send all of it again is what a retry with a key is meant to save.
+ * Decides whether an upload is a retry or another file: by the SHA-256 that the client sent, else by reading the file
+ * if it is not large. For a large file, the name is enough, because a retry with a key should not have to send it
+ * again.
  */
 async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): Promise<boolean> {
   const { sourceSha256 } = work.options;
@@ -319,7 +325,7 @@ async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): P
   return hash.digest("hex") === sha256;
 }
 
-/** Whether an upload with a key that is taken may be told of the record that has it. */
+/** Whether an upload whose key exists may get the recording that has it. */
 function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
   return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
 }
@@ -333,7 +339,7 @@ function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
   return new ServiceError("CONFLICT", message, isTold && state === "ready" ? { recordId: id } : {});
 }
 
-/** Passes bytes on until there are too many. */
+/** Passes on bytes until there are too many. */
 async function* upTo(
   maxBytes: number,
   source: AsyncIterable<Buffer>,
@@ -347,10 +353,10 @@ async function* upTo(
   }
 }
 
-/** How many bytes an upload passes on between two looks for room. */
+/** Number of bytes between two checks for free space. */
 const roomLookBytes = 1024 * 1024;
 
-/** Passes bytes on as long as there is room for them on the disk. */
+/** Passes on bytes while there is free space. */
 async function* whileRoom(room: StorageRoom, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
   let bytes = 0;
   for await (const piece of source) {
@@ -368,7 +374,7 @@ function checkedSha256(given: string | undefined): string | undefined {
   throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.", { argument: "sourceSha256" });
 }
 
-/** A signal that aborts after so many seconds, unless it is disposed of before. */
+/** A signal that is aborted after `maxSeconds`, unless it is disposed of earlier. */
 function deadlineAfter(maxSeconds: number): Disposable & { readonly signal: AbortSignal } {
   const controller = new AbortController();
   const timer = setTimeout(() => {

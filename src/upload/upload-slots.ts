@@ -84,7 +84,7 @@ export class UploadSlots {
   /**
    * Waits for a slot; dispose of it when the upload is over.
    * @throws {ServiceError} BUSY when the queue is full or does not move
-   * @throws the signal's reason when it is aborted meanwhile
+   * @throws the signal's reason if it is aborted meanwhile
    */
   async acquire(uploader: Uploader, signal: AbortSignal): Promise<UploadSlot> {
     signal.throwIfAborted();

@@ -87,13 +87,13 @@ export class UploadResolver {
   }
 }
 
-/** Who uploads, if the arguments say so. */
+/** The credentials in the arguments, if any. */
 interface UploadCredentials {
   readonly userId: string | undefined;
   readonly token: string | undefined;
 }
 
-/** The user of the arguments if they are given, else of the Bearer token. */
+/** The user of the arguments if given, else the user of the Bearer token. */
 async function ownerOf(
   context: RequestContext,
   userId: string | undefined,

@@ -12,26 +12,29 @@ import { tokenRevoked, userDeleted } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { AccessToken, type UserTables } from "./user.entity.ts";
 
-/** Tokens of one user that may exist at the same time, expired ones included. */
+/** Maximum number of tokens of a user, including expired ones. */
 export const maxTokens = 100;
 
-/** A token as its owner sees it later: without the secret. */
+/** A token as its owner sees it: without the secret. */
 export interface TokenDescription {
   readonly id: string;
   readonly name: string;
   readonly createdAt: Date;
-  /** To the minute; null: never used. */
+  /** To the minute; null if never used. */
   readonly lastUsedAt: Date | null;
   readonly expiresAt: Date | null;
   readonly scopes: readonly TokenScope[];
-  /** The token that made it, with which it goes; null: the user's first, or one of the operator's. */
+  /**
+   * Id of the token that created it and with which it is revoked; null for the user's first token and those of the
+   * operator.
+   */
   readonly parentId: string | null;
 }
 
-/** What a new token is to be. */
+/** The properties of a new token. */
 export interface TokenRequest {
   readonly name: string;
-  /** Null: it expires with the caller's own token, if that does. */
+  /** Null if it expires with the caller's token, or never. */
   readonly expiresAt: Date | null;
   readonly scopes: readonly TokenScope[];
 }
@@ -45,7 +48,7 @@ interface NewToken {
   readonly parentId: string | null;
 }
 
-/** Makes no row where there are {@link maxTokens} already. */
+/** Inserts no row if the user already has {@link maxTokens}. */
 const insertToken = statement((db: Kysely<UserTables>, token: NewToken) =>
   db
     .insertInto("AccessToken")
@@ -75,7 +78,7 @@ const insertToken = statement((db: Kysely<UserTables>, token: NewToken) =>
     .returning(["id", "name", "createdAt", "lastUsedAt", "expiresAt", "scopes", "parentId"]),
 );
 
-/** A token and all that were made with it, or with those; itself first. */
+/** A token and all its descendants; itself first. */
 const findBranch = statement((db: Kysely<UserTables>, { id, ownerId }: { id: string; ownerId: number }) =>
   db
     .withRecursive("branch", (db) =>
@@ -98,9 +101,10 @@ const findBranch = statement((db: Kysely<UserTables>, { id, ownerId }: { id: str
 );
 
 /**
- * Creates one more token for the caller, which can do no more than the caller's own and no longer, and goes with it.
- * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, RATE_LIMITED, CONFLICT when there are {@link maxTokens} already, or UNAUTHENTICATED
- * when the caller's token has been revoked meanwhile
+ * Creates another token for the caller. It has no more rights than the caller's token, does not expire later, and is
+ * revoked with it.
+ * @throws {ServiceError} BAD_USER_INPUT, FORBIDDEN, RATE_LIMITED, CONFLICT if there are {@link maxTokens} already, or
+ * UNAUTHENTICATED if the caller's token was revoked meanwhile
  */
 export async function createToken(
   em: SqlEntityManager,
@@ -130,7 +134,8 @@ export async function createToken(
   };
   const accessToken = await em.transactional(async (em) => {
     const db = queryBuilder<UserTables>(em);
-    // One after the other: only a statement that begins with the lock held counts what others have just made.
+    // Lock the user first: only a statement that begins with the lock held counts the tokens that others have just
+    // created.
     const owner = await db
       .selectFrom("User")
       .select("id")
@@ -153,7 +158,7 @@ export async function createToken(
   return { token, accessToken };
 }
 
-/** The tokens of users, the newest first, by the user's id. */
+/** The tokens of users, newest first, by user id. */
 export async function findTokens(
   em: SqlEntityManager,
   ownerIds: readonly number[],
@@ -168,10 +173,9 @@ export async function findTokens(
 }
 
 /**
- * Takes a token of the caller's back, and with it all that it has made, and those have made; the next request with any
- * of them is refused.
- * @returns their ids, its own first
- * @throws {ServiceError} NOT_FOUND, or FORBIDDEN for the token that made the caller's own
+ * Revokes a token of the caller and all its descendants. The next request with any of them is refused.
+ * @returns the ids of the revoked tokens, its own first
+ * @throws {ServiceError} NOT_FOUND, or FORBIDDEN if the caller's token descends from it
  */
 export async function revokeToken(em: SqlEntityManager, caller: Caller, id: string): Promise<readonly string[]> {
   const noSuchToken = new ServiceError("NOT_FOUND", "Token not found.");

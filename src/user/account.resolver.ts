@@ -20,10 +20,10 @@ import {
   UserType,
 } from "./user.type.ts";
 
-/** For a field of Mutation that changes the account or its tokens. */
+/** For mutations that change the account or its tokens. */
 const managing: FieldFacts = { answersTo: async (_args, context) => await context.caller("MANAGE") };
 
-/** What users do with their own accounts. */
+/** Queries and mutations of users for their own accounts. */
 @Resolver(() => UserType)
 export class AccountResolver {
   readonly #deleteSomeRecords: DeleteSomeOfUser;

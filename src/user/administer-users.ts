@@ -7,21 +7,21 @@ import { queryBuilder } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { AccessToken, User, type UserTables } from "./user.entity.ts";
 
-/** A user as the operator sees one. */
+/** A user as the operator sees it. */
 export interface KnownUser {
   readonly id: number;
   readonly name: string;
   readonly createdAt: Date;
   readonly isVouchedFor: boolean;
-  /** Null: the user is not disabled. */
+  /** Null if the user is not disabled. */
   readonly disabledAt: Date | null;
 }
 
-/** Which users to list, the newest first. */
+/** Which users to list, newest first. */
 export interface UserSelection {
   /** A part of the name, in any case. */
   readonly name?: string | undefined;
-  /** Only those that were made before the one with this id. */
+  /** Only users created before the one with this id. */
   readonly beforeId?: number | undefined;
   readonly limit: number;
 }
@@ -46,8 +46,8 @@ export async function findUser(em: SqlEntityManager, id: number): Promise<KnownU
 }
 
 /**
- * Disables a user, whose tokens are refused and whose recordings are not served from the next request on, or enables
- * one again. Nothing of the user's is deleted.
+ * Disables or enables a user. From the next request on, tokens of a disabled user are refused and the recordings are
+ * not served. Nothing is deleted.
  * @throws {ServiceError} NOT_FOUND
  */
 export async function setDisabled(em: SqlEntityManager, id: number, disabled: boolean): Promise<KnownUser> {
@@ -60,7 +60,10 @@ export async function setDisabled(em: SqlEntityManager, id: number, disabled: bo
   return found(user, id);
 }
 
-/** What a user may store: numbers, 0 for no limit, null for what the settings say; undefined leaves it as it is. */
+/**
+ * A change of a user's quota: a number, 0 for no limit, null for the default from the settings, undefined for no
+ * change.
+ */
 export interface QuotaChange {
   readonly bytes?: number | null | undefined;
   readonly seconds?: number | null | undefined;
@@ -68,7 +71,7 @@ export interface QuotaChange {
 }
 
 /**
- * Gives a user a quota. Whom the operator gives one, he vouches for.
+ * Sets a user's quota. By doing so, the operator also vouches for the user.
  * @throws {ServiceError} NOT_FOUND
  */
 export async function setQuota(
@@ -86,7 +89,7 @@ export async function setQuota(
 }
 
 /**
- * Makes an invitation, with which one user can be made until it expires. Those that have expired are forgotten.
+ * Creates an invitation, with which one user can be created until it expires. Also deletes expired invitations.
  * @returns the only copy of the code, a random UUID
  */
 export async function createInvitation(em: SqlEntityManager, expiresAt: Date): Promise<string> {
@@ -99,7 +102,7 @@ export async function createInvitation(em: SqlEntityManager, expiresAt: Date): P
   return code;
 }
 
-/** Takes back every invitation that has not been used, and says how many there were. */
+/** Revokes all unused invitations and returns their number. */
 export async function revokeInvitations(em: SqlEntityManager): Promise<number> {
   const revoked = await queryBuilder<UserTables>(em)
     .deleteFrom("Invitation")
@@ -108,12 +111,12 @@ export async function revokeInvitations(em: SqlEntityManager): Promise<number> {
   return revoked.filter(({ isValid }) => isValid).length;
 }
 
-/** The operator in the user's place: may do whatever the user may. */
+/** The operator acting for a user, with all of the user's rights. */
 export function onBehalfOf({ id, name, createdAt, isVouchedFor }: KnownUser): Caller {
   return { id, name, createdAt, isVouchedFor, tokenId: null, scopes: [...tokenScopes], expiresAt: null };
 }
 
-/** Revokes all tokens of a user, and says how many there were. */
+/** Revokes all tokens of a user and returns their number. */
 export async function revokeAllTokens(em: SqlEntityManager, ownerId: number): Promise<number> {
   return await em.nativeDelete(AccessToken, { owner: ownerId });
 }

@@ -39,11 +39,11 @@ const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint
 );
 
 /**
- * Finds the user whose token this is, by one indexed look-up of the token's hash: no comparison of secrets takes place
- * here, and an unknown user and a wrong, malformed or expired token cost the same and are told the same. Nothing is
- * remembered, so that a revoked token is refused at once by every replica.
- * The same statement notes the use, at most once a minute, and never waits for another that does so.
- * @param userId when given, the token must be this user's
+ * Finds the user of a token by one indexed look-up of the token's hash. No secrets are compared here. An unknown user
+ * and a wrong, malformed or expired token take the same time and get the same error. Nothing is cached, so every
+ * replica refuses a revoked token at once. The same statement records the use, at most once a minute, and never waits
+ * for another statement that does so.
+ * @param userId if given, the token must belong to this user
  * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
 export async function authenticateUser(em: SqlEntityManager, token: string, userId?: string): Promise<Caller> {
@@ -63,12 +63,12 @@ export async function authenticateUser(em: SqlEntityManager, token: string, user
   return { ...caller, isVouchedFor: Boolean(caller.isVouchedFor) };
 }
 
-/** The refusal of what was begun for a user who has been deleted meanwhile. */
+/** The error for a request whose user was deleted in the meantime. */
 export function userDeleted(): ServiceError {
   return new ServiceError("UNAUTHENTICATED", "The user has been deleted.");
 }
 
-/** The refusal of what was begun with a token that has been revoked meanwhile. */
+/** The error for a request whose token was revoked in the meantime. */
 export function tokenRevoked(): ServiceError {
   return new ServiceError("UNAUTHENTICATED", "The token was revoked in the meantime. Use another one.");
 }

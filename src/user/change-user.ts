@@ -7,13 +7,13 @@ import { userDeleted } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { User } from "./user.entity.ts";
 
-/** Removes some of what users own elsewhere, and says whether more is left. */
+/** Deletes some of the user's data in other tables, and returns whether more remains. */
 export type DeleteSomeOfUser = (em: SqlEntityManager, userId: number) => Promise<boolean>;
 
 /**
- * Gives the user another name.
- * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters; UNAUTHENTICATED when
- * the user has been deleted meanwhile
+ * Renames the user.
+ * @throws {ServiceError} BAD_USER_INPUT if the name is blank, too long or has control characters; UNAUTHENTICATED if
+ * the user was deleted meanwhile
  */
 export async function renameUser(em: SqlEntityManager, caller: Caller, given: string): Promise<Caller> {
   const name = checkedText(given, "name", maxNameLength);
@@ -25,11 +25,10 @@ export async function renameUser(em: SqlEntityManager, caller: Caller, given: st
 }
 
 /**
- * Deletes the user with all recordings, links and tokens: in one transaction, or in several if it is much. If it fails
- * half-way, the user and the tokens are still there and it can be repeated.
- * @param confirm the user's name, so that nobody does this by mistake
- * @throws {ServiceError} BAD_USER_INPUT when the name is another, OUTCOME_UNKNOWN when it failed
- * half-way
+ * Deletes the user with all recordings, links and tokens, in one transaction or, for large amounts, in several. If it
+ * fails half-way, the user and the tokens still exist, and it must be safe to repeat.
+ * @param confirm the user's name, as a protection against mistakes
+ * @throws {ServiceError} BAD_USER_INPUT if the name does not match, OUTCOME_UNKNOWN if it failed half-way
  */
 export async function deleteUser(
   em: SqlEntityManager,
@@ -42,7 +41,7 @@ export async function deleteUser(
   }
   const deleteNext = async (): Promise<{ more: boolean }> =>
     await em.transactional(async (em) => {
-      // First of all, in the order in which uploads take it at their end.
+      // Take this lock first, in the same order as uploads do at their end.
       await em.findOne(User, { id }, { fields: ["id"], lockMode: LockMode.PESSIMISTIC_WRITE });
       const more = await deleteSomeRecords(em, id);
       if (!more) await em.nativeDelete(User, { id });

@@ -21,24 +21,24 @@ export interface NewUser {
   readonly token: string;
 }
 
-/** On whose word, and at whose cost, a user is made. */
+/** Who vouches for a new user, and to which allowances the user is charged. */
 export interface Admission {
-  /** The code of an invitation, which is used up by this. */
+  /** The code of an invitation, which is consumed. */
   readonly invitation?: string | undefined;
   readonly charge: Charge;
   readonly isVouchedFor: boolean;
 }
 
-/** On the operator's word. */
+/** A user created by the operator. */
 const byOperator: Admission = { charge: noCharge, isVouchedFor: true };
 
-/** Characters of a user's name, at most. */
+/** Maximum length of a user's name, in characters. */
 export const maxNameLength = 100;
 
 /**
  * Creates a user with a first token, in one statement.
- * @throws {ServiceError} BAD_USER_INPUT when the name is blank, too long or has control characters, or the invitation
- *   is unknown, used or expired; RATE_LIMITED when an allowance is used up
+ * @throws {ServiceError} BAD_USER_INPUT if the name is blank, too long or has control characters, or if the invitation
+ * is unknown, used or expired; RATE_LIMITED if an allowance is used up
  */
 export async function createUser(
   pool: Pool,
@@ -85,7 +85,7 @@ export async function createUser(
   return { user: { id: row.id, name: trimmed, createdAt: new Date(row.created_at) }, token };
 }
 
-/** A row as the pool gives it: times come as text. */
+/** A row as the pool returns it, with times as text. */
 interface UserRow {
   readonly id: number | null;
   readonly created_at: string;

@@ -9,12 +9,12 @@ interface RegistrationDependencies {
   readonly pool: Pool;
   readonly mode: RegistrationMode;
   readonly newUsersFromAddress: AddressLimiter;
-  /** Of all addresses, without those who were invited. */
+  /** Limits new users from all addresses, except invited ones. */
   readonly newUsers: RateLimiter;
   readonly allowances: WriteAllowances;
 }
 
-/** Lets people make users, as far as the operator allows it. */
+/** Registers users, as far as the operator allows it. */
 export class Registration {
   readonly #dependencies: RegistrationDependencies;
 
@@ -23,8 +23,8 @@ export class Registration {
   }
 
   /**
-   * Makes a user for whoever asks from this address.
-   * @param invitation the code of an invitation; a user who was invited is nobody's stranger, also where all may register
+   * Creates a user for a request from this address.
+   * @param invitation the code of an invitation; an invited user never counts as new, even if registration is open
    * @throws {ServiceError} REGISTRATION_CLOSED, RATE_LIMITED or BAD_USER_INPUT
    */
   async register(name: string, invitation: string | undefined, clientAddress: string): Promise<NewUser> {
@@ -43,7 +43,7 @@ export class Registration {
       );
     }
     await newUsersFromAddress.consume(clientAddress);
-    // Strangers do not use up what invited users need; a code that is no good makes no user.
+    // Uninvited users must not use up the limit of invited ones. An invalid code creates no user.
     if (invitation === undefined) await newUsers.consume("all");
     const charge = invitation === undefined ? chargeOfNewcomer(allowances, clientAddress) : noCharge;
     return await createUser(pool, name, { invitation, charge, isVouchedFor: invitation !== undefined });

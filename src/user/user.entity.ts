@@ -2,7 +2,7 @@ import { defineEntity, p } from "@mikro-orm/core";
 import type { TablesOf } from "../database/query-builder.ts";
 import { tokenScopes, type TokenScope } from "../caller/caller.ts";
 
-/** What a user's first token allows: everything. */
+/** Scopes of a user's first token, which allow everything. */
 export const firstTokenScopes = ["READ", "WRITE", "MANAGE"] as const satisfies TokenScope[];
 
 const UserSchema = defineEntity({
@@ -12,13 +12,16 @@ const UserSchema = defineEntity({
     id: p.integer().primary().autoincrement(),
     name: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
-    /** What the user's recordings may take up; null: as the settings say, 0: unlimited. */
+    /** The user's quota; null: default from the settings, 0: unlimited. */
     quotaBytes: p.bigint("number").nullable(),
     quotaSeconds: p.bigint("number").nullable(),
     quotaRecords: p.integer().nullable(),
-    /** Made by the operator, or invited: not one of the strangers that `write-allowance.ts` bounds. */
+    /**
+     * Whether the operator created, invited or gave a quota to the user, who then never counts as new in
+     * `write-allowance.ts`.
+     */
     isVouchedFor: p.boolean().default(false),
-    /** Since then the user's tokens are refused and the recordings not served; null: neither. */
+    /** When the user was disabled, so that tokens are refused and recordings not served; null if not disabled. */
     disabledAt: p.datetime().nullable(),
   },
   checks: [
@@ -30,7 +33,7 @@ const UserSchema = defineEntity({
   ],
 });
 
-/** Somebody who owns recordings. */
+/** A user, who owns recordings. */
 export class User extends UserSchema.class {}
 UserSchema.setClass(User);
 
@@ -40,7 +43,7 @@ const AccessTokenSchema = defineEntity({
   properties: {
     id: p.uuid().primary().defaultRaw("gen_random_uuid()"),
     owner: () => p.manyToOne(User).deleteRule("cascade").index(),
-    /** SHA-256 of the token. A token has 122 random bits, so a plain hash cannot be searched. */
+    /** SHA-256 of the token. A token has 122 random bits, so a plain hash cannot be reversed by trying. */
     sha256: p.blob().unique(),
     name: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
@@ -48,16 +51,16 @@ const AccessTokenSchema = defineEntity({
       .enum(tokenScopes)
       .array()
       .default([...firstTokenScopes]),
-    /** The token that made it, with which it goes; null: the first, or one that the operator made. */
+    /** The token that created it and with which it is revoked; null for the first one and those from the operator. */
     parent: () => p.manyToOne(AccessToken).deleteRule("cascade").nullable().index(),
-    /** From then on it is not valid; null: it does not expire. */
+    /** When the token expires; null if never. */
     expiresAt: p.datetime().nullable(),
     /** To the minute; see `authenticate-user.ts`. */
     lastUsedAt: p.datetime().nullable(),
   },
 });
 
-/** A secret that speaks for a user; only its hash is kept. */
+/** A secret that authenticates a user. Only its hash is stored. */
 export class AccessToken extends AccessTokenSchema.class {}
 AccessTokenSchema.setClass(AccessToken);
 
@@ -65,16 +68,16 @@ const InvitationSchema = defineEntity({
   name: "Invitation",
   tableName: "invitation",
   properties: {
-    /** SHA-256 of the code, which has 122 random bits; the row goes when a user is made with it. */
+    /** SHA-256 of the code, which has 122 random bits. The row is deleted when a user is created with it. */
     sha256: p.blob().primary(),
     createdAt: p.datetime().defaultRaw("now()"),
     expiresAt: p.datetime(),
   },
 });
 
-/** Lets somebody make one user where not everybody may. */
+/** An invitation, with which one user can be created. */
 export class Invitation extends InvitationSchema.class {}
 InvitationSchema.setClass(Invitation);
 
-/** Users and their tokens, for the query builder. */
+/** The tables of users and their tokens, for the query builder. */
 export type UserTables = TablesOf<typeof UserSchema | typeof AccessTokenSchema | typeof InvitationSchema>;

@@ -6,7 +6,7 @@ import { Node } from "../graphql/node.type.ts";
 import { maxTokens } from "./access-tokens.ts";
 import { maxNameLength } from "./create-user.ts";
 
-/** What a token can allow. */
+/** Scopes of tokens. */
 export const TokenScopeEnum: { readonly [S in TokenScope]: S } = {
   READ: "READ",
   WRITE: "WRITE",
@@ -49,7 +49,7 @@ export class UserType extends Node {
   createdAt!: Date;
 }
 
-/** The user as the API shows it. */
+/** Converts a user to its API type. */
 export function toUserType(user: { id: number; name: string; createdAt: Date }): UserType {
   return Object.assign(new UserType(), { id: String(user.id), name: user.name, createdAt: user.createdAt });
 }

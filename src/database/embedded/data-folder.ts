@@ -7,22 +7,22 @@ import { fileURLToPath } from "node:url";
 import { DataFolderInUseError, EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 import { choosePostgresUser, mayEnter, type PostgresUser } from "./postgres-user.ts";
 
-/** The folder that holds everything of the embedded PostgreSQL, taken for this service alone until it is disposed. */
+/** The folder with all data of the embedded PostgreSQL, locked for this service until it is disposed of. */
 export interface DataFolder extends Disposable {
   /** Absolute, without symbolic links. */
   readonly path: string;
-  /** A short name for this folder, different from any other folder's. */
+  /** A short name that is unique for this folder. */
   readonly id: string;
-  /** Set when the service runs as root: whom PostgreSQL runs as, and who therefore owns its files. */
+  /** Set if the service runs as root: the user who runs PostgreSQL and owns its files. */
   readonly user: PostgresUser | undefined;
 }
 
 /**
- * Finds or makes the data folder and locks it.
+ * Finds or creates the data folder and locks it.
  *
- * @param dataDir the DATA_DIR setting; without it the folder is `data` in the project folder, or one below
- *   /var/lib/web-user-music when root started the service and PostgreSQL's user may not enter the project folder
- * @throws {EmbeddedPostgresError} when another service uses the folder, or when PostgreSQL could not
+ * @param dataDir the DATA_DIR setting; by default the folder is `data` in the project folder, or one below
+ * /var/lib/web-user-music if root started the service and PostgreSQL's user may not enter the project folder
+ * @throws {EmbeddedPostgresError} if another service uses the folder, or PostgreSQL cannot use it
  */
 export async function openDataFolder(dataDir: string | undefined): Promise<DataFolder> {
   let path = resolve(dataDir ?? join(projectFolder(), "data"));
@@ -52,12 +52,12 @@ export async function openDataFolder(dataDir: string | undefined): Promise<DataF
   return { path, id: folderId(path), user, [Symbol.dispose]: lock[Symbol.dispose] };
 }
 
-/** A short name for a data folder, different from any other folder's. */
+/** A short name that is unique for a data folder. */
 export function folderId(path: string): string {
   return shortHash(path);
 }
 
-/** Where the PostgreSQL data itself lies in the data folder. */
+/** The folder with PostgreSQL's own data, inside the data folder. */
 export function clusterFolder(dataFolder: string): string {
   return join(dataFolder, "postgres");
 }
@@ -66,8 +66,8 @@ const lockFile = "service.lock";
 const lockOwnerFile = "service.pid";
 
 /**
- * Two services on one folder would destroy it, so the folder is locked by the kernel, which lets go of the lock
- * whatever ends the service. Node offers such a lock through SQLite only: an open transaction on an empty database.
+ * Locks the folder, because two services would destroy it. The kernel holds the lock and releases it however the
+ * service ends. Node offers such a lock only through SQLite: an open transaction on an empty database.
  */
 function lockFolder(path: string): Disposable {
   const ownerFile = join(path, lockOwnerFile);
@@ -95,7 +95,7 @@ function lockFolder(path: string): Disposable {
   };
 }
 
-/** SQLITE_BUSY, the primary result code 5. */
+/** Whether the error is SQLITE_BUSY, the primary result code 5. */
 function isLockedBySomebodyElse(error: unknown): boolean {
   return typeof error === "object" && error !== null && "errcode" in error && error.errcode === 5;
 }
@@ -113,7 +113,7 @@ function unusable(path: string, cause: unknown): EmbeddedPostgresError {
 async function makeFolder(path: string, user: PostgresUser | undefined): Promise<void> {
   const first = await mkdir(path, { recursive: true });
   if (!user || first === undefined) return;
-  // Root's umask may forbid others to enter what root makes.
+  // Root's umask may prevent others from entering folders that root creates.
   for (let folder = path; folder.startsWith(first); folder = dirname(folder)) await chmod(folder, 0o711);
 }
 

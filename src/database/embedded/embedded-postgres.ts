@@ -18,7 +18,7 @@ import {
 import { embeddedConnections } from "./server-connections.ts";
 import type { PostgresUser } from "./postgres-user.ts";
 
-/** Where the server's own remarks go; a pino logger fits. */
+/** Receives the server's log messages, for example a pino logger. */
 export interface EmbeddedPostgresLog {
   debug(message: string): void;
   info(message: string): void;
@@ -26,19 +26,21 @@ export interface EmbeddedPostgresLog {
   error(message: string): void;
 }
 
-/** A running PostgreSQL server of the service's own. Disposing stops it in order and waits until it is gone. */
+/**
+ * A running PostgreSQL server that belongs to the service. Disposing of it shuts it down and waits until it has ended.
+ */
 export interface EmbeddedPostgres extends AsyncDisposable {
-  /** What DATABASE_URL would be; stays the same across restarts of the server. */
+  /** Its DATABASE_URL, which stays the same across restarts of the server. */
   readonly url: string;
-  /** For instance `18.4`. */
+  /** For example `18.4`. */
   readonly version: string;
-  /** The folder that holds the data. */
+  /** The data folder. */
   readonly dataDir: string;
-  /** Resolves when the server ended by itself and could not be brought back. Never rejects. */
+  /** Resolves if the server ended by itself and could not be restarted. Never rejects. */
   readonly exited: Promise<Error>;
 }
 
-/** What {@link startEmbeddedPostgres} needs to know. */
+/** Options of {@link startEmbeddedPostgres}. */
 export interface EmbeddedPostgresOptions {
   /** The DATA_DIR setting; `undefined` means `data` in the project folder. */
   readonly dataDir: string | undefined;
@@ -49,10 +51,12 @@ const databaseName = "web_user_music";
 const socketPort = 5432;
 const unfinishedPrefix = "postgres.new-";
 const maxRestartsPerMinute = 5;
-/** An orderly shutdown writes everything to the data files, which takes a while on a slow disk. */
+/** A clean shutdown writes everything to the data files, which takes a while on a slow disk. */
 const stopGraceMs = 20_000;
 
-/** Small machine, rows of up to 1 MiB, everything committed is on disk. Sizes in PostgreSQL's own notation. */
+/**
+ * Settings for a small machine, rows of up to 1 MiB, and commits that are on the disk. Sizes in PostgreSQL's notation.
+ */
 const serverSettings = {
   listen_addresses: "",
   unix_socket_permissions: "0700",
@@ -61,7 +65,7 @@ const serverSettings = {
   max_wal_size: "1GB",
   checkpoint_warning: "0",
   io_method: "sync",
-  // A statement whose client is gone ends soon.
+  // Ends a statement soon after its client has disconnected.
   client_connection_check_interval: "5s",
   jit: "off",
   max_parallel_workers_per_gather: "0",
@@ -72,16 +76,16 @@ const serverSettings = {
   logging_collector: "off",
   log_checkpoints: "off",
   log_line_prefix: "%b|",
-  // Statements and details carry what users sent.
+  // Statements and details contain data of users.
   log_min_error_statement: "panic",
   log_error_verbosity: "terse",
 };
 
 /**
- * Starts the service's own PostgreSQL server on its data folder, which is made on the first start, and keeps it
- * running: a server that ends by itself is started again. It listens on a Unix socket in a private folder only.
+ * Starts the embedded PostgreSQL on its data folder, which is created on the first start, and keeps it running: if the
+ * server ends by itself, it is restarted. It listens only on a Unix socket in a private folder.
  *
- * @throws {EmbeddedPostgresError} when another service uses the folder, or when PostgreSQL cannot run
+ * @throws {EmbeddedPostgresError} if another service uses the folder, or PostgreSQL cannot run
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const { log } = options;
@@ -127,11 +131,11 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 }
 
 /**
- * What DATABASE_URL would be of the PostgreSQL that a running service has in this data folder.
+ * The DATABASE_URL of the PostgreSQL that a running service has started in this data folder.
  * @param path absolute, without symbolic links, as in {@link DataFolderInUseError}
  */
 export async function urlOfRunningPostgres(path: string): Promise<string> {
-  // The fifth line is the folder of the socket, also when the service was started with another TMPDIR.
+  // The fifth line is the folder of the socket, even if the service was started with a different TMPDIR.
   const lines = (await readFile(join(clusterFolder(path), "postmaster.pid"), "utf8").catch(() => "")).split("\n");
   return socketUrl(lines[4] || socketFolderOf(path));
 }
@@ -140,7 +144,9 @@ function socketUrl(socketFolder: string): string {
   return `postgresql://${databaseName}@${encodeURIComponent(socketFolder)}:${socketPort}/${databaseName}`;
 }
 
-/** Makes the cluster aside and moves it into place when it is complete, so that a kill leaves nothing half-made. */
+/**
+ * Creates the cluster in a temporary folder and moves it when it is complete, so that a kill leaves nothing half-made.
+ */
 async function createCluster(programs: PostgresPrograms, { path, user }: DataFolder): Promise<void> {
   const aside = join(path, `${unfinishedPrefix}${process.pid}`);
   await makePrivateFolder(aside, user);
@@ -165,7 +171,7 @@ async function createCluster(programs: PostgresPrograms, { path, user }: DataFol
 async function removeUnfinishedClusters(path: string): Promise<void> {
   for (const entry of await readdir(path)) {
     if (!entry.startsWith(unfinishedPrefix)) continue;
-    // A killed service's initdb may still be writing there for a second; what remains waits for the next start.
+    // The initdb of a killed service may still write there for a second. The next start deletes what remains.
     await rm(join(path, entry), { recursive: true, force: true }).catch(() => {});
   }
 }
@@ -188,18 +194,21 @@ async function makeSocketFolder({ path, user }: DataFolder): Promise<string> {
   return folder;
 }
 
-/** In the data folder, or in a folder for temporary files when the path would be too long for a socket's address. */
+/**
+ * The folder for the socket: in the data folder, or in one for temporary files if the path would be too long for a
+ * socket's address.
+ */
 function socketFolderOf(path: string): string {
   const name = `web-user-music-${folderId(path)}`;
   return [join(path, "socket"), join(tmpdir(), name)].find(fitsSocketAddress) ?? join("/tmp", name);
 }
 
-/** A socket's address has room for 103 bytes on macOS and for 107 on Linux. */
+/** A socket's address may have 103 bytes on macOS and 107 on Linux. */
 function fitsSocketAddress(folder: string): boolean {
   return Buffer.byteLength(join(folder, `.s.PGSQL.${socketPort}`)) <= 103;
 }
 
-/** An empty folder that nobody but PostgreSQL's user (and root) can enter. */
+/** Creates an empty folder that only PostgreSQL's user and root can enter. */
 async function makePrivateFolder(folder: string, user: PostgresUser | undefined): Promise<void> {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { mode: 0o700 });
@@ -208,7 +217,7 @@ async function makePrivateFolder(folder: string, user: PostgresUser | undefined)
 
 interface RunningServer {
   readonly child: ServerProcess;
-  /** Resolves when it has ended, to the reason. */
+  /** Resolves with the reason when the server has ended. */
   readonly ended: Promise<string>;
 }
 
@@ -216,7 +225,7 @@ interface SupervisedServer extends AsyncDisposable {
   readonly exited: Promise<Error>;
 }
 
-/** Keeps one server running until disposed. The first start's failure is thrown, later ones are tried again. */
+/** Keeps one server running until disposed of. An error of the first start is thrown; later starts are retried. */
 async function superviseServer(
   log: EmbeddedPostgresLog,
   launch: () => Promise<ServerProcess>,
@@ -247,7 +256,7 @@ async function superviseServer(
       }
       log.error(`PostgreSQL stopped by itself and is being restarted: ${reason}`);
       try {
-        // At once the first time, then after 0.2, 0.6, 1.4 and 3 s: what keeps it from running may pass.
+        // Retry at once, then after 0.2, 0.6, 1.4 and 3 s: the cause may be temporary.
         await delay((2 ** restarts.length - 2) * 100, undefined, { signal: stopping.signal });
         const server = await start();
         log.info("PostgreSQL is running again");
@@ -272,18 +281,20 @@ async function superviseServer(
   };
 
   const kept = keepRunning(await start());
-  // Last resort for a service that ends without disposing, for instance by an error that nobody caught.
+  // Last resort if the service ends without disposing, for example because of an uncaught error.
   process.on("exit", stopAtExit);
   return { exited: gaveUp.promise, [Symbol.asyncDispose]: async () => await stop(kept) };
 }
 
-/** Reads the server's log until it ends, tells when it takes connections, and resolves to the reason why it ended. */
+/**
+ * Reads the server's log until it ends, reports when it accepts connections, and resolves with the reason why it ended.
+ */
 async function watch(child: ServerProcess, log: EmbeddedPostgresLog, onReady: () => void): Promise<string> {
   const lastLines: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => {
     const [, process = "", severity = "", message = line] = /^([^|]*)\|([A-Z]+): +(.*)$/.exec(line) ?? [];
     const crashed = severity === "PANIC" || message.includes("terminated by signal");
-    // What a client's statement met is told to that client, and may repeat what a user sent.
+    // Errors of statements are reported to the client, and may repeat data of users.
     if (process === "client backend" && !crashed) return;
     lastLines.push(message);
     if (lastLines.length > 5) lastLines.shift();
@@ -296,7 +307,7 @@ async function watch(child: ServerProcess, log: EmbeddedPostgresLog, onReady: ()
   });
   return await new Promise((resolve) => {
     child.once("error", (error) => resolve(error.message));
-    // Its workers may survive a kill and keep the log open; otherwise the reason is in the last lines.
+    // Its workers may survive a kill and keep the log open. Otherwise the reason is in the last lines.
     child.once("exit", (_, signal) => signal && resolve(signal));
     child.once("close", (code) => resolve([`exit code ${code}`, ...lastLines].join("; ")));
   });

@@ -7,13 +7,13 @@ import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 
 interface PostgresProcess {
   readonly pid: number;
-  /** The server itself rather than one of its workers. */
+  /** Whether it is the server itself rather than one of its workers. */
   readonly isPostmaster: boolean;
 }
 
 /**
- * Ends what is left of a server whose service was killed: first asking it to shut down in order, then to quit, then
- * by force. Nothing committed is lost by any of them. The caller holds the lock of the data folder.
+ * Ends the remaining processes of a server whose service was killed: first by a clean shutdown, then by a quick one,
+ * then by force. None of these loses committed data. The caller holds the lock of the data folder.
  *
  * @param clusterName the server's `cluster_name`, which is part of each of its processes' command lines
  * @returns how many processes there were
@@ -26,7 +26,7 @@ export async function endLeftoverServer(clusterName: string): Promise<number> {
     ["SIGQUIT", 5_000],
     ["SIGKILL", 5_000],
   ] as const) {
-    // Workers without their postmaster have nobody to obey; they take SIGINT for "cancel the query".
+    // Workers without a postmaster cannot be asked to stop: for them, SIGINT means "cancel the query".
     const receivers = sent === "SIGINT" ? left.filter(({ isPostmaster }) => isPostmaster) : left;
     if (receivers.length === 0) continue;
     for (const { pid } of receivers) {
@@ -47,10 +47,10 @@ export async function endLeftoverServer(clusterName: string): Promise<number> {
 }
 
 /**
- * Puts aside a `postmaster.pid` that would keep PostgreSQL from starting although its server is gone: when another
- * program has got the process id since (PostgreSQL itself copes when nobody has), or when it was never fully written.
+ * Removes a `postmaster.pid` that would prevent PostgreSQL from starting although its server is gone: if another
+ * program now has the process id (PostgreSQL itself handles the case that no program has it), or if it is incomplete.
  *
- * @throws {EmbeddedPostgresError} when a server runs there that somebody started by hand
+ * @throws {EmbeddedPostgresError} if a server that was started by hand runs there
  */
 export async function clearStalePidFile(cluster: string): Promise<void> {
   const file = join(cluster, "postmaster.pid");
@@ -68,8 +68,8 @@ export async function clearStalePidFile(cluster: string): Promise<void> {
       `A PostgreSQL server (process ${pid}) that this service did not start uses ${cluster}. Stop it first.`,
     );
   }
-  // PostgreSQL ignores its parent's id and then still checks that nobody uses the shared memory named in the file,
-  // a second line of defence that would be lost if the file were removed.
+  // PostgreSQL ignores the id of its parent process, but still checks that the shared memory named in the file is
+  // unused. Removing the file would lose that second check.
   await writeFile(file, content.replace(pid, String(process.pid)));
 }
 
@@ -87,9 +87,9 @@ async function commandLines(): Promise<Map<number, string>> {
 async function readProc(): Promise<[number, string][]> {
   const pids = (await readdir("/proc")).filter((entry) => /^\d+$/.test(entry));
   const lines: [number, string][] = [];
-  // One at a time: the machine may have more processes than this one may have open files.
+  // One at a time: the machine may have more processes than this process may open files.
   for (const pid of pids) {
-    // A process may end between the listing and the reading.
+    // A process may end between listing and reading.
     const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
     lines.push([Number(pid), commandLine.replaceAll("\0", " ").trim()]);
   }
@@ -105,7 +105,7 @@ async function askPs(): Promise<[number, string][]> {
     .map(([, pid, commandLine = ""]) => [Number(pid), commandLine]);
 }
 
-/** Whether there was such a process; one that has ended but whose parent has not noticed counts. */
+/** Sends a signal and returns whether there was such a process, including one that has ended but is still listed. */
 function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(pid, name);

@@ -8,19 +8,19 @@ import type { DataFolder } from "./data-folder.ts";
 import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 import { mayEnter, type PostgresUser } from "./postgres-user.ts";
 
-/** PostgreSQL's programs, in a place where the user that runs them can reach them. */
+/** PostgreSQL's programs, in a folder that the user who runs them can enter. */
 export interface PostgresPrograms {
   readonly postgres: string;
   readonly initdb: string;
-  /** For instance `18.4`. */
+  /** For example `18.4`. */
   readonly version: string;
 }
 
 /**
- * Makes the programs in `installed` usable for PostgreSQL's user. If that user may not enter the folder they are in (a
- * checkout below a private home folder), they are copied into the data folder, once per version.
+ * Makes the programs in `installed` usable for PostgreSQL's user. If that user may not enter their folder (a checkout
+ * below a private home folder), they are copied to the data folder, once per version.
  *
- * @throws {EmbeddedPostgresError} when they do not run on this machine
+ * @throws {EmbeddedPostgresError} if they do not run on this machine
  */
 export async function openPostgresPrograms(installed: string, dataFolder: DataFolder): Promise<PostgresPrograms> {
   const { user } = dataFolder;
@@ -40,11 +40,11 @@ export interface RunOptions {
 /**
  * Runs a program to its end and returns what it printed.
  *
- * @throws {EmbeddedPostgresError} when it cannot be started or fails, with the last it said
+ * @throws {EmbeddedPostgresError} with its last output, if it cannot be started or fails
  */
 export async function runProgram(program: string, args: readonly string[], options: RunOptions): Promise<string> {
   const running = promisify(execFile)(...withoutNewPrivileges(program, args), howToSpawn(options.user));
-  // It may end before it has read everything; its exit code tells.
+  // It may end before it has read everything. Its exit code tells why.
   running.child.stdin?.on("error", () => {}).end(options.input ?? "");
   try {
     return (await running).stdout;
@@ -58,9 +58,9 @@ export async function runProgram(program: string, args: readonly string[], optio
 }
 
 /**
- * Starts the server in a process group of its own: Ctrl-C in a terminal must not stop it before the service.
+ * Starts the server in its own process group, so that Ctrl-C in a terminal does not stop it before the service.
  *
- * @throws {EmbeddedPostgresError} when the system has no pipe left for its log
+ * @throws {EmbeddedPostgresError} if the system has no pipe left for its log
  */
 export function spawnServer(program: string, args: readonly string[], user: PostgresUser | undefined): ServerProcess {
   const child = spawn(...withoutNewPrivileges(program, args), {
@@ -68,7 +68,7 @@ export function spawnServer(program: string, args: readonly string[], user: Post
     stdio: ["ignore", "ignore", "pipe"],
     detached: true,
   });
-  child.on("error", () => {}); // without any listener it would end the service
+  child.on("error", () => {}); // without a listener, the error would end the service
   const { stderr }: { stderr: Readable | undefined } = child;
   if (!stderr)
     throw new EmbeddedPostgresError("PostgreSQL cannot be started, because the process has too many open files.");
@@ -78,16 +78,18 @@ export function spawnServer(program: string, args: readonly string[], user: Post
 /** A server process whose log can be read. */
 export type ServerProcess = ChildProcessByStdio<null, null, Readable>;
 
-/** util-linux' program, where there is one, becomes the given one. */
+/** Prefixes the command with util-linux' program that drops privileges, if there is one. */
 function withoutNewPrivileges(program: string, args: readonly string[]): [program: string, args: readonly string[]] {
   const setpriv = "/usr/bin/setpriv";
   return existsSync(setpriv) ? [setpriv, ["--no-new-privs", program, ...args]] : [program, args];
 }
 
-/** The server takes and frees megabytes for each row of sound; glibc would give them back to the kernel every time. */
+/**
+ * The server allocates and frees megabytes for each row; by default, glibc would return them to the kernel each time.
+ */
 const memoryKept = String(32 * 1024 * 1024);
 
-/** As the given user, and with nothing of the service's environment that could change what a program does. */
+/** Spawn options: the given user, and no environment of the service that could change what a program does. */
 function howToSpawn(user: PostgresUser | undefined) {
   return {
     cwd: "/",
@@ -102,14 +104,14 @@ function howToSpawn(user: PostgresUser | undefined) {
 }
 
 /**
- * The folder with the programs that came with `npm ci`.
+ * The folder with the programs that `npm ci` installed.
  *
- * @throws {EmbeddedPostgresError} when there are none for this machine
+ * @throws {EmbeddedPostgresError} if there are none for this machine
  */
 export async function installedBinFolder(): Promise<string> {
   const platform = `${process.platform}-${process.arch}`;
   try {
-    // Not through the class in `embedded-postgres`: it stops the server at once on SIGTERM, while uploads need it.
+    // Not through the class in `embedded-postgres`, which stops the server at once on SIGTERM although uploads need it.
     const { postgres }: { postgres: string } = await import(`@embedded-postgres/${platform}`);
     return dirname(postgres);
   } catch (error) {

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { EmbeddedPostgresError } from "./embedded-postgres-error.ts";
 
-/** The system user that PostgreSQL runs as when the service itself runs as root, which PostgreSQL refuses to do. */
+/** The system user who runs PostgreSQL if the service runs as root, because PostgreSQL refuses to run as root. */
 export interface PostgresUser {
   readonly name: string;
   readonly uid: number;
@@ -11,11 +11,11 @@ export interface PostgresUser {
 }
 
 /**
- * Chooses the user to run PostgreSQL as: `undefined`, meaning the service's own, unless the service runs as root.
- * Then it is whoever owns the data already, so that the service can be started as root once and as that user later.
+ * Chooses the user who runs PostgreSQL: `undefined` (the service's own user), unless the service runs as root. Then it
+ * is the owner of existing data, so that the service can be started as root once and as that user later.
  *
- * @param dataOwner owner of the data that exists already
- * @throws {EmbeddedPostgresError} when the machine has no user that could take it
+ * @param dataOwner owner of existing data
+ * @throws {EmbeddedPostgresError} if the machine has no suitable user
  */
 export async function choosePostgresUser(
   dataOwner: Omit<PostgresUser, "name"> | undefined,
@@ -39,7 +39,7 @@ export async function choosePostgresUser(
   );
 }
 
-/** Whether the user may enter a folder, asked of the system itself because groups and ACLs have a say. */
+/** Whether the user may enter a folder. The system decides, because of groups and ACLs. */
 export async function mayEnter(folder: string, { uid, gid }: PostgresUser): Promise<boolean> {
   const entered = promisify(execFile)("/bin/sh", ["-c", 'cd -- "$1"', "sh", folder], { uid, gid, cwd: "/" });
   return await entered.then(
