@@ -148,6 +148,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const schema = await createSchema([
     new UserResolver(
       new Registration({
+        em: database.em,
         pool: database.pool,
         mode: config.registration,
         newUsersFromAddress: new AddressLimiter(database.pool, {

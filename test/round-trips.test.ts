@@ -41,6 +41,13 @@ describe("database round trips", () => {
     expect(sent.take()).toHaveLength(1);
   });
 
+  it("takes one more for dozens of new users, for what new users may write", async () => {
+    for (let made = 0; made < 30; made++) await client.createUser();
+    const statements = sent.take();
+    expect(statements.filter((statement) => statement.includes("insert into app_user"))).toHaveLength(30);
+    expect(statements.length).toBeLessThanOrEqual(31);
+  });
+
   it("takes one to find out who is calling, however often it is asked", async () => {
     await client.run("{ me { id } again: me { name createdAt } }", {}, ann);
     expect(sent.take()).toEqual([

@@ -140,3 +140,15 @@ it("is never exceeded by many uploads at once, on two replicas", async () => {
   );
   expect(Number(rows[0].bytes) + rows[0].records * 65_536).toBeLessThanOrEqual(400_000);
 });
+
+it("never makes more new users than there is room for, however many come at once, and the refused cost nothing", async () => {
+  // 8 days of half of it, at 4096 bytes for each: 16 users from one address.
+  await using service = await startService({ ALL_NEW_USERS_BYTES_PER_DAY: "16384" });
+  const client = new ApiClient(service.url);
+  const create = async () => codeOf(await client.run('mutation { createUser(name: "Ann") { token } }'));
+  const codes = await Promise.all(Array.from({ length: 40 }, create));
+  const counted = (code: unknown) => codes.filter((found) => found === code).length;
+  expect([counted(undefined), counted("RATE_LIMITED")]).toEqual([16, 24]);
+  const { rows } = await service.server.database.pool.query("select round(used_bytes) as used from write_allowance");
+  expect(rows.map(({ used }) => used)).toEqual([65_536, 65_536]);
+});

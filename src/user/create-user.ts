@@ -3,15 +3,6 @@ import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { hashToken } from "../caller/token.ts";
 import { changeOnce } from "../database/transaction.ts";
 import { ServiceError } from "../errors/errors.ts";
-import {
-  allowanceUsedUp,
-  chargedTable,
-  chargeParameters,
-  noCharge,
-  rowBytes,
-  type Charge,
-  type RefusedCharge,
-} from "../limits/write-allowance.ts";
 import { checkedText } from "../input/plain-text.ts";
 
 /** A new user and the only copy of the token. */
@@ -21,16 +12,15 @@ export interface NewUser {
   readonly token: string;
 }
 
-/** Who vouches for a new user, and to which allowances the user is charged. */
+/** Who vouches for a new user. */
 export interface Admission {
   /** The code of an invitation, which is consumed. */
   readonly invitation?: string | undefined;
-  readonly charge: Charge;
   readonly isVouchedFor: boolean;
 }
 
 /** A user created by the operator. */
-const byOperator: Admission = { charge: noCharge, isVouchedFor: true };
+const byOperator: Admission = { isVouchedFor: true };
 
 /** Maximum length of a user's name, in characters. */
 export const maxNameLength = 100;
@@ -38,58 +28,56 @@ export const maxNameLength = 100;
 /**
  * Creates a user with a first token, in one statement.
  * @throws {ServiceError} BAD_USER_INPUT if the name is blank, too long or has control characters, or if the invitation
- * is unknown, used or expired; RATE_LIMITED if an allowance is used up
+ * is unknown, used or expired
  */
 export async function createUser(
   pool: Pool,
   name: string,
-  { invitation, charge, isVouchedFor }: Admission = byOperator,
+  { invitation, isVouchedFor }: Admission = byOperator,
 ): Promise<NewUser> {
-  const trimmed = checkedText(name, "name", maxNameLength);
+  const userName = checkedUserName(name);
   if (invitation !== undefined && !isUuid(invitation.trim())) throw invitationInvalid();
   const token = uuidv4();
   const row = await changeOnce(
     pool,
     async (client) => {
       const { rows } = await client.query<UserRow>(
-        `with ${chargedTable(1)},
-           invited as (delete from invitation where sha256 = $4 and expires_at > now() returning sha256),
+        `with invited as (delete from invitation where sha256 = $1 and expires_at > now() returning sha256),
            new_user as (
              insert into app_user (name, is_vouched_for)
-             select $5, $6 from charged
-             where refused is null and ($4::bytea is null or exists (select from invited))
+             select $2, $3 where $1::bytea is null or exists (select from invited)
              returning id, created_at),
-           new_token as (insert into access_token (owner_id, sha256, name) select id, $7, 'first' from new_user)
-         select id, created_at, refused from charged left join new_user on true`,
-        [
-          ...chargeParameters(charge, rowBytes.user),
-          invitation === undefined ? null : hashToken(invitation.trim()),
-          trimmed,
-          isVouchedFor,
-          hashToken(token),
-        ],
+           new_token as (insert into access_token (owner_id, sha256, name) select id, $4, 'first' from new_user)
+         select id, created_at from new_user`,
+        [invitation === undefined ? null : hashToken(invitation.trim()), userName, isVouchedFor, hashToken(token)],
       );
-      return rows[0]!;
+      return rows[0];
     },
     async () => {
       const { rows } = await pool.query<UserRow>(
-        `select app_user.id, app_user.created_at, null as refused
+        `select app_user.id, app_user.created_at
          from access_token join app_user on app_user.id = access_token.owner_id where sha256 = $1`,
         [hashToken(token)],
       );
       return rows[0];
     },
   );
-  if (row.refused) throw allowanceUsedUp(charge, row.refused);
-  if (row.id === null) throw invitationInvalid();
-  return { user: { id: row.id, name: trimmed, createdAt: new Date(row.created_at) }, token };
+  if (!row) throw invitationInvalid();
+  return { user: { id: row.id, name: userName, createdAt: new Date(row.created_at) }, token };
+}
+
+/**
+ * A user's name as it is stored.
+ * @throws {ServiceError} BAD_USER_INPUT if it is blank, too long or has control characters
+ */
+export function checkedUserName(name: string): string {
+  return checkedText(name, "name", maxNameLength);
 }
 
 /** A row as the pool returns it, with times as text. */
 interface UserRow {
-  readonly id: number | null;
+  readonly id: number;
   readonly created_at: string;
-  readonly refused: RefusedCharge | null;
 }
 
 function invitationInvalid(): ServiceError {

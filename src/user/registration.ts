@@ -1,11 +1,13 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { Pool } from "pg";
 import { ServiceError } from "../errors/errors.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
-import { chargeOfNewcomer, noCharge, type WriteAllowances } from "../limits/write-allowance.ts";
-import { createUser, type NewUser } from "./create-user.ts";
+import { chargeOfNewcomer, PrepaidAllowances, rowBytes, type WriteAllowances } from "../limits/write-allowance.ts";
+import { checkedUserName, createUser, type NewUser } from "./create-user.ts";
 import type { RegistrationMode } from "../settings/registration-mode.ts";
 
 interface RegistrationDependencies {
+  readonly em: SqlEntityManager;
   readonly pool: Pool;
   readonly mode: RegistrationMode;
   readonly newUsersFromAddress: AddressLimiter;
@@ -17,9 +19,11 @@ interface RegistrationDependencies {
 /** Registers users, as far as the operator allows it. */
 export class Registration {
   readonly #dependencies: RegistrationDependencies;
+  readonly #prepaid: PrepaidAllowances;
 
   constructor(dependencies: RegistrationDependencies) {
     this.#dependencies = dependencies;
+    this.#prepaid = new PrepaidAllowances(dependencies.em);
   }
 
   /**
@@ -42,10 +46,14 @@ export class Registration {
         { argument: "invite" },
       );
     }
+    const userName = checkedUserName(name);
     await newUsersFromAddress.consume(clientAddress);
     // Uninvited users must not use up the limit of invited ones. An invalid code creates no user.
-    if (invitation === undefined) await newUsers.consume("all");
-    const charge = invitation === undefined ? chargeOfNewcomer(allowances, clientAddress) : noCharge;
-    return await createUser(pool, name, { invitation, charge, isVouchedFor: invitation !== undefined });
+    const isVouchedFor = invitation !== undefined;
+    if (!isVouchedFor) {
+      await newUsers.consume("all");
+      await this.#prepaid.take(chargeOfNewcomer(allowances, clientAddress), rowBytes.user);
+    }
+    return await createUser(pool, userName, { invitation, isVouchedFor });
   }
 }
