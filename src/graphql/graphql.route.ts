@@ -13,6 +13,7 @@ import type { RequestContext } from "./request-context.ts";
 import { clientAddress } from "../addresses/client-address.ts";
 import { ServiceError, shuttingDown } from "../errors/errors.ts";
 import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
+import { securityHeaders } from "../http/security-headers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
@@ -114,7 +115,7 @@ export async function graphqlRoute(
   app.route({
     method: ["GET", "HEAD", "POST"],
     url: "/graphql",
-    ...(config.sandbox && { helmet: sandboxHeaders }),
+    ...(config.sandbox && { config: { securityHeaders: sandboxHeaders } }),
     handler: async (request, reply) => {
       const isPerson = request.method !== "POST" && prefersHtml(request.headers);
       if (isPerson && !config.sandbox) {
@@ -339,20 +340,15 @@ function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {
   });
 }
 
-/** Headers of the Sandbox page. The service sends the page; its script, frame and images come from Apollo. */
-const sandboxHeaders = {
-  contentSecurityPolicy: {
-    useDefaults: false,
-    directives: {
-      defaultSrc: ["'none'"],
-      scriptSrc: ["'unsafe-inline'", "https://*.apollographql.com"],
-      styleSrc: ["'unsafe-inline'", "https://*.apollographql.com", "https://fonts.googleapis.com"],
-      fontSrc: ["https://fonts.gstatic.com"],
-      imgSrc: ["data:", "https://*.apollographql.com"],
-      manifestSrc: ["https://*.apollographql.com"],
-      frameSrc: ["https://*.apollographql.com"],
-      connectSrc: ["'self'", "https://*.apollographql.com"],
-      frameAncestors: ["'none'"],
-    },
-  },
-};
+/** Sandbox's page comes from here, its script, frame and pictures from Apollo. */
+const sandboxHeaders = securityHeaders({
+  defaultSrc: ["'none'"],
+  scriptSrc: ["'unsafe-inline'", "https://*.apollographql.com"],
+  styleSrc: ["'unsafe-inline'", "https://*.apollographql.com", "https://fonts.googleapis.com"],
+  fontSrc: ["https://fonts.gstatic.com"],
+  imgSrc: ["data:", "https://*.apollographql.com"],
+  manifestSrc: ["https://*.apollographql.com"],
+  frameSrc: ["https://*.apollographql.com"],
+  connectSrc: ["'self'", "https://*.apollographql.com"],
+  frameAncestors: ["'none'"],
+});

@@ -1,4 +1,3 @@
-import fastifyHelmet from "@fastify/helmet";
 import {
   fastify,
   LogController,
@@ -20,6 +19,7 @@ import { watchBody } from "./arriving-body.ts";
 import { compressAnswers } from "./compression.ts";
 import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
+import { securityHeaders } from "./security-headers.ts";
 import { UnreadAnswers } from "./unread-answers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors/errors.ts";
@@ -120,10 +120,9 @@ export async function createApp(
     unread.add(reply.raw, typeof payload === "string" ? payload.length : 0);
     done();
   });
-  await app.register(fastifyHelmet, {
-    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
-    crossOriginResourcePolicy: { policy: "same-origin" },
-    strictTransportSecurity: false,
+  const usual = securityHeaders({ defaultSrc: ["'none'"], frameAncestors: ["'none'"] });
+  app.addHook("onRequest", ({ raw, routeOptions }, reply, done) => {
+    (routeOptions.config.securityHeaders ?? usual)(raw, reply.raw, done);
   });
   app.addHook("onRequest", async (request) => {
     // Probes address the machine, not the public host name.
