@@ -114,7 +114,8 @@ describe("a database that was set up by somebody else", () => {
   });
 
   it("is refused with what to do when its user may not make tables, and works once an owner has made them", async () => {
-    await using database = await databaseOf();
+    // PostgreSQL 14 lets everybody, by default.
+    await using database = await databaseOf({ grants: "revoke create on schema public from public" });
     expect(await failure(database.url)).toBe(
       `PostgreSQL at ${address()} cannot be used: permission denied for schema public. The user ${role} may not create ` +
         `tables there. As the owner of the database ${database.name}, run: grant create on schema public to "${role}"; ` +
@@ -235,7 +236,9 @@ describe("a database that was set up by somebody else", () => {
 
 /** Where the tests' server is, as the service says it. */
 function address(): string {
-  return decodeURIComponent(new URL(process.env.TEST_POSTGRES_URL!).hostname);
+  const { hostname, port } = new URL(process.env.TEST_POSTGRES_URL!);
+  const host = decodeURIComponent(hostname);
+  return host.startsWith("/") ? host : `${host}:${port || 5432}`;
 }
 
 async function connected(url: string) {

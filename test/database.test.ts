@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { MikroORM } from "@mikro-orm/postgresql";
+import { Client } from "pg";
 import { openDatabase, type Database } from "../src/database/database.ts";
 import { migrations } from "../src/migrations/index.ts";
 import { ormOptions, tables } from "../src/orm-options.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
+import { migrateUpTo } from "./support/older-database.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
 
 describe("the database", () => {
@@ -38,20 +40,17 @@ describe("the database", () => {
 
   it("lets tokens of before do all that they could: with WRITE also what takes MANAGE now", async () => {
     await using before = await createTestDatabase();
-    const { migrations: options, ...others } = ormOptions(before.url, 2);
-    const orm = await MikroORM.init({ ...others, migrations: { ...options, snapshot: false } });
-    try {
-      const last = migrations.findIndex(({ name }) => name.endsWith("least-privilege"));
-      await orm.migrator.up({ to: migrations[last - 1]!.name });
-      await orm.em.getConnection().execute(
-        `insert into app_user (name) values ('Ann');
-         insert into access_token (owner_id, sha256, name) select id, 'a', 'first' from app_user;
-         insert into access_token (owner_id, sha256, name, scopes) select id, 'b', 'reader', '{READ}' from app_user;
-         insert into access_token (owner_id, sha256, name, scopes) select id, 'c', 'writer', '{WRITE}' from app_user`,
-      );
-    } finally {
-      await orm.close(true);
-    }
+    const last = migrations.findIndex(({ name }) => name.endsWith("least-privilege"));
+    await migrateUpTo(before.url, migrations[last - 1]!.name);
+    const client = new Client({ connectionString: before.url });
+    await client.connect();
+    await client.query(
+      `insert into app_user (name) values ('Ann');
+       insert into access_token (owner_id, sha256, name) select id, 'a', 'first' from app_user;
+       insert into access_token (owner_id, sha256, name, scopes) select id, 'b', 'reader', '{READ}' from app_user;
+       insert into access_token (owner_id, sha256, name, scopes) select id, 'c', 'writer', '{WRITE}' from app_user`,
+    );
+    await client.end();
     await using migrated = await openDatabase(before.url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
     const { rows } = await migrated.pool.query("select name, scopes, parent_id from access_token order by sha256");
     expect(rows).toEqual([

@@ -37,7 +37,7 @@ it("is a conflict when the record or its user is removed before the upload is co
     expiresAt: null,
   };
   const quota = { bytes: 0, seconds: 0, records: 1 };
-  const conflict = { code: "CONFLICT", message: expect.stringContaining("removed") };
+  const conflict = { code: "CONFLICT", message: expect.stringContaining("deleted while it was being uploaded") };
   await expect(finishRecord(database, crypto.randomUUID(), owner, finished)).rejects.toMatchObject(conflict);
   await expect(finishWithinQuota(database, crypto.randomUUID(), owner, finished, quota)).rejects.toMatchObject(
     conflict,
