@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import { Client } from "pg";
 import { startEmbeddedPostgres, type EmbeddedPostgres } from "../src/database/embedded/embedded-postgres.ts";
+import { needsSystem } from "./support/needs.ts";
+import { listProcesses } from "./support/processes.ts";
 
 const ownerProgram = join(dirname(fileURLToPath(import.meta.url)), "support", "embedded-postgres-owner.js");
 const noLog = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -227,16 +229,17 @@ it("says so when the data folder cannot be made", async () => {
   await expect(start()).rejects.toThrow("Choose another DATA_DIR");
 });
 
-it("runs as another user when root starts it, and says what to do when that user has no access", async () => {
-  if (process.getuid?.() !== 0) return;
-  await useTemplate();
-  {
-    await using server = await start();
-    expect(await query(server.url, "SELECT 1 AS one")).toEqual([{ one: 1 }]);
-    expect((await stat(`/proc/${await postmasterPid()}`)).uid).not.toBe(0);
-  }
-  await chmod(parent, 0o700);
-  await expect(start()).rejects.toThrow(/PostgreSQL does not run as root but as user \w+, who may not enter/);
+needsSystem("the rights of root", process.getuid?.() === 0, () => {
+  it("runs as another user when root starts it, and says what to do when that user has no access", async () => {
+    await useTemplate();
+    {
+      await using server = await start();
+      expect(await query(server.url, "SELECT 1 AS one")).toEqual([{ one: 1 }]);
+      expect((await stat(`/proc/${await postmasterPid()}`)).uid).not.toBe(0);
+    }
+    await chmod(parent, 0o700);
+    await expect(start()).rejects.toThrow(/PostgreSQL does not run as root but as user \w+, who may not enter/);
+  });
 });
 
 async function makeParent(): Promise<string> {
@@ -322,16 +325,6 @@ async function killPids(...pids: number[]): Promise<void> {
 async function killAll(postmaster: number): Promise<void> {
   const workers = (await listProcesses()).filter(({ parentPid }) => parentPid === postmaster);
   await killPids(postmaster, ...workers.map(({ pid }) => pid));
-}
-
-/** Without those that have ended and only wait for their parent to notice. */
-async function listProcesses(): Promise<{ pid: number; parentPid: number; args: string }[]> {
-  const output = await collect(spawn("ps", ["-A", "-ww", "-o", "pid=,ppid=,stat=,args="]));
-  return output
-    .split("\n")
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, , status]) => status !== undefined && !status.startsWith("Z"))
-    .map(([pid, parentPid, , ...args]) => ({ pid: Number(pid), parentPid: Number(parentPid), args: args.join(" ") }));
 }
 
 async function collect(child: ChildProcess): Promise<string> {
