@@ -43,13 +43,13 @@ async function main(): Promise<void> {
 }
 
 /** Says in plain words what was started, and suggests a first command. */
-function startMessage({ url, ffmpeg, databaseDescription, registrationDescription }: Server, config: Config): string[] {
-  const address = config.publicUrl ?? url;
+function startMessage(server: Server, config: Config): string[] {
+  const address = config.publicUrl ?? server.url;
   return [
     `web-user-music listens on ${address}`,
-    databaseDescription,
-    `ffmpeg ${ffmpeg.version} (${ffmpeg.path})`,
-    registrationDescription,
+    server.databaseDescription,
+    server.ffmpegDescription,
+    server.registrationDescription,
     config.registration === "open"
       ? `Try: curl ${address}/graphql -H 'content-type: application/json' -d '{"query":"mutation { createUser(name: \\"Ann\\") { user { id } token } }"}'`
       : `Try: npm run user -- ${config.registration === "invite" ? "invite" : "create Ann"}`,

