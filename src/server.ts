@@ -9,6 +9,7 @@ import { graphqlRoute } from "./graphql/graphql.route.ts";
 import { schemaRoute } from "./graphql/schema.route.ts";
 import { createSchema } from "./schema.ts";
 import { NodeResolver } from "./node.resolver.ts";
+import { AnswerMemory } from "./http/answer-memory.ts";
 import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
@@ -118,9 +119,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
 
   const stopping = new AbortController();
   const unvouched = new UnvouchedBytes();
+  const answers = new AnswerMemory({ stallSeconds: config.stallTimeoutSeconds });
   let leaving = false;
   const waiting = new WaitingAnswers({ maxBytes: config.maxWaitingBytes, stopping: stopping.signal });
-  const app = await createApp(config, logger, stopping.signal, unvouched);
+  const app = await createApp(config, logger, stopping.signal, { unvouched, answers });
   opening.defer(async () => await app.close());
   const maxConnections = await connectionLimit({
     encoders: encoders.maxProcesses,
@@ -185,6 +187,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         beforeUpload: async (owner, address) => await uploader.admit(owner, address),
         stopping: stopping.signal,
         unvouched,
+        answers,
         config,
       }),
   );

@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "@jest/globals";
+import { Pool } from "pg";
 import { ServiceError } from "../src/errors/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
 import { answerInTurn } from "../src/http/answer-in-turn.ts";
-import { UnreadAnswers } from "../src/http/unread-answers.ts";
+import { AnswerMemory } from "../src/http/answer-memory.ts";
 import { UnvouchedBytes } from "../src/memory/unvouched-bytes.ts";
-import { ApiClient } from "./support/api-client.ts";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
 import {
   connectRaw,
   exchange,
@@ -19,6 +20,7 @@ import {
   rawPost,
   type RawConnection,
 } from "./support/raw-http.ts";
+import { seedRecords } from "./support/seed-records.ts";
 import { startService } from "./support/service.ts";
 import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase } from "./support/test-database.ts";
@@ -30,10 +32,11 @@ const asJson = { "content-type": "application/json" };
 class Connections implements Disposable {
   readonly all: RawConnection[] = [];
 
-  async open(port: number, count: number, bytes: Buffer): Promise<void> {
+  async open(port: number, count: number, bytes: Buffer, { reads } = { reads: true }): Promise<void> {
     await Promise.all(
       Array.from({ length: count }, async () => {
         const connection = await connectRaw(port);
+        if (!reads) connection.socket.pause();
         this.all.push(connection);
         // Whoever is refused meanwhile has not everything read.
         await Promise.race([connection.send(bytes), once(connection.socket, "close")]);
@@ -46,26 +49,57 @@ class Connections implements Disposable {
   }
 }
 
+/** What a test of hostile connections has: the service, the connections to it, and an honest user with a recording. */
+interface Attacked {
+  readonly service: ServiceProcess;
+  readonly connections: Connections;
+  readonly ann: Credentials;
+  readonly record: { readonly url: string; readonly sizeBytes: number };
+  readonly databaseUrl: string;
+}
+
 describe("with a heap of 256 MB the service lives, and answers others, beside 500 connections", () => {
-  const withService = async (attack: (service: ServiceProcess, connections: Connections) => Promise<void>) => {
+  const withService = async (attack: (attacked: Attacked) => Promise<void>, wav = sineWav({ seconds: 1 })) => {
     await using database = await createTestDatabase();
     await using service = await startServiceProcess({
       DATABASE_URL: database.url,
       LOG_LEVEL: "info",
       NODE_OPTIONS: "--max-old-space-size=256",
+      MAX_WAITING_BYTES: "67108864", // by default an eighth of the machine's memory
     });
-    using connections = new Connections();
-    await attack(service, connections);
     const client = new ApiClient(service.url);
     const ann = await client.createUser();
-    const { status } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }));
-    return { status, exitCode: service.child.exitCode, isSmall: peakMegabytes(service.child.pid) < 400 };
+    const { data } = await client.uploadRecord(ann, wav, { fields: "url sizeBytes" });
+    const { record } = data.uploadRecord;
+    using connections = new Connections();
+    await attack({ service, connections, ann, record, databaseUrl: database.url });
+    const { status: created, data: user } = await client.run('mutation { createUser(name: "Bob") { token } }');
+    const { status: listed } = await client.run("{ me { records { nodes { id title url } } } }", {}, ann);
+    const range = await fetch(record.url, { headers: { range: "bytes=1000-1999" } });
+    const rangeBytes = (await range.arrayBuffer()).byteLength;
+    const { status: uploaded } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }));
+    return {
+      created: created === 200 && user.createUser !== null,
+      listed,
+      range: [range.status, rangeBytes],
+      uploaded,
+      exitCode: service.child.exitCode,
+      isSmall: peakMegabytes(service.child.pid) < 400,
+    };
+  };
+  const unharmed = {
+    created: true,
+    listed: 200,
+    range: [206, 1000],
+    uploaded: 200,
+    exitCode: null,
+    isSmall: true,
   };
 
   it("that send a large body and fall silent before its end", async () => {
     const body = Buffer.from(`{"query":"{ __typename }","variables":{"x":"${"a".repeat(1_000_000)}`);
     const request = rawPost(body, { ...asJson, "content-length": String(body.length + 10) });
-    const outcome = await withService(async ({ port }, connections) => {
+    const outcome = await withService(async ({ service: { port }, connections }) => {
       await connections.open(port, 500, request);
       // The budget has room for some thirty: the others were told to come again.
       const answer = await Promise.race(connections.all.map(async (connection) => await connection.answer()));
@@ -75,16 +109,73 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
       });
       expect(JSON.parse(answer!.body).errors[0].extensions.code).toBe("BUSY");
     });
-    expect(outcome).toEqual({ status: 200, exitCode: null, isSmall: true });
+    expect(outcome).toEqual(unharmed);
   });
 
   it("that send a body in pieces of one byte", async () => {
     const head = rawPost(Buffer.alloc(0), { ...asJson, "content-length": undefined, "transfer-encoding": "chunked" });
     const request = Buffer.concat([head, ...Array.from({ length: 1500 }, () => httpChunk(Buffer.from(" ")))]);
-    const outcome = await withService(async ({ port }, connections) => await connections.open(port, 500, request));
-    expect(outcome).toEqual({ status: 200, exitCode: null, isSmall: true });
+    const outcome = await withService(
+      async ({ service: { port }, connections }) => await connections.open(port, 500, request),
+    );
+    expect(outcome).toEqual(unharmed);
+  });
+
+  it("whose headers do not end", async () => {
+    const request = Buffer.from(`GET /healthz HTTP/1.1\r\nHost: a\r\n${"a: b\r\n".repeat(1000)}X: ${"a".repeat(9000)}`);
+    const outcome = await withService(
+      async ({ service: { port }, connections }) => await connections.open(port, 500, request),
+    );
+    expect(outcome).toEqual(unharmed);
+  });
+
+  it("that send request after request and read no answer", async () => {
+    const outcome = await withService(async ({ service: { port }, connections, record }) => {
+      const { pathname, search } = new URL(record.url);
+      const request = `GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\n\r\n`;
+      await connections.open(port, 500, Buffer.from(request.repeat(500)), { reads: false });
+    });
+    expect(outcome).toEqual(unharmed);
+  });
+
+  it("that ask for the largest answers and read none", async () => {
+    const outcome = await withService(async ({ service: { port }, connections, ann, databaseUrl }) => {
+      await fillLibrary(databaseUrl, ann);
+      const aliases = Array.from({ length: 5 }, (_, i) => `a${i}: note`).join(" ");
+      const query = `{ me { records(first: 100) { nodes { links { ${aliases} } } } } }`;
+      const request = rawPost(Buffer.from(JSON.stringify({ query })), {
+        ...asJson,
+        authorization: `Bearer ${ann.token}`,
+      });
+      await connections.open(port, 500, request, { reads: false });
+    });
+    expect(outcome).toEqual(unharmed);
+  });
+
+  it("that ask for an MP3 and do not read it", async () => {
+    // 14 minutes of few samples: more than the system takes for each of them.
+    const wav = sineWav({ seconds: 840, sampleRateHz: 2000 });
+    const outcome = await withService(async ({ service: { port }, connections, record }) => {
+      expect(record.sizeBytes).toBeGreaterThan(6_000_000);
+      const { pathname, search } = new URL(record.url);
+      const request = Buffer.from(`GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await connections.open(port, 500, request, { reads: false });
+    }, wav);
+    expect(outcome).toEqual(unharmed);
   });
 });
+
+/** A library whose texts are as long as they may be. */
+async function fillLibrary(databaseUrl: string, { id }: Credentials): Promise<void> {
+  const pool = new Pool({ connectionString: databaseUrl });
+  await seedRecords(pool, { ownerId: id, count: 100 });
+  await pool.query(
+    `insert into share_link (record_id, secret, note)
+     select id, left(md5(random()::text) || md5(random()::text), 32), repeat('漢', 200)
+     from audio_record, generate_series(1, 100)`,
+  );
+  await pool.end();
+}
 
 describe("requests that follow each other without waiting", () => {
   it("are answered in order, however many, and whatever they are", async () => {
@@ -142,10 +233,10 @@ describe("requests that follow each other without waiting", () => {
 
 describe("an answer that nobody reads", () => {
   it("is given up with its connection", async () => {
-    const answers = new UnreadAnswers({ maxCharacters: 1e9, stallSeconds: 0.2 });
+    const answers = new AnswerMemory({ stallSeconds: 0.2 });
     const closed = Promise.withResolvers<boolean>();
     await using server = await listen((_request, response) => {
-      answers.add(response, 64_000_000);
+      answers.made(response, 64_000_000);
       response.once("close", () => closed.resolve(response.writableFinished));
       response.end("a".repeat(64_000_000));
     });
@@ -156,9 +247,9 @@ describe("an answer that nobody reads", () => {
   });
 
   it("leaves the connection open when it is read", async () => {
-    const answers = new UnreadAnswers({ maxCharacters: 1e9, stallSeconds: 0.2 });
+    const answers = new AnswerMemory({ stallSeconds: 0.2 });
     await using server = await listen((_request, response) => {
-      answers.add(response, 5);
+      answers.made(response, 5);
       response.end("hello");
     });
     using connection = await connectRaw(server.port);
@@ -191,6 +282,32 @@ describe("the memory of requests that nobody has vouched for", () => {
     large.release();
     hold("after").add(60_000);
     expect(refused).toEqual(["larger BUSY", "next BUSY"]);
+  });
+});
+
+describe("what no resolver reads", () => {
+  it("is not kept while a request waits, and takes no room of others", async () => {
+    await using service = await startService();
+    const port = Number(new URL(service.url).port);
+    const ann = await new ApiClient(service.url).createUser();
+    const { pool } = service.server.database;
+    const body = JSON.stringify({ query: "{ me { name } }", variables: { unread: "a".repeat(500_000) } });
+    const request = rawPost(Buffer.from(body), { ...asJson, authorization: `Bearer ${ann.token}` });
+    using connections = new Connections();
+    const client = await pool.connect();
+    try {
+      await client.query("begin");
+      await client.query("lock table app_user in access exclusive mode");
+      for (let i = 0; i < 80; i++) {
+        await connections.open(port, 1, request);
+        await fetch(`${service.url}/healthz`); // the body is read meanwhile
+      }
+      await client.query("commit");
+    } finally {
+      client.release();
+    }
+    const answers = await Promise.all(connections.all.map(async (connection) => await connection.answer()));
+    expect(new Set(answers.map((answer) => answer?.body))).toEqual(new Set(['{"data":{"me":{"name":"Ann"}}}\n']));
   });
 });
 

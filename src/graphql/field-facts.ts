@@ -22,6 +22,8 @@ export interface FieldFacts<Args = unknown> {
    * Maximum number of characters of the field's text, or of each text in its list. For a URL, those after the origin.
    */
   readonly maxCharacters?: number;
+  /** Set if the field reads a file, which may take hours. It calls `RequestContext.roomForAnswer` afterwards. */
+  readonly takesFile?: true;
   /** Set if only the owner may select the field, with a token that has this scope. */
   readonly ownerOnly?: TokenScope;
   /** @throws {ServiceError} if the field cannot be selected with these arguments or at this position */

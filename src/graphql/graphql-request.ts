@@ -3,6 +3,7 @@ import { bearerToken } from "../caller/token.ts";
 import { graphqlAnswerType } from "../http/accept-header.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { refuseLargeJson } from "./bounded-json.ts";
+import type { GraphQLRequestBody } from "./multipart-fields.ts";
 
 /**
  * Maximum number of characters of a document. A document of 2000 tokens is shorter; long texts belong into variables.
@@ -58,7 +59,7 @@ export function requireSmallJson(body: string): void {
  *
  * @throws {ServiceError} BAD_REQUEST
  */
-export function requireOperation(body: unknown): void {
+export function requireOperation(body: unknown): asserts body is GraphQLRequestBody {
   if (body === undefined) throw badRequest(`The request has no body. ${howToSend}`);
   if (Array.isArray(body)) throw badRequest("Batching is not supported. Send one operation in each request.");
   if (!isObject(body)) throw badRequest(`The body must be a JSON object. ${howToSend}`);
@@ -103,11 +104,6 @@ export function requireOperationIn(search: string): void {
   if (!given.query && !(isObject(given.extensions) && given.extensions.persistedQuery)) {
     throw badRequest("The request has no operation. Send it as the parameter `query`, or with POST.");
   }
-}
-
-/** Removes an empty `operationName`, which many clients send if there is none. */
-export function withoutEmptyName(body: unknown): unknown {
-  return isObject(body) && body.operationName === "" ? { ...body, operationName: null } : body;
 }
 
 /** Removes an empty `operationName` from the parameters of a GET (GraphQL over HTTP section 5.1). */

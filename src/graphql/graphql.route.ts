@@ -12,6 +12,8 @@ import type { Config } from "../settings/config.ts";
 import type { RequestContext } from "./request-context.ts";
 import { clientAddress } from "../addresses/client-address.ts";
 import { ServiceError, shuttingDown } from "../errors/errors.ts";
+import { keepOfBody } from "../http/arriving-body.ts";
+import type { AnswerMemory } from "../http/answer-memory.ts";
 import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
 import { securityHeaders } from "../http/security-headers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
@@ -21,12 +23,11 @@ import {
   requireAcceptable,
   requireOperation,
   requireOperationIn,
-  withoutEmptyName,
   withoutEmptyNameIn,
   requirePreflight,
   requireSmallJson,
 } from "./graphql-request.ts";
-import { declaredVariables, type GraphQLRequestBody } from "./multipart-fields.ts";
+import { readPartOf, type GraphQLRequestBody } from "./multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
 import { queryLimits } from "./query-limits.ts";
 import { refuseBeforeRunning } from "./refuse-before-running.ts";
@@ -55,6 +56,7 @@ interface GraphqlDependencies {
   /** Aborted when the service begins to stop. Nothing new is begun then. */
   readonly stopping: AbortSignal;
   readonly unvouched: UnvouchedBytes;
+  readonly answers: AnswerMemory;
   readonly config: GraphqlConfig;
 }
 
@@ -78,7 +80,7 @@ function charactersOf({ loc }: DocumentNode): number {
  */
 export async function graphqlRoute(
   app: FastifyInstance,
-  { schema, em, authenticate, beforeUpload, stopping, unvouched, config }: GraphqlDependencies,
+  { schema, em, authenticate, beforeUpload, stopping, unvouched, answers, config }: GraphqlDependencies,
 ): Promise<void> {
   const apollo = new ApolloServer<RequestContext>({
     schema,
@@ -121,7 +123,7 @@ export async function graphqlRoute(
       if (isPerson && !config.sandbox) {
         return await sendPage(reply.header("cache-control", "no-cache"), pageForPeople(config));
       }
-      const context = createContext(request, reply, { em, authenticate, beforeUpload, config });
+      const context = createContext(request, reply, { em, authenticate, beforeUpload, answers, config });
       const search = request.url.slice(request.url.split("?", 1)[0]!.length);
       const multipart = isMultipart(request);
       // For a person, Apollo sends the Sandbox page. If it does not consider the client a person, it does its own
@@ -130,25 +132,37 @@ export async function graphqlRoute(
         requireAcceptable(request.headers.accept);
         requirePreflight(request.raw);
         if (request.method !== "POST") requireOperationIn(search);
-        else if (!multipart) requireOperation(request.body);
       }
       if (multipart && stopping.aborted) throw shuttingDown();
-      const uploadBody = multipart ? await readUpload(request, reply, context, limits) : undefined;
-      const { status, headers, body } = await apollo.executeHTTPGraphQLRequest({
+      const read = async () => (multipart ? await readUpload(request, reply, context, limits) : readJson(request));
+      const body = request.method === "POST" ? await read() : {};
+      const answer = await apollo.executeHTTPGraphQLRequest({
         httpGraphQLRequest: {
           method: request.method === "HEAD" ? "GET" : request.method,
           // The body was read and checked, so Apollo gets it as JSON, whatever its original type.
           headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
           search: withoutEmptyNameIn(search),
-          body: uploadBody ?? withoutEmptyName(request.body) ?? {},
+          body,
         },
         context: async () => context,
       });
-      for (const [name, value] of headers) void reply.header(name, value);
-      void reply.code(status ?? 200);
-      return body.kind === "complete" ? body.string : reply.send(body.asyncIterator);
+      for (const [name, value] of answer.headers) void reply.header(name, value);
+      void reply.code(answer.status ?? 200);
+      return answer.body.kind === "complete" ? answer.body.string : reply.send(answer.body.asyncIterator);
     },
   });
+}
+
+/**
+ * What is read of a JSON body; the rest of it is let go.
+ * @throws {ServiceError} BAD_REQUEST when it is no GraphQL request
+ */
+function readJson(request: FastifyRequest): GraphQLRequestBody {
+  const { body } = request;
+  requireOperation(body);
+  const kept = readPartOf(body);
+  keepOfBody(request, kept);
+  return kept;
 }
 
 function createContext(
@@ -158,8 +172,9 @@ function createContext(
     em,
     authenticate,
     beforeUpload,
+    answers,
     config,
-  }: Pick<GraphqlDependencies, "em" | "authenticate" | "beforeUpload" | "config">,
+  }: Pick<GraphqlDependencies, "em" | "authenticate" | "beforeUpload" | "answers" | "config">,
 ): RequestContext {
   const gone = new AbortController();
   reply.raw.once("close", () => {
@@ -174,6 +189,7 @@ function createContext(
   const admissions = new Map<number, Promise<void>>();
   let fork: SqlEntityManager | undefined;
   let usualScope: TokenScope = "WRITE";
+  let answerBytes = 0;
   const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate));
   return {
     requestId: request.id,
@@ -201,6 +217,8 @@ function createContext(
       }),
     admitUpload: async (owner) =>
       await once(admissions, owner.id, async () => await beforeUpload(owner, clientAddress(request))),
+    expectAnswer: (bytes) => void (answerBytes = bytes),
+    roomForAnswer: async (isDone) => await answers.reserve(reply.raw, answerBytes, isDone),
   };
 }
 
@@ -274,9 +292,7 @@ async function readUpload(
         : await context.authenticate(credentials.userId, credentials.token);
     await context.admitUpload(owner);
   });
-  // Apollo refuses members that are present without a value.
-  const given = { ...body, variables: declaredVariables(body) };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value != null));
+  return readPartOf(body);
 }
 
 /** The user of the Bearer token. */

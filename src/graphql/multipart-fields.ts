@@ -97,11 +97,26 @@ export function replaceNull(operations: GraphQLRequestBody, path: string, upload
   holder[last] = upload;
 }
 
-/** The variables that the operation declares. Others are dropped, because an upload may take hours. */
-export function declaredVariables({ query = "", variables }: GraphQLRequestBody): Record<string, unknown> {
+/**
+ * The members and variables of a request that may be read while it runs. Others are dropped, because a request may take
+ * hours.
+ */
+export function readPartOf({ query, operationName, variables, extensions }: GraphQLRequestBody): GraphQLRequestBody {
+  const { persistedQuery } = extensions ?? {};
+  const read = {
+    query,
+    operationName: operationName || undefined, // many clients send an empty name if there is none
+    // The variables of a persisted query are known only later.
+    variables: query ? declaredVariables(query, variables ?? {}) : variables,
+    extensions: persistedQuery === undefined ? undefined : { persistedQuery },
+  };
+  return Object.fromEntries(Object.entries(read).filter(([, value]) => value != null));
+}
+
+function declaredVariables(query: string, variables: Record<string, unknown>): Record<string, unknown> {
   const declared = new Set(query.match(/(?<=\$)\w+/g));
   const isUsed = ([name, value]: [string, unknown]): boolean => declared.has(name) || value instanceof Upload;
-  return Object.fromEntries(Object.entries(variables ?? {}).filter(isUsed));
+  return Object.fromEntries(Object.entries(variables).filter(isUsed));
 }
 
 /** Quotes text of a client in a message, as one short line. */

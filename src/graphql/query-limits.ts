@@ -28,6 +28,8 @@ export const queryLimits = {
   maxValues: 250_000,
   /** Characters that the response can have. Each text counts with its maximum length. */
   maxCharacters: 16_000_000,
+  /** Memory for what is answered before the field that takes a file: it is kept for as long as the file arrives. */
+  maxBytesBeforeFile: 64 * 1024,
 };
 
 /** The limits that an operation can exceed. */

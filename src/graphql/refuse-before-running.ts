@@ -5,19 +5,18 @@ import {
   getVariableValues,
   GraphQLError,
   isAbstractType,
-  isEnumType,
   isLeafType,
   Kind,
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
   type GraphQLField,
-  type GraphQLLeafType,
   type GraphQLNamedOutputType,
   type GraphQLObjectType,
   type GraphQLSchema,
   OperationTypeNode,
   type OperationDefinitionNode,
+  TypeNameMetaFieldDef,
 } from "graphql";
 // The execution uses the same functions, so that both see the same fields: with those of fragments, without skipped
 // ones.
@@ -25,9 +24,10 @@ import { collectFields, collectSubfields } from "graphql/execution/collectFields
 import { requireScope, type Caller } from "../caller/caller.ts";
 import type { ServiceError } from "../errors/errors.ts";
 import type { RequestContext } from "./request-context.ts";
+import { AnswerExtent } from "./answer-extent.ts";
 import { notTheirOwn } from "./require-self.ts";
 import { factsOf, type FieldFacts } from "./field-facts.ts";
-import { queryLimits, refusalOfDocument, tooComplex, type QueryLimits } from "./query-limits.ts";
+import { refusalOfDocument } from "./query-limits.ts";
 
 /** The documents that replace documents over a limit, with the reasons for the refusal. */
 const refusedDocuments = new WeakMap<DocumentNode, ServiceError>();
@@ -57,22 +57,35 @@ export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
       if (!variables) return; // the execution does the same first and reports why
       const { roots, asked, extent } = readOperation(schema, document, operation, variables, contextValue.origin);
       extent.refuseTooMuch();
-      const callers = new Map<string, Caller | undefined>();
-      for (const root of roots) {
-        try {
-          callers.set(root.key, await refusedAt(root, async () => await callerOf(root, contextValue)));
-        } catch (error) {
-          // A query changes nothing, so it may run. Each of its fields reports by itself why it failed.
-          if (operation.operation === OperationTypeNode.QUERY) return;
-          throw error;
-        }
-      }
-      for (const field of asked) {
-        await refusedAt(field, async () => await check(field, callers.get(field.root), contextValue));
-      }
+      const takesFile = roots.find(({ facts }) => facts.takesFile);
+      if (takesFile) extent.refuseTooMuchBefore(takesFile.key);
+      await refuseFields(operation, roots, asked, contextValue);
+      contextValue.expectAnswer(extent.bytes);
+      if (!takesFile) await contextValue.roomForAnswer();
     },
   }),
 };
+
+async function refuseFields(
+  { operation }: OperationDefinitionNode,
+  roots: readonly AskedField[],
+  asked: readonly AskedField[],
+  context: RequestContext,
+): Promise<void> {
+  const callers = new Map<string, Caller | undefined>();
+  for (const root of roots) {
+    try {
+      callers.set(root.key, await refusedAt(root, async () => await callerOf(root, context)));
+    } catch (error) {
+      // A query changes nothing, so it may run. Each of its fields reports by itself why it failed.
+      if (operation === OperationTypeNode.QUERY) return;
+      throw error;
+    }
+  }
+  for (const field of asked) {
+    await refusedAt(field, async () => await check(field, callers.get(field.root), context));
+  }
+}
 
 /** A field that will be executed. */
 interface AskedField {
@@ -117,7 +130,7 @@ async function refusedAt<T>({ nodes, path }: AskedField, run: () => Promise<T>):
 /**
  * Finds the fields of an operation that will be executed, with their arguments and the maximum size of their results.
  */
-function readOperation(
+export function readOperation(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
@@ -129,7 +142,7 @@ function readOperation(
     if (node.kind === Kind.FRAGMENT_DEFINITION) fragments[node.name.value] = node;
   }
   const asked: AskedField[] = [];
-  const extent = new AnswerExtent();
+  const extent = new AnswerExtent(origin);
 
   interface Place {
     readonly path: readonly string[];
@@ -140,7 +153,13 @@ function readOperation(
   }
   function read(type: GraphQLObjectType, fields: ReadonlyMap<string, readonly FieldNode[]>, place: Place): void {
     for (const [key, nodes] of fields) {
-      const field = type.getFields()[nodes[0]!.name.value];
+      const name = nodes[0]!.name.value;
+      if (name === TypeNameMetaFieldDef.name) {
+        const facts = { maxCharacters: type.name.length };
+        const root = place.path[0] ?? key;
+        extent.add({ key, root, type: TypeNameMetaFieldDef.type, facts, around: place, inside: place });
+      }
+      const field = type.getFields()[name];
       if (field) readField(field, key, nodes, { ...place, around: [...place.around, type.name] });
     }
   }
@@ -157,8 +176,7 @@ function readOperation(
     const type = getNamedType(field.type);
     const times = place.times * (facts.listLength?.(args) ?? 1);
     const list = facts.listLength ? path.join(".") : place.list;
-    extent.addName(place.list, place.times, key);
-    extent.addValues(list, times, isLeafType(type) ? widthOf(type, facts, origin) : 0);
+    extent.add({ key, root: path[0]!, type, facts, around: place, inside: { list, times } });
     for (const objectType of objectTypesOf(schema, type)) {
       const fields = collectSubfields(schema, fragments, variables, objectType, nodes);
       read(objectType, fields, { path, around: place.around, list, times });
@@ -191,55 +209,4 @@ function argumentsOf(
     if (!(error instanceof GraphQLError)) throw error;
     throw new GraphQLError(error.message, { nodes: error.nodes, path, originalError: error });
   }
-}
-
-/** Maximum number of characters of a value in JSON, by scalar. Fields with texts and URLs declare their own. */
-const scalarWidths: Readonly<Record<string, number>> = {
-  Boolean: 5,
-  DateTime: 26,
-  Float: 24,
-  ID: 38,
-  Int: 11,
-  NonNegativeFloat: 24,
-  SafeInt: 17,
-  UUID: 38,
-};
-
-function widthOf(type: GraphQLLeafType, { maxCharacters }: FieldFacts, origin: string): number {
-  if (maxCharacters !== undefined) return type.name === "URL" ? origin.length + maxCharacters : maxCharacters;
-  if (isEnumType(type)) return Math.max(...type.getValues().map(({ name }) => name.length)) + 2;
-  return scalarWidths[type.name] ?? 0;
-}
-
-/** The maximum size of a response, by list. */
-class AnswerExtent {
-  readonly #values = new Map<string, number>();
-  readonly #characters = new Map<string, number>();
-
-  /** Adds a name and the four characters that JSON puts around it. */
-  addName(list: string, times: number, name: string): void {
-    this.#characters.set(list, (this.#characters.get(list) ?? 0) + times * (name.length + 4));
-  }
-
-  /** Adds values of `characters` each. */
-  addValues(list: string, times: number, characters: number): void {
-    this.#values.set(list, (this.#values.get(list) ?? 0) + times);
-    this.#characters.set(list, (this.#characters.get(list) ?? 0) + times * characters);
-  }
-
-  /** @throws {ServiceError} QUERY_TOO_COMPLEX */
-  refuseTooMuch(): void {
-    refuseTooMuch("maxValues", "values", this.#values);
-    refuseTooMuch("maxCharacters", "characters", this.#characters);
-  }
-}
-
-function refuseTooMuch(limit: keyof QueryLimits, what: string, parts: ReadonlyMap<string, number>): void {
-  const found = [...parts.values()].reduce((sum, part) => sum + part, 0);
-  if (found <= queryLimits[limit]) return;
-  const [field, most] = [...parts].reduce((a, b) => (b[1] > a[1] ? b : a));
-  const sentence =
-    `The response may have at most ${queryLimits[limit]} ${what}. With these arguments it can have ${found}, ` +
-    `of which ${most} in ${field}. Ask for fewer in one request.`;
-  throw tooComplex(sentence, limit, { found, field });
 }

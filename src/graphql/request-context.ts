@@ -42,4 +42,12 @@ export interface RequestContext {
    * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED
    */
   admitUpload(owner: Caller): Promise<void>;
+  /** Says how much memory the answer takes at most. */
+  expectAnswer(bytes: number): void;
+  /**
+   * Waits until there is memory for the answer.
+   * @param isDone whether the answer is about something that has been done: then it is never refused
+   * @throws {ServiceError} BUSY when there is none in time
+   */
+  roomForAnswer(isDone?: boolean): Promise<void>;
 }

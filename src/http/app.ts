@@ -13,6 +13,7 @@ import type { Config } from "../settings/config.ts";
 import { isAllowedHost } from "../addresses/allowed-hosts.ts";
 import { isTrustedProxy } from "../addresses/client-address.ts";
 import { isProbe } from "./health.route.ts";
+import { largeAnswerBytes, type AnswerMemory } from "./answer-memory.ts";
 import { answerInTurn } from "./answer-in-turn.ts";
 import { answerError, answerErrors } from "./answer-errors.ts";
 import { watchBody } from "./arriving-body.ts";
@@ -20,15 +21,11 @@ import { compressAnswers } from "./compression.ts";
 import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
 import { securityHeaders } from "./security-headers.ts";
-import { UnreadAnswers } from "./unread-answers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors/errors.ts";
 
 /** Maximum size of a JSON body, in bytes. Files are sent as multipart and have their own limit. */
 const maxBodyBytes = 1024 * 1024;
-
-/** Maximum number of characters in all responses that are complete but not sent yet. */
-const maxUnreadCharacters = 48 * 1024 * 1024;
 
 /** Writes one log line per request, at its end. Two lines took a tenth of the CPU time of a small request. */
 class OneLineForEachRequest extends LogController {
@@ -55,7 +52,7 @@ export async function createApp(
   config: Config,
   logger: FastifyBaseLogger,
   stopping: AbortSignal,
-  unvouched: UnvouchedBytes,
+  { unvouched, answers }: { unvouched: UnvouchedBytes; answers: AnswerMemory },
 ): Promise<FastifyInstance> {
   const { trustProxy, allowedHosts } = config;
   const patienceMs = config.stallTimeoutSeconds * 1000;
@@ -115,9 +112,8 @@ export async function createApp(
     const isMultipart = /^multipart\//i.test(request.headers["content-type"] ?? "");
     if (!isMultipart) watchBody(request, reply, { unvouched, patienceMs });
   });
-  const unread = new UnreadAnswers({ maxCharacters: maxUnreadCharacters, stallSeconds: config.stallTimeoutSeconds });
   app.addHook("onSend", (_request, reply, payload, done) => {
-    unread.add(reply.raw, typeof payload === "string" ? payload.length : 0);
+    answers.made(reply.raw, typeof payload === "string" ? Buffer.byteLength(payload) : 0);
     done();
   });
   const usual = securityHeaders({ defaultSrc: ["'none'"], frameAncestors: ["'none'"] });
@@ -134,6 +130,11 @@ export async function createApp(
     }
   });
   await compressAnswers(app);
+  app.addHook("onSend", (_request, _reply, payload, done) => {
+    // node:http would reserve three bytes for each character, until the client has read it.
+    const isLarge = typeof payload === "string" && payload.length >= largeAnswerBytes;
+    done(null, isLarge ? Buffer.from(payload) : payload);
+  });
   answerErrors(app);
   return app;
 }

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { ServiceError } from "../errors/errors.ts";
 import { answerError } from "./answer-errors.ts";
-import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
+import { smallBytes, type HeldBytes, type UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 
 /** Overhead of each piece of a body, in bytes: it has its own buffer until the body is complete. */
 const pieceBytes = 1024;
@@ -12,6 +12,8 @@ export interface BodyLimits {
   /** Maximum time for the whole body. */
   readonly patienceMs: number;
 }
+
+const heldBodies = new WeakMap<FastifyRequest, HeldBytes>();
 
 /**
  * Watches a body that Fastify collects. Call it when Fastify has begun to listen and before the first bytes arrive. A
@@ -27,6 +29,7 @@ export function watchBody(request: FastifyRequest, reply: FastifyReply, { unvouc
     if (!reply.sent) void answerError(request, reply, failure);
   };
   const held = unvouched.hold(refuse);
+  heldBodies.set(request, held);
   const timer = setTimeout(
     () => refuse(new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time. Send it again.")),
     patienceMs,
@@ -41,4 +44,14 @@ export function watchBody(request: FastifyRequest, reply: FastifyReply, { unvouc
     clearTimeout(timer);
     held.release();
   });
+}
+
+/**
+ * Lets go of a body that has been read.
+ * @param kept what is left of it: it goes on counting
+ */
+export function keepOfBody(request: FastifyRequest, kept: object): void {
+  request.body = undefined;
+  const held = heldBodies.get(request);
+  if (held && held.bytes > smallBytes) held.add(JSON.stringify(kept).length - held.bytes);
 }

@@ -1,7 +1,7 @@
 import { GraphQLDateTime, GraphQLSafeInt } from "graphql-scalars";
 import { Field, ID, ObjectType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
-import { maxNoteLength, type SharedLink } from "./share-links.ts";
+import { maxNoteLength, type RecordNames, type SharedLink } from "./share-links.ts";
 
 @ObjectType("Link", {
   description:
@@ -14,8 +14,8 @@ export class LinkType {
   /** Not an API field: it is part of the addresses. */
   secret!: string;
 
-  /** Not an API field: it is part of `mp3Url`. */
-  mp3FileName!: string;
+  /** Not an API field: its name is part of `mp3Url`. */
+  record!: RecordNames;
 
   @Field(() => String, { nullable: true, description: "A private note. Only the owner sees it." })
   @Facts({ maxCharacters: maxNoteLength })
@@ -42,8 +42,8 @@ export class LinkType {
 }
 
 /** Converts a share link to its API type. */
-export function toLinkType(link: SharedLink): LinkType {
-  return Object.assign(new LinkType(), link);
+export function toLinkType(link: SharedLink, record: RecordNames): LinkType {
+  return Object.assign(new LinkType(), link, { record });
 }
 
 @ObjectType({ description: "Result of `createLink`." })

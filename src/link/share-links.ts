@@ -7,7 +7,6 @@ import { ServiceError } from "../errors/errors.ts";
 import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../input/plain-text.ts";
-import { mp3FileName } from "../record/file-name.ts";
 import { noSuchRecord } from "../record/find-record.ts";
 import { parseRecordId } from "../record/record-url.ts";
 import type { LinkTables, ShareLink } from "./share-link.entity.ts";
@@ -22,8 +21,12 @@ export interface SharedLink {
   /** Null if the link works until it is revoked. */
   readonly expiresAt: Date | null;
   readonly downloads: number;
-  /** The name under which the recording is saved. */
-  readonly mp3FileName: string;
+}
+
+/** What the name is made of under which a recording is saved. */
+export interface RecordNames {
+  readonly title: string;
+  readonly fileName: string;
 }
 
 /** The properties of a new share link. */
@@ -86,7 +89,7 @@ export async function createShareLink(
   ownerId: number,
   request: LinkRequest,
   charge: Charge,
-): Promise<SharedLink> {
+): Promise<SharedLink & { readonly record: RecordNames }> {
   const { expiresAt } = request;
   requireFutureExpiry(expiresAt);
   const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
@@ -107,13 +110,13 @@ export async function createShareLink(
     const secret = randomBytes(24).toString("base64url");
     const [link] = await insertLink(em, { recordId, secret, note, expiresAt: expiresAt ?? null });
     if (link) await takeAllowance(em, charge, rowBytes.link);
-    return link && { ...link, ...record };
+    return link && { ...toSharedLink(link), record };
   });
   if (!row) {
     const message = `A recording can have at most ${maxLinksPerRecord} share links. Revoke one first.`;
     throw new ServiceError("BAD_USER_INPUT", message, { maxLinks: maxLinksPerRecord });
   }
-  return toSharedLink(row);
+  return row;
 }
 
 /**
@@ -145,8 +148,7 @@ export async function findShareLinks(
 ): Promise<ReadonlyMap<string, readonly SharedLink[]>> {
   const rows = await queryBuilder<LinkTables>(em)
     .selectFrom("ShareLink")
-    .innerJoin("AudioRecord", "AudioRecord.id", "ShareLink.recordId")
-    .select([...linkColumns, "AudioRecord.title", "AudioRecord.fileName"])
+    .select(linkColumns)
     .where("ShareLink.recordId", "in", recordIds)
     .orderBy("ShareLink.createdAt", "desc")
     .orderBy("ShareLink.id")
@@ -170,10 +172,8 @@ export async function countDownload(em: SqlEntityManager, linkId: string): Promi
 type StoredLink = Pick<ShareLink, "id" | "secret" | "createdAt" | "downloads"> & {
   readonly note: string | null;
   readonly expiresAt: Date | null;
-  readonly title: string;
-  readonly fileName: string;
 };
 
-function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads, ...names }: StoredLink): SharedLink {
-  return { id, secret, note, createdAt, expiresAt, downloads, mp3FileName: mp3FileName(names.title, names.fileName) };
+function toSharedLink({ id, secret, note, createdAt, expiresAt, downloads }: StoredLink): SharedLink {
+  return { id, secret, note, createdAt, expiresAt, downloads };
 }

@@ -1,7 +1,7 @@
 import { tryAgainLater, type ServiceError } from "../errors/errors.ts";
 
 /** Requests smaller than this are never refused for their size: thousands of them fit. */
-const smallBytes = 4096;
+export const smallBytes = 4096;
 
 /**
  * Counts the memory of requests whose sender is not authenticated yet: incomplete bodies, and JSON that is being
@@ -58,6 +58,7 @@ export class UnvouchedBytes {
 export interface HeldBytes {
   readonly refuse: (busy: ServiceError) => void;
   bytes: number;
+  /** Counts more, or fewer if negative. */
   add(bytes: number): void;
   /** Marks the request as complete. From then on it cannot be refused. */
   arrived(): void;

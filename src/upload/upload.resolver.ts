@@ -31,6 +31,7 @@ export class UploadResolver {
       "before the file is stored, the upload fails and nothing is stored.",
   })
   @Facts<UploadCredentials>({
+    takesFile: true,
     answersTo: async ({ userId, token }, context) => await ownerOf(context, userId, token),
   })
   async uploadRecord(
@@ -83,6 +84,7 @@ export class UploadResolver {
     await context.admitUpload(owner);
     const options = { title, quality, visibility, idempotencyKey, sourceSha256 };
     const { record, created } = await this.#uploader.upload(owner, file, options, context);
+    await context.roomForAnswer(true);
     return { record: toRecordType(record), created };
   }
 }

@@ -1,0 +1,123 @@
+import { getNamedType, isEnumType, isLeafType, type GraphQLLeafType, type GraphQLOutputType } from "graphql";
+import type { FieldFacts } from "./field-facts.ts";
+import { queryLimits, tooComplex, type QueryLimits } from "./query-limits.ts";
+
+/** What a member of an object, an object itself, and a value in a list take beside their characters (V8 of Node 24). */
+const memberBytes = 64;
+const objectBytes = 128;
+const leafBytes = 32;
+
+/** A character of JSON in UTF-16; in UTF-8 it has three at most, but then it counts twice here. */
+const characterBytes = 2;
+
+/** Characters of a value in JSON, at most, by its scalar. Fields of texts and addresses say so themselves. */
+const scalarWidths: Readonly<Record<string, number>> = {
+  Boolean: 5,
+  DateTime: 26,
+  Float: 24,
+  ID: 38,
+  Int: 11,
+  NonNegativeFloat: 24,
+  SafeInt: 17,
+  UUID: 38,
+};
+
+/** What a field that will run adds to an answer. */
+export interface FieldExtent {
+  /** Its name in the answer. */
+  readonly key: string;
+  /** The key of the operation's own field around it. */
+  readonly root: string;
+  readonly type: GraphQLOutputType;
+  readonly facts: FieldFacts;
+  /** The list around it, and how often it is given. */
+  readonly around: { readonly list: string; readonly times: number };
+  /** The same for its values: the list is its own if it is one. */
+  readonly inside: { readonly list: string; readonly times: number };
+}
+
+/** How much an answer can hold, and in which list. */
+export class AnswerExtent {
+  readonly #origin: string;
+  readonly #values = new Map<string, number>();
+  readonly #characters = new Map<string, number>();
+  /** By the operation's own fields, in their order. */
+  readonly #bytes = new Map<string, number>();
+
+  /** @param origin what the addresses in the answer begin with */
+  constructor(origin: string) {
+    this.#origin = origin;
+  }
+
+  /** The memory that the answer takes at most, made and as JSON. No JSON of it has more bytes in UTF-8. */
+  get bytes(): number {
+    return sumOf(this.#bytes);
+  }
+
+  add({ key, root, type, facts, around, inside }: FieldExtent): void {
+    const named = getNamedType(type);
+    const isLeaf = isLeafType(named);
+    const width = isLeaf ? widthOf(named, facts, this.#origin) : 0;
+    addTo(this.#characters, around.list, around.times * nameWidth(key));
+    addTo(this.#values, inside.list, inside.times);
+    addTo(this.#characters, inside.list, inside.times * width);
+    // Each character of a text may be escaped, or be two units of UTF-16. Around a value stand quotes or brackets.
+    const jsonWidth = Math.max(named.name === "String" ? 2 * width : width, "null".length) + 3;
+    addTo(this.#bytes, root, around.times * (memberBytes + characterBytes * (nameWidth(key) + 2)));
+    addTo(this.#bytes, root, inside.times * ((isLeaf ? leafBytes : objectBytes) + characterBytes * jsonWidth));
+  }
+
+  /** @throws {ServiceError} QUERY_TOO_COMPLEX */
+  refuseTooMuch(): void {
+    refuseTooMuch("maxValues", "values", this.#values);
+    refuseTooMuch("maxCharacters", "characters", this.#characters);
+  }
+
+  /**
+   * What is answered before a file is kept until it has arrived, which may take hours.
+   * @throws {ServiceError} QUERY_TOO_COMPLEX
+   */
+  refuseTooMuchBefore(root: string): void {
+    const roots = [...this.#bytes];
+    const before = sumOf(
+      new Map(
+        roots.slice(
+          0,
+          roots.findIndex(([name]) => name === root),
+        ),
+      ),
+    );
+    if (before <= queryLimits.maxBytesBeforeFile) return;
+    const sentence = `What is answered before a file has arrived may take ${queryLimits.maxBytesBeforeFile} bytes of memory, and can take ${before}: put \`${root}\` in front.`;
+    throw tooComplex(sentence, "maxBytesBeforeFile", { found: before, field: roots[0]?.[0] ?? root });
+  }
+}
+
+/** A name and the four signs that JSON puts around it. */
+function nameWidth(key: string): number {
+  return key.length + 4;
+}
+
+function widthOf(type: GraphQLLeafType, { maxCharacters }: FieldFacts, origin: string): number {
+  if (maxCharacters !== undefined) return type.name === "URL" ? origin.length + maxCharacters : maxCharacters;
+  if (isEnumType(type)) return Math.max(...type.getValues().map(({ name }) => name.length)) + 2;
+  return scalarWidths[type.name] ?? 0;
+}
+
+function addTo(sums: Map<string, number>, list: string, more: number): void {
+  sums.set(list, (sums.get(list) ?? 0) + more);
+}
+
+function sumOf(parts: ReadonlyMap<string, number>): number {
+  return [...parts.values()].reduce((sum, part) => sum + part, 0);
+}
+
+function refuseTooMuch(limit: keyof QueryLimits, what: string, parts: ReadonlyMap<string, number>): void {
+  const found = sumOf(parts);
+  if (found <= queryLimits[limit]) return;
+  const [field, most] = [...parts].reduce((a, b) => (b[1] > a[1] ? b : a));
+  const sentence =
+    `The response may have at most ${queryLimits[limit]} ${what}. With these arguments it can have ${found}, ` +
+    `of which ${most} in ${field}. Ask for fewer in one request.`;
+  throw tooComplex(sentence, limit, { found, field });
+}

@@ -1,0 +1,138 @@
+import type { ServerResponse } from "node:http";
+import { ServiceError, tryAgainLater } from "../errors/errors.ts";
+
+/** Answers that take less than this are not counted: the system takes them at once. */
+export const largeAnswerBytes = 64 * 1024;
+
+/** How long a client certainly has for its answer, in milliseconds. */
+const graceMs = 2000;
+
+/** How much memory answers may take, and for how long. */
+export interface AnswerLimits {
+  /** No less than the largest answer needs. */
+  readonly maxBytes?: number;
+  /** How long an answer waits for room before it is refused. */
+  readonly waitSeconds?: number;
+  /** How long a client may take nothing of its answer. */
+  readonly stallSeconds: number;
+}
+
+interface Held {
+  readonly bytes: number;
+  /** Since when the client may read it; undefined while it is made. */
+  readonly readySince?: number;
+}
+
+interface Waiting {
+  readonly response: ServerResponse;
+  readonly bytes: number;
+  readonly begin: () => void;
+}
+
+/**
+ * The memory that large answers share, from before they are made until their clients have read them. One that finds no
+ * room waits, the smallest first. Meanwhile, of those that are made, the one that has been unread for longest is given
+ * up with its connection, but not within two seconds. Small answers pass at once. Downloads are sent as they are read,
+ * and are not among these.
+ */
+export class AnswerMemory {
+  readonly #limits: Required<AnswerLimits>;
+  #bytes = 0;
+  /** Those that are made stand in the order in which they were. */
+  readonly #held = new Map<ServerResponse, Held>();
+  /** The smallest first. */
+  readonly #waiting: Waiting[] = [];
+  #nextLook: NodeJS.Timeout | undefined;
+
+  constructor({ maxBytes = 128 * 1024 * 1024, waitSeconds = 10, stallSeconds }: AnswerLimits) {
+    this.#limits = { maxBytes, waitSeconds, stallSeconds };
+  }
+
+  /**
+   * Waits for room to make an answer.
+   * @param bytes that it takes at most
+   * @param isDone whether the answer is about something that has been done: then it waits for as long as it takes
+   * @throws {ServiceError} BUSY when there is none in time, CLIENT_CLOSED_REQUEST when nobody waits any more
+   */
+  async reserve(response: ServerResponse, bytes: number, isDone = false): Promise<void> {
+    if (bytes < largeAnswerBytes) return;
+    if (response.closed) throw clientGone();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiting = { response, bytes: Math.min(bytes, this.#limits.maxBytes), begin: resolve };
+    const larger = this.#waiting.findIndex((other) => other.bytes > waiting.bytes);
+    this.#waiting.splice(larger < 0 ? this.#waiting.length : larger, 0, waiting);
+    const timer = isDone ? undefined : setTimeout(() => reject(busy()), this.#limits.waitSeconds * 1000);
+    const onClose = (): void => reject(clientGone());
+    response.once("close", onClose);
+    this.#makeRoom();
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+      response.off("close", onClose);
+      const index = this.#waiting.indexOf(waiting);
+      if (index >= 0) this.#waiting.splice(index, 1);
+    }
+  }
+
+  /** To be called when an answer of so many bytes is about to be written. */
+  made(response: ServerResponse, bytes: number): void {
+    response.setTimeout(this.#limits.stallSeconds * 1000, () => response.destroy());
+    // Before node:http's own listener, which sets the time that an idle connection is kept.
+    response.prependOnceListener("finish", () => response.setTimeout(0));
+    this.#forget(response);
+    if (bytes >= largeAnswerBytes) this.#hold(response, { bytes, readySince: performance.now() });
+    this.#makeRoom();
+  }
+
+  #makeRoom(): void {
+    for (;;) {
+      const [next] = this.#waiting;
+      if (this.#bytes + (next?.bytes ?? 0) > this.#limits.maxBytes) {
+        if (!this.#giveUpOldest()) return;
+      } else if (next) {
+        this.#waiting.shift();
+        this.#hold(next.response, { bytes: next.bytes });
+        next.begin();
+      } else return;
+    }
+  }
+
+  /** Whether there was one that had its time; if it comes later, room is made then. */
+  #giveUpOldest(): boolean {
+    const oldest = [...this.#held].find(([, { readySince }]) => readySince !== undefined);
+    if (!oldest) return false;
+    const [response, { readySince = 0 }] = oldest;
+    const leftMs = readySince + graceMs - performance.now();
+    if (leftMs > 0) {
+      clearTimeout(this.#nextLook);
+      this.#nextLook = setTimeout(() => this.#makeRoom(), leftMs).unref();
+      return false;
+    }
+    this.#forget(response);
+    response.destroy();
+    return true;
+  }
+
+  #hold(response: ServerResponse, held: Held): void {
+    this.#held.set(response, held);
+    this.#bytes += held.bytes;
+    response.once("close", () => {
+      this.#forget(response);
+      this.#makeRoom();
+    });
+  }
+
+  #forget(response: ServerResponse): void {
+    this.#bytes -= this.#held.get(response)?.bytes ?? 0;
+    this.#held.delete(response);
+  }
+}
+
+function busy(): ServiceError {
+  return tryAgainLater("BUSY", "Too many large answers are made at the same time: ask for fewer at a time, or", 5);
+}
+
+function clientGone(): ServiceError {
+  return new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before its answer.");
+}
