@@ -11,7 +11,7 @@ const floors = [
   ["settings"],
   ["audio", "limits", "multipart"],
   ["database"],
-  ["addresses", "caller", "input", "memory"],
+  ["addresses", "caller", "input", "memory", "queue"],
   ["errors"],
 ];
 
@@ -57,6 +57,7 @@ const strangers: Readonly<Record<string, RegExp>> = {
   caller: /^(?:[^.n]|node:[^c])/, // node:crypto
   input: /^[^.]/,
   memory: /^[^.]/,
+  queue: /^[^.]/,
   errors: /^[^.]/,
 };
 

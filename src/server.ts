@@ -74,7 +74,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const encoders = opening.use(
     new EncoderPool({
       ffmpeg,
-      lanes: config.encoders,
+      size: config.encoders,
       stallSeconds: config.stallTimeoutSeconds,
       queueTimeoutSeconds: config.queueTimeoutSeconds,
     }),

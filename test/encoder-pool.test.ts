@@ -1,6 +1,6 @@
-import { afterEach, describe, expect, it } from "@jest/globals";
+import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
-import { mp3FramesFor } from "../src/audio/encoder/lane-dealer.ts";
+import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
 import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
@@ -12,8 +12,8 @@ const second = Buffer.alloc(44_100 * 4, 1);
 afterEach(assertNoFfmpegRuns);
 
 describe("the pool of encoders", () => {
-  it("lets others encode while the clients of all its places are slow", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+  it("lets others encode while the clients of all its encoders are slow", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const goOn = Promise.withResolvers<void>();
     async function* slowly(): AsyncGenerator<Buffer> {
       yield second;
@@ -25,34 +25,33 @@ describe("the pool of encoders", () => {
     }
     const framesOf = async (source: AsyncIterable<Buffer>) => {
       const { signal } = new AbortController();
-      using place = await pool.acquire(signal);
+      using turns = await pool.acquire(signal);
       const pieces: Buffer[] = [];
-      for await (const bytes of encodeMp3(place, source, cd, { bitrateKbps: 192 }, signal)) pieces.push(bytes);
+      for await (const bytes of encodeMp3(turns, source, cd, { bitrateKbps: 192 }, signal)) pieces.push(bytes);
       return readFrames(Buffer.concat(pieces)).length;
     };
     const framesOfSeconds = (seconds: number) => mp3FramesFor(seconds * 44_100, 1152);
     const slow = [framesOf(slowly()), framesOf(slowly()), framesOf(slowly())];
-    // Fails by waiting for ever if a slow client keeps its place.
+    // Fails by waiting for ever if a slow client keeps its encoder.
     expect(await framesOf(fast())).toBe(framesOfSeconds(1));
     goOn.resolve();
     expect(await Promise.all(slow)).toEqual(Array(3).fill(framesOfSeconds(2)));
     expect([pool.taken, pool.waiting, pool.running]).toEqual([0, 0, 0]);
   });
 
-  it("does not give a resting place away twice", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+  it("counts each turn once, whatever its conversion does twice", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const { signal } = new AbortController();
     const first = await pool.acquire(signal);
-    first.leave();
-    first.leave();
+    first.end();
+    first.end();
     expect(pool.taken).toBe(0);
     const second = await pool.acquire(signal);
-    const turns: string[] = [];
-    first.askForTurn(() => turns.push("first"));
-    first.askForTurn(() => turns.push("first, twice"));
-    expect([pool.taken, pool.waiting, first.working]).toEqual([1, 1, false]);
+    const next = first.next();
+    expect([pool.taken, pool.waiting, first.isOn]).toEqual([1, 1, false]);
     second[Symbol.dispose]();
-    expect([turns, first.working]).toEqual([["first"], true]);
+    await next;
+    expect([pool.taken, first.isOn]).toEqual([1, true]);
     const third = pool.acquire(signal);
     first[Symbol.dispose]();
     first[Symbol.dispose]();
@@ -60,75 +59,115 @@ describe("the pool of encoders", () => {
     expect([pool.taken, pool.waiting]).toEqual([0, 0]);
   });
 
-  it("ends the turn of the one that has a place when somebody waits, and of no more than wait", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 2, turnSeconds: 0 });
+  it("forgets a conversion that goes away while it waits for its next turn", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
+    const { signal } = new AbortController();
+    const [gone, late] = [await pool.acquire(signal), pool.acquire(signal)];
+    gone.end();
+    const second = await late;
+    const waiting = gone.next();
+    gone[Symbol.dispose]();
+    await expect(waiting).rejects.toThrow("aborted");
+    expect(pool.waiting).toBe(0);
+    second.end();
+    // Granted, and gone before it knows.
+    const granted = second.next();
+    second[Symbol.dispose]();
+    await expect(granted).rejects.toThrow("aborted");
+    expect([pool.taken, pool.waiting]).toEqual([0, 0]);
+  });
+
+  it("ends turns when others wait, and no more than wait", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 2, turnSeconds: 0 });
     const { signal } = new AbortController();
     const [first, second] = [await pool.acquire(signal), await pool.acquire(signal)];
-    expect([first.turnIsOver(), second.turnIsOver()]).toEqual([false, false]);
+    const areOver = () => [first, second].map((turns) => turns.shouldEnd(Infinity));
+    expect(areOver()).toEqual([false, false]);
     const third = pool.acquire(signal);
-    expect([first.turnIsOver(), second.turnIsOver(), first.turnIsOver()]).toEqual([true, false, true]);
-    first.leave();
+    expect(areOver()).toEqual([true, false]);
+    expect(areOver()).toEqual([true, false]);
+    first.end();
     using _third = await third;
-    expect([pool.taken, second.turnIsOver()]).toEqual([2, false]);
-    first.askForTurn(() => {});
-    expect(second.turnIsOver()).toBe(true);
+    expect([pool.taken, second.shouldEnd(Infinity)]).toEqual([2, false]);
+    const next = first.next();
+    expect(second.shouldEnd(Infinity)).toBe(true);
     second[Symbol.dispose]();
-    expect(first.working).toBe(true);
+    await next;
+    expect(first.isOn).toBe(true);
     first[Symbol.dispose]();
   });
 
+  it("ends a turn sooner for a conversion that has had none, and not when little is left to do", async () => {
+    jest.useFakeTimers();
+    try {
+      await using pool = new EncoderPool({ ffmpeg, size: 1 });
+      const { signal } = new AbortController();
+      const first = await pool.acquire(signal);
+      const second = pool.acquire(signal);
+      first.end();
+      using working = await second;
+      const next = first.next();
+      jest.advanceTimersByTime(2000);
+      expect(working.shouldEnd(Infinity)).toBe(false);
+      const newcomer = pool.acquire(signal);
+      expect([working.shouldEnd(0), working.shouldEnd(0.4), working.shouldEnd(0.6)]).toEqual([false, false, true]);
+      working.end();
+      (await newcomer)[Symbol.dispose]();
+      await next;
+      const again = working.next();
+      jest.advanceTimersByTime(7900);
+      expect(first.shouldEnd(Infinity)).toBe(false);
+      jest.advanceTimersByTime(200);
+      expect(first.shouldEnd(Infinity)).toBe(true);
+      first[Symbol.dispose]();
+      await again;
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   it("lets newcomers go first, but not for ever", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const { signal } = new AbortController();
     const long = await pool.acquire(signal, { owner: 1 });
     const blocking = pool.acquire(signal, { owner: 2 });
-    long.leave();
+    long.end();
     const order: string[] = [];
-    long.askForTurn(() => {
+    const goOn = async () => {
+      await long.next();
       order.push("long");
-      long.leave();
-    });
+      long.end();
+    };
+    const next = goOn();
     const newcomers = [2, 2, 2, 2, 2].map(async (owner) => {
-      using _place = await pool.acquire(signal, { owner });
+      using _turns = await pool.acquire(signal, { owner });
       order.push("new");
     });
     (await blocking)[Symbol.dispose]();
-    await Promise.all(newcomers);
+    await Promise.all([next, ...newcomers]);
     expect(order).toEqual(["new", "new", "long", "new", "new", "new"]);
     long[Symbol.dispose]();
   });
 
-  it("ends idle processes that are too many, and begins few that no other can replace", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+  it("ends parked processes that are too many, the oldest first", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const { signal } = new AbortController();
-    let ended = 0;
-    const places = [];
-    for (let i = 0; i <= pool.maxIdleProcesses; i++) {
-      const place = await pool.acquire(signal);
-      place.leave({ joinable: true, endIdleProcess: () => void ended++ });
-      places.push(place);
+    const ended: number[] = [];
+    for (let i = 0; i < pool.maxParkedProcesses + 3; i++) {
+      const turns = await pool.acquire(signal);
+      turns.end(() => ended.push(i));
+      if (i === 1) turns[Symbol.dispose]();
     }
-    expect(ended).toBe(1);
-    for (let i = 0; i < pool.maxIdleProcesses / 2; i++) {
-      const place = await pool.acquire(signal, { joinable: false });
-      place.leave();
-      places.push(place);
-    }
-    const oneMore = pool.acquire(signal, { joinable: false });
-    (await pool.acquire(signal))[Symbol.dispose]();
-    expect(pool.waiting).toBe(1);
-    for (const place of places) place[Symbol.dispose]();
-    (await oneMore)[Symbol.dispose]();
-    expect([pool.taken, pool.waiting]).toEqual([0, 0]);
+    expect(ended).toEqual([0, 2]);
   });
 
   it("lets owners take turns, however many uploads each has", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 1 });
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const { signal } = new AbortController();
     const first = await pool.acquire(signal, { owner: 1 });
     const admitted: number[] = [];
     const others = [1, 1, 1, 2, 2, 3].map(async (owner) => {
-      using _place = await pool.acquire(signal, { owner });
+      using _turns = await pool.acquire(signal, { owner });
       admitted.push(owner);
     });
     expect(pool.waiting).toBe(6);
@@ -139,7 +178,7 @@ describe("the pool of encoders", () => {
   });
 
   it("refuses with BUSY after the time that an upload may wait, and leaves no trace", async () => {
-    await using pool = new EncoderPool({ ffmpeg, lanes: 1, queueTimeoutSeconds: 0 });
+    await using pool = new EncoderPool({ ffmpeg, size: 1, queueTimeoutSeconds: 0 });
     const { signal } = new AbortController();
     const first = await pool.acquire(signal, { owner: 1 });
     await expect(pool.acquire(signal, { owner: 2 })).rejects.toMatchObject({

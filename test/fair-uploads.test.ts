@@ -8,7 +8,7 @@ import { until } from "./support/until.ts";
 import { sineWav, wavFile } from "./support/wav-maker.ts";
 
 const atWork = async () => await ffmpegChildrenOf(process.pid);
-const clip = sineWav({ seconds: 10, channels: 1 });
+const clipAt = (sampleRateHz: number) => sineWav({ seconds: 10, channels: 1, sampleRateHz });
 
 describe("nobody's upload starves another's", () => {
   const connections: RawConnection[] = [];
@@ -36,7 +36,10 @@ describe("nobody's upload starves another's", () => {
     return await user;
   }
 
-  beforeEach(() => void (connections.length = 0));
+  beforeEach(() => {
+    connections.length = 0;
+    users.clear();
+  });
 
   afterEach(async () => {
     for (const connection of connections) connection[Symbol.dispose]();
@@ -45,10 +48,16 @@ describe("nobody's upload starves another's", () => {
   });
 
   it.each([
-    ["that must be resampled", { ENCODERS: "2" }, { sampleRateHz: 2000, bytes: 5e6 }, 2],
-    ["at an odd rate", { ENCODERS: "1" }, { sampleRateHz: 7919, bytes: 10e6 }, 2],
-    ["of many hours, more than may run", { ENCODERS: "1", MAX_UPLOADS: "2" }, { sampleRateHz: 8000, bytes: 30e6 }, 4],
-  ])("a clip is converted beside files %s", async (_kind, settings, { sampleRateHz, bytes }, count) => {
+    ["that must be resampled", { ENCODERS: "2" }, { sampleRateHz: 2000, bytes: 5e6 }, 2, 44_100],
+    ["at an odd rate, at another one", { ENCODERS: "1" }, { sampleRateHz: 7919, bytes: 10e6 }, 7, 44_056],
+    [
+      "of many hours, more than may run",
+      { ENCODERS: "1", MAX_UPLOADS: "2" },
+      { sampleRateHz: 8000, bytes: 30e6 },
+      4,
+      44_100,
+    ],
+  ])("a clip is converted beside files %s", async (_kind, settings, { sampleRateHz, bytes }, count, clipRateHz) => {
     await start(settings);
     const long = wavFile({ format: { bits: 8, sampleRateHz, channels: 1 }, data: Buffer.alloc(bytes, 128) });
     const over: string[] = [];
@@ -61,7 +70,7 @@ describe("nobody's upload starves another's", () => {
     }
     const encoders = Number(settings.ENCODERS);
     expect((await until(atWork, (children) => children.length >= encoders)).length).toBeGreaterThanOrEqual(encoders);
-    const answer = await client.uploadRecord(await client.createUser("Ann"), clip);
+    const answer = await client.uploadRecord(await client.createUser("Ann"), clipAt(clipRateHz));
     over.push("clip");
     expect([answer.status, over]).toEqual([200, ["clip"]]);
   });
@@ -94,7 +103,7 @@ describe("nobody's upload starves another's", () => {
     await until(atWork, (children) => children.length >= 11);
     const few = await until(atWork, (children) => children.length <= 12);
     expect(few.length).toBeLessThanOrEqual(12);
-    const answer = await client.uploadRecord(await client.createUser("Ann"), clip);
+    const answer = await client.uploadRecord(await client.createUser("Ann"), clipAt(44_100));
     expect(answer.status).toBe(200);
     const ended = await Promise.race(slow.map(async (connection) => await connection.answer()));
     expect(ended?.status).toBe(408);

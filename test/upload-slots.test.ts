@@ -26,6 +26,19 @@ describe("UploadSlots", () => {
     expect(admitted).toEqual([1, 2, 3]);
   });
 
+  it("lets users take turns, however many each has", async () => {
+    const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
+    const first = await slots.acquire(by(ann), never);
+    const admitted: number[] = [];
+    const others = [ann, ann, ann, bob, bob, 3].map(async (user) => {
+      using _slot = await slots.acquire(by(user), never);
+      admitted.push(user);
+    });
+    first[Symbol.dispose]();
+    await Promise.all(others);
+    expect(admitted).toEqual([ann, bob, 3, ann, bob, ann]);
+  });
+
   it("lets others pass somebody who has as many as one user may", async () => {
     const slots = new UploadSlots({ maxUploads: 3, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const first = await slots.acquire(by(ann), never);
@@ -73,24 +86,23 @@ describe("UploadSlots", () => {
     expect(() => slots.refuseWhenFull(ann)).not.toThrow();
   });
 
-  it("counts those that rest apart, up to a bound of their own", async () => {
+  it("counts those that are suspended apart, up to a bound of their own", async () => {
     const slots = new UploadSlots({ maxUploads: 2, maxUploadsPerUser: 1, queueTimeoutSeconds: 0 });
-    const resting = [];
+    const suspended = [];
+    const suspensions: Disposable[] = [];
     for (const user of [ann, bob, ann, bob, ann, bob, ann, bob]) {
       const slot = await slots.acquire(by(user), never);
-      slot.rest("client");
-      slot.rest("client");
-      resting.push(slot);
+      suspensions.push(slot.suspend(), slot.suspend());
+      suspended.push(slot);
     }
     await expect(slots.acquire(by(ann), never)).rejects.toMatchObject({ code: "BUSY" });
     const others = [await slots.acquire(by(3), never), await slots.acquire(by(4), never)];
-    resting[0]!.wake("client");
-    resting[0]!.wake("client");
+    for (const suspension of suspensions.slice(0, 2)) suspension[Symbol.dispose]();
     others[0]![Symbol.dispose]();
     await expect(slots.acquire(by(5), never)).rejects.toMatchObject({ code: "BUSY" });
-    for (const slot of [...resting, ...others]) slot[Symbol.dispose]();
-    using again = await slots.acquire(by(ann), never);
-    again.wake("client");
+    for (const slot of [...suspended, ...others]) slot[Symbol.dispose]();
+    using _again = await slots.acquire(by(ann), never);
+    suspensions[0]![Symbol.dispose]();
     await expect(slots.acquire(by(ann), never)).rejects.toMatchObject({ code: "BUSY" });
   });
 
@@ -103,7 +115,7 @@ describe("UploadSlots", () => {
         slot[Symbol.dispose]();
       };
       const slot = await slots.acquire(by(userId, { isSlow: bytesPerSecond > 0, bytesPerSecond, end }, address), never);
-      slot.rest("client");
+      slot.suspend();
       return slot;
     };
     for (const [userId, bytesPerSecond] of [50, 20, 30, 10].entries()) await begin(userId, bytesPerSecond);
@@ -125,7 +137,7 @@ describe("UploadSlots", () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     using slow = await slots.acquire(by(ann), never);
     const waiting = slots.acquire(by(bob), never);
-    slow.rest("client");
+    using _suspension = slow.suspend();
     using admitted = await waiting;
     expect(admitted).toBeDefined();
   });

@@ -4,7 +4,6 @@ import type { Applicant, EncoderPool } from "./encoder/encoder-pool.ts";
 import { FloatScale } from "./wav/float-scale.ts";
 import { id3Tag } from "./mp3/id3-tag.ts";
 import { replayGainDb } from "./meter/loudness.ts";
-import { isJoinable } from "./encoder/lane-dealer.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./encoder/mp3-encoder.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3/mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
@@ -35,7 +34,7 @@ export interface ConversionOptions {
   readonly encoders: EncoderPool;
   /** The owner of the upload. The owners take turns at the pool. */
   readonly owner?: number;
-  /** Rests while the conversion waits for its turn. */
+  /** Suspended while the conversion waits for its turn. */
   readonly slot?: Applicant["slot"];
   readonly quality: Quality;
   /** Maximum duration of the sound, in seconds. */
@@ -147,12 +146,13 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
     const sound = recognisableSound();
     const first = await readAtLeast(worthwhileBytes, sound);
-    const joinable = isJoinable(pcm, mp3.sampleRateHz);
-    using place = await encoders.acquire(signal, { owner, joinable, slot }).catch(async (error: unknown) => {
+    const maxFrames = maxSourceBytes === undefined ? Infinity : framesIn(wav.format, maxSourceBytes);
+    const maxPcmBytes = maxFrames * bytesPerPcmFrame(pcm);
+    using turns = await encoders.acquire(signal, { owner, slot }).catch(async (error: unknown) => {
       await sound.return();
       throw error;
     });
-    yield* encodeMp3(place, rejoined(first, sound), pcm, mp3, signal);
+    yield* encodeMp3(turns, rejoined(first, sound), pcm, { ...mp3, maxPcmBytes }, signal);
   }
 
   async function* frames(): AsyncGenerator<Buffer, void, undefined> {

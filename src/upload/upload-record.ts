@@ -30,7 +30,7 @@ import {
 } from "./receiving-record.ts";
 import { maxTitleLength, titleFromFileName } from "../record/record-title.ts";
 import type { AudioRecord } from "../record/record.entity.ts";
-import { restWhileSlow } from "./rest-while-slow.ts";
+import { suspendWhileSlow } from "./suspend-while-slow.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { Uploader, UploadSlots } from "./upload-slots.ts";
@@ -242,7 +242,7 @@ export class RecordUploader {
     const room = roomLeft(quota);
     using slot = await slots.acquire(uploader, signal);
     try {
-      const conversion = await openConversion(restWhileSlow(source, slot), {
+      const conversion = await openConversion(suspendWhileSlow(source, slot), {
         encoders,
         owner: owner.id,
         slot,

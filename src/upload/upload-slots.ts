@@ -1,24 +1,19 @@
-import { tryAgainLater, type ServiceError } from "../errors/errors.ts";
+import { FairSemaphore, type Permit } from "../queue/fair-semaphore.ts";
+import { Tally } from "../queue/tally.ts";
 
-/** Uploads that may wait; more than that would wait in vain. */
-const maxWaiting = 1000;
-const maxWaitingPerUser = 250;
+/**
+ * For each upload that may run at the same time, so many may be active, suspended ones included. One user or one address
+ * may have a part of them.
+ */
+const activePerSlot = 8;
+const activePerSlotOfAddress = 4;
+const activePerSlotOfUser = 4;
 
-/** For each upload that may run, so many may be under way with those that rest; of one user or address a smaller part. */
-const underWayForEach = 8;
-const underWayForEachOfAddress = 4;
-const underWayForEachOfUser = 4;
+/** Interval between searches for slow uploads to end, while uploads wait. */
+const searchEveryMs = 1000;
 
-/** The right to run one upload; dispose of it when the upload is over. */
-export interface UploadSlot extends Disposable {
-  /** The upload has nothing to do, because its client is slow or no encoder is free: somebody else's may run meanwhile. */
-  rest(why: Wait): void;
-  /** That wait is over. If no other is left, the upload goes on, even if that makes one too many for a while. */
-  wake(why: Wait): void;
-}
-
-/** What an upload can wait for. */
-type Wait = "client" | "encoder";
+/** Permission to run one upload. Dispose of it when the upload is over. */
+export type UploadSlot = Permit;
 
 /** How a client sends. */
 interface Client {
@@ -36,129 +31,102 @@ export interface Uploader {
   readonly client: Client;
 }
 
-interface Waiting {
-  readonly uploader: Uploader;
-  admit(): void;
-}
-
 /**
- * How many uploads may run, for the service and for each user; those over it wait in order. Those that rest do not count
- * among them, but among those under way: when these are too many, in all or from one address, the slowest has to end.
+ * Limits how many uploads run at the same time, in total and per user. Users take turns. A suspended upload, for example
+ * one with a slow client, does not run, but it is active. If too many are active, in total or from one address, the
+ * slowest has to end.
  */
 export class UploadSlots {
-  readonly #limits: {
-    readonly maxUploads: number;
-    readonly maxUploadsPerUser: number;
-    readonly queueTimeoutSeconds: number;
-  };
-  /** By user. */
-  readonly #running = new Tally<number>();
-  /** Those that run and those that rest, by user and by address. */
-  readonly #underWay = new Tally<number>();
-  readonly #underWayFrom = new Tally<string>();
+  readonly #limits: { readonly maxUploads: number; readonly maxUploadsPerUser: number };
+  readonly #running: FairSemaphore<number>;
+  /** Uploads that run or are suspended, by user and by address. */
+  readonly #active = new Tally<number>();
+  readonly #activeFrom = new Tally<string>();
   readonly #uploaders = new Set<Uploader>();
-  /** Those of them that were told to end. */
+  /** Active uploads that were told to end. */
   readonly #ending = new Set<Uploader>();
-  /** When one that waited was admitted, last. */
-  #movedAt = -Infinity;
-  #lookingForRoom: NodeJS.Timeout | undefined;
-  #queue: Waiting[] = [];
+  readonly #waiting = new Set<Uploader>();
+  #search: NodeJS.Timeout | undefined;
 
   constructor(limits: { maxUploads: number; maxUploadsPerUser: number; queueTimeoutSeconds: number }) {
     this.#limits = limits;
+    this.#running = new FairSemaphore({
+      permits: limits.maxUploads,
+      permitsPerOwner: limits.maxUploadsPerUser,
+      maxWaiting: 1000,
+      maxWaitingPerOwner: 250,
+      timeoutSeconds: limits.queueTimeoutSeconds,
+      busy: "Too many uploads are running",
+    });
   }
 
   /**
-   * Asks whether an upload could run or wait now.
-   * @throws {ServiceError} BUSY when the queue is full
+   * Checks whether an upload could run or wait now.
+   * @throws {ServiceError} BUSY if the queue is full
    */
   refuseWhenFull(userId: number): void {
-    if (!this.#mayRun(userId) || this.#isFull()) this.#refuseWhenQueueIsFull(userId);
-  }
-
-  #refuseWhenQueueIsFull(userId: number): void {
-    const ofUser = this.#queue.filter(({ uploader }) => uploader.userId === userId).length;
-    if (this.#queue.length >= maxWaiting || ofUser >= maxWaitingPerUser) throw busy();
+    if (!this.#running.isFree(userId) || this.#isFull() || this.#isUserFull(userId))
+      this.#running.refuseWhenFull(userId);
   }
 
   /**
    * Waits for a slot; dispose of it when the upload is over.
-   * @throws {ServiceError} BUSY when the queue is full or does not move
-   * @throws the signal's reason if it is aborted meanwhile
+   * @throws {ServiceError} BUSY if the queue is full or does not move
+   * @throws the signal's reason if it is aborted first
    */
   async acquire(uploader: Uploader, signal: AbortSignal): Promise<UploadSlot> {
     signal.throwIfAborted();
-    if (this.#hasRoomFor(uploader)) this.#occupy(uploader);
-    else await this.#wait(uploader, signal);
-    return this.#slotOf(uploader);
+    const request = { owner: uploader.userId, takeBesides: () => this.#begin(uploader) };
+    const slot = this.#running.tryAcquire(request);
+    if (slot) return slot;
+    this.#running.refuseWhenFull(uploader.userId);
+    this.#waiting.add(uploader);
+    this.#makeRoom();
+    this.#search ??= setInterval(() => this.#makeRoom(), searchEveryMs);
+    try {
+      return await this.#running.acquire(request, signal);
+    } finally {
+      this.#waiting.delete(uploader);
+      if (this.#waiting.size === 0) {
+        clearInterval(this.#search);
+        this.#search = undefined;
+      }
+    }
   }
 
-  #slotOf(uploader: Uploader): UploadSlot {
-    const { userId, address } = uploader;
-    let held = true;
-    const waits = new Set<Wait>();
+  /** Counts an upload as active until the result is disposed of; undefined if too many are active. */
+  #begin(uploader: Uploader): Disposable | undefined {
+    if (this.#isFull() || this.#isUserFull(uploader.userId) || this.#isAddressFull(uploader.address)) return undefined;
+    this.#active.add(uploader.userId);
+    this.#activeFrom.add(uploader.address);
+    this.#uploaders.add(uploader);
     return {
-      rest: (why) => {
-        if (!held || waits.has(why)) return;
-        if (waits.add(why).size > 1) return;
-        this.#running.subtract(userId);
-        this.#admitNext();
-      },
-      wake: (why) => {
-        if (held && waits.delete(why) && waits.size === 0) this.#running.add(userId);
-      },
       [Symbol.dispose]: () => {
-        if (!held) return;
-        held = false;
-        if (waits.size === 0) this.#running.subtract(userId);
-        this.#underWay.subtract(userId);
-        this.#underWayFrom.subtract(address);
+        this.#active.subtract(uploader.userId);
+        this.#activeFrom.subtract(uploader.address);
         this.#uploaders.delete(uploader);
         this.#ending.delete(uploader);
-        this.#admitNext();
       },
     };
   }
 
-  #hasRoomFor(uploader: Uploader): boolean {
-    return this.#mayRun(uploader.userId) && !this.#isFull() && !this.#isAddressFull(uploader);
-  }
-
-  /** Whether one more of this user's may run now, were there any number of others under way. */
-  #mayRun(userId: number): boolean {
-    const { maxUploads, maxUploadsPerUser } = this.#limits;
-    return (
-      this.#running.total < maxUploads &&
-      this.#running.of(userId) < maxUploadsPerUser &&
-      this.#underWay.of(userId) < maxUploadsPerUser * underWayForEachOfUser
-    );
-  }
-
-  /** Whether too many are under way. */
   #isFull(): boolean {
-    return this.#underWay.total >= this.#limits.maxUploads * underWayForEach;
+    return this.#active.total >= this.#limits.maxUploads * activePerSlot;
   }
 
-  #isAddressFull({ address }: Uploader): boolean {
-    return this.#underWayFrom.of(address) >= this.#limits.maxUploads * underWayForEachOfAddress;
+  #isUserFull(userId: number): boolean {
+    return this.#active.of(userId) >= this.#limits.maxUploadsPerUser * activePerSlotOfUser;
   }
 
-  #occupy(uploader: Uploader): void {
-    this.#running.add(uploader.userId);
-    this.#underWay.add(uploader.userId);
-    this.#underWayFrom.add(uploader.address);
-    this.#uploaders.add(uploader);
+  #isAddressFull(address: string): boolean {
+    return this.#activeFrom.of(address) >= this.#limits.maxUploads * activePerSlotOfAddress;
   }
 
-  #admitNext(): void {
-    this.#queue.find(({ uploader }) => this.#hasRoomFor(uploader))?.admit();
-  }
-
-  /** Ends slow uploads for those who wait because too many are under way: the slowest, one for each of them. */
+  /** Ends one slow upload, the slowest first, for each upload that waits because too many are active. */
   #makeRoom(): void {
-    const blocked = this.#queue.filter(({ uploader }) => this.#isFull() || this.#isAddressFull(uploader));
-    for (const { uploader } of blocked.slice(this.#ending.size)) {
-      const isInTheWay = (other: Uploader) => !this.#isAddressFull(uploader) || other.address === uploader.address;
+    const blocked = [...this.#waiting].filter(({ address }) => this.#isFull() || this.#isAddressFull(address));
+    for (const { address } of blocked.slice(this.#ending.size)) {
+      const isInTheWay = (other: Uploader) => !this.#isAddressFull(address) || other.address === address;
       let slowest: Uploader | undefined;
       for (const other of this.#uploaders) {
         if (this.#ending.has(other) || !isInTheWay(other) || !other.client.isSlow) continue;
@@ -169,71 +137,4 @@ export class UploadSlots {
       slowest.client.end();
     }
   }
-
-  async #wait(uploader: Uploader, signal: AbortSignal): Promise<void> {
-    this.#refuseWhenQueueIsFull(uploader.userId);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiting: Waiting = {
-      uploader,
-      admit: () => {
-        this.#movedAt = performance.now();
-        this.#occupy(uploader);
-        this.#queue = this.#queue.filter((other) => other !== waiting);
-        resolve();
-      },
-    };
-    const giveUp = (reason: unknown) => {
-      this.#queue = this.#queue.filter((other) => other !== waiting);
-      reject(reason);
-    };
-    const onAbort = () => giveUp(signal.reason);
-    const since = performance.now();
-    const patienceMs = this.#limits.queueTimeoutSeconds * 1000;
-    const onTimeout = () => {
-      const leftMs = Math.max(since, this.#movedAt) + patienceMs - performance.now();
-      if (leftMs <= 0) giveUp(busy());
-      else timer = setTimeout(onTimeout, leftMs);
-    };
-    let timer = setTimeout(onTimeout, patienceMs);
-    signal.addEventListener("abort", onAbort, { once: true });
-    this.#queue.push(waiting);
-    this.#makeRoom();
-    this.#lookingForRoom ??= setInterval(() => this.#makeRoom(), 1000);
-    try {
-      await promise;
-    } finally {
-      if (this.#queue.length === 0) {
-        clearInterval(this.#lookingForRoom);
-        this.#lookingForRoom = undefined;
-      }
-      clearTimeout(timer);
-      signal.removeEventListener("abort", onAbort);
-    }
-  }
-}
-
-/** How many there are, in all and for each key. */
-class Tally<Key> {
-  total = 0;
-  readonly #ofKey = new Map<Key, number>();
-
-  of(key: Key): number {
-    return this.#ofKey.get(key) ?? 0;
-  }
-
-  add(key: Key): void {
-    this.total++;
-    this.#ofKey.set(key, this.of(key) + 1);
-  }
-
-  subtract(key: Key): void {
-    this.total--;
-    const left = this.of(key) - 1;
-    if (left === 0) this.#ofKey.delete(key);
-    else this.#ofKey.set(key, left);
-  }
-}
-
-function busy(): ServiceError {
-  return tryAgainLater("BUSY", "Too many uploads are running", 10);
 }

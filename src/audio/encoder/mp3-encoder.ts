@@ -1,5 +1,5 @@
-import type { EncoderPlace } from "./encoder-pool.ts";
-import { LaneDealer } from "./lane-dealer.ts";
+import type { EncoderTurns } from "./encoder-pool.ts";
+import { SegmentedEncoding } from "./segmented-encoding.ts";
 import { bitratesOf, mpegVersionOf } from "../mp3/mp3-frame.ts";
 import type { PcmFormat } from "../pcm-format.ts";
 
@@ -9,6 +9,8 @@ import type { PcmFormat } from "../pcm-format.ts";
 export interface Mp3Settings {
   /** One of the bit rates that {@link mp3BitrateFor} returns. */
   readonly bitrateKbps: number;
+  /** Upper bound of the PCM in bytes; by default unknown. A conversion that is almost done keeps its turn. */
+  readonly maxPcmBytes?: number;
 }
 
 /** The MP3's sample rate for a source's: the same if MP3 supports it, else the next one that preserves the sound. */
@@ -30,13 +32,13 @@ export function mp3BitrateFor(mp3RateHz: number, wantedKbps: number): number {
 
 /**
  * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames. It runs
- * one ffmpeg in its place, and more of them while the source is faster than one and the pool has places to lend. All of
+ * one ffmpeg during each of its turns, and more of them while the source is faster than one and the pool has spares. All of
  * them have ended when the generator has ended, however it ended. PCM is copied, so the source may reuse its buffers.
  * @throws what the source throws; the signal's reason if it is aborted
  * @throws {ServiceError} `CONVERSION_FAILED` if an encoder fails; `UPLOAD_INCOMPLETE` if there is no sound
  */
 export async function* encodeMp3(
-  place: EncoderPlace,
+  turns: EncoderTurns,
   pcm: AsyncIterable<Buffer>,
   format: PcmFormat,
   settings: Mp3Settings,
@@ -45,6 +47,6 @@ export async function* encodeMp3(
   signal.throwIfAborted();
   const { channels } = format;
   const mp3 = { sampleRateHz: mp3RateFor(format.sampleRateHz), channels, bitrateKbps: settings.bitrateKbps };
-  await using dealer = new LaneDealer(place, pcm, format, mp3, signal);
-  yield* dealer.run();
+  await using encoding = new SegmentedEncoding(turns, pcm, format, mp3, settings.maxPcmBytes ?? Infinity, signal);
+  yield* encoding.run();
 }

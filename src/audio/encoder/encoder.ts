@@ -4,26 +4,26 @@ import type { Mp3FrameHeader } from "../mp3/mp3-frame.ts";
 import { readFrameHeader } from "../mp3/mp3-frame.ts";
 import type { PcmPortion } from "./pcm-queue.ts";
 
-/** What every frame of one MP3 has in common. */
+/** Properties that all frames of one MP3 share. */
 export type Mp3Format = Pick<Mp3FrameHeader, "sampleRateHz" | "channels" | "bitrateKbps">;
 
-/** Written to the child in one go; several times what its pipe holds. */
+/** Maximum written to the child at once; several times the size of its pipe. */
 const writeBytes = 256 * 1024;
 
-/** MP3 that may wait in memory; beyond it the child has to wait. */
+/** Maximum of MP3 kept in memory; beyond it, the child has to wait. */
 const maxReceivedBytes = 512 * 1024;
 
-/** One ffmpeg that is fed PCM and gives MP3 frames, numbered from 0. Neither side blocks the other. */
-export class EncoderLane {
-  /** PCM given to the lane so far. */
+/** An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. */
+export class Encoder {
+  /** PCM given to the child so far. */
   fedBytes = 0;
   /** The part of it that the child has not taken yet. */
   backlogBytes = 0;
   /** MP3 frames read so far: the number of the next one. */
   frames = 0;
-  /** How the child ended, once it has. */
+  /** How the child ended; undefined while it runs. */
   ended: FfmpegEnd | undefined;
-  /** Whether the lane was told that nothing more comes. */
+  /** Whether the child was told that no more PCM comes. */
   ending = false;
   readonly #child: FfmpegProcess;
   readonly #format: Mp3Format;
@@ -86,7 +86,7 @@ export class EncoderLane {
 
   /**
    * Takes the frames from number `from` up to before `to`, as far as they are there, and drops those before.
-   * @throws {ServiceError} `CONVERSION_FAILED` at anything but a frame of the lane's MP3 format
+   * @throws {ServiceError} `CONVERSION_FAILED` at anything but a frame of the MP3 format
    */
   take(from: number, to: number): Buffer[] {
     const taken: Buffer[] = [];

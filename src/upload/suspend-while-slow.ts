@@ -1,18 +1,24 @@
 import type { UploadSlot } from "./upload-slots.ts";
 
-/** An upload rests when it has waited this long for this many bytes, and continues when it has received them. */
+/** A slot is suspended if its upload has waited so long for so many bytes, and in use again when they have arrived. */
 const patienceMs = 50;
 const worthwhileBytes = 16 * 1024;
 
-/** Passes on an upload's bytes, and lets its slot rest while its client is slow. */
-export async function* restWhileSlow(
+/** Passes an upload's bytes on, and suspends its slot while the client is slow. */
+export async function* suspendWhileSlow(
   source: AsyncIterable<Buffer>,
   slot: UploadSlot,
 ): AsyncGenerator<Buffer, void, undefined> {
   let arrivedBytes = 0;
   let waitedMs = 0;
   let waitsSince = performance.now();
-  const startTimer = () => setTimeout(() => slot.rest("client"), Math.max(0, patienceMs - waitedMs));
+  let suspension: Disposable | undefined;
+  const suspend = () => void (suspension ??= slot.suspend());
+  const startTimer = () => setTimeout(suspend, Math.max(0, patienceMs - waitedMs));
+  const resume = () => {
+    suspension?.[Symbol.dispose]();
+    suspension = undefined;
+  };
   let timer = startTimer();
   try {
     for await (const bytes of source) {
@@ -21,7 +27,7 @@ export async function* restWhileSlow(
       arrivedBytes += bytes.length;
       if (arrivedBytes >= worthwhileBytes) {
         arrivedBytes = waitedMs = 0;
-        slot.wake("client");
+        resume();
       }
       yield bytes;
       waitsSince = performance.now();
@@ -29,6 +35,6 @@ export async function* restWhileSlow(
     }
   } finally {
     clearTimeout(timer);
-    slot.wake("client");
+    resume();
   }
 }

@@ -1,0 +1,77 @@
+import { lameDelaySamples, mpegVersionOf, samplesPerFrameOf } from "../mp3/mp3-frame.ts";
+import { bytesPerPcmFrame, type PcmFormat } from "../pcm-format.ts";
+
+/** Minimum of samples that LAME adds after the last one, for the decoder's delay. */
+const leastPaddingSamples = 576;
+
+/** Sound that an encoder gets before the first and after the last frame that is used, so that both are as in one pass. */
+const leadInSamples = 6 * 1152;
+const leadOutSamples = 4 * 1152;
+
+/** Frames after which the padding that keeps the bit rate constant repeats, at 44.1 kHz and its fractions; elsewhere 1. */
+const paddingPeriod = 49;
+
+/** Number of frames that LAME makes of so many samples when it is flushed. */
+export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): number {
+  return Math.ceil((lameDelaySamples + samples + leastPaddingSamples) / samplesPerFrame);
+}
+
+/** Maps MP3 frames to the PCM that they encode, also if the encoder resamples. Frames are numbered from 0. */
+export class FrameGrid {
+  readonly samplesPerFrame: 1152 | 576;
+  readonly leadInFrames: number;
+  readonly leadOutFrames: number;
+  /**
+   * Number of frames after which an encoder is at the same point again: of the padding, and between two samples of the
+   * source. At most 1225, which is half a minute at 44.1 kHz.
+   */
+  readonly period: number;
+  /** PCM to keep for a joint: the lead-in of one encoder and the lead-out of the other. */
+  readonly jointBytes: number;
+  readonly #source: PcmFormat;
+  readonly #mp3RateHz: number;
+
+  constructor(source: PcmFormat, mp3RateHz: number) {
+    this.#source = source;
+    this.#mp3RateHz = mp3RateHz;
+    this.samplesPerFrame = samplesPerFrameOf(mpegVersionOf(mp3RateHz) ?? 1);
+    this.leadInFrames = leadInSamples / this.samplesPerFrame;
+    this.leadOutFrames = leadOutSamples / this.samplesPerFrame;
+    const ofPadding = mp3RateHz % 11_025 === 0 ? paddingPeriod : 1;
+    const ofSamples = mp3RateHz / greatestCommonDivisor(this.samplesPerFrame * source.sampleRateHz, mp3RateHz);
+    this.period = (ofPadding * ofSamples) / greatestCommonDivisor(ofPadding, ofSamples);
+    this.jointBytes = this.startOf(this.leadInFrames + this.leadOutFrames + 2);
+  }
+
+  /** Offset of a frame in the PCM, in bytes, rounded down to a whole sample. */
+  startOf(frame: number): number {
+    const samples = Math.floor((frame * this.samplesPerFrame * this.#source.sampleRateHz) / this.#mp3RateHz);
+    return samples * bytesPerPcmFrame(this.#source);
+  }
+
+  /** Number of frames that lie wholly in so much PCM. */
+  framesIn(bytes: number): number {
+    const samples = Math.floor(bytes / bytesPerPcmFrame(this.#source));
+    return Math.floor((samples * this.#mp3RateHz) / (this.samplesPerFrame * this.#source.sampleRateHz));
+  }
+
+  /** Number of frames for all of so much PCM, flushed. */
+  allFramesOf(bytes: number): number {
+    const samples = bytes / bytesPerPcmFrame(this.#source);
+    return mp3FramesFor(Math.round((samples * this.#mp3RateHz) / this.#source.sampleRateHz), this.samplesPerFrame);
+  }
+
+  /** Number of frames that are as in one pass, whatever follows so much PCM. */
+  finalFramesIn(bytes: number): number {
+    return Math.max(0, this.framesIn(bytes) - this.leadOutFrames);
+  }
+
+  /** The last frame, up to this one, where a new encoder is at the same point as one that encoded everything before. */
+  beginningBefore(frame: number): number {
+    return Math.max(0, Math.floor(frame / this.period) * this.period);
+  }
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
