@@ -38,10 +38,12 @@ const maxInfoCount = 1000;
  * files need one, or one for each joined WAV.
  */
 const maxLookCount = 10_000;
-/** Number of bytes held back at the end of sound of unknown size. They may turn out to be chunks. */
+/** Number of bytes held back where the sound may end early. They may turn out to be chunks. */
 const heldBytes = 64 * 1024;
-/** Number of bytes of sound that are kept for comparison with what follows. */
+/** Number of bytes of sound that are kept for comparison with what follows, and held back where no end is near. */
 const rememberedBytes = 16 * 1024;
+/** The file ends within so many bytes of the request's end: parts of the request after the file are small. */
+const nearEndBytes = 1024 * 1024;
 /** Maximum duration of silence from `slnt` chunks: a few bytes of a file can request very much of it. */
 const maxSilenceSeconds = 3600;
 const silencePieceBytes = 128 * 1024;
@@ -293,7 +295,7 @@ export class ChunkReader {
     }
     const isOpen = maxBytes === Infinity;
     const start = this.#bytes.position;
-    const held = new HeldTail(heldBytes);
+    const held = new HeldTail();
     let end: "size" | "wav" | "file" = "size";
     while (end === "size" && this.#bytes.position - start < maxBytes) {
       let taken = await this.#bytes.take(maxBytes - (this.#bytes.position - start));
@@ -308,7 +310,8 @@ export class ChunkReader {
         if (isMark(await this.#bytes.peek(markBytes), isOpen)) end = "wav";
         else taken = Buffer.concat([taken, await this.#bytes.read(1)]);
       }
-      for (const piece of held.add(taken)) yield piece;
+      const isNearEnd = this.#bytes.position + nearEndBytes > (this.#maxBytes ?? 0);
+      for (const piece of held.add(taken, isNearEnd ? heldBytes : rememberedBytes)) yield piece;
     }
     this.#atPad &&= end === "size";
     let pieces = held.pieces;
