@@ -1,24 +1,16 @@
-import type { Client, Pool } from "pg";
+import type { Pool, PoolClient } from "pg";
 
-type Query = (this: Client, ...args: unknown[]) => unknown;
+type Query = (this: unknown, ...args: unknown[]) => unknown;
 
-/** Listens to what every connection of a pool sends, while it is in use. */
+/** Listens to what the connections of a pool send, while it is in use. */
 export class SentStatements implements Disposable {
   readonly #texts: string[] = [];
-  readonly #prototype: { query: Query };
-  readonly #query: Query;
+  readonly #pool: Pool;
+  readonly #heard = new Set<{ query?: Query }>();
 
   constructor(pool: Pool) {
-    const texts = this.#texts;
-    // The pool's own class: the ORM may have another copy of the driver than this file would import.
-    const prototype = (pool as unknown as { Client: { prototype: { query: Query } } }).Client.prototype;
-    const query = prototype.query;
-    this.#prototype = prototype;
-    this.#query = query;
-    prototype.query = function (...args) {
-      texts.push(textOf(args[0]));
-      return query.apply(this, args);
-    };
+    this.#pool = pool;
+    pool.on("acquire", this.#listen);
   }
 
   /** Statements since the last call, without those that the clock or a new connection sends. */
@@ -29,8 +21,22 @@ export class SentStatements implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#prototype.query = this.#query;
+    this.#pool.off("acquire", this.#listen);
+    // Their class's own comes to the fore again.
+    for (const connection of this.#heard) delete connection.query;
   }
+
+  readonly #listen = (client: PoolClient): void => {
+    const connection = client as unknown as { query: Query };
+    if (this.#heard.has(connection)) return;
+    this.#heard.add(connection);
+    const query = connection.query;
+    const texts = this.#texts;
+    connection.query = function (...args) {
+      texts.push(textOf(args[0]));
+      return query.apply(this, args);
+    };
+  };
 }
 
 /** A query is a text, a configuration with one, or an object that submits itself. */
