@@ -111,7 +111,7 @@ describe("nobody's upload starves another's", () => {
   });
 
   it("an upload slower than the least speed ends, and a recording that travels while it is made does not", async () => {
-    await start({ STALL_TIMEOUT_SECONDS: "1", MIN_UPLOAD_BYTES_PER_SECOND: "1000" });
+    await start({ STALL_TIMEOUT_SECONDS: "3", MIN_UPLOAD_BYTES_PER_SECOND: "1000" });
     const ann = await client.createUser("Ann");
     const sound = sineWav({ seconds: 2, channels: 1, sampleRateHz: 8000, bits: 8 });
     const { bytes, fileStart } = uploadRequest(ann, sound);
