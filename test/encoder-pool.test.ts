@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, jest } from "@jest/globals";
+import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
 import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
@@ -37,6 +38,30 @@ describe("the pool of encoders", () => {
     goOn.resolve();
     expect(await Promise.all(slow)).toEqual(Array(3).fill(framesOfSeconds(2)));
     expect([pool.taken, pool.waiting, pool.running]).toEqual([0, 0, 0]);
+  });
+
+  it("lets others encode while sources are a little slower than its encoders", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1, queueTimeoutSeconds: 4 });
+    const stop = new AbortController();
+    async function* dripping(): AsyncGenerator<Buffer> {
+      for (let piece = second; ; piece = second.subarray(0, 1024)) {
+        yield piece;
+        await delay(20);
+      }
+    }
+    const framesOf = async (source: AsyncIterable<Buffer>, { signal }: AbortController) => {
+      using turns = await pool.acquire(signal);
+      const pieces: Buffer[] = [];
+      for await (const bytes of encodeMp3(turns, source, cd, { bitrateKbps: 192 }, signal)) pieces.push(bytes);
+      return readFrames(Buffer.concat(pieces)).length;
+    };
+    const slow = Promise.allSettled([framesOf(dripping(), stop), framesOf(dripping(), stop)]);
+    async function* fast(): AsyncGenerator<Buffer> {
+      yield second;
+    }
+    expect(await framesOf(fast(), new AbortController())).toBe(mp3FramesFor(44_100, 1152));
+    stop.abort(new Error("Enough."));
+    expect(await slow).toMatchObject([{ reason: Error("Enough.") }, { reason: Error("Enough.") }]);
   });
 
   it("counts each turn once, whatever its conversion does twice", async () => {

@@ -46,7 +46,7 @@ export class SegmentedEncoding implements AsyncDisposable {
   readonly #maxEncoders: number;
   readonly #segmentBytes: number;
   readonly #longSegmentBytes: number;
-  /** Minimum of PCM sent before a turn ends. */
+  /** Minimum of PCM sent before a turn ends with its process. */
   readonly #turnBytes: number;
   readonly #spares: SpareEncoder[] = [];
   /** Encoders that are still needed. */
@@ -242,11 +242,14 @@ export class SegmentedEncoding implements AsyncDisposable {
       return false;
     }
     if (this.#current.ending) this.#goOn();
-    const isEnough = this.#pending.bytes > 0 && this.#sentInTurn >= this.#turnBytes;
+    if (this.#pending.bytes === 0 || this.#sentInTurn === 0) return true;
+    const isWorthwhile = this.#sentInTurn >= this.#turnBytes;
+    // A source that is a little slower than its encoder must not keep it for long: the process is parked instead.
+    const isIdle = this.#encoders.every(({ backlogBytes }) => backlogBytes === 0);
     const leftRatio = (this.#maxPcmBytes - this.#sentBytes) / this.#sentInTurn;
-    if (!isEnough || !this.#turns.shouldEnd(leftRatio)) return true;
+    if (!(isWorthwhile || isIdle) || !this.#turns.shouldEnd(leftRatio)) return true;
     this.#turnIsEnding = true;
-    this.#endSegment();
+    if (isWorthwhile) this.#endSegment();
     this.#endTurnIfIdle();
     return false;
   }
