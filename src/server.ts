@@ -14,6 +14,7 @@ import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
 import { healthRoutes } from "./http/health.route.ts";
+import { listenOn } from "./http/listen.ts";
 import { WaitingAnswers } from "./http/waiting-answers.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
 import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
@@ -192,7 +193,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       }),
   );
 
-  await app.listen({ host: config.host, port: config.port, backlog: 4096 }).catch((cause: unknown) => {
+  await listenOn(app, config).catch((cause: unknown) => {
     throw new Error(whyNotListening(config, cause), { cause });
   });
   const address = app.server.address();

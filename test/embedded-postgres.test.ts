@@ -214,6 +214,26 @@ it("gives up with the reason when the server cannot stay alive", async () => {
   expect((await server.exited).message).toContain("no_such_setting");
 });
 
+it("brings the server back when the disk has room again, however long that takes", async () => {
+  await useTemplate();
+  const starts: string[] = [];
+  const log = { ...noLog, error: (message: string) => void starts.push(message) };
+  await using server = await startEmbeddedPostgres({ dataDir, log });
+  await query(server.url, "CREATE TABLE song (title text)", "INSERT INTO song VALUES ('Clair de lune')");
+  // The server's own words, without a disk that is full.
+  const settings = join(dataDir, "postgres", "postgresql.conf");
+  const usual = await readFile(settings);
+  await writeFile(settings, "include = 'No space left on device'\n");
+  process.kill(await postmasterPid(), "SIGKILL");
+  await eventually(async () => {
+    if (starts.length < 7) throw new Error("not tried often enough yet");
+  });
+  await writeFile(settings, usual);
+  expect(await eventually(async () => await query(server.url, "SELECT title FROM song"))).toEqual([
+    { title: "Clair de lune" },
+  ]);
+});
+
 it("refuses data of another major version of PostgreSQL, and a folder that holds none", async () => {
   await useTemplate();
   await (await start())[Symbol.asyncDispose]();
@@ -335,7 +355,7 @@ async function collect(child: ChildProcess): Promise<string> {
 }
 
 /** Tries again until it succeeds, for what no event tells: another program's processes coming and going. */
-async function eventually<T>(attempt: () => Promise<T>, deadline = Date.now() + 15_000): Promise<T> {
+async function eventually<T>(attempt: () => Promise<T>, deadline = Date.now() + 30_000): Promise<T> {
   try {
     return await attempt();
   } catch (error) {

@@ -538,14 +538,14 @@ describe("a refusal on /graphql", () => {
       "a foreign cursor",
       () => run(list('first: 1, after: "x"')),
       "400 BAD_USER_INPUT",
-      "The cursor does not belong to this list and sort order.",
+      "The cursor does not belong to this list and sort order. Start again without it.",
       { argument: "after" },
     ],
     [
       "a foreign cursor at the other end",
       () => run(list('last: 1, before: "x"')),
       "400 BAD_USER_INPUT",
-      "The cursor does not belong to this list and sort order.",
+      "The cursor does not belong to this list and sort order. Start again without it.",
       { argument: "before" },
     ],
     [

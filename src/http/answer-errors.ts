@@ -100,8 +100,34 @@ function meantAddress(request: FastifyRequest, routes: ReadonlyMap<string, unkno
   if (request.method !== "GET" && request.method !== "HEAD") return undefined;
   const [, name = "", search] = /^\/([a-z.]+)(?:%[\da-f]{2}|[^\w/?])*?(?:(?:\?|%3f)(.*))?$/i.exec(request.url) ?? [];
   const meant = name.toLowerCase().replace(/\.+$/, "");
-  if (meant === "" || !routes.has(`/${meant}`) || pathOf(request) === `/${meant}`) return undefined;
+  if (meant === "" || !routes.has(`/${meant}`) || pathOf(request) === `/${meant}`) return withoutCapitals(request.url);
   return search ? `${meant}?${search}` : meant;
+}
+
+/** The address of a link whose first segment is in capitals, which its other segments need. */
+function withoutCapitals(url: string): string | undefined {
+  const [, route = "", rest = ""] = /^\/(l|record)(\/.+)$/i.exec(url) ?? [];
+  if (route === route.toLowerCase()) return undefined;
+  const levels = rest.split("?", 1)[0]!.split("/").length - 1;
+  return `${"../".repeat(levels)}${route.toLowerCase()}${rest}`;
+}
+
+/** The address without a percent sign at its end that escapes nothing, such as one that a chat has added to a link. */
+export function withoutLonePercent({ method, url }: FastifyRequest): string | undefined {
+  if (method !== "GET" && method !== "HEAD") return undefined;
+  const [path = "", ...search] = url.split("?");
+  const repaired = path.replace(/%[\da-f]?$/i, "");
+  const segment = repaired.slice(repaired.lastIndexOf("/") + 1);
+  if (repaired === path || segment === "" || !isDecodable(repaired)) return undefined;
+  return `./${[segment, ...search].join("?")}`;
+}
+
+function isDecodable(path: string): boolean {
+  try {
+    return decodeURIComponent(path) !== "";
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -15,7 +15,7 @@ import { isTrustedProxy } from "../addresses/client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { largeAnswerBytes, type AnswerMemory } from "./answer-memory.ts";
 import { answerInTurn } from "./answer-in-turn.ts";
-import { answerError, answerErrors } from "./answer-errors.ts";
+import { answerError, answerErrors, withoutLonePercent } from "./answer-errors.ts";
 import { watchBody } from "./arriving-body.ts";
 import { compressAnswers } from "./compression.ts";
 import { allowOtherOrigins } from "./cross-origin.ts";
@@ -45,6 +45,9 @@ const bareHeaders = {
   "x-content-type-options": "nosniff",
   "content-security-policy": "default-src 'none';frame-ancestors 'none'",
   "x-frame-options": "SAMEORIGIN",
+  // Any page may read why: the origin is not always known, and nothing but the error is in the response.
+  "access-control-allow-origin": "*",
+  "access-control-expose-headers": "X-Request-Id",
 };
 
 /** Creates an HTTP server without routes: with limits, security headers, compression, and a response to every error. */
@@ -83,7 +86,10 @@ export async function createApp(
     frameworkErrors: (_error, request, reply) => {
       closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
       void reply.headers({ ...bareHeaders, "x-request-id": request.id });
-      void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not valid."));
+      const meant = withoutLonePercent(request);
+      if (meant === undefined) {
+        void answerError(request, reply, new ServiceError("BAD_REQUEST", "The address is not valid."));
+      } else void reply.redirect(meant, 308);
     },
   });
   // A route that takes a body adds its own parser. Other bodies are neither kept nor parsed.

@@ -53,6 +53,8 @@ async function inTime(checking: Promise<string | undefined>): Promise<string | u
   const timer = setTimeout(() => resolve("does not answer"), maxCheckMs);
   try {
     return await Promise.race([checking, late]);
+  } catch {
+    return "cannot be checked";
   } finally {
     clearTimeout(timer);
   }

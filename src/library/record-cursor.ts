@@ -49,7 +49,11 @@ export function decodeCursor(
       return { key, id };
     }
   }
-  throw new ServiceError("BAD_USER_INPUT", "The cursor does not belong to this list and sort order.", { argument });
+  throw new ServiceError(
+    "BAD_USER_INPUT",
+    "The cursor does not belong to this list and sort order. Start again without it.",
+    { argument },
+  );
 }
 
 function isKey({ field }: RecordOrder, key: unknown): key is string | number {

@@ -136,6 +136,9 @@ export function recordRoute(
   for (const [path, open] of [
     ["/record/:recordId/waveform.json", openPlain],
     ["/l/:secret/waveform.json", openShared],
+    // Punctuation of the text around a link.
+    ["/record/:recordId/:waveform(^waveform\\.json\\W+$)", openPlain],
+    ["/l/:secret/:waveform(^waveform\\.json\\W+$)", openShared],
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { row, headers, cacheControl } = await open(request);

@@ -51,6 +51,9 @@ const databaseName = "web_user_music";
 const socketPort = 5432;
 const unfinishedPrefix = "postgres.new-";
 const maxRestartsPerMinute = 5;
+const maxRestartWaitMs = 5000;
+/** What PostgreSQL says when the disk is full. That is not the server's fault, and ends when somebody makes room. */
+const noRoom = /No space left on device/;
 /** A clean shutdown writes everything to the data files, which takes a while on a slow disk. */
 const stopGraceMs = 20_000;
 
@@ -250,14 +253,15 @@ async function superviseServer(
     while (!stopping.signal.aborted) {
       const now = performance.now();
       restarts = restarts.filter((time) => now - time < 60_000).concat(now);
-      if (restarts.length > maxRestartsPerMinute) {
+      if (restarts.length > maxRestartsPerMinute && !noRoom.test(reason)) {
         gaveUp.resolve(new EmbeddedPostgresError(`PostgreSQL keeps stopping by itself: ${reason}`));
         return;
       }
       log.error(`PostgreSQL stopped by itself and is being restarted: ${reason}`);
       try {
-        // Retry at once, then after 0.2, 0.6, 1.4 and 3 s: the cause may be temporary.
-        await delay((2 ** restarts.length - 2) * 100, undefined, { signal: stopping.signal });
+        // Retry at once, then after 0.2, 0.6, 1.4, 3 and, on a full disk, 5 s: the cause may be temporary.
+        const waitMs = Math.min((2 ** restarts.length - 2) * 100, maxRestartWaitMs);
+        await delay(waitMs, undefined, { signal: stopping.signal });
         const server = await start();
         log.info("PostgreSQL is running again");
         reason = await server.ended;
