@@ -95,7 +95,6 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   await forgetRestoredAllowances(database.em);
   const slots = new UploadSlots(config);
   const uploader = new RecordUploader({
-    pool: database.pool,
     rowMemory,
     encoders,
     slots,
@@ -171,7 +170,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new AccountResolver(deleteSomeRecords, allowances),
     new UploadResolver(uploader),
     new RecordResolver(),
-    new UsageResolver(database.pool, config.quota),
+    new UsageResolver(config.quota),
     new SharingResolver(allowances),
     new LinkResolver(),
     new RecordLibraryResolver(),

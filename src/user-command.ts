@@ -122,13 +122,13 @@ async function create({ pool, argument }: Work): Promise<Outcome> {
   };
 }
 
-async function list({ em, pool, config, argument, values }: Work): Promise<Outcome> {
+async function list({ em, config, argument, values }: Work): Promise<Outcome> {
   refuseArgument(argument);
   const limit = wholeNumber("--limit", values.limit ?? "50", 1, 10_000);
   const beforeId = values.before === undefined ? undefined : userId(values.before);
   const users = await listUsers(em, { name: values.name, beforeId, limit });
   const usages = await findUsages(
-    pool,
+    em,
     users.map(({ id }) => id),
     config.quota,
   );
@@ -185,7 +185,7 @@ async function giveToken({ em, argument, values }: Work): Promise<Outcome> {
   };
 }
 
-async function quota({ em, pool, config, argument, values }: Work): Promise<Outcome> {
+async function quota({ em, config, argument, values }: Work): Promise<Outcome> {
   const id = userId(argument);
   const change = {
     bytes: quotaValue("--bytes", values.bytes, 2 ** 50),
@@ -194,7 +194,7 @@ async function quota({ em, pool, config, argument, values }: Work): Promise<Outc
   };
   const isChange = Object.values(change).some((value) => value !== undefined);
   const user = isChange ? await setQuota(em, id, change) : await findUser(em, id);
-  const usage = (await findUsages(pool, [id], config.quota)).get(id);
+  const usage = (await findUsages(em, [id], config.quota)).get(id);
   const lines = (["bytes", "seconds", "records"] as const).map((what) => {
     const most = usage?.limits[what] ?? 0;
     return `${what}: ${usage?.[what] ?? 0} of ${most === 0 ? "no limit" : most}`;

@@ -55,7 +55,7 @@ async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buff
 
 async function storeRecord(head: Buffer, frames: Buffer): Promise<StoredMp3> {
   const id = await beginRecord();
-  await writeMp3(database.pool, rowMemory, id, inPieces(frames, 3_333));
+  await writeMp3(database.em, rowMemory, id, inPieces(frames, 3_333));
   if (head.length > 0) await database.pool.query("insert into mp3_chunk values ($1, 0, $2)", [id, head]);
   await database.pool.query("update audio_record set state = 'ready' where id = $1", [id]);
   return { id, headBytes: head.length, chunkBytes, sizeBytes: head.length + frames.length };
@@ -79,7 +79,7 @@ it.each([
 ])("stores %s in rows of the chunk size", async (_what, byteLength, chunks) => {
   const id = await beginRecord();
   const frames = randomBytes(byteLength);
-  expect(await writeMp3(database.pool, rowMemory, id, inPieces(frames, 7_001))).toBe(byteLength);
+  expect(await writeMp3(database.em, rowMemory, id, inPieces(frames, 7_001))).toBe(byteLength);
   const { rows } = await database.pool.query<{ position: number; bytes: Buffer }>(
     "select position, bytes from mp3_chunk where record_id = $1 order by position",
     [id],
@@ -107,7 +107,7 @@ it("reads any range back as it was stored, with and without a head", async () =>
 it("reads a row that arrives in many pieces", async () => {
   const frames = randomBytes(1_500_000);
   const id = await beginRecord();
-  await writeMp3(database.pool, new MemoryBlocks(700_000, 0), id, inPieces(frames, 65_536));
+  await writeMp3(database.em, new MemoryBlocks(700_000, 0), id, inPieces(frames, 65_536));
   const record = { id, headBytes: 0, chunkBytes: 700_000, sizeBytes: frames.length };
   expect((await readRange(record, 0, frames.length - 1)).equals(frames)).toBe(true);
 });
@@ -115,7 +115,7 @@ it("reads a row that arrives in many pieces", async () => {
 it("reads over connections that cannot read to a place of their own, as those with TLS", async () => {
   const frames = randomBytes(1_500_000);
   const id = await beginRecord();
-  await writeMp3(database.pool, new MemoryBlocks(700_000, 0), id, inPieces(frames, 65_536));
+  await writeMp3(database.em, new MemoryBlocks(700_000, 0), id, inPieces(frames, 65_536));
   const record = { id, headBytes: 0, chunkBytes: 700_000, sizeBytes: frames.length };
   const pool = new Pool({ connectionString: empty.url });
   const pieces: Buffer[] = [];
@@ -171,13 +171,13 @@ it("ends an upload whose record is removed, without reading on", async () => {
       yield Buffer.alloc(chunkBytes);
     }
   }
-  await expect(writeMp3(database.pool, rowMemory, id, endless())).rejects.toMatchObject({ code: "CONFLICT" });
+  await expect(writeMp3(database.em, rowMemory, id, endless())).rejects.toMatchObject({ code: "CONFLICT" });
   expect(pieces).toBeLessThan(10);
 });
 
 it("stores nothing for a record that is ready", async () => {
   const record = await storeRecord(randomBytes(10), randomBytes(100));
-  const more = writeMp3(database.pool, rowMemory, record.id, inPieces(randomBytes(10), 10));
+  const more = writeMp3(database.em, rowMemory, record.id, inPieces(randomBytes(10), 10));
   await expect(more).rejects.toMatchObject({ code: "CONFLICT" });
 });
 
@@ -187,7 +187,7 @@ it("passes the failure of its source on after the last insert", async () => {
     yield Buffer.alloc(chunkBytes);
     throw new Error("the encoder died");
   }
-  await expect(writeMp3(database.pool, rowMemory, id, failing())).rejects.toThrow("the encoder died");
+  await expect(writeMp3(database.em, rowMemory, id, failing())).rejects.toThrow("the encoder died");
   expect(database.pool.idleCount).toBe(database.pool.totalCount);
 });
 

@@ -25,8 +25,7 @@ it("is a conflict when the record or its user is removed before the upload is co
   for await (const bytes of conversion.frames()) frameBytes += bytes.length;
   const head = conversion.head("Take");
   const finished = { title: "Take", fileName: "take.wav", head, frameBytes, facts: conversion.facts() };
-  const { pool, em } = service.server.database;
-  const database = { pool, em: em.fork() };
+  const em = service.server.database.em.fork();
   const owner = {
     id: 1,
     name: "Ann",
@@ -38,16 +37,14 @@ it("is a conflict when the record or its user is removed before the upload is co
   };
   const quota = { bytes: 0, seconds: 0, records: 1 };
   const conflict = { code: "CONFLICT", message: expect.stringContaining("deleted while it was being uploaded") };
-  await expect(finishRecord(database, crypto.randomUUID(), owner, finished)).rejects.toMatchObject(conflict);
-  await expect(finishWithinQuota(database, crypto.randomUUID(), owner, finished, quota)).rejects.toMatchObject(
-    conflict,
-  );
+  await expect(finishRecord(em, crypto.randomUUID(), owner, finished)).rejects.toMatchObject(conflict);
+  await expect(finishWithinQuota(em, crypto.randomUUID(), owner, finished, quota)).rejects.toMatchObject(conflict);
 });
 
 it("tells the user of an upload that begins while the user is being deleted", async () => {
   await using service = await startService();
   const { id } = await new ApiClient(service.url).createUser("Ann");
-  const { pool } = service.server.database;
+  const { em, pool } = service.server.database;
   const deleting = await pool.connect();
   await deleting.query("begin");
   await deleting.query("delete from app_user where id = $1", [id]);
@@ -58,7 +55,7 @@ it("tells the user of an upload that begins while the user is being deleted", as
     visibility: "PUBLIC" as const,
     idempotencyKey: undefined,
   };
-  const beginning = beginRecord(pool, upload, { quota: { bytes: 0, seconds: 0, records: 0 }, charge: noCharge });
+  const beginning = beginRecord(em, upload, { quota: { bytes: 0, seconds: 0, records: 0 }, charge: noCharge });
   const failure = beginning.catch((error: unknown) => error);
   const waiting = async () =>
     (await pool.query("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"))

@@ -56,6 +56,9 @@ export function queryBuilder<Tables>(em: SqlEntityManager): Kysely<Tables> {
   return kysely.withPlugin(namesOf(em)) as Kysely<Tables>;
 }
 
+/** The values that a statement takes. Objects are excluded, because a placeholder has no parts. */
+type Value = string | number | boolean | Date | Uint8Array | readonly (string | number)[] | null;
+
 /** A placeholder for a value that is given when the statement runs. */
 class Placeholder {
   readonly name: string | symbol;
@@ -69,7 +72,7 @@ class Placeholder {
  * A statement whose text is built once, and whose values are given each time that it runs.
  * @param build gets placeholders for the values, which it can only put into the statement
  */
-export function statement<Tables, Values extends object, Row>(
+export function statement<Tables, Values extends { readonly [Name in keyof Values]: Value }, Row>(
   build: (db: Kysely<Tables>, values: Values) => Compilable<Row>,
 ): (em: SqlEntityManager, values: Values) => Promise<Row[]> {
   const placeholders = new Proxy<Values>(Object.create(null), {

@@ -121,7 +121,7 @@ export async function takeAllowance(em: SqlEntityManager, charge: Charge, bytes:
 }
 
 /** A call of the function `charge_allowance`, which a migration creates. It returns null if the bytes were taken. */
-function refusalOf({ keys, bytesPerDay }: Charge, bytes: number): RawBuilder<RefusedCharge | null> {
+export function refusalOf({ keys, bytesPerDay }: Charge, bytes: number): RawBuilder<RefusedCharge | null> {
   return sql`charge_allowance(${keys}::text[], ${bytesPerDay}::float8[], ${savedDays}, ${bytes}::float8)`;
 }
 

@@ -1,17 +1,14 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors/errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
-import {
-  allowanceUsedUp,
-  chargedTable,
-  chargeParameters,
-  noCharge,
-  type Charge,
-  type RefusedCharge,
-} from "../limits/write-allowance.ts";
+import { statement } from "../database/query-builder.ts";
+import { allowanceUsedUp, noCharge, refusalOf, type Charge } from "../limits/write-allowance.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { CopyQuery } from "./copy-query.ts";
+import type { RecordTables } from "./record.entity.ts";
 
 /** Location of a stored MP3. */
 export interface StoredMp3 {
@@ -53,7 +50,7 @@ const foreignKeyViolation = "23503";
  * @throws {ServiceError} CONFLICT if the recording is no longer being received, RATE_LIMITED if an allowance is used up
  */
 export async function writeMp3(
-  pool: Pool,
+  em: SqlEntityManager,
   blocks: MemoryBlocks,
   recordId: string,
   frames: AsyncIterable<Buffer>,
@@ -71,7 +68,7 @@ export async function writeMp3(
   async function storeChunk(): Promise<void> {
     await insert;
     position += 1;
-    insert = insertRow(pool, { recordId, position, bytes: chunk.subarray(0, filled) }, charge);
+    insert = insertRow(em, { recordId, position, bytes: chunk.subarray(0, filled) }, charge);
     insert.catch((error: unknown) => (failure = error));
     [chunk, other] = [other ?? blocks.take(), chunk];
     filled = 0;
@@ -100,26 +97,73 @@ export async function writeMp3(
 }
 
 /**
- * Does not wait for the disk. The statement that completes the recording does, and then everything before it in the
- * write-ahead log is on the disk too. What a crash loses belongs to a recording that never became ready.
+ * A statement that selects from this does not wait for the disk when it commits. The statement that completes the
+ * recording does, and then everything before it in the write-ahead log is on the disk too. What a crash loses belongs to
+ * a recording that never became ready.
  */
-async function insertRow(pool: Pool, { recordId, position, bytes }: ChunkRow, charge: Charge): Promise<void> {
-  const insert = `insert into mp3_chunk (record_id, position, bytes)
-    select id, $2, $3 from audio_record cross join set_config('synchronous_commit', 'off', true)`;
-  const condition = "where id = $1 and state = 'receiving'";
-  const values = [recordId, position, bytes];
+export const notWaitingForTheDisk = sql<object>`set_config('synchronous_commit', 'off', true)`.as("setting");
+
+const storeRow = statement((db: Kysely<RecordTables>, row: ChunkRow) =>
+  db
+    .insertInto("Mp3Chunk")
+    .columns(["recordId", "position", "bytes"])
+    .expression((eb) =>
+      eb
+        .selectFrom(["AudioRecord", notWaitingForTheDisk])
+        .select((eb) => ["id", eb.val(row.position).as("position"), eb.val(row.bytes).as("bytes")])
+        .where("id", "=", row.recordId)
+        .where("state", "=", "receiving"),
+    )
+    .returning("position"),
+);
+
+interface ChargedRow extends ChunkRow {
+  readonly chargedKeys: readonly string[];
+  readonly chargedPerDay: readonly number[];
+  readonly chargedBytes: number;
+}
+
+const storeChargedRow = statement((db: Kysely<RecordTables>, row: ChargedRow) =>
+  db
+    .with(
+      (cte) => cte("charged").materialized(),
+      (db) =>
+        db.selectNoFrom(
+          refusalOf({ keys: row.chargedKeys, bytesPerDay: row.chargedPerDay }, row.chargedBytes).as("refused"),
+        ),
+    )
+    .with("stored", (db) =>
+      db
+        .insertInto("Mp3Chunk")
+        .columns(["recordId", "position", "bytes"])
+        .expression((eb) =>
+          eb
+            .selectFrom(["AudioRecord", notWaitingForTheDisk, "charged"])
+            .select((eb) => ["id", eb.val(row.position).as("position"), eb.val(row.bytes).as("bytes")])
+            .where("id", "=", row.recordId)
+            .where("state", "=", "receiving")
+            .where("refused", "is", null),
+        )
+        .returning("position"),
+    )
+    .selectFrom("charged")
+    .leftJoin("stored", (join) => join.onTrue())
+    .select(["charged.refused", "stored.position"]),
+);
+
+async function insertRow(em: SqlEntityManager, row: ChunkRow, charge: Charge): Promise<void> {
   try {
     if (charge.keys.length === 0) {
-      const { rowCount } = await pool.query(`${insert} ${condition}`, values);
-      if (rowCount === 1) return;
+      if ((await storeRow(em, row)).length === 1) return;
     } else {
-      const { rows } = await pool.query<{ stored: boolean; refused: RefusedCharge | null }>(
-        `with ${chargedTable(4)}, stored as (${insert} cross join charged ${condition} and refused is null returning 1)
-         select exists (select from stored) as stored, refused from charged`,
-        [...values, ...chargeParameters(charge, bytes.length)],
-      );
-      if (rows[0]?.refused) throw allowanceUsedUp(charge, rows[0].refused);
-      if (rows[0]?.stored) return;
+      const [stored] = await storeChargedRow(em, {
+        ...row,
+        chargedKeys: charge.keys,
+        chargedPerDay: charge.bytesPerDay,
+        chargedBytes: row.bytes.length,
+      });
+      if (stored?.refused) throw allowanceUsedUp(charge, stored.refused);
+      if (stored && stored.position !== null) return;
     }
   } catch (error) {
     throw recordMissing(error) ? removedMeanwhile() : error;

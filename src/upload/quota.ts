@@ -1,5 +1,8 @@
-import type { Pool, PoolClient } from "pg";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
+import { queryBuilder, statement } from "../database/query-builder.ts";
 import { counted, ServiceError } from "../errors/errors.ts";
+import type { RecordTables } from "../record/record.entity.ts";
 import type { Quota } from "../settings/config.ts";
 
 /** The storage used by a user's recordings, and the quota. */
@@ -17,66 +20,138 @@ interface Addition {
 export const leastAddition: Addition = { bytes: 1, microseconds: 1 };
 
 /** Microseconds as integers, so that sums are exact. The index `audio_record_usage` contains all these columns. */
-const usageColumns = `coalesce(sum(size_bytes), 0) as bytes,
-  coalesce(sum(source_samples * 1000000 / source_sample_rate_hz), 0) as microseconds, count(*) as records`;
+const usageColumns = [
+  sql<number>`coalesce(sum(${sql.ref("AudioRecord.sizeBytes" satisfies Column)}), 0)::bigint`.as("usedBytes"),
+  sql<number>`coalesce(sum(${sql.ref("AudioRecord.sourceSamples" satisfies Column)} * 1000000
+    / ${sql.ref("AudioRecord.sourceSampleRateHz" satisfies Column)}), 0)::bigint`.as("usedMicroseconds"),
+  sql<number>`count(*)`.as("usedRecords"),
+];
+
+type Column = `AudioRecord.${keyof RecordTables["AudioRecord"]}`;
+
+/** The values of a statement that begins with {@link withVerdict}. */
+export interface QuotaQuestion {
+  readonly ownerId: number;
+  /** The quota of users without their own. */
+  readonly defaultBytes: number;
+  readonly defaultSeconds: number;
+  readonly defaultRecords: number;
+  readonly addedBytes: number;
+  readonly addedMicroseconds: number;
+}
+
+/** The values for {@link withVerdict}. */
+export function quotaQuestion(ownerId: number, defaults: Quota, addition: Addition): QuotaQuestion {
+  return {
+    ownerId,
+    defaultBytes: defaults.bytes,
+    defaultSeconds: defaults.seconds,
+    defaultRecords: defaults.records,
+    addedBytes: addition.bytes,
+    addedMicroseconds: addition.microseconds,
+  };
+}
 
 /**
- * The beginning of a statement that checks whether a recording fits into the user's quota, with `quotaParameters` as
- * its first parameters. It defines `quota`, `used` (not summed for a user without limits) and `verdict`, the limit that
- * would be exceeded.
+ * The beginning of a statement that checks whether a recording fits into the user's quota. It defines `quota`, `used`
+ * (not summed for a user without limits) and `verdict`, the limit that would be exceeded.
  */
-export const quotaTables = `
-  quota as (
-    select coalesce(quota_bytes, $2::bigint) as bytes, coalesce(quota_seconds, $3::bigint) as seconds,
-      coalesce(quota_records, $4::int) as records
-    from app_user where id = $1
-  ), used as (
-    select ${usageColumns} from audio_record
-    where owner_id = $1 and state = 'ready' and (select bytes + seconds + records > 0 from quota)
-  ), verdict as (
-    select case
-      when quota.bytes > 0 and used.bytes + $5::bigint > quota.bytes then 'bytes'
-      when quota.seconds > 0 and used.microseconds + $6::bigint > quota.seconds * 1000000 then 'seconds'
-      when quota.records > 0 and used.records + 1 > quota.records then 'records'
-    end as exceeded
-    from quota, used
-  )`;
+export function withVerdict(db: Kysely<RecordTables>, question: QuotaQuestion) {
+  return db
+    .with("quota", (db) =>
+      db
+        .selectFrom("User")
+        .where("id", "=", question.ownerId)
+        .select((eb) => [
+          eb.fn.coalesce("quotaBytes", sql<number>`${question.defaultBytes}::bigint`).as("maxBytes"),
+          eb.fn.coalesce("quotaSeconds", sql<number>`${question.defaultSeconds}::bigint`).as("maxSeconds"),
+          eb.fn.coalesce("quotaRecords", sql<number>`${question.defaultRecords}::int`).as("maxRecords"),
+        ]),
+    )
+    .with("used", (db) =>
+      db
+        .selectFrom("AudioRecord")
+        .select(usageColumns)
+        .where("ownerId", "=", question.ownerId)
+        .where("state", "=", "ready")
+        .where((eb) =>
+          eb.exists(
+            eb
+              .selectFrom("quota")
+              .select("maxBytes")
+              .where((eb) => eb.or([eb("maxBytes", ">", 0), eb("maxSeconds", ">", 0), eb("maxRecords", ">", 0)])),
+          ),
+        ),
+    )
+    .with("verdict", (db) =>
+      db.selectFrom(["quota", "used"]).select((eb) => {
+        const bytes = eb("usedBytes", "+", sql<number>`${question.addedBytes}::bigint`);
+        const microseconds = eb("usedMicroseconds", "+", sql<number>`${question.addedMicroseconds}::bigint`);
+        return eb
+          .case()
+          .when(eb.and([eb("maxBytes", ">", 0), eb(bytes, ">", eb.ref("maxBytes"))]))
+          .then(sql.lit("bytes" as const))
+          .when(eb.and([eb("maxSeconds", ">", 0), eb(microseconds, ">", eb("maxSeconds", "*", sql.lit(1_000_000)))]))
+          .then(sql.lit("seconds" as const))
+          .when(eb.and([eb("maxRecords", ">", 0), eb(eb("usedRecords", "+", sql.lit(1)), ">", eb.ref("maxRecords"))]))
+          .then(sql.lit("records" as const))
+          .end()
+          .as("exceeded");
+      }),
+    );
+}
 
-/** The columns of such a statement. Sums are returned as text. */
-export const quotaColumns = `verdict.exceeded, quota.bytes as "maxBytes", quota.seconds as "maxSeconds",
-  quota.records as "maxRecords", used.bytes as "usedBytes", used.microseconds / 1000000.0 as "usedSeconds",
-  used.records as "usedRecords"`;
+/** The columns of such a statement. */
+export const quotaColumns = [
+  "verdict.exceeded",
+  "quota.maxBytes",
+  "quota.maxSeconds",
+  "quota.maxRecords",
+  "used.usedBytes",
+  "used.usedMicroseconds",
+  "used.usedRecords",
+] as const;
 
-export interface QuotaRow {
-  readonly exceeded: keyof Quota | null;
-  readonly maxBytes: string;
-  readonly maxSeconds: string;
+/** A user's quota (0: unlimited) and usage. */
+export interface QuotaState {
+  readonly maxBytes: number;
+  readonly maxSeconds: number;
   readonly maxRecords: number;
-  readonly usedBytes: string;
-  readonly usedSeconds: string;
-  readonly usedRecords: string;
+  readonly usedBytes: number;
+  readonly usedMicroseconds: number;
+  readonly usedRecords: number;
 }
 
-/** The first parameters of a statement with `quotaTables`. */
-export function quotaParameters(ownerId: number, defaults: Quota, addition: Addition): number[] {
-  return [ownerId, defaults.bytes, defaults.seconds, defaults.records, addition.bytes, addition.microseconds];
-}
+const askQuota = statement((db: Kysely<RecordTables>, question: QuotaQuestion) =>
+  withVerdict(db, question).selectFrom(["quota", "used", "verdict"]).select(quotaColumns),
+);
 
 /** The storage used by users' recordings and their quotas, by user id. Deleted users are omitted. */
 export async function findUsages(
-  pool: Pool,
+  em: SqlEntityManager,
   ownerIds: readonly number[],
   defaults: Quota,
 ): Promise<ReadonlyMap<number, Usage>> {
-  const { rows } = await pool.query<Omit<QuotaRow, "exceeded"> & { readonly id: number }>(
-    `select id, coalesce(quota_bytes, $2::bigint) as "maxBytes", coalesce(quota_seconds, $3::bigint) as "maxSeconds",
-       coalesce(quota_records, $4::int) as "maxRecords", used.bytes as "usedBytes",
-       used.microseconds / 1000000.0 as "usedSeconds", used.records as "usedRecords"
-     from app_user, lateral (
-       select ${usageColumns} from audio_record where owner_id = app_user.id and state = 'ready'
-     ) used where app_user.id = any($1::int[])`,
-    [ownerIds, defaults.bytes, defaults.seconds, defaults.records],
-  );
+  const rows = await queryBuilder<RecordTables>(em)
+    .selectFrom("User")
+    .innerJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom("AudioRecord")
+          .select(usageColumns)
+          .whereRef("AudioRecord.ownerId", "=", "User.id")
+          .where("AudioRecord.state", "=", "ready")
+          .as("used"),
+      (join) => join.onTrue(),
+    )
+    .where((eb) => eb("User.id", "=", eb.fn.any(eb.val(ownerIds))))
+    .select(["User.id", "used.usedBytes", "used.usedMicroseconds", "used.usedRecords"])
+    .select((eb) => [
+      eb.fn.coalesce("quotaBytes", sql<number>`${defaults.bytes}::bigint`).as("maxBytes"),
+      eb.fn.coalesce("quotaSeconds", sql<number>`${defaults.seconds}::bigint`).as("maxSeconds"),
+      eb.fn.coalesce("quotaRecords", sql<number>`${defaults.records}::int`).as("maxRecords"),
+    ])
+    .execute();
   return new Map(rows.map((row) => [row.id, { ...usedOf(row), limits: limitsOf(row) }]));
 }
 
@@ -84,27 +159,27 @@ export async function findUsages(
  * Locks the user until the end of the transaction, so that the user's uploads end one after the other, then checks the
  * quota. The lock is a statement of its own, because only a statement that begins after it sees what the previous
  * upload has stored.
- * @param client in a transaction
+ * @param em in a transaction
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
 export async function requireQuota(
-  client: PoolClient,
+  em: SqlEntityManager,
   ownerId: number,
   defaults: Quota,
   addition: Addition,
 ): Promise<void> {
-  await client.query("select from app_user where id = $1 for no key update", [ownerId]);
-  const { rows } = await client.query<QuotaRow>(
-    `with ${quotaTables} select ${quotaColumns} from quota, used, verdict`,
-    quotaParameters(ownerId, defaults, addition),
-  );
-  const row = rows[0];
-  if (row?.exceeded) throw quotaExceeded(row.exceeded, row);
+  await lockUser(em, { id: ownerId });
+  const [state] = await askQuota(em, quotaQuestion(ownerId, defaults, addition));
+  if (state?.exceeded) throw quotaExceeded(state.exceeded, state);
 }
 
+const lockUser = statement((db: Kysely<RecordTables>, { id }: { id: number }) =>
+  db.selectFrom("User").select("id").where("id", "=", id).forNoKeyUpdate(),
+);
+
 /** The error, with the name and value of the limit and the usage. */
-export function quotaExceeded(limit: keyof Quota, row: QuotaRow): ServiceError {
-  const [max, used] = [limitsOf(row)[limit], usedOf(row)[limit]];
+export function quotaExceeded(limit: keyof Quota, state: QuotaState): ServiceError {
+  const [max, used] = [limitsOf(state)[limit], usedOf(state)[limit]];
   const noun = { bytes: "byte", seconds: "second", records: "recording" }[limit];
   const inUse = `${used} ${used === 1 ? "is" : "are"} in use`;
   const message = `Your quota has no room for this recording. It allows ${counted(max, noun)}, and ${inUse}.`;
@@ -112,8 +187,8 @@ export function quotaExceeded(limit: keyof Quota, row: QuotaRow): ServiceError {
 }
 
 /** The remaining quota; Infinity if there is no limit. */
-export function roomLeft(row: QuotaRow): { readonly bytes: number; readonly seconds: number } {
-  const [limits, used] = [limitsOf(row), usedOf(row)];
+export function roomLeft(state: QuotaState): { readonly bytes: number; readonly seconds: number } {
+  const [limits, used] = [limitsOf(state), usedOf(state)];
   return {
     bytes: limits.bytes === 0 ? Infinity : limits.bytes - used.bytes,
     seconds: limits.seconds === 0 ? Infinity : limits.seconds - used.seconds,
@@ -121,15 +196,15 @@ export function roomLeft(row: QuotaRow): { readonly bytes: number; readonly seco
 }
 
 /** Whether the user has any limit. */
-export function isLimited(row: QuotaRow): boolean {
-  const { bytes, seconds, records } = limitsOf(row);
+export function isLimited(state: QuotaState): boolean {
+  const { bytes, seconds, records } = limitsOf(state);
   return bytes + seconds + records > 0;
 }
 
-function limitsOf(row: Omit<QuotaRow, "exceeded">): Quota {
-  return { bytes: Number(row.maxBytes), seconds: Number(row.maxSeconds), records: row.maxRecords };
+function limitsOf({ maxBytes, maxSeconds, maxRecords }: QuotaState): Quota {
+  return { bytes: maxBytes, seconds: maxSeconds, records: maxRecords };
 }
 
-function usedOf(row: Omit<QuotaRow, "exceeded">): Quota {
-  return { bytes: Number(row.usedBytes), seconds: Number(row.usedSeconds), records: Number(row.usedRecords) };
+function usedOf({ usedBytes, usedMicroseconds, usedRecords }: QuotaState): Quota {
+  return { bytes: usedBytes, seconds: usedMicroseconds / 1_000_000, records: usedRecords };
 }

@@ -1,34 +1,29 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { setTimeout } from "node:timers/promises";
-import type { Pool, PoolClient } from "pg";
+import { sql, type Kysely } from "kysely";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { encodeWaveform } from "../audio/meter/waveform.ts";
 import type { Caller } from "../caller/caller.ts";
-import { changeOnce, inTransaction } from "../database/transaction.ts";
+import { statement } from "../database/query-builder.ts";
+import { confirmed } from "../database/transaction.ts";
 import { tryAgainLater } from "../errors/errors.ts";
-import {
-  allowanceUsedUp,
-  chargedTable,
-  chargeParameters,
-  rowBytes,
-  type Charge,
-  type RefusedCharge,
-} from "../limits/write-allowance.ts";
+import { allowanceUsedUp, refusalOf, rowBytes, type Charge } from "../limits/write-allowance.ts";
 import type { Quota } from "../settings/config.ts";
 import { tokenRevoked, userDeleted } from "../user/authenticate-user.ts";
-import { User } from "../user/user.entity.ts";
+import { AccessToken, User } from "../user/user.entity.ts";
 import { findOwnRecord } from "../record/find-record.ts";
-import { recordMissing, removedMeanwhile } from "../record/mp3-chunks.ts";
+import { notWaitingForTheDisk, recordMissing, removedMeanwhile } from "../record/mp3-chunks.ts";
 import {
-  requireQuota,
   leastAddition,
   quotaColumns,
   quotaExceeded,
-  quotaParameters,
-  quotaTables,
-  type QuotaRow,
+  quotaQuestion,
+  requireQuota,
+  withVerdict,
+  type QuotaQuestion,
+  type QuotaState,
 } from "./quota.ts";
-import { AudioRecord } from "../record/record.entity.ts";
+import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import { leaseSeconds } from "./upload-leases.ts";
 import type { Visibility } from "../settings/visibility.ts";
@@ -71,8 +66,81 @@ export interface UploadTerms {
 export interface BegunUpload {
   readonly begun: boolean;
   readonly earlier: EarlierUpload | undefined;
-  readonly quota: QuotaRow;
+  readonly quota: QuotaState;
 }
+
+interface Beginning extends QuotaQuestion {
+  readonly id: string;
+  readonly fileName: string;
+  readonly visibility: Visibility;
+  readonly idempotencyKey: string | null;
+  readonly chargedKeys: readonly string[];
+  readonly chargedPerDay: readonly number[];
+}
+
+const begin = statement((db: Kysely<RecordTables>, upload: Beginning) =>
+  withVerdict(db, upload)
+    .with("earlier", (db) =>
+      db
+        .selectFrom("AudioRecord")
+        .select(["id", "state", "fileName", "madeBy", "sourceBytes", "sourceSha256"])
+        .where("ownerId", "=", upload.ownerId)
+        .where("idempotencyKey", "=", upload.idempotencyKey),
+    )
+    .with(
+      (cte) => cte("charged").materialized(),
+      (db) =>
+        db
+          .selectFrom("verdict")
+          .select(
+            refusalOf({ keys: upload.chargedKeys, bytesPerDay: upload.chargedPerDay }, rowBytes.record).as("refused"),
+          )
+          .where("exceeded", "is", null)
+          .where((eb) => eb.not(eb.exists(eb.selectFrom("earlier").select("id")))),
+    )
+    .with("begun", (db) =>
+      db
+        .insertInto("AudioRecord")
+        .columns([
+          "id",
+          "ownerId",
+          "state",
+          "leaseUntil",
+          "title",
+          "fileName",
+          "chunkBytes",
+          "visibility",
+          "idempotencyKey",
+        ])
+        .expression((eb) =>
+          eb
+            .selectFrom(["charged", notWaitingForTheDisk])
+            .select((eb) => [
+              eb.val(upload.id).as("id"),
+              eb.val(upload.ownerId).as("ownerId"),
+              sql.lit("receiving").as("state"),
+              sql<Date>`now() + make_interval(secs => ${leaseSeconds})`.as("leaseUntil"),
+              sql.lit("").as("title"),
+              eb.val(upload.fileName).as("fileName"),
+              sql.lit(chunkBytes).as("chunkBytes"),
+              eb.val(upload.visibility).as("visibility"),
+              eb.val(upload.idempotencyKey).as("idempotencyKey"),
+            ])
+            .where("refused", "is", null),
+        )
+        .onConflict((conflict) =>
+          conflict.columns(["ownerId", "idempotencyKey"]).where("idempotencyKey", "is not", null).doNothing(),
+        )
+        .returning("id"),
+    )
+    .selectFrom(["quota", "used", "verdict"])
+    .leftJoin("earlier", (join) => join.onTrue())
+    .leftJoin("begun", (join) => join.onTrue())
+    .leftJoin("charged", (join) => join.onTrue())
+    .select(quotaColumns)
+    .select(["earlier.id as earlierId", "earlier.state", "earlier.fileName", "earlier.madeBy"])
+    .select(["earlier.sourceBytes", "earlier.sourceSha256", "begun.id as begunId", "charged.refused"]),
+);
 
 /**
  * Inserts the row to which an upload's chunks belong, unless the user's quota is used up or the idempotency key exists.
@@ -81,64 +149,37 @@ export interface BegunUpload {
  * @throws {ServiceError} QUOTA_EXCEEDED or RATE_LIMITED
  */
 export async function beginRecord(
-  pool: Pool,
-  upload: NewUpload,
+  em: SqlEntityManager,
+  { ownerId, idempotencyKey, ...upload }: NewUpload,
   { quota: defaults, charge }: UploadTerms,
 ): Promise<BegunUpload> {
-  const beginning = pool.query<BeginRow>(
-    `with ${quotaTables}, earlier as (
-       select id, state, file_name, made_by, source_bytes, source_sha256 from audio_record
-       where owner_id = $1 and idempotency_key = $12
-     ), ${chargedTable(13, "from verdict where exceeded is null and not exists (select from earlier)")},
-     begun as (
-       insert into audio_record
-         (id, owner_id, state, lease_until, title, file_name, chunk_bytes, visibility, idempotency_key)
-       select $7, $1, 'receiving', now() + make_interval(secs => $8), '', $9, $10, $11, $12
-       from charged cross join set_config('synchronous_commit', 'off', true)
-       where refused is null
-       on conflict (owner_id, idempotency_key) where idempotency_key is not null do nothing
-       returning id
-     )
-     select exists (select from begun) as begun, (select refused from charged) as refused, earlier.id as "earlierId", earlier.state,
-       earlier.file_name as "fileName", earlier.made_by as "madeBy",
-       earlier.source_bytes as "sourceBytes", earlier.source_sha256 as sha256, ${quotaColumns}
-     from quota cross join used cross join verdict left join earlier on true`,
-    [
-      ...quotaParameters(upload.ownerId, defaults, leastAddition),
-      upload.id,
-      leaseSeconds,
-      upload.fileName,
-      chunkBytes,
-      upload.visibility,
-      upload.idempotencyKey,
-      ...chargeParameters(charge, rowBytes.record),
-    ],
-  );
-  const { rows } = await beginning.catch((error: unknown) => {
+  const beginning = begin(em, {
+    ...quotaQuestion(ownerId, defaults, leastAddition),
+    ...upload,
+    idempotencyKey: idempotencyKey ?? null,
+    chargedKeys: charge.keys,
+    chargedPerDay: charge.bytesPerDay,
+  });
+  const [row] = await beginning.catch((error: unknown) => {
     // The user was deleted while the statement ran.
     throw recordMissing(error) ? userDeleted() : error;
   });
-  const row = rows[0];
   if (!row) throw userDeleted();
-  const { begun, earlierId, state, fileName, madeBy, sourceBytes, sha256 } = row;
+  const { begunId, refused, earlierId, state, fileName, madeBy, sourceBytes, sourceSha256 } = row;
   if (earlierId === null && row.exceeded) throw quotaExceeded(row.exceeded, row);
-  if (row.refused) throw allowanceUsedUp(charge, row.refused);
+  if (refused) throw allowanceUsedUp(charge, refused);
   const earlier =
     earlierId === null
       ? undefined
-      : { id: earlierId, state, fileName, madeBy, sourceBytes: Number(sourceBytes), sha256 };
-  return { begun, earlier, quota: row };
-}
-
-interface BeginRow extends QuotaRow {
-  readonly begun: boolean;
-  readonly refused: RefusedCharge | null;
-  readonly earlierId: string | null;
-  readonly state: "receiving" | "ready";
-  readonly fileName: string;
-  readonly madeBy: string | null;
-  readonly sourceBytes: string;
-  readonly sha256: string;
+      : {
+          id: earlierId,
+          state: state!,
+          fileName: fileName!,
+          madeBy,
+          sourceBytes: sourceBytes!,
+          sha256: sourceSha256!,
+        };
+  return { begun: begunId !== null, earlier, quota: row };
 }
 
 /** Shortest and longest interval between two checks of another upload. */
@@ -151,12 +192,16 @@ const lastLookMs = 1000;
  * @throws {ServiceError} BUSY if that does not happen within `maxSeconds`
  * @throws the signal's reason if it is aborted
  */
-export async function waitForUpload(pool: Pool, id: string, maxSeconds: number, signal: AbortSignal): Promise<void> {
+export async function waitForUpload(
+  em: SqlEntityManager,
+  id: string,
+  maxSeconds: number,
+  signal: AbortSignal,
+): Promise<void> {
   const giveUpAt = performance.now() + maxSeconds * 1000;
   for (let waitMs = firstLookMs; performance.now() < giveUpAt; waitMs = Math.min(waitMs * 1.5, lastLookMs)) {
     await setTimeout(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
-    const { rowCount } = await pool.query("select from audio_record where id = $1 and state = 'receiving'", [id]);
-    if (rowCount === 0) return;
+    if ((await em.count(AudioRecord, { id, state: "receiving" })) === 0) return;
   }
   throw tryAgainLater("BUSY", "The first upload with this idempotency key is still running", 10);
 }
@@ -178,7 +223,7 @@ export interface FinishedRecord {
  * @throws {ServiceError} QUOTA_EXCEEDED
  */
 export async function finishWithinQuota(
-  { em, pool }: { em: SqlEntityManager; pool: Pool },
+  em: SqlEntityManager,
   id: string,
   owner: Caller,
   finished: FinishedRecord,
@@ -189,9 +234,9 @@ export async function finishWithinQuota(
     bytes: finished.head.length + finished.frameBytes,
     microseconds: Math.floor((samples * 1e6) / format.sampleRateHz),
   };
-  return await inTransaction(pool, async (client) => {
-    await requireQuota(client, owner.id, defaults, addition);
-    return await finishRecord({ em, pool: client }, id, owner, finished);
+  return await em.transactional(async (em) => {
+    await requireQuota(em, owner.id, defaults, addition);
+    return await finishRecord(em, id, owner, finished);
   });
 }
 
@@ -200,18 +245,114 @@ export async function finishWithinQuota(
  * @throws {ServiceError} as {@link finishRecord} does
  */
 export async function finishWithoutQuota(
-  { em, pool }: { em: SqlEntityManager; pool: Pool },
+  em: SqlEntityManager,
   id: string,
   owner: Caller,
   finished: FinishedRecord,
 ): Promise<AudioRecord> {
-  return await changeOnce(
-    pool,
-    async (client) => await finishRecord({ em, pool: client }, id, owner, finished),
+  return await confirmed(
+    async () => await finishRecord(em, id, owner, finished),
     // A recording that is not ready by now will not become ready.
-    async () => ((await discardRecord(pool, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
+    async () => ((await discardRecord(em, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
   );
 }
+
+/** The values of the statement {@link finish}. */
+interface Finish extends Pick<
+  AudioRecord,
+  | "id"
+  | "title"
+  | "headBytes"
+  | "sizeBytes"
+  | "bitrateKbps"
+  | "sampleRateHz"
+  | "channels"
+  | "sourceSamples"
+  | "sourceCodec"
+  | "sourceBitsPerSample"
+  | "sourceSampleRateHz"
+  | "sourceChannels"
+  | "sourceBytes"
+  | "sourceSha256"
+  | "sourceLeftOutBytes"
+  | "titleKey"
+  | "searchText"
+> {
+  readonly head: Uint8Array;
+  readonly tags: string;
+  readonly warnings: string;
+  readonly integratedLufs: number | null;
+  readonly samplePeakDbfs: number | null;
+  readonly waveform: Uint8Array;
+  readonly madeBy: string | null;
+}
+
+const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
+  db
+    .with("head", (db) => db.insertInto("Mp3Chunk").values({ recordId: record.id, position: 0, bytes: record.head }))
+    .updateTable("AudioRecord")
+    .set({
+      state: "ready",
+      leaseUntil: null,
+      title: record.title,
+      headBytes: record.headBytes,
+      sizeBytes: record.sizeBytes,
+      bitrateKbps: record.bitrateKbps,
+      sampleRateHz: record.sampleRateHz,
+      channels: record.channels,
+      sourceSamples: record.sourceSamples,
+      sourceCodec: record.sourceCodec,
+      sourceBitsPerSample: record.sourceBitsPerSample,
+      sourceSampleRateHz: record.sourceSampleRateHz,
+      sourceChannels: record.sourceChannels,
+      sourceBytes: record.sourceBytes,
+      sourceSha256: record.sourceSha256,
+      sourceLeftOutBytes: record.sourceLeftOutBytes,
+      tags: sql`${record.tags}`,
+      warnings: sql`${record.warnings}`,
+      integratedLufs: record.integratedLufs,
+      samplePeakDbfs: record.samplePeakDbfs,
+      waveform: record.waveform,
+      titleKey: record.titleKey,
+      searchText: record.searchText,
+      madeBy: record.madeBy,
+    })
+    .where("id", "=", record.id)
+    .where("state", "=", "receiving")
+    .where((eb) =>
+      eb.or([
+        sql<boolean>`${record.madeBy}::uuid is null`,
+        eb.exists(eb.selectFrom("AccessToken").select("AccessToken.id").where("AccessToken.id", "=", record.madeBy!)),
+      ]),
+    )
+    .returning([
+      "id",
+      "ownerId",
+      "state",
+      "visibility",
+      "title",
+      "fileName",
+      "createdAt",
+      "headBytes",
+      "chunkBytes",
+      "sizeBytes",
+      "bitrateKbps",
+      "sampleRateHz",
+      "channels",
+      "sourceSamples",
+      "sourceCodec",
+      "sourceBitsPerSample",
+      "sourceSampleRateHz",
+      "sourceChannels",
+      "sourceBytes",
+      "sourceLeftOutBytes",
+      "sourceSha256",
+      "tags",
+      "warnings",
+      "integratedLufs",
+      "samplePeakDbfs",
+    ]),
+);
 
 /**
  * Writes the head and makes the recording ready, in one statement.
@@ -219,71 +360,54 @@ export async function finishWithoutQuota(
  * revoked
  */
 export async function finishRecord(
-  { em, pool }: { em: SqlEntityManager; pool: Pool | PoolClient },
+  em: SqlEntityManager,
   id: string,
   owner: Caller,
   { title, fileName, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
 ): Promise<AudioRecord> {
-  const writing = pool.query<Record<string, unknown>>(
-    `with head as (insert into mp3_chunk (record_id, position, bytes) values ($1, 0, $2))
-     update audio_record set
-       state = 'ready', lease_until = null, title = $3, head_bytes = $4, size_bytes = $5,
-       bitrate_kbps = $6, sample_rate_hz = $7, channels = $8,
-       source_samples = $9, source_codec = $10, source_bits_per_sample = $11, source_sample_rate_hz = $12,
-       source_channels = $13, source_bytes = $14, source_sha256 = $15,
-       tags = $16, warnings = $17, integrated_lufs = $18, sample_peak_dbfs = $19, waveform = $20,
-       title_key = $21, search_text = $22, source_left_out_bytes = $23, made_by = $24
-     where id = $1 and state = 'receiving' and ($24::uuid is null or exists (select from access_token where id = $24))
-     returning id, owner_id, state, visibility, title, file_name, created_at, head_bytes, chunk_bytes, size_bytes,
-       bitrate_kbps, sample_rate_hz, channels, source_samples, source_codec, source_bits_per_sample,
-       source_sample_rate_hz, source_channels, source_bytes, source_left_out_bytes, source_sha256, tags, warnings,
-       integrated_lufs, sample_peak_dbfs`,
-    [
-      id,
-      head,
-      title,
-      head.length,
-      head.length + frameBytes,
-      mp3.bitrateKbps,
-      mp3.sampleRateHz,
-      mp3.channels,
-      source.samples,
-      source.format.codec,
-      source.format.bitsPerSample,
-      source.format.sampleRateHz,
-      source.format.channels,
-      source.bytes,
-      source.sha256,
-      JSON.stringify(source.tags.list),
-      JSON.stringify(warnings),
-      sound.integratedLufs,
-      sound.samplePeakDbfs,
-      encodeWaveform(sound.waveform),
-      titleKeyOf(title),
-      searchTextOf({ title, fileName, tags: source.tags.list }),
-      source.leftOutBytes,
-      owner.tokenId,
-    ],
-  );
-  const { rows } = await writing.catch((error: unknown) => {
+  const finishing = finish(em, {
+    id,
+    head,
+    title,
+    headBytes: head.length,
+    sizeBytes: head.length + frameBytes,
+    bitrateKbps: mp3.bitrateKbps,
+    sampleRateHz: mp3.sampleRateHz,
+    channels: mp3.channels,
+    sourceSamples: source.samples,
+    sourceCodec: source.format.codec,
+    sourceBitsPerSample: source.format.bitsPerSample,
+    sourceSampleRateHz: source.format.sampleRateHz,
+    sourceChannels: source.format.channels,
+    sourceBytes: source.bytes,
+    sourceSha256: source.sha256,
+    sourceLeftOutBytes: source.leftOutBytes,
+    tags: JSON.stringify(source.tags.list),
+    warnings: JSON.stringify(warnings),
+    integratedLufs: sound.integratedLufs,
+    samplePeakDbfs: sound.samplePeakDbfs,
+    waveform: encodeWaveform(sound.waveform),
+    titleKey: titleKeyOf(title),
+    searchText: searchTextOf({ title, fileName, tags: source.tags.list }),
+    madeBy: owner.tokenId,
+  });
+  const [row] = await finishing.catch((error: unknown) => {
     throw recordMissing(error) ? removedMeanwhile() : error;
   });
-  if (!rows[0]) throw (await isRevoked(pool, owner)) ? tokenRevoked() : removedMeanwhile();
-  em.map(User, { id: owner.id, name: owner.name, created_at: owner.createdAt });
-  return em.map(AudioRecord, rows[0]);
+  if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
+  em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
+  const { ownerId, ...record } = row;
+  return em.merge(AudioRecord, { ...record, owner: ownerId });
 }
 
-async function isRevoked(pool: Pool | PoolClient, { tokenId }: Caller): Promise<boolean> {
-  if (tokenId === null) return false;
-  const { rowCount } = await pool.query("select from access_token where id = $1", [tokenId]);
-  return rowCount === 0;
+async function isRevoked(em: SqlEntityManager, { tokenId }: Caller): Promise<boolean> {
+  return tokenId !== null && (await em.count(AccessToken, { id: tokenId })) === 0;
 }
 
 /**
  * Deletes a recording that did not become ready, with its chunks.
  * @returns whether there was one
  */
-export async function discardRecord(pool: Pool, id: string): Promise<boolean> {
-  const { rowCount } = await pool.query("delete from audio_record where id = $1 and state = 'receiving'", [id]);
-  return rowCount !== 0;
+export async function discardRecord(em: SqlEntityManager, id: string): Promise<boolean> {
+  return (await em.nativeDelete(AudioRecord, { id, state: "receiving" })) !== 0;
 }

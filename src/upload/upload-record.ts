@@ -1,7 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
 import { createHash } from "node:crypto";
-import type { Pool } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
 import type { Quality } from "../audio/mp3/quality.ts";
@@ -18,7 +17,7 @@ import { ClientSpeed } from "./client-speed.ts";
 import { findOwnRecord, mayRead } from "../record/find-record.ts";
 import { openIncomingFile } from "./incoming-file.ts";
 import { writeMp3 } from "../record/mp3-chunks.ts";
-import { isLimited, quotaExceeded, roomLeft, type QuotaRow } from "./quota.ts";
+import { isLimited, quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
 import {
   beginRecord,
   discardRecord,
@@ -75,7 +74,6 @@ interface Work {
 }
 
 interface UploaderDependencies {
-  readonly pool: Pool;
   /** Memory for rows that are written to the database. */
   readonly rowMemory: MemoryBlocks;
   readonly encoders: EncoderPool;
@@ -214,16 +212,16 @@ export class RecordUploader {
   /**
    * Inserts the row of the upload, or returns the recording of an earlier upload with the same key when it is ready.
    */
-  async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaRow }> {
+  async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
     const { upload, owner, charge, em, signal } = work;
-    const { config, pool } = this.#dependencies;
+    const { config } = this.#dependencies;
     for (;;) {
-      const { begun, earlier, quota } = await beginRecord(pool, upload, { quota: config.quota, charge });
+      const { begun, earlier, quota } = await beginRecord(em, upload, { quota: config.quota, charge });
       if (begun) return { record: null, quota };
       if (!earlier) continue;
       if (earlier.fileName !== upload.fileName) throw keyTaken(earlier, owner);
       if (earlier.state === "receiving") {
-        await waitForUpload(pool, earlier.id, config.queueTimeoutSeconds, signal);
+        await waitForUpload(em, earlier.id, config.queueTimeoutSeconds, signal);
         continue;
       }
       if (!mayBeTold(owner, earlier)) throw keyTaken(earlier, owner);
@@ -236,9 +234,9 @@ export class RecordUploader {
 
   async #convert(
     { upload: { id }, fileName, source, uploader, requestBytes, owner, charge, options, em, signal }: Work,
-    quota: QuotaRow,
+    quota: QuotaState,
   ): Promise<AudioRecord> {
-    const { config, encoders, slots, pool, rowMemory, room: storage } = this.#dependencies;
+    const { config, encoders, slots, rowMemory, room: storage } = this.#dependencies;
     const room = roomLeft(quota);
     using slot = await slots.acquire(uploader, signal);
     try {
@@ -252,7 +250,7 @@ export class RecordUploader {
         signal,
       });
       const fitting = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
-      const frameBytes = await writeMp3(pool, rowMemory, id, whileRoom(storage, fitting), charge);
+      const frameBytes = await writeMp3(em, rowMemory, id, whileRoom(storage, fitting), charge);
       const facts = conversion.facts();
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;
@@ -267,11 +265,8 @@ export class RecordUploader {
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
-      if (!isLimited(quota)) return await finishWithoutQuota({ em, pool }, id, owner, finished);
-      return await this.#inTurn(
-        owner.id,
-        async () => await finishWithinQuota({ em, pool }, id, owner, finished, config.quota),
-      );
+      if (!isLimited(quota)) return await finishWithoutQuota(em, id, owner, finished);
+      return await this.#inTurn(owner.id, async () => await finishWithinQuota(em, id, owner, finished, config.quota));
     } catch (error) {
       const isQuota = room.seconds < config.maxDurationSeconds;
       throw isQuota && error instanceof ServiceError && error.code === "UPLOAD_TOO_LONG"
@@ -296,9 +291,9 @@ export class RecordUploader {
   }
 
   /** Deletes the recording of a failed upload. If the database is unavailable, it is deleted later. */
-  async #discard(id: string, { logger }: RequestContext): Promise<void> {
+  async #discard(id: string, { em, logger }: RequestContext): Promise<void> {
     try {
-      await discardRecord(this.#dependencies.pool, id);
+      await discardRecord(em(), id);
     } catch (error) {
       logger().warn({ err: error, record: id }, "could not delete an unfinished recording; will try again later");
       this.#dependencies.leases.abandon(id);

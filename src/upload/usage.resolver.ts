@@ -1,5 +1,4 @@
 import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
-import type { Pool } from "pg";
 import { Ctx, Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
@@ -43,9 +42,9 @@ export class UsageType {
 export class UsageResolver {
   readonly #usageOf: (context: RequestContext, userId: number) => Promise<Usage | undefined>;
 
-  constructor(pool: Pool, defaults: Quota) {
+  constructor(defaults: Quota) {
     this.#usageOf = batchLoader(
-      async (_context, userIds: readonly number[]) => await findUsages(pool, userIds, defaults),
+      async ({ em }, userIds: readonly number[]) => await findUsages(em(), userIds, defaults),
     );
   }
 
