@@ -150,7 +150,6 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new UserResolver(
       new Registration({
         em: database.em,
-        pool: database.pool,
         mode: config.registration,
         newUsersFromAddress: new AddressLimiter(database.pool, {
           name: "new-user:address",

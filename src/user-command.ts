@@ -1,6 +1,5 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { parseArgs } from "node:util";
-import type { Pool } from "pg";
 import { ConfigError, type Config } from "./settings/config.ts";
 import { openDatabase } from "./database/database.ts";
 import { DataFolderInUseError } from "./database/embedded/embedded-postgres-error.ts";
@@ -67,7 +66,6 @@ type Values = ReturnType<typeof readArguments>["values"];
 /** The input of a command. */
 interface Work {
   readonly em: SqlEntityManager;
-  readonly pool: Pool;
   readonly config: Config;
   /** The argument after the command's name. */
   readonly argument: string | undefined;
@@ -113,9 +111,9 @@ function readArguments(args: string[]) {
   }
 }
 
-async function create({ pool, argument }: Work): Promise<Outcome> {
+async function create({ em, argument }: Work): Promise<Outcome> {
   if (argument === undefined) throw new UsageError("create needs the name of the user.");
-  const { user, token } = await createUser(pool, argument);
+  const { user, token } = await createUser(em, argument);
   return {
     lines: [`User ${user.id}: ${user.name}`, `Token (shown only now): ${token}`],
     json: { id: user.id, name: user.name, createdAt: user.createdAt, token },
@@ -291,8 +289,8 @@ async function main(): Promise<void> {
   await using resources = new AsyncDisposableStack();
   const url = await databaseUrl(config, resources);
   const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds, tables };
-  const { em, pool } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
-  const { lines, json } = await command.run({ em, pool, config, argument, values });
+  const { em } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
+  const { lines, json } = await command.run({ em, config, argument, values });
   process.stdout.write(values.json ? `${JSON.stringify(json, undefined, 2)}\n` : `${lines.join("\n")}\n`);
 }
 

@@ -28,7 +28,7 @@ beforeAll(async () => {
   );
   ({
     user: { id: ownerId },
-  } = await createUser(database.pool, "Ann"));
+  } = await createUser(database.em, "Ann"));
 });
 
 afterAll(async () => {

@@ -23,7 +23,7 @@ describe("a library of 100,000 recordings", () => {
       { poolSize: 2, timeoutSeconds: 300, tables },
       createLogger({ logLevel: "silent" }),
     );
-    ({ id: ownerId } = (await createUser(database.pool, "Ann")).user);
+    ({ id: ownerId } = (await createUser(database.em, "Ann")).user);
     await seedRecords(database.pool, { ownerId: String(ownerId), count: 100_000 });
   });
 

@@ -115,6 +115,7 @@ function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, lo
     keepAlive: true,
     stream: () => new PostgresSocket(),
     types: parsedTypes,
+    // SQL as text: the settings of a session.
     onConnect: async (client: ClientBase) => await client.query(sessionSettings(timeoutMs)),
   });
   // Without a listener, a lost connection would end the process.
@@ -138,7 +139,7 @@ async function migrate(
   });
   try {
     const { version, schema } = await requireUsableServer(lock);
-    // The lock ends with the transaction, so that it also works through a transaction-pooling proxy.
+    // SQL as text: an advisory lock. It ends with its transaction, so that it works through a pooling proxy, too.
     await lock.query("begin");
     const waiting = setTimeout(() => logger.warn("waiting for another process that applies migrations"), 5000);
     await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]).finally(() => clearTimeout(waiting));
@@ -152,6 +153,7 @@ async function migrate(
     } finally {
       await orm.close(true);
     }
+    // SQL as text: releases the lock.
     await lock.query("commit");
     return { version, address: address(lock) };
   } catch (cause) {
@@ -163,6 +165,7 @@ async function migrate(
 
 /** Returns the server's version and the schema in which tables are created. */
 async function requireUsableServer(client: Client): Promise<{ version: string; schema: string }> {
+  // SQL as text: MikroORM is not open yet.
   const { rows } = await client.query<{
     version: string;
     encoding: string;

@@ -98,6 +98,7 @@ class BorrowedConnection implements DatabaseConnection {
 
   async send<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Answer<Row>> {
     try {
+      // SQL as text: here the statements of MikroORM and its query builder go out.
       return await this.#client.query<Row>(text, values && [...values]);
     } catch (error) {
       if (isDatabaseUnavailable(error)) this.giveUp();

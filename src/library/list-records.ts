@@ -152,9 +152,9 @@ export function pageQuery(
     .select((eb) => ["id", eb.ref(column).as("sortKey")])
     .$if(isFenced, (query) => query.offset(sql.lit(0)))
     .as("record");
-  const compare = (position: RecordPosition, side: "earlier" | "later", orAt = ""): RawBuilder<SqlBool> => {
-    const sign = sql.raw(`${(side === "later") === (order.direction === "ASC") ? ">" : "<"}${orAt}`);
-    return sql`(${sql.ref("sortKey")}, ${sql.ref("id")}) ${sign} (${fromKey(position.key)}, ${position.id}::uuid)`;
+  const compare = (position: RecordPosition, side: "earlier" | "later", orAt = sql``): RawBuilder<SqlBool> => {
+    const sign = (side === "later") === (order.direction === "ASC") ? sql`>` : sql`<`;
+    return sql`(${sql.ref("sortKey")}, ${sql.ref("id")}) ${sign}${orAt} (${fromKey(position.key)}, ${position.id}::uuid)`;
   };
   let page = db.selectFrom(records).select(["id", toKey(sql.ref("sortKey")).as("key")]);
   if (after) page = page.where(compare(after, "later"));
@@ -167,7 +167,7 @@ export function pageQuery(
     const beyond = db
       .selectFrom(records)
       .select(sql.lit(true).as("found"))
-      .where(compare(position, side, "="))
+      .where(compare(position, side, sql`=`))
       .orderBy("sortKey", nearest)
       .orderBy("id", nearest)
       .limit(sql.lit(1));

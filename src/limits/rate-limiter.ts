@@ -27,7 +27,7 @@ export class RateLimiter {
     this.#rule = rule;
     if (rule.perHour === 0) return;
     this.#counter = new RateLimiterPostgres({
-      // Omits the statement's name, because a transaction-pooling proxy may not support prepared statements.
+      // SQL as text: the library writes it. Omits the statement's name, because a transaction-pooling proxy may not support prepared statements.
       storeClient: {
         query: async ({ text, values }: { text: string; values: unknown[] }) => await pool.query(text, values),
       },

@@ -66,27 +66,7 @@ function toCharge(allowances: readonly [key: string, perDay: number][]): Charge 
   return { keys: limited.map(([key]) => key), bytesPerDay: limited.map(([, perDay]) => perDay) };
 }
 
-/**
- * The beginning of a writing statement: the CTE `charged` has one row, whose `refused` is null if the bytes were taken.
- * The rest of the statement selects from it.
- * @param first the number of its first parameter
- * @param condition an additional condition for taking the bytes, such as `from room where exceeded is null`
- */
-export function chargedTable(first: number, condition = ""): string {
-  const [keys, perDay, bytes] = [first, first + 1, first + 2];
-  return `charged as materialized (
-    select charge_allowance($${keys}::text[], $${perDay}::float8[], ${savedDays}, $${bytes}::float8) as refused ${condition})`;
-}
-
-/** The parameters of {@link chargedTable}. */
-export function chargeParameters({ keys, bytesPerDay }: Charge, bytes: number): unknown[] {
-  return [keys, bytesPerDay, bytes];
-}
-
-/**
- * The value of `charged.refused`: the number of the allowance that is used up, counted from 1, and for how many
- * seconds.
- */
+/** A refusal of `charge_allowance`: the number of the allowance that is used up, counted from 1, and for how many seconds. */
 export type RefusedCharge = readonly [which: number, seconds: number];
 
 /**

@@ -58,6 +58,7 @@ export class CopyQuery implements Submittable {
     if (isDirect) stream.destination = () => this.#destination();
     stream.off("data", parser);
     stream.on("data", onBytes);
+    // SQL as text: a binary COPY.
     connection.query(this.#text);
   }
 

@@ -256,6 +256,7 @@ async function readRow(
   client.on("error", ignore);
   let failed = true;
   try {
+    // SQL as text: a binary COPY.
     const found = await client.query(query).found;
     failed = false;
     if (found) return target;

@@ -24,6 +24,7 @@ const databaseLookMs = 10_000;
 const failureMs = 10_000;
 const vacuumAtMostEveryMs = 10_000;
 
+/** The table of {@link Mp3Chunk}. */
 const chunkTable = "mp3_chunk";
 
 /** Bytes of a page per piece of a large value: PostgreSQL stores four pieces on a page of 8 KiB. */
@@ -90,14 +91,13 @@ export class StorageRoom {
     const { database, chunks, live, dead } = await queryBuilder<RecordTables>(this.#em)
       .selectFrom("AudioRecord")
       .where("state", "=", "ready")
-      .select([
+      .select((eb) => [
+        eb.cast<number>(eb.fn.coalesce(eb.fn.sum("sizeBytes"), sql.lit(0)), "bigint").as("live"),
         sql<number>`pg_database_size(current_database())`.as("database"),
         sql<number>`pg_total_relation_size(${chunkTable})`.as("chunks"),
-        sql<number>`coalesce(sum(${sql.ref("sizeBytes")}), 0)::bigint`.as("live"),
-        sql<number>`coalesce((select sum(n_dead_tup) from pg_stat_all_tables
-          where relid = (select reltoastrelid from pg_class where oid = ${chunkTable}::regclass)), 0)::bigint`.as(
-          "dead",
-        ),
+        // SQL as text: no entity describes PostgreSQL's own tables.
+        sql<number>`coalesce((select sum(n_dead_tup) from pg_stat_all_tables where relid =
+          (select reltoastrelid from pg_class where oid = ${chunkTable}::regclass)), 0)::bigint`.as("dead"),
       ])
       .executeTakeFirstOrThrow();
     // Pages, pointers and the index of the pieces take about 6 % more than the bytes themselves.
@@ -119,7 +119,7 @@ export class StorageRoom {
   async #runVacuum(): Promise<void> {
     const client = await this.#pool.connect();
     try {
-      // Without a timeout, on a connection of its own, which is closed afterwards.
+      // SQL as text: VACUUM and SET. Without a timeout, on a connection of its own, which is closed afterwards.
       await client.query("set statement_timeout = 0");
       const unhurried: { text: string; query_timeout: number } = { text: "vacuum mp3_chunk", query_timeout: 3_600_000 };
       await client.query(unhurried);

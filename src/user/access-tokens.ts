@@ -84,7 +84,7 @@ const findBranch = statement((db: Kysely<UserTables>, { id, ownerId }: { id: str
     .withRecursive("branch", (db) =>
       db
         .selectFrom("AccessToken")
-        .select(["id", sql<number>`0`.as("depth")])
+        .select(["id", sql.lit<number>(0).as("depth")])
         .where("id", "=", id)
         .where("ownerId", "=", ownerId)
         .unionAll(

@@ -1,9 +1,12 @@
-import type { Pool } from "pg";
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { hashToken } from "../caller/token.ts";
-import { changeOnce } from "../database/transaction.ts";
+import { statement } from "../database/query-builder.ts";
+import { confirmed } from "../database/transaction.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { checkedText } from "../input/plain-text.ts";
+import type { UserTables } from "./user.entity.ts";
 
 /** A new user and the only copy of the token. */
 export interface NewUser {
@@ -25,45 +28,82 @@ const byOperator: Admission = { isVouchedFor: true };
 /** Maximum length of a user's name, in characters. */
 export const maxNameLength = 100;
 
+interface UserToInsert {
+  readonly name: string;
+  readonly isVouchedFor: boolean;
+  readonly tokenSha256: Uint8Array;
+  /** Null if the user needs no invitation. */
+  readonly invitationSha256: Uint8Array | null;
+}
+
+const insertUser = statement((db: Kysely<UserTables>, user: UserToInsert) =>
+  db
+    .with("invited", (db) =>
+      db
+        .deleteFrom("Invitation")
+        .where("sha256", "=", sql<Uint8Array>`${user.invitationSha256}`)
+        .where("expiresAt", ">", sql<Date>`now()`)
+        .returning("sha256"),
+    )
+    .with("newUser", (db) =>
+      db
+        .insertInto("User")
+        .columns(["name", "isVouchedFor"])
+        .expression(() =>
+          db
+            .selectNoFrom((eb) => [eb.val(user.name).as("name"), eb.val(user.isVouchedFor).as("isVouchedFor")])
+            .where((eb) =>
+              eb.or([
+                sql<boolean>`${user.invitationSha256}::bytea is null`,
+                eb.exists(eb.selectFrom("invited").select("sha256")),
+              ]),
+            ),
+        )
+        .returning(["id", "createdAt"]),
+    )
+    .with("newToken", (db) =>
+      db
+        .insertInto("AccessToken")
+        .columns(["ownerId", "sha256", "name"])
+        .expression((eb) =>
+          eb
+            .selectFrom("newUser")
+            .select((eb) => ["id", eb.val(user.tokenSha256).as("sha256"), sql.lit("first").as("name")]),
+        ),
+    )
+    .selectFrom("newUser")
+    .select(["id", "createdAt"]),
+);
+
+const findByToken = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint8Array }) =>
+  db
+    .selectFrom("AccessToken")
+    .innerJoin("User", "User.id", "AccessToken.ownerId")
+    .select(["User.id", "User.createdAt"])
+    .where("sha256", "=", sha256),
+);
+
 /**
  * Creates a user with a first token, in one statement.
  * @throws {ServiceError} BAD_USER_INPUT if the name is blank, too long or has control characters, or if the invitation
  * is unknown, used or expired
  */
 export async function createUser(
-  pool: Pool,
-  name: string,
+  em: SqlEntityManager,
+  givenName: string,
   { invitation, isVouchedFor }: Admission = byOperator,
 ): Promise<NewUser> {
-  const userName = checkedUserName(name);
+  const name = checkedUserName(givenName);
   if (invitation !== undefined && !isUuid(invitation.trim())) throw invitationInvalid();
   const token = uuidv4();
-  const row = await changeOnce(
-    pool,
-    async (client) => {
-      const { rows } = await client.query<UserRow>(
-        `with invited as (delete from invitation where sha256 = $1 and expires_at > now() returning sha256),
-           new_user as (
-             insert into app_user (name, is_vouched_for)
-             select $2, $3 where $1::bytea is null or exists (select from invited)
-             returning id, created_at),
-           new_token as (insert into access_token (owner_id, sha256, name) select id, $4, 'first' from new_user)
-         select id, created_at from new_user`,
-        [invitation === undefined ? null : hashToken(invitation.trim()), userName, isVouchedFor, hashToken(token)],
-      );
-      return rows[0];
-    },
-    async () => {
-      const { rows } = await pool.query<UserRow>(
-        `select app_user.id, app_user.created_at
-         from access_token join app_user on app_user.id = access_token.owner_id where sha256 = $1`,
-        [hashToken(token)],
-      );
-      return rows[0];
-    },
+  const tokenSha256 = hashToken(token);
+  const invitationSha256 = invitation === undefined ? null : hashToken(invitation.trim());
+  const user = await confirmed(
+    async () => (await insertUser(em, { name, isVouchedFor, tokenSha256, invitationSha256 }))[0],
+    async () => (await findByToken(em, { sha256: tokenSha256 }))[0],
   );
-  if (!row) throw invitationInvalid();
-  return { user: { id: row.id, name: userName, createdAt: new Date(row.created_at) }, token };
+  if (!user) throw invitationInvalid();
+  return { user: { ...user, name }, token };
 }
 
 /**
@@ -72,12 +112,6 @@ export async function createUser(
  */
 export function checkedUserName(name: string): string {
   return checkedText(name, "name", maxNameLength);
-}
-
-/** A row as the pool returns it, with times as text. */
-interface UserRow {
-  readonly id: number;
-  readonly created_at: string;
 }
 
 function invitationInvalid(): ServiceError {

@@ -1,5 +1,4 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import type { Pool } from "pg";
 import { ServiceError } from "../errors/errors.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
 import { chargeOfNewcomer, PrepaidAllowances, rowBytes, type WriteAllowances } from "../limits/write-allowance.ts";
@@ -8,7 +7,6 @@ import type { RegistrationMode } from "../settings/registration-mode.ts";
 
 interface RegistrationDependencies {
   readonly em: SqlEntityManager;
-  readonly pool: Pool;
   readonly mode: RegistrationMode;
   readonly newUsersFromAddress: AddressLimiter;
   /** Limits new users from all addresses, except invited ones. */
@@ -32,7 +30,7 @@ export class Registration {
    * @throws {ServiceError} REGISTRATION_CLOSED, RATE_LIMITED or BAD_USER_INPUT
    */
   async register(name: string, invitation: string | undefined, clientAddress: string): Promise<NewUser> {
-    const { pool, mode, newUsersFromAddress, newUsers, allowances } = this.#dependencies;
+    const { em, mode, newUsersFromAddress, newUsers, allowances } = this.#dependencies;
     if (mode === "closed") {
       throw new ServiceError(
         "REGISTRATION_CLOSED",
@@ -54,6 +52,6 @@ export class Registration {
       await newUsers.consume("all");
       await this.#prepaid.take(chargeOfNewcomer(allowances, clientAddress), rowBytes.user);
     }
-    return await createUser(pool, userName, { invitation, isVouchedFor });
+    return await createUser(em, userName, { invitation, isVouchedFor });
   }
 }
