@@ -44,7 +44,7 @@ describe("database round trips", () => {
   it("takes one more for dozens of new users, for what new users may write", async () => {
     for (let made = 0; made < 30; made++) await client.createUser();
     const statements = sent.take();
-    expect(statements.filter((statement) => statement.includes("insert into app_user"))).toHaveLength(30);
+    expect(statements.filter((statement) => statement.includes('insert into "app_user"'))).toHaveLength(30);
     expect(statements.length).toBeLessThanOrEqual(31);
   });
 
