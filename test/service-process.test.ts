@@ -22,7 +22,7 @@ let children: ChildProcess[];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "service-process-"));
-  // Run as root, PostgreSQL becomes another user, who must get in.
+  // If run as root, PostgreSQL runs as another user, who must be able to enter.
   await chmod(folder, 0o711);
   dataDir = join(folder, "data");
   children = [];

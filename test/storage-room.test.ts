@@ -19,7 +19,7 @@ let folder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "storage-room-"));
-  // Run as root, PostgreSQL becomes another user, who must get in.
+  // If run as root, PostgreSQL runs as another user, who must be able to enter.
   await chmod(folder, 0o711);
 });
 

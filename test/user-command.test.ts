@@ -143,7 +143,7 @@ describe("the operator's command, beside a service on the same database", () => 
 
 it("finds the embedded database of a service that runs, and starts it where none does", async () => {
   const folder = await mkdtemp(join(tmpdir(), "user-command-"));
-  // Run as root, PostgreSQL becomes another user, who must get in.
+  // If run as root, PostgreSQL runs as another user, who must be able to enter.
   await chmod(folder, 0o711);
   const env = { DATA_DIR: join(folder, "data") };
   try {

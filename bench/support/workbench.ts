@@ -26,7 +26,7 @@ export async function openWorkbench({ quick }: { quick: boolean }): Promise<Work
   await using opening = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), "web-user-music-bench-"));
   opening.defer(async () => await rm(folder, { recursive: true, force: true }));
-  // Run as root, PostgreSQL becomes another user, who must get in.
+  // If run as root, PostgreSQL runs as another user, who must be able to enter.
   await chmod(folder, 0o711);
   const dataDir = join(folder, "data");
   await mkdir(dataDir);

@@ -10,7 +10,7 @@ const leafBytes = 32;
 /** A character of JSON in UTF-16; in UTF-8 it has three at most, but then it counts twice here. */
 const characterBytes = 2;
 
-/** Characters of a value in JSON, at most, by its scalar. Fields of texts and addresses say so themselves. */
+/** Maximum number of characters of a value in JSON, by scalar. Fields with texts and URLs declare their own. */
 const scalarWidths: Readonly<Record<string, number>> = {
   Boolean: 5,
   DateTime: 26,
@@ -26,7 +26,7 @@ const scalarWidths: Readonly<Record<string, number>> = {
 export interface FieldExtent {
   /** Its name in the answer. */
   readonly key: string;
-  /** The key of the operation's own field around it. */
+  /** The response key of the top-level field around it. */
   readonly root: string;
   readonly type: GraphQLOutputType;
   readonly facts: FieldFacts;
@@ -36,7 +36,7 @@ export interface FieldExtent {
   readonly inside: { readonly list: string; readonly times: number };
 }
 
-/** How much an answer can hold, and in which list. */
+/** The maximum size of a response, by list. */
 export class AnswerExtent {
   readonly #origin: string;
   readonly #values = new Map<string, number>();

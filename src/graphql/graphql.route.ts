@@ -356,7 +356,7 @@ function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {
   });
 }
 
-/** Sandbox's page comes from here, its script, frame and pictures from Apollo. */
+/** Headers of the Sandbox page. The service sends the page; its script, frame and images come from Apollo. */
 const sandboxHeaders = securityHeaders({
   defaultSrc: ["'none'"],
   scriptSrc: ["'unsafe-inline'", "https://*.apollographql.com"],

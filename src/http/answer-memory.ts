@@ -4,7 +4,7 @@ import { ServiceError, tryAgainLater } from "../errors/errors.ts";
 /** Answers that take less than this are not counted: the system takes them at once. */
 export const largeAnswerBytes = 64 * 1024;
 
-/** How long a client certainly has for its answer, in milliseconds. */
+/** Minimum time that a client has for its response, in milliseconds. */
 const graceMs = 2000;
 
 /** How much memory answers may take, and for how long. */
@@ -78,7 +78,7 @@ export class AnswerMemory {
   /** To be called when an answer of so many bytes is about to be written. */
   made(response: ServerResponse, bytes: number): void {
     response.setTimeout(this.#limits.stallSeconds * 1000, () => response.destroy());
-    // Before node:http's own listener, which sets the time that an idle connection is kept.
+    // Runs before node:http's own listener, which sets the timeout of idle connections.
     response.prependOnceListener("finish", () => response.setTimeout(0));
     this.#forget(response);
     if (bytes >= largeAnswerBytes) this.#hold(response, { bytes, readySince: performance.now() });
@@ -130,9 +130,12 @@ export class AnswerMemory {
 }
 
 function busy(): ServiceError {
-  return tryAgainLater("BUSY", "Too many large answers are made at the same time: ask for fewer at a time, or", 5);
+  return tryAgainLater("BUSY", "Too many large responses are being created. Ask for less in one request", 5);
 }
 
 function clientGone(): ServiceError {
-  return new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before its answer.");
+  return new ServiceError(
+    "CLIENT_CLOSED_REQUEST",
+    "The client closed the connection before the response was complete.",
+  );
 }

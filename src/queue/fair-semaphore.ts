@@ -11,7 +11,7 @@ export interface SemaphoreLimits {
   /** Maximum of waiting requests, in total and per owner; by default unlimited. */
   readonly maxWaiting?: number;
   readonly maxWaitingPerOwner?: number;
-  /** A request fails after it has waited for so long and no waiting request was granted in that time. */
+  /** A request fails after it has waited for this time, if no waiting request was granted in that time. */
   readonly timeoutSeconds: number;
   /** Reason in the message of a request that may not wait, or not longer. */
   readonly busy: string;

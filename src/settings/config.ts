@@ -3,7 +3,7 @@ import { withPassword } from "./database-url.ts";
 import { nearMiss } from "./near-miss.ts";
 import { settingEntries, variableName, type SettingValues } from "./settings.ts";
 
-/** What a user's recordings may take up altogether; 0: unlimited. */
+/** The quota of a user; 0: unlimited. */
 export interface Quota {
   /** Of MP3. */
   readonly bytes: number;
@@ -11,17 +11,17 @@ export interface Quota {
   readonly records: number;
 }
 
-/** Settings that {@link Config} has in another form. */
+/** Settings that {@link Config} has in a different form. */
 type Reshaped = "nodeEnv" | "databasePassword" | "quotaBytes" | "quotaSeconds" | "quotaRecords";
 
 /** All settings of the service, read from environment variables by {@link readConfig}; `settings.ts` says what each means. */
 export interface Config extends Omit<SettingValues, Reshaped> {
   readonly production: boolean;
-  /** What each user's recordings may take up, unless the user's row says otherwise. */
+  /** The quota of users without their own. */
   readonly quota: Quota;
 }
 
-/** One or more settings have values that cannot be used; the message names them all. */
+/** One or more settings are invalid. The message names them all. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
@@ -29,9 +29,9 @@ export class ConfigError extends Error {
 export type Env = Readonly<Record<string, string | undefined>>;
 
 /**
- * Reads the settings from environment variables; unset or empty ones take their defaults.
- * @param faults what is known to be wrong already
- * @throws {ConfigError} naming every variable that cannot be used
+ * Reads the settings from environment variables. Unset and empty ones have their defaults.
+ * @param faults faults that are already known
+ * @throws {ConfigError} that names every invalid variable
  */
 export function readConfig(env: Env, faults: readonly string[] = []): Config {
   const found = [...faults, ...misspelt(env)];
@@ -56,7 +56,7 @@ export function readConfig(env: Env, faults: readonly string[] = []): Config {
   };
 }
 
-/** Each setting's value; one that cannot be used is noted as a fault, and its default taken. */
+/** Reads the value of each setting. For an invalid one, it adds a fault and uses the default. */
 function readValues(env: Env, faults: string[]): SettingValues {
   const isProduction = env["NODE_ENV"]?.trim() === "production";
   const entries = settingEntries.map(([field, { parse, fallback, productionFallback }]): [string, unknown] => {
@@ -77,8 +77,8 @@ function readValues(env: Env, faults: string[]): SettingValues {
 }
 
 /**
- * Variables that are probably settings with a mistake in the name, which would have no effect without a word. Where the
- * right one is set as well, the other is some program's own.
+ * Finds variables that are probably misspelt settings, which would silently have no effect. If the correct one is also
+ * set, the other belongs to another program.
  */
 function misspelt(env: Env): string[] {
   const names = settingEntries.flatMap(([field, { isSecret }]) => {
@@ -96,7 +96,7 @@ function misspelt(env: Env): string[] {
   });
 }
 
-/** What requests may always name. */
+/** Hosts that requests may always name. */
 function ownHosts(publicUrl: string | undefined): string[] {
   return [...(publicUrl === undefined ? [] : [new URL(publicUrl).host]), "localhost", "127.0.0.1", "[::1]"];
 }

@@ -1,10 +1,11 @@
 /**
- * The URL of a PostgreSQL, as it was given. What node-postgres would misread, or fail at in words that do not name the
- * setting, is refused.
+ * Checks the URL of a PostgreSQL and returns it unchanged. It refuses what node-postgres would misread, or would report
+ * without naming the setting.
  * @throws {RangeError} with what to write instead
  */
 export function parseDatabaseUrl(given: string): string {
-  // libpq's form for a Unix socket, `postgresql://user@/database?host=/var/run/postgresql`, has no host at its place.
+  // libpq's form for a Unix socket, `postgresql://user@/database?host=/var/run/postgresql`, has no host before the
+  // path.
   const parsable = given.replace("@/", "@localhost/");
   const [, authority = ""] = /^[a-z]+:\/\/([^/?#]*)/.exec(given) ?? [];
   const fault = !/^postgres(ql)?:\/\//.test(given)
@@ -24,8 +25,8 @@ export function parseDatabaseUrl(given: string): string {
 }
 
 /**
- * Puts a password into the URL, which needs no escapes when it comes by itself.
- * @returns undefined when the URL has a password already, or no user
+ * Inserts a password, which is given without escapes, into the URL.
+ * @returns undefined if the URL already has a password, or has no user
  */
 export function withPassword(url: string, password: string): string | undefined {
   const [, start, user, rest] = /^([a-z]+:\/\/)([^:@/?]+)(@.*)$/.exec(url) ?? [];

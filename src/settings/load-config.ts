@@ -3,9 +3,9 @@ import { readConfig, type Config, type Env } from "./config.ts";
 import { settingEntries, variableName } from "./settings.ts";
 
 /**
- * Reads the settings as {@link readConfig} does. Secrets may stand in files, as container engines hand them over:
+ * Reads the settings as {@link readConfig} does. Secrets may be in files, as container engines provide them:
  * `DATABASE_PASSWORD_FILE` for `DATABASE_PASSWORD`.
- * @throws {ConfigError} naming every variable that cannot be used
+ * @throws {ConfigError} that names every invalid variable
  */
 export async function loadConfig(env: Env): Promise<Config> {
   const complete: Record<string, string | undefined> = { ...env };

@@ -1,12 +1,12 @@
-/** Shorter names, such as HOST or LOG_LEVEL, are too near to those that other programs use. */
+/** Shorter names, such as HOST or LOG_LEVEL, are too similar to those of other programs. */
 const minLength = 10;
 
-/** So many letters for each one that may be wrong, missing or too many. */
+/** A name may have one wrong, missing or extra letter for this many letters. */
 const lettersPerMistake = 5;
 
 /**
- * The name that was probably meant by one that is unknown: written in small letters, with its words in another order, or
- * with some wrong letters. Undefined when the name resembles none.
+ * The name that an unknown one probably means: the same in lower case, with its words in a different order, or with a
+ * few wrong letters. Undefined if it resembles none.
  */
 export function nearMiss(unknown: string, names: readonly string[]): string | undefined {
   const given = unknown.toUpperCase();
@@ -21,7 +21,7 @@ function words(name: string): string {
   return name.split("_").toSorted().join("_");
 }
 
-/** Letters to insert, remove, replace or exchange with the next one (optimal string alignment distance). */
+/** The number of letters to insert, remove, replace or swap with the next one (optimal string alignment distance). */
 function editDistance(from: string, to: string): number {
   let before: number[] = [];
   let above = Array.from({ length: to.length + 1 }, (_, column) => column);

@@ -1,3 +1,3 @@
-/** Who may make a user: anybody, whoever has an invitation, or the operator only. */
+/** Who may create users: anyone, anyone with an invitation, or only the operator. */
 export const registrationModes = ["open", "invite", "closed"] as const;
 export type RegistrationMode = (typeof registrationModes)[number];

@@ -2,7 +2,7 @@ import { markdownTable } from "./markdown-table.ts";
 import type { Setting } from "./setting.ts";
 import { settingEntries, variableName } from "./settings.ts";
 
-/** The README with its table of settings renewed: what stands behind its comment, up to the next empty line. */
+/** The README with an updated table of settings: the text between its comment and the next empty line. */
 export function withSettingsTable(readme: string): string {
   const rows = settingEntries.map(([field, setting]) => {
     const name = variableName(field);
@@ -35,7 +35,7 @@ function meaningOf(name: string, { meaning, isSecret }: Setting<unknown>): strin
   return isSecret ? `${meaning} \`${name}_FILE\` names a file that holds it.` : meaning;
 }
 
-/** The text as lines of up to 118 characters. */
+/** Wraps the text at 118 characters. */
 function wrapped(text: string): string[] {
   return [...text.matchAll(/.{1,118}(?: |$)/g)].map(([line]) => line.trimEnd());
 }

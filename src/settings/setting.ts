@@ -1,41 +1,41 @@
-/** One setting: what its variable may hold, and what the documents say of it. {@link settings} gives it its name. */
+/** A setting: the values of its variable, and its documentation. Its name is its field in {@link settings}. */
 export interface Setting<T> {
   /**
-   * Turns the variable's text, never empty, into the value.
-   * @throws {RangeError} whose message goes on behind the name: "must be ..."
+   * Parses the text of the variable, which is never empty.
+   * @throws {RangeError} whose message continues after the name: "must be ..."
    */
   readonly parse: (given: string) => T;
-  /** The value of an unset or empty variable. */
+  /** The default, for an unset or empty variable. */
   readonly fallback: T;
-  /** The same in production. */
+  /** The default in production. */
   readonly productionFallback: T;
-  /** The fallback in the documents' words; undefined: as its value. */
+  /** The default in words for the documents; undefined to print the value. */
   readonly fallbackText: string | undefined;
-  /** What the variable may hold, in Markdown. */
+  /** The allowed values, in Markdown. */
   readonly values: string;
-  /** In Markdown, as sentences. */
+  /** The meaning, as sentences in Markdown. */
   readonly meaning: string;
-  /** Whether a variable of this name with `_FILE` behind it may name a file that holds the value. */
+  /** Whether a variable with this name and the suffix `_FILE` may name a file with the value. */
   readonly isSecret: boolean;
 }
 
-/** What every row of the table says. */
+/** The properties of every row of the table. */
 interface Row<T> {
   readonly default: T;
-  /** Default in production, if it is another one. */
+  /** The default in production, if it differs. */
   readonly inProduction?: T;
-  /** The default in words, where the value itself would say nothing to the reader. */
+  /** The default in words, if the value itself would not be informative. */
   readonly defaultText?: string;
   readonly meaning: string;
 }
 
-/** The row of a setting that is no plain number, word or flag. */
+/** The row of a setting that is not a plain number, word or flag. */
 interface ParsedRow<T> extends Row<T> {
   readonly values: string;
   readonly isSecret?: boolean;
 }
 
-/** A text that `parse` turns into a value. */
+/** A setting that `parse` reads. */
 export function parsed<T>(parse: (given: string) => T, row: ParsedRow<T>): Setting<T> {
   return {
     parse,
@@ -48,12 +48,12 @@ export function parsed<T>(parse: (given: string) => T, row: ParsedRow<T>): Setti
   };
 }
 
-/** A text as it is; undefined unless it is set or has a default. */
+/** A text; undefined if it is not set and has no default. */
 export function text<T extends string | undefined>(row: ParsedRow<T | string>): Setting<T | string> {
   return parsed<T | string>((given) => given, row);
 }
 
-/** A number without fraction or sign. */
+/** A non-negative integer. */
 export function integer<T extends number | undefined>(
   row: Row<T | number> & { readonly from: number; readonly to: number; readonly unit?: string },
 ): Setting<T | number> {

@@ -13,16 +13,16 @@ const [KiB, MiB, GiB, PiB] = [1024, 1024 ** 2, 1024 ** 3, 1024 ** 5];
 const [hour, day] = [3600, 86_400];
 
 /**
- * Every setting of the service, once. The name of its environment variable is that of the field in capitals
- * ({@link variableName}); the reader ({@link readConfig}), the README's table and `.env.example` come from here, the
- * documents by `npm run schema`.
+ * The only table of all settings. The name of a setting's environment variable is its field in capitals ({@link
+ * variableName}). The reader ({@link readConfig}) uses this table, and `npm run schema` writes the README's table and
+ * `.env.example` from it.
  */
 export const settings = {
   nodeEnv: oneOf(["development", "production", "test"], {
     default: "development",
     meaning: "`production`: no Sandbox, no introspection, rate limits, and nothing but JSON in the log.",
   }),
-  // Rate limits are off in development: no other machine is let in unless the operator asks for it.
+  // Rate limits are off in development, so other machines may connect only if the operator wants it.
   host: text({
     default: "127.0.0.1",
     inProduction: "0.0.0.0",
@@ -311,7 +311,7 @@ export const settings = {
       "Size of the database from which uploads are refused, for a PostgreSQL whose disk the service cannot see. 0: no " +
       "limit.",
   }),
-  // By default for ever, as an MP3's bytes never change, but in the browser's own cache only.
+  // By default without end, because an MP3's bytes never change, but only in the browser's own cache.
   recordCacheControl: parsed(parseHeaderValue, {
     default: "private, max-age=31536000, immutable",
     values: "ASCII text",
@@ -324,7 +324,7 @@ export type SettingValues = {
   readonly [Field in keyof typeof settings]: (typeof settings)[Field] extends Setting<infer T> ? T : never;
 };
 
-/** Every setting with its field, in the table's order. */
+/** All settings with their fields, in the order of the table. */
 export const settingEntries: readonly (readonly [field: string, setting: Setting<unknown>])[] =
   Object.entries(settings);
 
@@ -333,7 +333,7 @@ export function variableName(field: string): string {
   return field.replaceAll(/[A-Z]/g, "_$&").toUpperCase();
 }
 
-/** Returns it without a slash at the end. */
+/** Returns the URL without a final slash. */
 function parsePublicUrl(given: string): string {
   const url = URL.parse(given);
   if (url === null || !/^https?:$/.test(url.protocol)) {
@@ -375,7 +375,7 @@ function parseHeaderValue(given: string): string {
   return given;
 }
 
-/** Of the memory that the process may use, in a container too. */
+/** An eighth of the memory that the process may use, also in a container. */
 function eighthOfMemory(): number {
   const bytes = Math.min(totalmem(), process.constrainedMemory() || Infinity);
   return Math.max(Math.floor(bytes / 8), 4 * MiB);

@@ -1,6 +1,6 @@
 import { BlockList, isIP, isIPv6 } from "node:net";
 
-/** The private networks by the names that Fastify and Express give them. */
+/** Private networks, by the names that Fastify and Express use. */
 const networks: Readonly<Record<string, readonly string[]>> = {
   loopback: ["127.0.0.0/8", "::1/128"],
   linklocal: ["169.254.0.0/16", "fe80::/10"],
@@ -8,8 +8,8 @@ const networks: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The proxies that TRUST_PROXY names, by address only: a number of hops cannot tell a proxy from a client that comes
- * past it, and a trusted address may claim any client and host (GHSA-3m5p-2c4r-xxw2). Undefined for `false`.
+ * Parses TRUST_PROXY, which names proxies by address only. A number of hops could not distinguish a proxy from a client
+ * that bypasses it, and a trusted address may claim any client and host (GHSA-3m5p-2c4r-xxw2). Undefined for `false`.
  * @throws {RangeError} with what to write instead
  */
 export function parseTrustProxy(given: string): BlockList | undefined {

@@ -1,4 +1,4 @@
-/** Who may read a recording by its plain link: whoever has the link, or its owner only. */
+/** Who can open a recording by its plain link: anyone who has it, or only the owner. */
 export type Visibility = (typeof visibilities)[number];
 
 export const visibilities = ["PUBLIC", "PRIVATE"] as const;

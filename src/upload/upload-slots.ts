@@ -2,8 +2,8 @@ import { FairSemaphore, type Permit } from "../queue/fair-semaphore.ts";
 import { Tally } from "../queue/tally.ts";
 
 /**
- * For each upload that may run at the same time, so many may be active, suspended ones included. One user or one address
- * may have a part of them.
+ * Number of active uploads, including suspended ones, for each upload that may run at the same time. One user or one
+ * address may have a part of them.
  */
 const activePerSlot = 8;
 const activePerSlotOfAddress = 4;
@@ -15,18 +15,18 @@ const searchEveryMs = 1000;
 /** Permission to run one upload. Dispose of it when the upload is over. */
 export type UploadSlot = Permit;
 
-/** How a client sends. */
+/** The speed of a client. */
 interface Client {
   readonly isSlow: boolean;
   readonly bytesPerSecond: number;
-  /** Ends its upload. */
+  /** Ends the client's upload. */
   end(): void;
 }
 
-/** Who uploads, from where. */
+/** The user and the address of an upload. */
 export interface Uploader {
   readonly userId: number;
-  /** The client's, as a key. */
+  /** The client's address, as a key. */
   readonly address: string;
   readonly client: Client;
 }

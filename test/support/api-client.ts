@@ -1,4 +1,4 @@
-/** An answer of the API as it came over HTTP. */
+/** A response of the API. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -6,7 +6,7 @@ export interface Answer {
   readonly errors: { message: string; extensions: Record<string, unknown>; path?: string[] }[] | undefined;
 }
 
-/** Who a request speaks for. */
+/** The user of a request. */
 export interface Credentials {
   readonly id: string;
   readonly token: string;
@@ -60,7 +60,7 @@ export class ApiClient {
 
 interface UploadRequest {
   readonly fileName?: string;
-  /** Fields of the record to ask for. */
+  /** Fields of the recording to select. */
   readonly fields?: string;
   readonly variables?: object;
   /** More variables of the operation, such as `, $title: String`. */

@@ -1,24 +1,24 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 
-/** A way to a PostgreSQL server that can be cut, silenced and listened to. */
+/** A proxy for a PostgreSQL server that can be cut, silenced and observed. */
 export interface DatabaseProxy extends AsyncDisposable {
-  /** Like the given address, but through the proxy. */
+  /** The given address, but through the proxy. */
   readonly url: string;
-  /** Statements that have gone through so far. */
+  /** Number of statements so far. */
   readonly statements: number;
-  /** Whether what {@link lose} was asked for has happened. */
+  /** Whether the loss that {@link lose} requested has happened. */
   readonly lost: boolean;
   /**
-   * Ends the connection of a statement, counted from now on, before it reaches the database or when it is done and its
-   * answer is on the way back. If nothing works from then on, the proxy is cut.
+   * Ends the connection of a statement, counted from now on: either before it reaches the database, or when it is done
+   * and its response is on the way back. With `forGood`, the proxy is cut from then on.
    */
   lose(what: "statement" | "answer", number: number, forGood?: boolean): void;
-  /** Ends every connection and takes no more. */
+  /** Ends every connection and accepts no more. */
   cut(): void;
-  /** Keeps every connection, takes more, and lets no byte through. */
+  /** Keeps every connection, accepts more, and passes no bytes. */
   silence(): void;
-  /** Lets everything through again. What was silenced stays so. */
+  /** Passes everything again. Silenced connections stay silent. */
   restore(): void;
 }
 
@@ -54,7 +54,7 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
       if (hit === "statement") lose();
       else database.write(bytes);
     });
-    // The server sends nothing of an answer before the statement is done and, outside of transactions, committed.
+    // The server sends nothing of a response before the statement is done and, outside of transactions, committed.
     database.on("data", (bytes: Buffer) => {
       if (way === "silent") return;
       if (hit === "answer") lose();

@@ -1,8 +1,8 @@
 import { startEmbeddedPostgres } from "../../src/database/embedded/embedded-postgres.ts";
 
 /**
- * Stands for the service in tests that kill it: starts the embedded server on the folder given as argument, prints
- * where it listens as one line of JSON and idles. SIGTERM ends it in order. A failure is printed the same way.
+ * Replaces the service in tests that kill it: starts the embedded server on the folder given as argument, prints its
+ * address as one line of JSON, and waits. SIGTERM stops it cleanly. An error is printed in the same form.
  */
 const dataDir = process.argv[2];
 const print = (line: string) => process.stderr.write(`${line}\n`);

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { findFfmpeg } from "../../src/audio/encoder/ffmpeg.ts";
 
-/** The ffmpeg that the tests use: the one that the service would. */
+/** The ffmpeg that the tests use, which is the one that the service would use. */
 export const ffmpeg = await findFfmpeg(process.env["FFMPEG_PATH"]);
 
 /** The ffmpeg processes that a process has started and that still run, by their ids. */

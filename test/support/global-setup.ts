@@ -10,7 +10,7 @@ export default async function globalSetup(): Promise<void> {
   const resources = new AsyncDisposableStack();
   const dataDir = await mkdtemp(join(tmpdir(), "web-user-music-test-"));
   resources.defer(async () => await rm(dataDir, { recursive: true, force: true }));
-  // Run as root, PostgreSQL becomes another user, who must get in.
+  // If run as root, PostgreSQL runs as another user, who must be able to enter.
   await chmod(dataDir, 0o711);
   const postgres = resources.use(await startEmbeddedPostgres({ dataDir, log: createLogger({ logLevel: "warn" }) }));
   process.env.TEST_POSTGRES_URL = postgres.url;

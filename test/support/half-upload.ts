@@ -3,7 +3,7 @@ import { connectRaw, fieldPart, filePart, multipartBody, rawPost, type RawConnec
 
 const query = "mutation ($file: Upload!) { uploadRecord(file: $file) { record { id url durationSeconds } } }";
 
-/** The bytes of an upload request, and where its file begins in them. */
+/** The bytes of an upload request, and the offset of its file. */
 export function uploadRequest(user: Credentials, wav: Buffer): { readonly bytes: Buffer; readonly fileStart: number } {
   const body = multipartBody(
     fieldPart("operations", JSON.stringify({ query, variables: { file: null } })),

@@ -22,8 +22,8 @@ export async function encodeMp3(
 }
 
 /**
- * The interleaved samples (full scale 1) that ffmpeg decodes; Chromium uses the same demuxer. It reads a file, as it
- * leaves out the padding at the end only where it knows the size.
+ * The interleaved samples (full scale 1) that ffmpeg decodes; Chromium uses the same demuxer. ffmpeg reads a file,
+ * because it skips the padding at the end only if it knows the size.
  */
 export async function decodeWithFfmpeg(mp3: Buffer): Promise<Float32Array> {
   return floats(
@@ -76,7 +76,7 @@ export async function decodeWithMpg123(mp3: Buffer, channels: number): Promise<F
   }
 }
 
-/** What mp3val finds wrong with an MP3, line by line; it has to count the given number of frames. */
+/** The problems that mp3val finds in an MP3, line by line. It must also count the given number of frames. */
 export async function problemsFoundByMp3val(mp3: Buffer, frames: number): Promise<string[]> {
   const { stdout } = await runOnFile(mp3, (file) => ["mp3val", file]);
   const said = stdout.toString().trim().split("\n");

@@ -3,7 +3,7 @@ import type { Mp3FrameHeader } from "../../src/audio/mp3/mp3-frame.ts";
 import { decoderDelaySamples, lameDelaySamples, readFrameHeader } from "../../src/audio/mp3/mp3-frame.ts";
 import { ffmpeg } from "./ffmpeg.ts";
 
-/** Samples that a decoder gives before the first sample of the source: LAME's delay and the decoder's own. */
+/** Samples that a decoder outputs before the first sample of the source: LAME's delay and its own. */
 export const decodedDelay = lameDelaySamples + decoderDelaySamples;
 
 /** The headers of all frames; throws if the bytes are anything but whole frames. */
@@ -53,7 +53,7 @@ export function errorsByWindow(sound: Float32Array, source: Float32Array, window
   return errors;
 }
 
-/** A sound made as loud as its source: at most bit rates LAME turns it down by a few percent. */
+/** Scales a sound to the level of its source: at most bit rates, LAME attenuates it by a few percent. */
 export function leveled(sound: Float32Array, source: Float32Array): Float32Array {
   let product = 0;
   let energy = 0;

@@ -28,7 +28,7 @@ export interface MultipartServerOptions {
 /** A bare node:http server around the multipart reader. */
 export interface MultipartServer extends AsyncDisposable {
   readonly port: number;
-  /** The next failure that the server met, also where nobody is left to answer. */
+  /** The next error of the server, even if there is nobody to respond to. */
   nextFailure(): Promise<unknown>;
 }
 

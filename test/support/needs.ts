@@ -3,7 +3,10 @@ import { execFileSync } from "node:child_process";
 import { findChromium } from "./browser.ts";
 import { skippedTitle } from "./skipped-reporter.ts";
 
-/** Programs that some tests run and `npm ci` does not install: whether they are there, and their package in Debian. */
+/**
+ * Programs that some tests run and that `npm ci` does not install: whether they are installed, and their Debian
+ * package.
+ */
 const programs = {
   Chromium: { isThere: () => findChromium() !== undefined, install: "chromium" },
   curl: { isThere: () => runs("curl", "--version"), install: "curl" },
@@ -21,8 +24,8 @@ const programs = {
 export type ProgramName = keyof typeof programs;
 
 /**
- * Declares tests that run a program of the system. Where it is missing they are skipped, under a title that says what to
- * install; with `CI` set that is a failure.
+ * Declares tests that run a program of the system. If it is missing, they are skipped under a title that says what to
+ * install; if `CI` is set, that is a failure.
  */
 export function needs(program: ProgramName, declareTests: () => void): void {
   const { isThere, install } = programs[program];
@@ -35,7 +38,10 @@ export function needs(program: ProgramName, declareTests: () => void): void {
   }
 }
 
-/** Declares tests of what some systems cannot do, whatever is installed there; they are skipped on those, with `CI` too. */
+/**
+ * Declares tests of something that some systems cannot do, whatever is installed. On those, they are skipped, even if
+ * `CI` is set.
+ */
 export function needsSystem(property: string, isThere: boolean, declareTests: () => void): void {
   declareOrSkip(isThere, property, declareTests);
 }
@@ -51,7 +57,7 @@ export function pythonWithRequests(): string | undefined {
   return ["python3", "/usr/bin/python3"].find((name) => runs(name, "-c", "import requests"));
 }
 
-/** Whether a program can be run so. */
+/** Whether a program can be run with these arguments. */
 export function runs(program: string, ...args: readonly string[]): boolean {
   try {
     execFileSync(program, args, { stdio: "ignore" });

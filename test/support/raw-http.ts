@@ -59,7 +59,7 @@ export function httpChunk(bytes: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from("\r\n")]);
 }
 
-/** A connection that sends what it is told to, byte for byte, and reads answers. */
+/** A connection that sends given bytes and reads responses. */
 export class RawConnection implements Disposable {
   readonly socket: Socket;
   #received = Buffer.alloc(0);

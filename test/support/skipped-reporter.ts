@@ -1,4 +1,4 @@
-/** How the title begins of a group of tests that this machine cannot run; what it lacks comes behind. */
+/** Beginning of the title of tests that this machine cannot run; what it lacks follows. */
 export const skippedTitle = "skipped, for want of ";
 
 /** What Jest hands to its reporters, as far as it is used here. */
@@ -8,7 +8,7 @@ interface RunResult {
   }[];
 }
 
-/** Ends a run with the list of the tests that were skipped, under what this machine lacks for them. */
+/** Prints at the end of a run which tests were skipped and what this machine lacks for them. */
 export default class SkippedReporter {
   onRunComplete(_contexts: unknown, run: RunResult): void {
     const testsByLack = new Map<string, string[]>();

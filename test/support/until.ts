@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Asks again and again, for things that send no event, until the answer is what it should be; at last gives it. */
+/** Polls something that sends no event until the result is right, and returns the last result. */
 export async function until<T>(ask: () => Promise<T> | T, isRight: (answer: T) => boolean, seconds = 20): Promise<T> {
   const end = performance.now() + seconds * 1000;
   let answer = await ask();

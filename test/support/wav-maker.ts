@@ -1,11 +1,13 @@
-/** A piece of a RIFF file; `size` lets its header lie, `padded: false` leaves out the pad byte of an odd size. */
+/**
+ * A chunk of a RIFF file. `size` overrides the size in its header; `padded: false` omits the pad byte of an odd size.
+ */
 export interface ChunkOptions {
   size?: number;
   bigEndian?: boolean;
   padded?: boolean;
 }
 
-/** The figures of a format chunk; what is left out is computed from the others, as a correct header has it. */
+/** The fields of a format chunk. Missing ones are computed from the others, as in a correct header. */
 export interface FormatOptions {
   /** Format tag: 1 PCM, 2 MS ADPCM, 3 float, 6 A-law, 7 µ-law, 0x11 IMA ADPCM. */
   tag?: number;
@@ -111,7 +113,7 @@ export function sineWav(options: SineOptions): Buffer {
   return wavFile({ format, data });
 }
 
-/** The same file as {@link sineWav}, made piece by piece, for lengths that should not stand in memory. */
+/** The same file as {@link sineWav}, created piece by piece, for lengths that should not be held in memory. */
 export async function* sineWavStream(options: SineOptions): AsyncGenerator<Buffer, void> {
   const whole = { sampleRateHz: 44_100, ...options };
   const second = sine({ ...whole, seconds: 1, frequencyHz: Math.round(options.frequencyHz ?? 440) });

@@ -60,7 +60,7 @@ export interface SpareEncoder extends Disposable {
   readonly isWanted: boolean;
 }
 
-/** A turn is so many times longer while only conversions wait that have had a turn already. */
+/** Factor by which a turn is longer while only conversions wait that have already had a turn. */
 const longTurnFactor = 8;
 
 /**

@@ -15,11 +15,11 @@ const maxReceivedBytes = 512 * 1024;
 
 /** An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. */
 export class Encoder {
-  /** PCM given to the child so far. */
+  /** PCM bytes given to the child so far. */
   fedBytes = 0;
-  /** The part of it that the child has not taken yet. */
+  /** The bytes of it that the child has not read yet. */
   backlogBytes = 0;
-  /** MP3 frames read so far: the number of the next one. */
+  /** Number of MP3 frames read so far, which is the number of the next one. */
   frames = 0;
   /** How the child ended; undefined while it runs. */
   ended: FfmpegEnd | undefined;
@@ -35,7 +35,7 @@ export class Encoder {
   #hurried = false;
   #movedAt = performance.now();
 
-  /** `onChange` is called when the child took PCM, gave MP3, or ended; the last call has how it ended. */
+  /** `onChange` is called when the child has read PCM, returned MP3, or ended. The last call has how it ended. */
   constructor(child: FfmpegProcess, format: Mp3Format, onChange: (end?: FfmpegEnd) => void) {
     this.#child = child;
     this.#format = format;
@@ -50,24 +50,24 @@ export class Encoder {
     void this.#awaitEnd();
   }
 
-  /** How long the child has done nothing although there is something to do, in seconds. */
+  /** How long the child has made no progress while it has work, in seconds. */
   get stalledSeconds(): number {
     const idle = this.ended || this.#child.stdout.isPaused() || (this.backlogBytes === 0 && !this.ending);
     return idle ? 0 : (performance.now() - this.#movedAt) / 1000;
   }
 
-  /** Takes the child out of the background, once. */
+  /** Moves the child out of the background, once. */
   hurry(): void {
     if (!this.#hurried) this.#child.hurry();
     this.#hurried = true;
   }
 
-  /** Whether the child does nothing because others take every core. */
+  /** Whether the child makes no progress because other processes use every core. */
   get isStarved(): boolean {
     return this.#child.isStarved();
   }
 
-  /** Queues PCM for the child; it is released when the child has taken it. */
+  /** Queues PCM for the child. The portion is released when the child has read it. */
   feed(portion: PcmPortion): void {
     if (this.backlogBytes === 0) this.#movedAt = performance.now();
     this.#queue.push(portion);
@@ -76,7 +76,7 @@ export class Encoder {
     this.#write();
   }
 
-  /** Lets the child finish what it was fed; its last output is read even if nobody takes it. */
+  /** Lets the child finish what it was fed. Its last output is read even if it is not taken. */
   end(): void {
     if (!this.ending) this.#movedAt = performance.now();
     this.ending = true;
@@ -85,8 +85,8 @@ export class Encoder {
   }
 
   /**
-   * Takes the frames from number `from` up to before `to`, as far as they are there, and drops those before.
-   * @throws {ServiceError} `CONVERSION_FAILED` at anything but a frame of the MP3 format
+   * Takes the available frames from number `from` up to, but not including, `to`, and drops earlier ones.
+   * @throws {ServiceError} `CONVERSION_FAILED` if the output is not a frame of the MP3 format
    */
   take(from: number, to: number): Buffer[] {
     const taken: Buffer[] = [];
@@ -116,7 +116,7 @@ export class Encoder {
     return taken;
   }
 
-  /** Reads what is left, and tells whether the frames end where the bytes do. */
+  /** Reads what is left, and returns whether the output ends with a whole frame. */
   finish(): boolean {
     this.take(Infinity, Infinity);
     return this.#receivedBytes === 0;
@@ -138,7 +138,7 @@ export class Encoder {
     return header.byteLength;
   }
 
-  /** One write at a time, of many chunks, so that the backlog is known and few system calls are made. */
+  /** Writes many chunks at once, one write at a time, so that the backlog is known and there are few system calls. */
   #write(): void {
     if (this.#writing) return;
     const { stdin } = this.#child;
@@ -158,7 +158,7 @@ export class Encoder {
     stdin.cork();
     for (const { pcm } of batch.slice(0, -1)) stdin.write(pcm);
     stdin.write(last.pcm, (error) => {
-      if (error) return; // the child is gone, and its end says why
+      if (error) return; // the child is gone, and how it ended says why
       for (const portion of batch) portion.release();
       this.#writing = false;
       this.backlogBytes -= batchBytes;
@@ -170,7 +170,7 @@ export class Encoder {
   }
 }
 
-/** The failure of an encoder; the reason is for the log only. */
+/** The error for a failed encoder. The reason is only logged. */
 export function conversionFailed(reason: string): ServiceError {
   return new ServiceError(
     "CONVERSION_FAILED",

@@ -14,7 +14,7 @@ import { Segments } from "./segments.ts";
 const leastSegmentSamples = 200 * 1152;
 const mostSegmentSamples = 500 * 1152;
 
-/** An encoder with less than this to do gets more at once. */
+/** An encoder with less PCM than this gets more at once. */
 const hungryBytes = 256 * 1024;
 
 /** Approximate maximum of PCM that one conversion keeps in memory for the encoders. */
@@ -23,7 +23,7 @@ const maxBufferedBytes = 20 * 1024 * 1024;
 /** Silence after resampled sound, in samples at the MP3's rate, so that the resampler's rounding drops no sound. */
 const resamplerSilence = 64;
 
-/** A source that returns nothing for so long counts as slower than its encoder. */
+/** A source that returns nothing for this long counts as slower than its encoder. */
 const slowAfterMs = 50;
 
 /** PCM that a conversion without a process collects before it asks for its next turn. */
@@ -96,7 +96,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     this.#resampled = mp3.sampleRateHz !== format.sampleRateHz;
     const encodersInMemory = Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
     this.#maxEncoders = this.#resampled ? 1 : Math.min(encodersInMemory, pool.size);
-    // Each encoder may have so much, and as much may be pending.
+    // Each encoder may have this much, and the same amount may be pending.
     const sharedBytes = maxBufferedBytes / (this.#maxEncoders + 1);
     const mostBytes = mostSegmentSamples * bytesPerPcmFrame(format);
     this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
