@@ -39,7 +39,7 @@ describe("an account", () => {
 
   const refusal = ({ status, data, errors }: Answer): unknown[] => [status, data ?? null, errors?.[0]?.extensions.code];
 
-  it("has as many tokens as its user needs, each with a name, an end and scopes", async () => {
+  it("has several tokens, each with a name, an expiry time and scopes", async () => {
     const ann = await client.createUser();
     const { data } = await client.run(createToken, { name: " Phone ", expiresAt: nextYear, scopes: ["READ"] }, ann);
     const { token, accessToken } = data.createToken;
@@ -61,13 +61,13 @@ describe("an account", () => {
     expect(JSON.stringify(tokens)).not.toContain(token);
   });
 
-  it("gives a new token READ and WRITE unless told otherwise", async () => {
+  it("gives a new token READ and WRITE by default", async () => {
     const ann = await client.createUser();
     const { data } = await client.run('mutation { createToken(name: "x") { accessToken { scopes } } }', {}, ann);
     expect(data.createToken.accessToken.scopes).toEqual(["READ", "WRITE"]);
   });
 
-  it("notes the use of a token once a minute, in the statement that looks it up", async () => {
+  it("records the use of a token once a minute, in the statement that looks it up", async () => {
     const ann = await client.createUser();
     const { pool } = service.server.database;
     const used = async () => (await tokensOf(ann))[0].lastUsedAt;
@@ -124,7 +124,7 @@ describe("an account", () => {
     expect(refusal(await client.run(revokeToken, { id: "nonsense" }, ann))).toEqual([404, null, "NOT_FOUND"]);
   });
 
-  it("answers an expired token as it answers one that never was", async () => {
+  it("answers an expired token like one that never existed", async () => {
     const ann = await client.createUser();
     const brief = await newToken(ann, { expiresAt: nextYear });
     await service.server.database.pool.query(
@@ -138,7 +138,7 @@ describe("an account", () => {
     expect((await tokensOf(ann)).map(({ id }) => id)).toContain(brief.tokenId);
   });
 
-  it("lets a token with READ look and one with WRITE change, and neither do the other", async () => {
+  it("allows a token with READ only to read, and one with WRITE only to change", async () => {
     const ann = await client.createUser();
     const reader = await newToken(ann, { scopes: ["READ"] });
     const writer = await newToken(ann, { scopes: ["WRITE"] });
@@ -180,7 +180,7 @@ describe("an account", () => {
     expect([upload.status, upload.errors?.[0]?.extensions.code]).toEqual([403, "FORBIDDEN"]);
   });
 
-  it("gives a token without READ nothing more to read in a mutation's answer", async () => {
+  it("gives a token without READ nothing extra to read in a mutation's result", async () => {
     const ann = await client.createUser();
     const writer = await newToken(ann, { scopes: ["WRITE", "MANAGE"] });
     const wav = sineWav({ seconds: 0.1 });
@@ -203,7 +203,7 @@ describe("an account", () => {
     expect(data.uploadRecord.record).toEqual({ links: [], owner });
   });
 
-  it("gives no token that outlives the one that makes it", async () => {
+  it("creates no token that expires later than the one that creates it", async () => {
     const ann = await client.createUser();
     const brief = await newToken(ann, { expiresAt: nextYear, scopes: ["READ", "MANAGE"] });
     const endOf = async (variables: object): Promise<unknown> =>
@@ -243,7 +243,7 @@ describe("an account", () => {
     expect(refusal(answer)).toEqual([409, null, "CONFLICT"]);
   });
 
-  it("has at most a hundred tokens, and a recording a hundred links, also when many are made at once", async () => {
+  it("has at most 100 tokens, and a recording 100 links, even if many are created at once", async () => {
     const ann = await client.createUser();
     const { pool } = service.server.database;
     await seedRecords(pool, { ownerId: ann.id, count: 1 });
@@ -262,7 +262,7 @@ describe("an account", () => {
     expect(await made(async () => await client.run(createLink, { recordId: record.id }, ann))).toBe(1);
   });
 
-  it("gets another name", async () => {
+  it("can be renamed", async () => {
     const ann = await client.createUser();
     expect((await client.run(rename, {}, ann)).data.updateUser.user).toEqual({ id: ann.id, name: "Anne" });
     expect((await client.run("{ me { name } }", {}, ann)).data.me.name).toBe("Anne");
@@ -270,7 +270,7 @@ describe("an account", () => {
     expect(refusal(blank)).toEqual([400, null, "BAD_USER_INPUT"]);
   });
 
-  it("goes with everything in it, and nobody else's things go", async () => {
+  it("is deleted with everything in it, and nothing of others is deleted", async () => {
     const [ann, bob] = [await client.createUser("Ann"), await client.createUser("Bob")];
     const { pool } = service.server.database;
     for (const user of [ann, bob]) {
@@ -300,7 +300,7 @@ describe("an account", () => {
 });
 
 describe("two users", () => {
-  it("reach nothing of each other's, by whatever id, cursor or token they get hold of", async () => {
+  it("cannot reach anything of each other, with any id, cursor or token", async () => {
     await using service = await startService();
     const client = new ApiClient(service.url);
     const [ann, bob] = [await client.createUser("Ann"), await client.createUser("Bob")];

@@ -67,7 +67,7 @@ describe("behind a trusted proxy", () => {
   });
 });
 
-it("believes nobody's X-Forwarded-* headers when no proxy is named, also from the same machine", async () => {
+it("trusts no X-Forwarded-* headers if no proxy is named, not even from the same machine", async () => {
   await using service = await startService({ MAX_NEW_USERS_PER_HOUR: "2" });
   expect(await statuses(service.url, ["203.0.113.1", "203.0.113.2", "203.0.113.3"])).toEqual([200, 200, 429]);
 });
@@ -85,7 +85,7 @@ it.each([
 });
 
 describe("ALLOWED_HOSTS", () => {
-  it("lets the service answer under these names only, and to probes under any", async () => {
+  it("makes the service answer only under these names, except to probes", async () => {
     await using service = await startService({ ALLOWED_HOSTS: "music.example.com,*.example.org" });
     const answers = await Promise.all(
       [
@@ -111,7 +111,7 @@ describe("ALLOWED_HOSTS", () => {
     expect(status).toBe(200);
   });
 
-  it("is compared by whole names, with or without a port", () => {
+  it("matches whole names, with or without a port", () => {
     const allowed = ["music.example.com", "*.example.org", "[::1]", "other.example:8443"];
     const answer = (host: string): boolean => isAllowedHost(allowed, host);
     expect(
@@ -130,7 +130,7 @@ describe("ALLOWED_HOSTS", () => {
     ).toEqual(Array(7).fill(false));
   });
 
-  it("is refused when it lists what is no name", () => {
+  it("is refused if it lists something that is not a name", () => {
     expect(() => readConfig({ ALLOWED_HOSTS: "https://music.example.com" })).toThrow(
       "ALLOWED_HOSTS must list names such as music.example.com or *.example.com, separated by commas",
     );

@@ -71,7 +71,7 @@ describe("the Authorization header", () => {
     expect(await outcome(byArguments(headers))).toBe("200 Bob");
   });
 
-  it("of somebody else does not count either, also not for their limits", async () => {
+  it("of another user does not count either, not even for their limits", async () => {
     await using limited = await startService({ DATABASE_URL: service.databaseUrl, MAX_UPLOADS_PER_HOUR: "1" });
     const send = async (request: Buffer) => {
       const answer = (await exchange(Number(new URL(limited.url).port), request))!;
@@ -110,7 +110,7 @@ describe("the Authorization header", () => {
     },
   );
 
-  it("opens a private recording beside a proxy's password", async () => {
+  it("opens a private recording together with a proxy's password", async () => {
     const { data } = await client.uploadRecord(ann, wav, { args: ", visibility: PRIVATE" });
     const { url } = data.uploadRecord.record;
     const authorization = `Basic cHJveHk6cGFzcw==, Bearer ${ann.token}`;

@@ -4,7 +4,7 @@ import type { RequestContext } from "../src/graphql/request-context.ts";
 
 const aRequest = () => ({}) as RequestContext;
 
-it("loads what one request asks for together at once, and each request by itself", async () => {
+it("loads what one request asks for in one batch, and each request separately", async () => {
   const asked: string[][] = [];
   const load = batchLoader(async (_context, keys: readonly string[]) => {
     asked.push([...keys]);
@@ -22,7 +22,7 @@ it("loads what one request asks for together at once, and each request by itself
   expect(asked).toEqual([["a", "none", "b"], ["c"]]);
 });
 
-it("loads again what is asked for later, and after a failure", async () => {
+it("loads again what is asked for later, and after an error", async () => {
   let calls = 0;
   const load = batchLoader(async (_context, keys: readonly string[]) => {
     calls++;

@@ -205,7 +205,7 @@ describe("the largest request of each kind takes less than 50 ms of CPU", () => 
   });
 });
 
-it("documents are kept by their length, comments counted", async () => {
+it("documents are cached by their length, including comments", async () => {
   await using database = await createTestDatabase();
   await using service = await startServiceProcess({
     DATABASE_URL: database.url,

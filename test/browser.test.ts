@@ -34,7 +34,7 @@ describe("a browser", () => {
     elsewhere?.close();
   });
 
-  it("is offered Apollo Sandbox with the preflight header and an example", async () => {
+  it("gets Apollo Sandbox with the preflight header and an example", async () => {
     const response = await fetch(`${service.url}/graphql`, { headers: { accept: "text/html" } });
     expect(response.headers.get("content-type")).toContain("text/html");
     expect(response.headers.get("content-security-policy")).toContain("frame-src https://*.apollographql.com");
@@ -130,7 +130,7 @@ describe("a browser", () => {
       await page.close();
     });
 
-    it("downloads a clicked link under its right name, also after a new one was given", async () => {
+    it("downloads a clicked link under the right name, also after it was renamed", async () => {
       const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.5 }), {
         fileName: "Lied für Ann 王.wav",
         fields: "id url sizeBytes",

@@ -209,7 +209,7 @@ describe("the multipart reader", () => {
     expect(await nameFrom(disposition(`form-data; name="0"; ${parameters}`))).toBe(fileName);
   });
 
-  it("answers whatever fills the header of a part", async () => {
+  it("answers any content of a part's header", async () => {
     const pieces = [";", '"', '";', " ", "%20", "=?", "=?a?b?", "a=", "; a", "\\", "'", "&#", "\r\n ", '"; filename="'];
     for (const piece of pieces) {
       const filler = piece.repeat(15_000 / piece.length);
@@ -326,7 +326,7 @@ describe("the multipart reader", () => {
       expect(await post(multipartBody(...parts))).toMatchObject({ status: 200, message: undefined });
     });
 
-    it("the body's bytes, whatever stands around them", async () => {
+    it("the bytes of the body, whatever is around them", async () => {
       const whole = multipartBody(operations, map, file).toString();
       const bodies = {
         "no line end behind": whole.slice(0, -2),
@@ -342,7 +342,7 @@ describe("the multipart reader", () => {
       }
     });
 
-    it("a content that is empty, with its own line end or without", async () => {
+    it("empty content, with or without its own line end", async () => {
       const whole = multipartBody(operations, map, filePart("0", "a.wav", "")).toString();
       for (const body of [whole, whole.replace("audio/wav\r\n\r\n\r\n--", "audio/wav\r\n\r\n--")]) {
         expect(await post(Buffer.from(body))).toMatchObject({ status: 200, byteLength: 0 });
@@ -513,7 +513,7 @@ describe("the multipart reader", () => {
     });
   });
 
-  it("holds no more than the first bytes of a nameless file back, which arrives whole", async () => {
+  it("holds back only the first bytes of a file without a name, and passes it on completely", async () => {
     for (const length of [1, 255, 256, 257, 100_000]) {
       const content = Buffer.alloc(length, 1);
       const answer = await post(
@@ -523,7 +523,7 @@ describe("the multipart reader", () => {
     }
   });
 
-  it("does not wait longer before the file for a client that sends a byte now and then", async () => {
+  it("does not wait longer for a client that trickles bytes before the file", async () => {
     await using impatient = await startMultipartServer({ limits: { stallSeconds: 0.2 } });
     const request = rawPost(multipartBody(operations, map, file));
     const dribbles = Array.from({ length: 5 }, async () => {
@@ -630,7 +630,7 @@ describe("the service", () => {
     }
   });
 
-  it("refuses operations over 64 KiB, and an answer comes although the file was sent behind them", async () => {
+  it("refuses operations over 64 KiB, and responds although the file follows", async () => {
     const large = JSON.stringify({ query, variables: { file: null, x: "x".repeat(66_000) } });
     const answer = await send(multipartBody(fieldPart("operations", large), map, file), {});
     expect(answer).toMatchObject({ status: 400, message: expect.stringContaining("more than 65536 bytes") });

@@ -92,7 +92,7 @@ describe("an answer", () => {
     }
   });
 
-  it("that is small is not compressed, and says that others are", async () => {
+  it("that is small is not compressed, but has Vary", async () => {
     const answer = await query("{ me { id } }", { "accept-encoding": "gzip" });
     expect(answer.headers["content-encoding"]).toBeUndefined();
     expect(answer.headers.vary).toMatch(/\bAccept-Encoding\b/i);
@@ -128,7 +128,7 @@ describe("an answer", () => {
     }
   });
 
-  it("with a waveform or the schema has a strong tag of its own for each encoding, and is not sent to those who have it", async () => {
+  it("with a waveform or the schema has a different strong tag for each encoding, and is not sent to clients that have it", async () => {
     for (const path of [waveformPath, "/schema.graphql"]) {
       const tags = new Set<string>();
       for (const encoding of ["identity", "gzip", "br"]) {
@@ -151,7 +151,7 @@ describe("an answer", () => {
     }
   });
 
-  it("with a waveform is kept like its recording: a private one is asked for again, and only its owner gets a 304", async () => {
+  it("with a waveform is cached like its recording: a private one is revalidated, and only its owner gets a 304", async () => {
     const open = await send(waveformPath);
     expect(open.headers["cache-control"]).toBe("private, max-age=31536000, immutable");
     const since = { "if-modified-since": open.headers["last-modified"]! };
@@ -167,7 +167,7 @@ describe("an answer", () => {
     expect([stranger.status, stranger.headers.etag]).toEqual([404, undefined]);
   });
 
-  it("has the schema in it, to any page, where introspection is refused with its address", async () => {
+  it("contains the schema, for any page, if introspection is refused with its address", async () => {
     const answer = await send("/schema.graphql");
     expect(answer.headers["content-type"]).toBe("text/plain; charset=utf-8");
     expect(answer.headers["access-control-allow-origin"]).toBe("*");
@@ -178,7 +178,7 @@ describe("an answer", () => {
     expect(error.message).toBe("Introspection is off. The schema is at /schema.graphql.");
   });
 
-  it("whose client goes away while it is compressed leaves the service well", async () => {
+  it("whose client disconnects while it is compressed does not harm the service", async () => {
     const { port } = new URL(service.url);
     for (let times = 0; times < 20; times++) {
       using connection = await connectRaw(Number(port));

@@ -20,7 +20,7 @@ describe("readConfig", () => {
     expect(config.databaseUrl).toBeUndefined();
   });
 
-  it("closes Sandbox and introspection and limits rates in production, unless told otherwise", () => {
+  it("turns off Sandbox and introspection and limits rates in production by default", () => {
     expect(readConfig({ NODE_ENV: "production" })).toMatchObject({
       sandbox: false,
       introspection: false,
@@ -69,7 +69,7 @@ describe("readConfig", () => {
     expect(() => read("postgresql://db/music")).toThrow("DATABASE_PASSWORD goes with a DATABASE_URL that names");
   });
 
-  it("takes no slash at the end of PUBLIC_URL", () => {
+  it("removes a final slash from PUBLIC_URL", () => {
     expect(readConfig({ PUBLIC_URL: "https://music.example.com/" }).publicUrl).toBe("https://music.example.com");
   });
 

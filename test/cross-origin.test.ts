@@ -46,7 +46,7 @@ describe("a page of another origin", () => {
       return await fetch(service.url + path, { method, headers: { origin, ...headers }, ...(body && { body }) });
     }
 
-    it("before it asks, which headers and methods it may send, and for how long that holds", async () => {
+    it("in the preflight, which headers and methods it may send, and how long that is valid", async () => {
       const { status, headers } = await send("/graphql", "OPTIONS", {
         "access-control-request-method": "POST",
         "access-control-request-headers": "apollo-require-preflight,authorization,content-type,x-app-version",
@@ -62,7 +62,7 @@ describe("a page of another origin", () => {
       expect(headers.has("access-control-allow-credentials")).toBe(false);
     });
 
-    it("before it asks, that a service in its own network may be asked", async () => {
+    it("in the preflight, that it may call a service in its own network", async () => {
       const { headers } = await send("/graphql", "OPTIONS", {
         "access-control-request-method": "POST",
         "access-control-request-private-network": "true",
@@ -105,7 +105,7 @@ describe("a page of another origin", () => {
       expect([...answer.headers.keys()].filter((name) => name.startsWith("access-control-allow-"))).toEqual([]);
     });
 
-    it("by links, without regard to its origin, that it may read them with any header", async () => {
+    it("by links, whatever its origin, that it may read them with any header", async () => {
       const client = new ApiClient(service.url);
       const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }));
       const { pathname, search } = new URL(data.uploadRecord.record.url);
@@ -153,7 +153,7 @@ describe("a page of another origin", () => {
       },
     );
 
-    it("opened as a file, as the example may be, uploads and plays outside production", async () => {
+    it("that is opened from disk, like the example, uploads and plays outside production", async () => {
       const page = await openPage(pathToFileURL(progressPage).href);
       await page.fill("[name=endpoint]", `${service.url}/graphql`);
       await page.fill("[name=token]", ann.token);
@@ -166,7 +166,7 @@ describe("a page of another origin", () => {
       await page.close();
     });
 
-    it("may do nothing in production, until its origin is listed", async () => {
+    it("may do nothing in production unless its origin is listed", async () => {
       for (const [origins, seen] of [
         ["", "TypeError: Failed to fetch"],
         [`https://*.example.com, http://*.localhost:${pagesPort}`, "200"],
@@ -179,7 +179,7 @@ describe("a page of another origin", () => {
       }
     });
 
-    it("reads of a refusal when to try again, and the request's id", async () => {
+    it("can read from a refusal when to retry, and the request's id", async () => {
       await using strict = await startService({ MAX_NEW_USERS_PER_HOUR: "1" });
       const page = await openPage(`http://localhost:${pagesPort}/`);
       expect(await page.evaluate(createUserFromPage, `${strict.url}/graphql`)).toMatchObject({ status: "200" });

@@ -85,7 +85,7 @@ describe("without its database", () => {
     expect(await recovery()).toBe(200);
   });
 
-  it("answers with a code in seconds when the database takes connections and says nothing", async () => {
+  it("answers with a code within seconds if the database accepts connections but does not respond", async () => {
     proxy.silence();
     await refusals();
     proxy.restore();

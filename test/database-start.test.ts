@@ -62,7 +62,7 @@ describe("a database that was set up by somebody else", () => {
     };
   }
 
-  it("may write dates, numbers and strings in a way of its own", async () => {
+  it("may have its own formats of dates, numbers and strings", async () => {
     await using database = await databaseOf({
       grants: `grant create on schema public to ${role}`,
       settings: [
@@ -94,7 +94,7 @@ describe("a database that was set up by somebody else", () => {
     expect((await fetch(`${service.url}/record?id=${data.uploadRecord.record.id}&user=${ann.id}`)).status).toBe(200);
   });
 
-  it("is refused with what to do when it has no room for all letters", async () => {
+  it("is refused with what to do if its encoding lacks letters", async () => {
     await using database = await databaseOf({ template: "encoding 'LATIN1' locale 'C' template template0" });
     expect(await failure(database.url)).toBe(
       `The database ${database.name} has the encoding LATIN1, which cannot store most of the world's letters. ` +
@@ -102,7 +102,7 @@ describe("a database that was set up by somebody else", () => {
     );
   });
 
-  it("may keep its tables in a schema that only its search path names", async () => {
+  it("may have its tables in a schema that only its search path names", async () => {
     await using database = await databaseOf({
       grants: `create schema music authorization ${role}`,
       settings: ["search_path = music"],
@@ -113,7 +113,7 @@ describe("a database that was set up by somebody else", () => {
     expect(await again.isMigrated()).toBe(true);
   });
 
-  it("is refused with what to do when its user may not make tables, and works once an owner has made them", async () => {
+  it("is refused with what to do if its user may not create tables, and works when an owner has created them", async () => {
     // PostgreSQL 14 lets everybody, by default.
     await using database = await databaseOf({ grants: "revoke create on schema public from public" });
     expect(await failure(database.url)).toBe(
@@ -129,7 +129,7 @@ describe("a database that was set up by somebody else", () => {
     expect((await new ApiClient(service.url).createUser("Ann")).id).toBe("1");
   });
 
-  it("is refused with what to do when it can only be read", async () => {
+  it("is refused with what to do if it is read-only", async () => {
     await using database = await databaseOf({ settings: ["default_transaction_read_only = on"] });
     expect(await failure(database.url)).toBe(
       `PostgreSQL at ${address()} cannot be used: it does not accept writes. It is a standby, or set ` +
@@ -137,7 +137,7 @@ describe("a database that was set up by somebody else", () => {
     );
   });
 
-  it("is refused with what to do when it is not there, and when the user is unknown", async () => {
+  it("is refused with what to do if it does not exist, or if the user is unknown", async () => {
     const url = new URL(process.env.TEST_POSTGRES_URL!);
     url.pathname = "/not_there";
     expect(await failure(url.href)).toContain(
@@ -163,7 +163,7 @@ describe("a database that was set up by somebody else", () => {
     );
   });
 
-  it("changes no file of the checkout, also when it holds other tables", async () => {
+  it("changes no file of the checkout, even if it has other tables", async () => {
     const snapshot = new URL("../../src/migrations/.snapshot.json", import.meta.url);
     const before = await readFile(snapshot, "utf8");
     await using database = await createTestDatabase();
@@ -173,7 +173,7 @@ describe("a database that was set up by somebody else", () => {
     expect(await readFile(snapshot, "utf8")).toBe(before);
   });
 
-  it("makes the service unready as long as nothing can be written, as after a failover", async () => {
+  it("makes the service unready while it is read-only, as after a failover", async () => {
     await using database = await createTestDatabase();
     await using service = await startService({ DATABASE_URL: database.url });
     expect((await fetch(`${service.url}/readyz`)).status).toBe(200);

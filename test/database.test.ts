@@ -38,7 +38,7 @@ describe("the database", () => {
     expect(drift.split("\n").filter((line) => line && !line.includes("schema_migration"))).toEqual([]);
   });
 
-  it("lets tokens of before do all that they could: with WRITE also what takes MANAGE now", async () => {
+  it("keeps the rights of earlier tokens: those with WRITE get MANAGE", async () => {
     await using before = await createTestDatabase();
     const last = migrations.findIndex(({ name }) => name.endsWith("least-privilege"));
     await migrateUpTo(before.url, migrations[last - 1]!.name);
@@ -60,14 +60,14 @@ describe("the database", () => {
     ]);
   });
 
-  it("heeds what the URL says beyond the server's address, such as `sslmode`", async () => {
+  it("applies the parameters of the URL, such as `sslmode`", async () => {
     const url = `${empty.url}?application_name=told-by-url`;
     await using replica = await openDatabase(url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
     const { rows } = await replica.pool.query("show application_name");
     expect(rows).toEqual([{ application_name: "told-by-url" }]);
   });
 
-  it("names what is wrong when it cannot be reached", async () => {
+  it("says what is wrong if it cannot be reached", async () => {
     await expect(
       openDatabase("postgresql://nobody@127.0.0.1:1/nothing", { poolSize: 2, timeoutSeconds: 10, tables }, logger),
     ).rejects.toThrow("ECONNREFUSED");

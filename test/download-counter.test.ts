@@ -187,6 +187,6 @@ it.each([
   expect(isAskedAhead({ "user-agent": userAgent })).toBe(false);
 });
 
-it("takes a request without a User-Agent for somebody who plays or downloads", () => {
+it("counts a request without a User-Agent as playing or downloading", () => {
   expect(isAskedAhead({})).toBe(false);
 });

@@ -11,7 +11,7 @@ import {
 import { connectRaw, rawPost } from "./support/raw-http.ts";
 
 describe("an answer before the request's body is read", () => {
-  it("says that the connection closes, and closes it though the body never comes", async () => {
+  it("says that the connection closes, and closes it even if the body never arrives", async () => {
     await using server = await startServer();
     using connection = await connectRaw(server.port);
     await connection.send(rawPost(Buffer.alloc(0), { "content-length": "1000" }));
@@ -20,7 +20,7 @@ describe("an answer before the request's body is read", () => {
     await server.closed[0];
   });
 
-  it("keeps the connection of a request that has no body, or whose body is there already", async () => {
+  it("keeps the connection of a request that has no body, or whose body has already arrived", async () => {
     await using server = await startServer();
     using connection = await connectRaw(server.port);
     const request = (method: string) => `${method} / HTTP/1.1\r\nhost: localhost\r\n`;
@@ -34,7 +34,7 @@ describe("an answer before the request's body is read", () => {
     }
   });
 
-  it("closes without a reset after a body that nobody read", async () => {
+  it("closes without a reset after a body that was not read", async () => {
     await using server = await startServer();
     using connection = await connectRaw(server.port);
     const closed = once(connection.socket, "close");

@@ -49,7 +49,7 @@ afterEach(async () => {
   await rm(parent, { recursive: true, force: true });
 });
 
-it("makes a database that listens on a private socket only and stores what it commits", async () => {
+it("creates a database that listens only on a private socket and stores what it commits", async () => {
   await using server = await start();
   const settings = await query(
     server.url,
@@ -102,7 +102,7 @@ it("works in a folder with odd characters in its name", async () => {
   expect(await query(server.url, "SELECT 1 AS one")).toEqual([{ one: 1 }]);
 });
 
-it("refuses a second service on the folder, naming the first, which goes on", async () => {
+it("refuses a second service on the folder, naming the first, which continues", async () => {
   await useTemplate();
   const { child, url } = await startOwner();
   await expect(start()).rejects.toThrow(`Another service (process ${child.pid}) uses the data folder`);
@@ -111,7 +111,7 @@ it("refuses a second service on the folder, naming the first, which goes on", as
   expect(await once(child, "exit")).toEqual([0, null]);
 });
 
-it("lets exactly one of three services that start at the same instant have an empty folder", async () => {
+it("gives an empty folder to exactly one of three services that start at the same instant", async () => {
   const owners = await Promise.all([launchOwner(), launchOwner(), launchOwner()]);
   const errors = owners.map(({ answer }) => answer.error).filter((error) => error !== undefined);
   expect(errors).toEqual([expect.stringContaining("Another service"), expect.stringContaining("Another service")]);
@@ -179,7 +179,7 @@ describe("after kill -9 of the service", () => {
     );
   });
 
-  it("starts again when it was killed while it made the database", async () => {
+  it("starts again after it was killed while it created the database", async () => {
     await mkdir(dataDir);
     const seen = (async () => {
       for await (const { filename } of watch(dataDir)) if (filename?.startsWith("postgres.new")) return;
@@ -243,7 +243,7 @@ it("refuses data of another major version of PostgreSQL, and a folder that holds
   await expect(start()).rejects.toThrow("does not contain a PostgreSQL database");
 });
 
-it("says so when the data folder cannot be made", async () => {
+it("says so if the data folder cannot be created", async () => {
   await writeFile(dataDir, "a file");
   dataDir = join(dataDir, "below");
   await expect(start()).rejects.toThrow("Choose another DATA_DIR");

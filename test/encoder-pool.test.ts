@@ -151,7 +151,7 @@ describe("the pool of encoders", () => {
     }
   });
 
-  it("lets newcomers go first, but not for ever", async () => {
+  it("lets newcomers go first, but not without end", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const { signal } = new AbortController();
     const long = await pool.acquire(signal, { owner: 1 });
@@ -202,7 +202,7 @@ describe("the pool of encoders", () => {
     expect([pool.taken, pool.waiting]).toEqual([0, 0]);
   });
 
-  it("refuses with BUSY after the time that an upload may wait, and leaves no trace", async () => {
+  it("refuses with BUSY when an upload has waited too long, and leaves no trace", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1, queueTimeoutSeconds: 0 });
     const { signal } = new AbortController();
     const first = await pool.acquire(signal, { owner: 1 });

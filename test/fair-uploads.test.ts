@@ -86,7 +86,7 @@ describe("nobody's upload starves another's", () => {
     connection.socket.once("close", () => clearInterval(timer));
   }
 
-  it("uploads that trickle make room for one that does not, and own few processes", async () => {
+  it("uploads that trickle make room for one that does not, and hold few processes", async () => {
     const settings = { ENCODERS: "1", MAX_UPLOADS: "4", MAX_UPLOADS_PER_USER: "2" };
     await start({ ...settings, STALL_TIMEOUT_SECONDS: "6", QUEUE_TIMEOUT_SECONDS: "60" });
     const long = sineWav({ seconds: 20, channels: 1 });
@@ -110,7 +110,7 @@ describe("nobody's upload starves another's", () => {
     expect(ended?.body).toContain("UPLOAD_STALLED");
   });
 
-  it("an upload slower than the least speed ends, and a recording that travels while it is made does not", async () => {
+  it("an upload below the minimum speed ends, but a recording that is sent while it is made does not", async () => {
     await start({ STALL_TIMEOUT_SECONDS: "3", MIN_UPLOAD_BYTES_PER_SECOND: "1000" });
     const ann = await client.createUser("Ann");
     const sound = sineWav({ seconds: 2, channels: 1, sampleRateHz: 8000, bits: 8 });

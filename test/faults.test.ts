@@ -100,7 +100,7 @@ describe("after a fault", () => {
     expect(await aftermath()).toBe(nothing);
   });
 
-  it("of SIGTERM to the whole process group, the encoders take no notice: uploads under way may finish", async () => {
+  it("of SIGTERM to the whole process group, the encoders continue, so that running uploads finish", async () => {
     using upload = await startUpload();
     const children = await encoders();
     for (const child of children) process.kill(child, "SIGTERM");
@@ -141,7 +141,7 @@ describe("after a fault", () => {
     expect(await aftermath(impatient)).toBe(nothing);
   });
 
-  it("of a client that sends no more, nothing is left", async () => {
+  it("of a client that stops sending, nothing is left", async () => {
     await using impatient = await startServiceProcess({ DATABASE_URL: database.url, STALL_TIMEOUT_SECONDS: "1" });
     using upload = await startHalfUpload(impatient.port, ann, long);
     expect(await errorOf(await upload.connection.answer())).toEqual({ status: 408, code: "UPLOAD_STALLED" });
@@ -182,7 +182,7 @@ describe("after a fault", () => {
     expect(await aftermath()).toBe(nothing);
   });
 
-  it("of a service that was killed, its sweeper and any other one removes what is dead, and nothing that is alive", async () => {
+  it("of a service that was killed, any sweeper deletes what is dead, and nothing that is alive", async () => {
     await using other = await startServiceProcess({ DATABASE_URL: database.url });
     const theirs = new ApiClient(other.url);
     expect((await theirs.run("{ __typename }")).status).toBe(200);

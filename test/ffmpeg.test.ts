@@ -36,7 +36,7 @@ describe("findFfmpeg", () => {
     expect(version).toMatch(/^n?\d/);
   });
 
-  it("takes the configured path first", async () => {
+  it("prefers the configured path", async () => {
     expect(await findFfmpeg(ffmpeg.path)).toMatchObject({ path: ffmpeg.path, origin: "FFMPEG_PATH" });
   });
 
@@ -52,7 +52,7 @@ describe("findFfmpeg", () => {
     }
   });
 
-  it("says in a sentence what is wrong with the configured one", async () => {
+  it("says in a sentence what is wrong with the configured binary", async () => {
     await expect(findFfmpeg("/nowhere/ffmpeg")).rejects.toThrow(
       "The ffmpeg at /nowhere/ffmpeg (from FFMPEG_PATH) does not run (ENOENT).",
     );
@@ -81,7 +81,7 @@ describe("startFfmpeg", () => {
     expect(bytes).toBe(16_000);
   });
 
-  it("keeps what the child complained about", async () => {
+  it("keeps the error output of the child", async () => {
     await using child = startFfmpeg(ffmpeg, limits, ["-hide_banner", "-i", "pipe:9", "-f", "null", "-"]);
     const { code, stderr } = await child.ended;
     expect(code).not.toBe(0);
@@ -100,7 +100,7 @@ describe("startFfmpeg", () => {
     }
   });
 
-  it("goes on when Ctrl-C in a terminal, or a supervisor, reaches every process of the session", async () => {
+  it("continues when Ctrl-C in a terminal, or a supervisor, reaches every process of the session", async () => {
     await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
     const pieces: Buffer[] = [];
     child.stdout.on("data", (bytes: Buffer) => pieces.push(bytes));
@@ -114,7 +114,7 @@ describe("startFfmpeg", () => {
     expect(Buffer.concat(pieces)).toHaveLength(1_280_000);
   });
 
-  it("works where the system cannot put it into the background", async () => {
+  it("works if the system cannot run it in the background", async () => {
     const { path, version, origin } = ffmpeg;
     await using child = startFfmpeg({ path, version, origin }, limits, [...silence, "-f", "s16le", "pipe:1"]);
     child.stdin.end(Buffer.alloc(16_000));
@@ -129,7 +129,7 @@ describe("startFfmpeg", () => {
   });
 
   needs("util-linux", () => {
-    it("lets the child write no file, confined or not", async () => {
+    it("prevents the child from writing files, confined or not", async () => {
       const path = join(tmpdir(), `ffmpeg-test-${process.pid}.raw`);
       const { confinement: _without, ...unconfined } = ffmpeg;
       for (const each of [ffmpeg, unconfined]) {
@@ -142,7 +142,7 @@ describe("startFfmpeg", () => {
       }
     });
 
-    it("bounds the child's memory", async () => {
+    it("limits the child's memory", async () => {
       await using child = startFfmpeg(ffmpeg, { ...limits, addressSpaceBytes: 64 * 1024 ** 2 }, [
         ...silence,
         "-f",
@@ -179,7 +179,7 @@ needs("perl", () => {
         expect(status).toMatch(/^Seccomp:\t2$/m);
       });
 
-      it("cannot read the service's files, nor call anybody", async () => {
+      it("cannot read the service's files or connect to anything", async () => {
         const file = join(tmpdir(), `ffmpeg-test-${process.pid}.wav`);
         writeFileSync(file, sineWav({ seconds: 1 }), { mode: 0o644 });
         expect((await say("-i", file)).stderr).toContain("Permission denied");
@@ -201,7 +201,7 @@ needs("perl", () => {
 
 needs("util-linux", () => {
   describe("startFfmpeg with util-linux", () => {
-    it("lets everything else have the processor first, in the service's own session", async () => {
+    it("gives everything else priority, in the service's own session", async () => {
       await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
       child.stdin.write(Buffer.alloc(640_000));
       await once(child.stdout, "readable");
@@ -211,7 +211,7 @@ needs("util-linux", () => {
     });
 
     needsSystem("the right to take a process out of the background", mayLeaveBackground(), () => {
-      it("takes a child out of the background when it has waited for too long", async () => {
+      it("moves a child out of the background when it has waited too long", async () => {
         await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
         child.stdin.write(Buffer.alloc(640_000));
         await once(child.stdout, "readable");
@@ -222,7 +222,7 @@ needs("util-linux", () => {
       });
     });
 
-    it("tells a child that wants a processor from one that waits and one that was stopped", async () => {
+    it("distinguishes a child that needs a processor from one that waits and one that was stopped", async () => {
       await using waiting = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
       waiting.stdin.write(Buffer.alloc(640_000));
       await once(waiting.stdout, "readable");

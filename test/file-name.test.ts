@@ -95,13 +95,13 @@ describe("the name of a download", () => {
     expect(mp3FileName(name)).toBe(fileName);
   });
 
-  it("is the first that leaves something of several", () => {
+  it("is the first of several that leaves something", () => {
     expect(mp3FileName("Final mix", "ZOOM0007.WAV")).toBe("Final mix.mp3");
     expect(mp3FileName("???", "ZOOM0007.WAV")).toBe("ZOOM0007.mp3");
     expect(mp3FileName("...", ".wav")).toBe("recording.mp3");
   });
 
-  it("is bounded, and cut between characters", () => {
+  it("is limited in length, and cut between characters", () => {
     expect(mp3FileName("a".repeat(10_000))).toBe(`${"a".repeat(200)}.mp3`);
     expect(mp3FileName("é".repeat(10_000))).toBe(`${"é".repeat(100)}.mp3`);
     const family = "👩‍👩‍👧";
@@ -135,7 +135,7 @@ describe("the Content-Disposition header", () => {
     expect(parse(header).parameters["filename"]).toBe(fileName);
   });
 
-  it("plays in the page if asked to", () => {
+  it("plays in the page if requested", () => {
     expect(contentDisposition("song.mp3", true)).toBe("inline; filename=song.mp3");
   });
 

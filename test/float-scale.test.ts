@@ -60,7 +60,7 @@ describe("full scale of a file of floats", () => {
     expect(largest(read.slice(before.length))).toBeCloseTo(0.7, 2);
   });
 
-  it("holds for the whole file, and holds back a bounded part of it", async () => {
+  it("applies to the whole file, and holds back a limited part of it", async () => {
     const samples = [...swell(9, 0.5), ...swell(1).map((sample) => 32_768 * sample)];
     const { fullScale, read, heldBytes } = await scaled(samples);
     expect(fullScale).toBe(1);
@@ -90,7 +90,7 @@ describe("an upload of floats", () => {
   });
   afterAll(async () => await service?.[Symbol.asyncDispose]());
 
-  it("in the range of 16 bits sounds as it was meant, and says so", async () => {
+  it("in the range of 16 bits is scaled, with a warning", async () => {
     const sound = swell(1);
     const { record, heard } = await upload(sound.map((sample) => round(32_768 * sample)));
     expect(record.warnings).toEqual(["RESCALED"]);
@@ -99,7 +99,7 @@ describe("an upload of floats", () => {
     expect(largest(heard)).toBeLessThan(0.8);
   });
 
-  it("30 dB over full scale is held at the limit", async () => {
+  it("30 dB over full scale is limited", async () => {
     const sound = swell(1, 31.6);
     const { record, heard } = await upload(sound);
     expect(record.warnings).toEqual(["CLIPPED"]);

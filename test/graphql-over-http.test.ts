@@ -15,7 +15,7 @@ describe("GraphQL over HTTP", () => {
     }
   });
 
-  it("takes an empty operation name for none, in each form of a request", async () => {
+  it("treats an empty operation name as missing, in each form of a request", async () => {
     await using service = await startService();
     const query = "query A { __typename }";
     const json = JSON.stringify({ query, operationName: "" });

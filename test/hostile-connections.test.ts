@@ -221,7 +221,7 @@ describe("requests that follow each other without waiting", () => {
     expect(begun).toEqual(["/0", "/other", "/1", "/2", "/3", "/4"]);
   });
 
-  it("are given up with their connection when too many wait", async () => {
+  it("are abandoned with their connection when too many wait", async () => {
     await using server = await listen((request, response) => void (request.url === "/" && response.end()));
     using connection = await connectRaw(server.port);
     const request = "GET /never HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -232,7 +232,7 @@ describe("requests that follow each other without waiting", () => {
 });
 
 describe("an answer that nobody reads", () => {
-  it("is given up with its connection", async () => {
+  it("is abandoned with its connection", async () => {
     const answers = new AnswerMemory({ stallSeconds: 0.2 });
     const closed = Promise.withResolvers<boolean>();
     await using server = await listen((_request, response) => {

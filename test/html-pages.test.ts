@@ -108,7 +108,7 @@ describe("a person who opens an address", () => {
     }
   });
 
-  it("gets JSON as a program, whatever the address and however programs ask", async () => {
+  it("gets JSON if it is a program, whatever the address and the form of the request", async () => {
     const accepts = [
       "*/*",
       "application/json",
@@ -142,7 +142,7 @@ describe("a person who opens an address", () => {
     },
   );
 
-  it("is told in HTML that a method is not known, by the service or by the address", async () => {
+  it("is told in HTML that a method is not supported, by the service or by the address", async () => {
     for (const [path, method, allow] of [
       [`/record?id=${id}&user=${ann.id}`, "POST", "GET, HEAD, OPTIONS"],
       [revoked, "DELETE", "GET, HEAD, OPTIONS"],
@@ -168,7 +168,7 @@ describe("a person who opens an address", () => {
   });
 
   needs("Chromium", () => {
-    it("reads it in a browser, with its style and without a complaint of the browser", async () => {
+    it("reads it in a browser, with its style and without browser errors", async () => {
       const browser = await openBrowser();
       try {
         const page = await browser.newPage();
@@ -229,7 +229,7 @@ describe("a person who opens an address", () => {
     }
   });
 
-  it("is led to the address of the service that a mistyped one means", async () => {
+  it("is redirected from a mistyped address to the one that is meant", async () => {
     const search = `?id=${id}&user=${ann.id}`;
     for (const [path, location] of [
       [`/Record${search}`, `record${search}`],
@@ -249,7 +249,7 @@ describe("a person who opens an address", () => {
     }
   });
 
-  it("can send GraphQL to an address with slashes too many", async () => {
+  it("can send GraphQL to an address with extra slashes", async () => {
     for (const path of ["/graphql/", "//graphql"]) {
       const response = await open(path, {
         method: "POST",

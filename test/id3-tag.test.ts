@@ -79,7 +79,7 @@ describe("the ID3 tag", () => {
     });
   });
 
-  it("leaves the sound alone", async () => {
+  it("does not change the sound", async () => {
     const mp3 = Buffer.concat([id3Tag(fields), sound]);
     expect((await decodeWithFfmpeg(mp3)).length).toBe(samples);
     expect((await decodeWithMpg123(mp3, 1)).length).toBe(samples);
@@ -99,7 +99,7 @@ describe("the ID3 tag", () => {
     expect(id3Tag({ replayGainDb: -Infinity, peak: Number.NaN })).toEqual(Buffer.alloc(0));
   });
 
-  it("cuts texts without end between two characters", async () => {
+  it("truncates long texts between two characters", async () => {
     const endless: Id3Fields = { title: "𝄞".repeat(400_000), comment: "é".repeat(400_000), artist: " ".repeat(1e6) };
     const tag = id3Tag(endless);
     expect(tag.length).toBeLessThan(maxLineBytes + maxCommentBytes + 50);

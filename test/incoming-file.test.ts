@@ -49,7 +49,7 @@ async function answerTo(resolve: NonNullable<MultipartServerOptions["resolve"]>,
 }
 
 describe("an incoming file", () => {
-  it("gives its bytes while they arrive", async () => {
+  it("yields its bytes while they arrive", async () => {
     const firstSeen = Promise.withResolvers<void>();
     await using server = await startMultipartServer({
       resolve: async (upload) => {
@@ -71,7 +71,7 @@ describe("an incoming file", () => {
     expect(JSON.parse((await connection.answer())?.body ?? "")).toEqual({ data: 20_000 });
   });
 
-  it("leaves the body unread while nobody takes it, which is no stall", async () => {
+  it("does not read the body while it is not consumed, which is not a stall", async () => {
     const mayRead = Promise.withResolvers<void>();
     await using server = await startMultipartServer({
       limits: { maxFileBytes: 100_000_000, stallSeconds: 0.05 },
@@ -116,13 +116,13 @@ describe("an incoming file", () => {
     expect((await connection.answer())?.status).toBe(408);
   });
 
-  it("can be given up before it is read, and half-way", async () => {
+  it("can be abandoned before it is read, and half-way", async () => {
     const content = Buffer.alloc(900_000);
     expect(await answerTo(nameOf, content)).toEqual({ data: "a.wav" });
     expect(await answerTo(halfRead, content)).toEqual({ data: true });
   });
 
-  it("fails for whoever still reads it after the answer", async () => {
+  it("fails for a reader that still reads it after the response", async () => {
     const failed = Promise.withResolvers<unknown>();
     await using server = await startMultipartServer({
       resolve: async (upload) => {
@@ -138,7 +138,7 @@ describe("an incoming file", () => {
     expect(await failed.promise).toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
   });
 
-  it("is used once", async () => {
+  it("can be used only once", async () => {
     expect(await answerTo(openTwice, Buffer.alloc(10))).toMatchObject({ code: "BAD_REQUEST" });
   });
 
@@ -153,7 +153,7 @@ describe("an incoming file", () => {
     expect(JSON.parse(answer?.body ?? "")).toEqual({ data: 'a ".wav' });
   });
 
-  it("leaves nothing with its signal, whether the file comes or not", async () => {
+  it("leaves no listener on its signal, whether or not the file arrives", async () => {
     const { signal } = new AbortController();
     const answer = await answerTo(async (upload) => {
       await expect(openIncomingFile(Promise.reject(new Error("No file.")), signal)).rejects.toThrow("No file.");

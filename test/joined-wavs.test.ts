@@ -102,7 +102,7 @@ describe("WAVs one behind the other", () => {
     expect(outcome).toMatchObject({ remarks: [], title: "Title" });
   });
 
-  it("keep the headers of the others out of the sound, where the first header was given the size of all", async () => {
+  it("do not add the headers of the others to the sound if the first header has the size of all", async () => {
     const bytes = joined();
     bytes.writeUInt32LE(bytes.length - 8, 4);
     bytes.writeUInt32LE(bytes.length - 44, 40);
@@ -122,7 +122,7 @@ describe("WAVs one behind the other", () => {
     }
   });
 
-  it("leave out what has another format, and say how much that was", async () => {
+  it("leave out WAVs of another format, and report their size", async () => {
     const others: FormatOptions[] = [
       { channels: 1, sampleRateHz: 48_000 },
       { channels: 2, sampleRateHz: 16_000 },
@@ -142,7 +142,7 @@ describe("WAVs one behind the other", () => {
     }
   });
 
-  it("take the inner header where a header was put in front of a whole WAV", async () => {
+  it("use the inner header if a header was put before a whole WAV", async () => {
     const inner = wavFile({ format: { channels: 1, sampleRateHz: 24_000 }, data: slices[0]! });
     const wav = await openWav(inPieces(wavFile({ format: speech, data: inner })));
     expect(wav.format.sampleRateHz).toBe(24_000);
@@ -150,13 +150,13 @@ describe("WAVs one behind the other", () => {
     expect(difference(await read(wavFile({ format: speech, data: inner })), slices[0]!)).toBe("none");
   });
 
-  it("may begin with one that has no sound", async () => {
+  it("may begin with a WAV that has no sound", async () => {
     const outcome = await read(Buffer.concat([wavFile({ format: speech }), joined()]));
     expect(difference(outcome, whole)).toBe("none");
     expect(outcome.remarks).toEqual([]);
   });
 
-  it("are not undone by a later one that ends in its header", async () => {
+  it("are kept if a later WAV ends inside its header", async () => {
     const bytes = Buffer.concat([joined(), wavFile({ format: speech }).subarray(0, 30)]);
     expect(difference(await read(bytes), whole)).toBe("none");
     const rf64 = Buffer.concat([joined(), wavFile({ container: "RF64", format: speech }).subarray(0, 20)]);
@@ -185,7 +185,7 @@ describe("sound behind the size of the data chunk", () => {
     }
   });
 
-  it("goes on after digital silence at the joint, however long", async () => {
+  it("continues after digital silence at the joint, however long", async () => {
     const silence = Buffer.alloc(200_002);
     const data = Buffer.concat([slices[0]!, silence, slices[1]!]);
     const outcome = await read(wavFile({ format: speech, data, dataSize: slices[0]!.length, size: 32_036 }));
@@ -193,14 +193,14 @@ describe("sound behind the size of the data chunk", () => {
     expect(outcome.remarks).toEqual([]);
   });
 
-  it("goes on as far as the size of the file reaches, even if it is short", async () => {
+  it("continues up to the size of the file, even if it is short", async () => {
     const data = slices[0]!.subarray(0, 3000);
     const outcome = await read(wavFile({ format: speech, data, dataSize: 1000 }));
     expect(difference(outcome, data)).toBe("none");
     expect(outcome.remarks).toEqual([]);
   });
 
-  it("goes on with a pause of faint noise behind a loud tone", async () => {
+  it("continues with a pause of faint noise after a loud tone", async () => {
     const pause = Buffer.alloc(70_000);
     for (let at = 0; at < pause.length; at += 2) pause.writeInt16LE(Math.round((loud() - 0.5) * 60), at);
     const data = Buffer.concat([slices[0]!, pause, slices[1]!]);
@@ -209,13 +209,13 @@ describe("sound behind the size of the data chunk", () => {
     expect(outcome.remarks).toEqual([]);
   });
 
-  it("goes on in the middle of a frame", async () => {
+  it("continues in the middle of a frame", async () => {
     const format = { channels: 2, sampleRateHz: 44_100, bits: 24 } as const;
     const data = slice(1, format);
     expect(difference(await read(wavFile({ format, data, dataSize: 100_001, size: 100_037 })), data)).toBe("none");
   });
 
-  it("goes on behind a size that is no more than a header's", async () => {
+  it("continues after a size that is no larger than a header", async () => {
     for (const dataSize of [36, 44]) {
       const outcome = await read(wavFile({ format: speech, data: noise, dataSize, size: dataSize }));
       expect(difference(outcome, noise)).toBe("none");
@@ -223,7 +223,7 @@ describe("sound behind the size of the data chunk", () => {
     }
   });
 
-  it("ends where tags begin, and takes them", async () => {
+  it("ends where tags begin, and reads them", async () => {
     const bytes = wavFile({ format: speech, data: whole, dataSize: 32_000, size: 32_036, after: [list] });
     const outcome = await read(bytes);
     expect(difference(outcome, whole)).toBe("none");
@@ -262,7 +262,7 @@ describe("sound behind the size of the data chunk", () => {
     expect(outcome).toMatchObject({ remarks: [], leftOutBytes: 0 });
   });
 
-  it("is found behind junk if it has a header", async () => {
+  it("is found after junk if it has a header", async () => {
     const bytes = Buffer.concat([joined(), jpeg, joined()]);
     const outcome = await read(bytes);
     expect(difference(outcome, Buffer.concat([whole, whole]))).toBe("none");
@@ -294,7 +294,7 @@ describe("sound behind the size of the data chunk", () => {
 });
 
 describe("a list of sounds and silences", () => {
-  it("gives its sounds, and its silences as long as they are", async () => {
+  it("yields its sounds, and its silences with their lengths", async () => {
     const silence = Buffer.alloc(4);
     silence.writeUInt32LE(8000);
     const wavl = chunk(
@@ -312,7 +312,7 @@ describe("a list of sounds and silences", () => {
     expect(outcome).toMatchObject({ remarks: [], title: "Title" });
   });
 
-  it("does not ask for hours of silence with a few bytes", async () => {
+  it("cannot request hours of silence with a few bytes", async () => {
     const silence = chunk("slnt", Buffer.from([0xff, 0xff, 0xff, 0xff]));
     const bytes = wavFile({ format: speech, data: slices[0]!, after: [silence] });
     await expect(read(bytes)).rejects.toMatchObject({ code: "UNSUPPORTED_MEDIA" });
@@ -348,13 +348,13 @@ describe("chunks behind sound of an open size", () => {
     expect(outcome.title).toBe("Title");
   });
 
-  it("are told from 8-bit sound of an odd length by the pad byte", async () => {
+  it("are distinguished from 8-bit sound of an odd length by the pad byte", async () => {
     const format = { channels: 1, sampleRateHz: 8000, bits: 8 } as const;
     const data = Buffer.from(Array.from({ length: 8001 }, (_, i) => 128 + 90 * Math.sin(i / 9)));
     expect(difference(await read(wavFile({ format, data, dataSize: 0xffff_ffff, after: [list] })), data)).toBe("none");
   });
 
-  it("may have an ID3v1 tag behind them", async () => {
+  it("may be followed by an ID3v1 tag", async () => {
     const junk = Buffer.concat([Buffer.from("TAGTitle"), Buffer.alloc(120)]);
     expect(difference(await read(wavFile({ format: speech, data: slices[0]!, dataSize: 0, junk })), slices[0]!)).toBe(
       "none",
@@ -367,7 +367,7 @@ describe("chunks behind sound of an open size", () => {
     ).toBe("none");
   });
 
-  it("are sound where they do not reach exactly to the end", async () => {
+  it("are sound if they do not reach exactly to the end", async () => {
     const data = Buffer.concat([slices[0]!, Buffer.from("cue \x10\0\0\0"), slices[1]!]);
     expect(difference(await read(wavFile({ format: speech, data, dataSize: 0 })), data)).toBe("none");
   });
@@ -409,7 +409,7 @@ describe("announced sizes", () => {
     }
   });
 
-  it("are believed of a file that was cut", async () => {
+  it("are trusted for a truncated file", async () => {
     for (const share of [0.1, 0.5, 0.99]) {
       const bytes = wavFile({ format: speech, data: whole });
       const outcome = await read(bytes.subarray(0, bytes.length * share));
@@ -417,7 +417,7 @@ describe("announced sizes", () => {
     }
   });
 
-  it("say that nothing is missing where the other size is right, or the header was counted as sound", async () => {
+  it("cause no warning if the other size is right, or if the header was counted as sound", async () => {
     for (const [dataSize, size] of [
       [sound.length + 3000, sound.length + 36],
       [sound.length + 3000, sound.length + 44],
@@ -431,7 +431,7 @@ describe("announced sizes", () => {
     }
   });
 
-  it("of RF64 that were never filled in promise nothing", async () => {
+  it("of RF64 that were never filled in are ignored", async () => {
     for (const size of [0n, 2n ** 64n - 1n, 2n ** 63n]) {
       const bytes = wavFile({ container: "RF64", format: speech, data: sound });
       bytes.writeBigUInt64LE(size, 20);

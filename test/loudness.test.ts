@@ -97,12 +97,15 @@ describe("integrated loudness", () => {
     expect(integratedLufs({ ...stereo48k, sampleFormat: "f32le" }, [audible, audible])).toBeCloseTo(-69.9, 1);
   });
 
-  it.each([2000, 3000, 3363, 3364, 3400, 4000])("stays sound at %d Hz, where the shelf meets half the rate", (rate) => {
-    const sound = sine(rate, 3, 400, -20);
-    const lufs = integratedLufs({ sampleFormat: "f32le", channels: 1, sampleRateHz: rate }, [sound])!;
-    expect(lufs).toBeGreaterThan(-24.5);
-    expect(lufs).toBeLessThan(-22.5);
-  });
+  it.each([2000, 3000, 3363, 3364, 3400, 4000])(
+    "is correct at %d Hz, where the shelf reaches half the rate",
+    (rate) => {
+      const sound = sine(rate, 3, 400, -20);
+      const lufs = integratedLufs({ sampleFormat: "f32le", channels: 1, sampleRateHz: rate }, [sound])!;
+      expect(lufs).toBeGreaterThan(-24.5);
+      expect(lufs).toBeLessThan(-22.5);
+    },
+  );
 
   it("ignores a constant offset", () => {
     const sound = sine(48_000, 30, 1000, -23);
@@ -113,7 +116,7 @@ describe("integrated loudness", () => {
 });
 
 describe("replayGainDb", () => {
-  it("brings a recording to -18 LUFS", () => {
+  it("is the gain to -18 LUFS", () => {
     expect(replayGainDb(-9.5)).toBe(-8.5);
     expect(replayGainDb(-23)).toBe(5);
   });

@@ -112,7 +112,7 @@ it("reads a row that arrives in many pieces", async () => {
   expect((await readRange(record, 0, frames.length - 1)).equals(frames)).toBe(true);
 });
 
-it("reads over connections that cannot read to a place of their own, as those with TLS", async () => {
+it("reads over connections that cannot read directly to a destination, such as TLS", async () => {
   const frames = randomBytes(1_500_000);
   const id = await beginRecord();
   await writeMp3(database.em, new MemoryBlocks(700_000, 0), id, inPieces(frames, 65_536));
@@ -126,7 +126,7 @@ it("reads over connections that cannot read to a place of their own, as those wi
   expect(Buffer.concat(pieces).equals(frames.subarray(5))).toBe(true);
 });
 
-it("gives its memory to others when all was read, and not while something may still use it", async () => {
+it("returns its memory when all was read, but not while something may still use it", async () => {
   const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
   const blocks = new MemoryBlocks(chunkBytes, 4);
   const used = async (pieces: number) => {
@@ -143,7 +143,7 @@ it("gives its memory to others when all was read, and not while something may st
   expect(spare().filter((memory) => ofWhole.has(memory))).toHaveLength(2);
 });
 
-it("mixes nothing up when the memory of one download serves the next, also of one that was given up", async () => {
+it("mixes nothing up when the memory of one download is reused, even of an aborted one", async () => {
   const stored: { record: StoredMp3; frames: Buffer }[] = [];
   for (let i = 0; i < 6; i++) {
     const frames = randomBytes(4 * chunkBytes + 100 * i);
@@ -181,7 +181,7 @@ it("stores nothing for a record that is ready", async () => {
   await expect(more).rejects.toMatchObject({ code: "CONFLICT" });
 });
 
-it("passes the failure of its source on after the last insert", async () => {
+it("passes on the error of its source after the last insert", async () => {
   const id = await beginRecord();
   async function* failing(): AsyncGenerator<Buffer> {
     yield Buffer.alloc(chunkBytes);

@@ -37,7 +37,7 @@ describe("the MP3's rates", () => {
     for (const [source, mp3] of pairs) expect([source, mp3RateFor(source)]).toEqual([source, mp3]);
   });
 
-  it("lowers a bit rate that the sample rate does not have", () => {
+  it("lowers a bit rate that the sample rate does not support", () => {
     expect(mp3BitrateFor(44_100, 192)).toBe(192);
     expect(mp3BitrateFor(22_050, 192)).toBe(160);
     expect(mp3BitrateFor(8000, 192)).toBe(64);
@@ -77,7 +77,7 @@ describe("one encoder", () => {
     },
   );
 
-  it("makes the frames that so many samples must give, whatever their number", async () => {
+  it("creates the expected number of frames for any number of samples", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
     for (const [sampleRateHz, samplesPerFrame] of [
       [44_100, 1152],
@@ -91,7 +91,7 @@ describe("one encoder", () => {
     }
   });
 
-  it("takes PCM in pieces of any size, cut inside samples", async () => {
+  it("accepts PCM in pieces of any size, cut inside samples", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const whole = pcmOf(sweep(20_000, 44_100), cd);
     const pieces: Buffer[] = [];
@@ -138,13 +138,13 @@ describe("several encoders", () => {
     expect(worse).toEqual([]);
   });
 
-  it("cost a short clip one process", async () => {
+  it("use one process for a short clip", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 4 });
     const { processes } = await encode(pool, slices(Buffer.alloc(5 * 44_100 * 4)), cd);
     expect(processes).toBe(1);
   });
 
-  it("hold a bounded part of the sound in memory", async () => {
+  it("keep a limited part of the sound in memory", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 4 });
     using turns = await pool.acquire(never);
     let read = 0;
@@ -164,7 +164,7 @@ describe("several encoders", () => {
     expect(most).toBeLessThan(25 * 1024 * 1024);
   });
 
-  it("go on after a source that stalls", async () => {
+  it("continue after a source that stalls", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 3 });
     const pcm = slices(pcmOf(sweep(44_100 * 30, 44_100), cd));
     const source = async function* () {
@@ -272,7 +272,7 @@ describe("turns", () => {
 });
 
 describe("whatever goes wrong", () => {
-  it("passes the source's own failure on", async () => {
+  it("passes on the source's own error", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 2 });
     const failure = new Error("The client went away.");
     const source = async function* () {
@@ -345,7 +345,7 @@ describe("whatever goes wrong", () => {
     await expect(encode(pool, [Buffer.alloc(40_000)], cd)).rejects.toMatchObject({ code: "CONVERSION_FAILED" });
   });
 
-  it("does not take a bit rate that LAME replaced for success", async () => {
+  it("fails if LAME replaces the bit rate", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
     await expect(encode(pool, [Buffer.alloc(40_000)], cd, { bitrateKbps: 100 })).rejects.toMatchObject({
       code: "CONVERSION_FAILED",
@@ -354,7 +354,7 @@ describe("whatever goes wrong", () => {
 });
 
 describe("the pool", () => {
-  it("admits in order of arrival, and forgets those who left", async () => {
+  it("admits in order of arrival, and forgets uploads that left", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const order: string[] = [];
     const first = await pool.acquire(never);
@@ -397,7 +397,7 @@ describe("the pool", () => {
     expect([pool.taken, secondTurns.pool]).toEqual([2, pool]);
   });
 
-  it("gives eight uploads at once what each of them asked for", async () => {
+  it("gives each of eight concurrent uploads what it asked for", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 2 });
     const results = await Promise.all(
       Array.from({ length: 8 }, (_, i) => encode(pool, slices(Buffer.alloc((i + 8) * 44_100 * 4)), cd)),

@@ -116,7 +116,7 @@ describe("the Info frame", () => {
     expect(format.trackGain).toBe(-6.5);
   });
 
-  it("holds the counts, a seek table, LAME's delay and padding, and right checksums", async () => {
+  it("contains the counts, a seek table, LAME's delay and padding, and correct checksums", async () => {
     const samples = 32_000 * 10;
     const frames = await encodeMp3(noise(samples, 1), 32_000, 1, 48);
     const index = indexOf(frames);
@@ -140,7 +140,7 @@ describe("the Info frame", () => {
     }
   });
 
-  it("takes a larger bit rate where the sound's own frames are too short for it", async () => {
+  it("uses a larger bit rate if the sound's own frames are too short for it", async () => {
     const frames = await encodeMp3(noise(8000, 1), 8000, 1, 8);
     const index = indexOf(frames);
     expect(index.firstHeader.header.byteLength).toBe(72);
@@ -161,7 +161,7 @@ describe("the Info frame", () => {
 });
 
 describe("the index of an MP3", () => {
-  it("is the same however the frames are handed over", async () => {
+  it("does not depend on how the frames are split", async () => {
     const frames = await encodeMp3(noise(44_100, 2), 44_100, 2, 128);
     const starts = frameStarts(frames);
     const oneByOne = new Mp3Index();
@@ -169,7 +169,7 @@ describe("the index of an MP3", () => {
     expect(infoFrame(oneByOne, { samples: 44_100 })).toEqual(infoFrame(indexOf(frames), { samples: 44_100 }));
   });
 
-  it("refuses what is no whole frame, or a frame of another kind", async () => {
+  it("refuses bytes that are not whole frames, and frames of another kind", async () => {
     const frames = await encodeMp3(noise(44_100, 2), 44_100, 2, 128);
     const other = await encodeMp3(noise(44_100, 2), 44_100, 2, 160);
     expect(refusalOf(frames)).toBeUndefined();
@@ -180,7 +180,7 @@ describe("the index of an MP3", () => {
     expect(refusalOf(frames, other)).toBe("CONVERSION_FAILED");
   });
 
-  it("refuses to head frames that hold less than the recording, or a lot more", async () => {
+  it("refuses frames that contain less than the recording, or much more", async () => {
     const frames = await encodeMp3(noise(44_100, 1), 44_100, 1, 64);
     const starts = frameStarts(frames);
     expect(refusalToHead(indexOf(frames), 44_100)).toBeUndefined();

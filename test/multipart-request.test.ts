@@ -118,7 +118,7 @@ describe("a multipart request", () => {
     },
   );
 
-  it("goes on with a reader that is slower than the client, wherever the client's chunks end", async () => {
+  it("works with a reader that is slower than the client, wherever the client's chunks end", async () => {
     await using reader = await startMultipartServer({
       limits: { maxFileBytes: 20_000_000 },
       resolve: async (upload) => {
@@ -342,7 +342,7 @@ describe("a multipart request", () => {
       expect({ status, code: json.code }).toEqual({ status: 400, code: "BAD_REQUEST" });
     });
 
-    it("with a body that holds nothing", async () => {
+    it("with an empty body", async () => {
       expect((await postBody(Buffer.alloc(0))).json.code).toBe("BAD_REQUEST");
     });
 
@@ -358,7 +358,7 @@ describe("a multipart request", () => {
     });
   });
 
-  it("leaves the built-in objects alone, whatever the path", async () => {
+  it("does not change built-in objects, whatever the path", async () => {
     const before = Object.getOwnPropertyNames(Object.prototype);
     const hostile = operationsWith('{"__proto__":{"polluted":null},"constructor":{"prototype":{"polluted":null}}}');
     await post(hostile, mapTo("variables.__proto__.polluted"), file);
@@ -465,7 +465,7 @@ describe("a multipart request", () => {
 });
 
 describe("reading a multipart request", () => {
-  it("gives the Upload scalar what it needs, and the resolver its file", async () => {
+  it("gives the Upload scalar its value, and the resolver its file", async () => {
     const schema = new GraphQLSchema({
       query: new GraphQLObjectType({ name: "Query", fields: { x: { type: GraphQLString } } }),
       mutation: new GraphQLObjectType({
@@ -494,7 +494,7 @@ describe("reading a multipart request", () => {
     expect(JSON.parse(answer?.body ?? "")).toEqual({ data: { data: { name: "tune.wav" } } });
   });
 
-  it("can be refused as soon as operations are there", async () => {
+  it("can be refused as soon as operations have arrived", async () => {
     await using server = await startMultipartServer({
       authorize: async ({ variables }) => {
         if (variables?.["token"] !== "right") throw new ServiceError("UNAUTHENTICATED", "Wrong token.");
@@ -528,7 +528,7 @@ describe("reading a multipart request", () => {
     expect((await exchange(server.port, rawPost(multipartBody(operations, map, file))))?.status).toBe(401);
   });
 
-  it("starts the resolver before the file's part has come", async () => {
+  it("starts the resolver before the file's part has arrived", async () => {
     await using server = await startMultipartServer({
       resolve: async () => {
         throw new ServiceError("BUSY", "No room.");
@@ -543,7 +543,7 @@ describe("reading a multipart request", () => {
     await connection.ended();
   });
 
-  it("stops with the answer when nobody wants the file", async () => {
+  it("stops after the response if the file is not read", async () => {
     await using server = await startMultipartServer({ resolve: async () => "not interested" });
     const request = rawPost(multipartBody(operations, map, file), { "content-length": "900000" });
     using connection = await connectRaw(server.port);
@@ -552,7 +552,7 @@ describe("reading a multipart request", () => {
     await connection.ended();
   });
 
-  it("lets a client that sends all before it listens get its answer", async () => {
+  it("responds to a client that sends everything before it reads", async () => {
     await using server = await startMultipartServer();
     const body = multipartBody(operations, map, filePart("0", "a.wav", Buffer.alloc(900_000)));
     using connection = await connectRaw(server.port);
@@ -562,7 +562,7 @@ describe("reading a multipart request", () => {
     expect((await connection.answer())?.status).toBe(400);
   });
 
-  it("fails at once when the client has gone before it begins", async () => {
+  it("fails at once if the client disconnected before it begins", async () => {
     const outcome = Promise.withResolvers<unknown>();
     const server = createServer((request, response) => {
       request.once("close", () => {

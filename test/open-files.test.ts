@@ -13,7 +13,7 @@ import { sineWav } from "./support/wav-maker.ts";
 
 needs("util-linux", () => {
   describe("a process that may open few files", () => {
-    it("is told that ffmpeg cannot start now, and goes on, when it has none left", async () => {
+    it("reports that ffmpeg cannot start, and continues, when it has none left", async () => {
       const script = `
         import { openSync, closeSync } from "node:fs";
         import { startFfmpeg } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/encoder/ffmpeg.js"))};
@@ -38,7 +38,7 @@ needs("util-linux", () => {
       expect(JSON.parse(stdout)).toEqual(["BUSY", 0]);
     });
 
-    it("is no service that idle connections can keep from converting", async () => {
+    it("can still convert beside many idle connections", async () => {
       await using database = await createTestDatabase();
       await using service = await startServiceProcess({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: "2" }, [
         ffmpeg.prlimit!,

@@ -50,7 +50,7 @@ describe("the link, opened in a browser", () => {
     `/l/${secret}/take.mp3?inline=1`,
   ];
 
-  it("has the same policy in every answer with or about its bytes, which lets no script run", async () => {
+  it("has the same policy in every response for its bytes, which allows no scripts", async () => {
     const link = service.url + forms()[0]!;
     const etag = (await fetch(link, { method: "HEAD" })).headers.get("etag")!;
     for (const [status, method, headers] of [
@@ -98,7 +98,7 @@ describe("the link, opened in a browser", () => {
       return { page, complaints };
     }
 
-    it("plays as the address of a tab, in each of its forms, and from what the tab has kept", async () => {
+    it("plays as the address of a tab, in each of its forms, and from the tab's cache", async () => {
       for (const form of forms()) {
         const { page, complaints } = await openPage();
         for (const visit of form === forms()[0] ? ["first", "second"] : ["first"]) {
@@ -138,7 +138,7 @@ describe("the link, opened in a browser", () => {
       await page.close();
     });
 
-    it("plays in a tab that a frame in a sandbox opens", async () => {
+    it("plays in a tab that a sandboxed frame opens", async () => {
       const link = `${service.url}/record?id=${id}&user=${ann.id}&inline=1`;
       const inner = `<a href=&quot;${link.replaceAll("&", "&amp;amp;")}&quot; target=_blank>the recording</a>`;
       foreignPage = {

@@ -74,7 +74,7 @@ describe("players that pause", () => {
     return answer.subarray(answer.indexOf("\r\n\r\n") + 4).equals(mp3);
   }
 
-  it("play to the end when they go on, and hold no connection to the database meanwhile", async () => {
+  it("play to the end when they continue, and hold no database connection meanwhile", async () => {
     const players = [await startToPlay(), await startToPlay()];
     const { pool } = service.server.database;
     await until(
@@ -93,7 +93,7 @@ describe("players that pause", () => {
     return [...(await readFile("/proc/net/tcp", "utf8")).matchAll(paused)].length;
   }
 
-  it("end when more pause than there is memory for", async () => {
+  it("end when there is no memory for all of them", async () => {
     const players: Awaited<ReturnType<typeof startToPlay>>[] = [];
     for (let count = 0; count < 30; count += 1) {
       players.push(await startToPlay());
@@ -105,7 +105,7 @@ describe("players that pause", () => {
     expect(whole.length).toBeLessThanOrEqual(21);
   });
 
-  it("do not hold up a stop", async () => {
+  it("do not delay a shutdown", async () => {
     await using other = await startService({ ...env, DATABASE_URL: service.databaseUrl });
     const player = connect(Number(new URL(other.url).port), "127.0.0.1");
     player.on("error", () => {});

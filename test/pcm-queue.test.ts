@@ -6,7 +6,7 @@ import { MemoryBlocks } from "../src/memory/memory-blocks.ts";
 const blockBytes = 50_000;
 
 describe("the queue of PCM", () => {
-  it("gives out what came in, however it is cut", () => {
+  it("returns what was added, however it is cut", () => {
     const queue = new PcmQueue(new MemoryBlocks(blockBytes, 2));
     const pcm = randomBytes(5 * blockBytes);
     const taken: Buffer[] = [];
@@ -24,7 +24,7 @@ describe("the queue of PCM", () => {
     expect(Buffer.concat(taken).equals(pcm)).toBe(true);
   });
 
-  it("keeps no block busy for each small portion", () => {
+  it("does not keep a whole block in use for a small portion", () => {
     const blocks = new MemoryBlocks(blockBytes, 1);
     const queue = new PcmQueue(blocks);
     const portions = Array.from({ length: 1000 }, (_, i) => {
@@ -36,7 +36,7 @@ describe("the queue of PCM", () => {
     expect(portions.every((pcm, i) => pcm.equals(Buffer.alloc(100, i)))).toBe(true);
   });
 
-  it("uses a block again once it was released, and not before", () => {
+  it("reuses a block when it was released, and not before", () => {
     const queue = new PcmQueue(new MemoryBlocks(blockBytes, 2));
     const block = Buffer.alloc(blockBytes);
     const memoryOfNext = () => {

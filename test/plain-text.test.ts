@@ -6,7 +6,7 @@ import { searchTextOf, searchWords, titleKeyOf } from "../src/record/search-text
 const special = ["Dvořák: „Rusalka“ – 100 % & <b> 👩🏽 مرحبا", "👩‍👩‍👧‍👦", "می‌خواهم", "क्‍ष"];
 
 describe("cleaning a text", () => {
-  it("leaves one safe line", () => {
+  it("results in one safe line", () => {
     const text = "  a\r\nb\tc\x00\x1b[31m\u202egnp.exe\u200b\u200f\ufeff \ud800";
     expect(cleanText(text, 100)).toBe("a b c[31mgnp.exe \ufffd");
     expect(cleanText("cafe\u0301", 100)).toBe("caf\u00e9");

@@ -63,7 +63,7 @@ describe("the limits of a query", () => {
     expect(refusal(await client.run(query, {}, ann))).toMatchObject({ code: "QUERY_TOO_COMPLEX", maxValues: 250_000 });
   });
 
-  it("count only what is asked for: no field that is skipped, and one that stands in two fragments once", async () => {
+  it("count only selected fields: none that is skipped, and once a field in two fragments", async () => {
     const query = `query ($wave: Boolean!) { me { records(first: 100) { nodes {
       ...a ...b ... @include(if: $wave) { second: peaks(count: 2048) }
     } } } }
@@ -72,7 +72,7 @@ describe("the limits of a query", () => {
     expect(refusal(await client.run(query, { wave: true }, ann))).toMatchObject({ status: 400, maxValues: 250_000 });
   });
 
-  it("say which field is too much, how much it asks for, and what is allowed", async () => {
+  it("name the field, the number found and the limit", async () => {
     const { errors } = await client.run(page, { first: 100, count: 1536 }, ann);
     expect(errors).toBeUndefined();
     const twice = page.replace("fragment wave on Record {", "fragment wave on Record { again: peaks(count: $count)");
@@ -95,14 +95,14 @@ describe("the limits of a query", () => {
     ["tags", repeat(48, (i) => `a${i}: tags { value }`)],
     ["long aliases of short values", `links { ${repeat(20, (i) => `${"a".repeat(90)}${i}: id`)} }`],
     ["notes of links", "links { note a: note b: note c: note d: note e: note f: note g: note }"],
-  ])("bound the characters of the answer: %s", async (_what, fields) => {
+  ])("limit the characters of the response: %s", async (_what, fields) => {
     const query = `{ me { records(first: 100) { nodes { ${fields} } } } }`;
     expect(query.length).toBeLessThan(6000);
     const answer = refusal(await client.run(query, {}, ann));
     expect(answer).toMatchObject({ status: 400, code: "QUERY_TOO_COMPLEX", maxCharacters: 16_000_000 });
   });
 
-  it("let through everything that a recording has, for a whole page", async () => {
+  it("accept everything that a recording has, for a whole page", async () => {
     const everything = `{ me { id name createdAt usage { bytes } records(first: 100) { totalCount nodes {
       id title fileName createdAt visibility owner { id name } durationSeconds sizeBytes bitrateKbps sampleRateHz channels
       source { codec bitsPerSample sampleRateHz channels sizeBytes sha256 } sourceSha256 tags { name value }
@@ -112,7 +112,7 @@ describe("the limits of a query", () => {
     expect((await client.run(everything, {}, ann)).errors).toBeUndefined();
   });
 
-  it("take an alias of ordinary length only: it stands in the answer as often as its field", async () => {
+  it("allow only short aliases, which are repeated in the response with each field", async () => {
     const longest = "a".repeat(queryLimits.maxAliasCharacters);
     expect((await client.run(`{ __schema { types { ${longest}: name } } }`, {}, ann)).status).toBe(200);
     const answer = await client.run(`{ __schema { types { ${longest}a: name } } }`, {}, ann);
@@ -128,7 +128,7 @@ describe("the limits of a query", () => {
     ],
     ["in a fragment that nobody uses", `{ me { id } } fragment a on User { ${repeat(33, () => "usage { bytes }")} }`],
     ["in what asks for the schema", `{ __schema { ${repeat(33, () => "types { name }")} } }`],
-  ])("refuse a field that stands too often at one place, %s", async (_what, query) => {
+  ])("refuse a field that occurs too often in one selection, %s", async (_what, query) => {
     const answer = await client.run(query, {}, ann);
     expect(answer.errors).toHaveLength(1);
     expect(refusal(answer)).toMatchObject({ status: 400, code: "QUERY_TOO_COMPLEX", maxRepetitions: 32 });
@@ -152,7 +152,7 @@ describe("the limits of a query", () => {
     expect(refusalOfDocument(bomb)).toMatchObject({ code: "QUERY_TOO_COMPLEX" });
   });
 
-  it("let through what tools send", async () => {
+  it("accept what tools send", async () => {
     const options = { inputValueDeprecation: true, oneOf: true, directiveIsRepeatable: true };
     expect((await client.run(getIntrospectionQuery(options))).status).toBe(200);
   });

@@ -44,7 +44,7 @@ describe("a quota", () => {
     return errors![0]!.extensions;
   };
 
-  it("is told in the answer to an upload to whoever has the user's own token", async () => {
+  it("is visible in the result of an upload with the user's own token", async () => {
     const [user, other] = [await userWith(), await userWith()];
     const { data } = await client.uploadRecord(other, wav, {
       fields: "owner { id usage { records } }",
@@ -55,7 +55,7 @@ describe("a quota", () => {
     expect(data.uploadRecord.record.owner).toEqual({ id: user.id, usage: { records: 1 } });
   });
 
-  it("is told with what is used of it", async () => {
+  it("is shown with its usage", async () => {
     const user = await userWith({ bytes: 1_000_000, seconds: 0 });
     expect(await usageOf(user)).toEqual({
       bytes: 0,
@@ -89,7 +89,7 @@ describe("a quota", () => {
     expect(await rowsOf(user)).toBe(10);
   });
 
-  it("of bytes and of seconds can be used to the last, and not exceeded at once", async () => {
+  it("of bytes and of seconds can be used completely, but not exceeded by concurrent uploads", async () => {
     const { data } = await client.uploadRecord(await userWith(), wav, { fields: "sizeBytes" });
     const { sizeBytes } = data.uploadRecord.record;
     for (const [limit, quota] of [
@@ -140,7 +140,7 @@ describe("a quota", () => {
     expect((await client.uploadRecord(user, wav)).status).toBe(200);
   });
 
-  it("gives a retried upload its record although it is used up by then", async () => {
+  it("returns the recording to a retried upload even if it is used up by then", async () => {
     const user = await userWith({ records: 1 });
     const retried = { args: `, idempotencyKey: "${uuidv4()}"` };
     const first = await client.uploadRecord(user, wav, retried);
@@ -148,7 +148,7 @@ describe("a quota", () => {
     expect(second.data.uploadRecord).toEqual({ created: false, record: first.data.uploadRecord.record });
   });
 
-  it("of one user leaves others alone", async () => {
+  it("of one user does not affect others", async () => {
     const [full, free] = [await userWith({ records: 1 }), await userWith({ bytes: 0, seconds: 0, records: 0 })];
     await client.uploadRecord(full, wav);
     await refusalOf(full);

@@ -11,7 +11,7 @@ import { startService } from "./support/service.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
-it("is a conflict when the record or its user is removed before the upload is complete", async () => {
+it("is a conflict if the recording or its user is deleted before the upload is complete", async () => {
   await using service = await startService();
   await using encoders = new EncoderPool({ ffmpeg });
   const { signal } = new AbortController();
@@ -66,7 +66,7 @@ it("tells the user of an upload that begins while the user is being deleted", as
   expect(await failure).toMatchObject({ code: "UNAUTHENTICATED", message: "The user has been deleted." });
 });
 
-it("removes whatever dead uploads have left, in small parts", async () => {
+it("deletes what dead uploads have left, in small parts", async () => {
   await using service = await startService();
   const { id } = await new ApiClient(service.url).createUser("Ann");
   const { em, pool } = service.server.database;

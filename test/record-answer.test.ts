@@ -25,7 +25,7 @@ async function bytesOf(answer: RecordAnswer): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-it("answers the whole file with every header that a player, a cache or a page looks at", async () => {
+it("sends the whole file with every header that a player, a cache or a page uses", async () => {
   const answer = answerRecord("GET", {}, record);
   expect(answer.status).toBe(200);
   expect(answer.headers).toEqual({
@@ -103,11 +103,11 @@ describe("a single range", () => {
     expect(answerRecord("GET", { range: "bytes=0-1", "if-range": ifRange }, record).status).toBe(status);
   });
 
-  it("outside the file counts as little as any other when If-Range does not hold", () => {
+  it("outside the file is ignored like any other if If-Range does not match", () => {
     expect(answerRecord("GET", { range: "bytes=5000-", "if-range": '"older"' }, record).status).toBe(200);
   });
 
-  it("gives way to a condition", () => {
+  it("is ignored if a condition applies", () => {
     expect(answerRecord("GET", { range: "bytes=5000-", "if-none-match": etag }, record).status).toBe(304);
     expect(answerRecord("GET", { range: "bytes=0-1", "if-match": '"x"' }, record).status).toBe(412);
   });
@@ -131,7 +131,7 @@ describe("several ranges", () => {
     );
   });
 
-  it("never make an answer longer than the file", () => {
+  it("never make a response longer than the file", () => {
     for (const count of [2, 10, 20, 32, 1_000]) {
       for (const length of [1, 100, 1_000, 5_000]) {
         const specs = Array.from({ length: count }, (_, index) => `${index * 250}-${index * 250 + length - 1}`);
@@ -144,7 +144,7 @@ describe("several ranges", () => {
 });
 
 describe("a condition", () => {
-  it("that finds the file known is answered with 304, its validators, its present name and no more about the body", () => {
+  it("that matches is answered with 304, the validators, the current name and nothing else about the body", () => {
     for (const headers of [
       { "if-none-match": `W/${etag}` },
       { "if-modified-since": "Fri, 06 Nov 2026 08:49:37 GMT" },

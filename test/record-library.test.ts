@@ -67,7 +67,7 @@ describe("a user's recordings", () => {
     });
   });
 
-  it("come twenty at a time, the newest first, with what is needed to go on", async () => {
+  it("come 20 at a time, newest first, with the cursors to continue", async () => {
     const ann = await seeded(45);
     const first = await records(ann);
     expect(first.totalCount).toBe(45);
@@ -162,7 +162,7 @@ describe("a user's recordings", () => {
     expect(await client.run(list, { after: forged(Number.MAX_SAFE_INTEGER) }, ann)).toMatchObject({ status: 200 });
   });
 
-  it("are found by words in title, file name and tags, whatever case and accents", async () => {
+  it("are found by words in title, file name and tags, ignoring case and accents", async () => {
     const ann = await client.createUser();
     for (const [title, fileName] of [
       ["Ångström’s Café", "first.wav"],
@@ -195,7 +195,7 @@ describe("a user's recordings", () => {
     expect((await records(ann, { filter: { text: "wav" } })).totalCount).toBe(4);
   });
 
-  it("are found by when they were made and how long they are", async () => {
+  it("are found by upload time and duration", async () => {
     const ann = await seeded(10);
     const filter = {
       createdAt: { from: "2026-01-01T00:03:00Z", before: "2026-01-01T00:08:00Z" },
@@ -207,7 +207,7 @@ describe("a user's recordings", () => {
     expect(page.nodes.map(({ durationSeconds }: any) => durationSeconds)).toEqual([6, 5, 4]);
   });
 
-  it("cost the same few statements, however many there are and whatever is asked of them", async () => {
+  it("cost the same few statements, however many there are and whatever is selected", async () => {
     const everything = `query ($first: Int) { me { id records(first: $first, filter: { text: "take" }, orderBy: { field: TITLE, direction: ASC }) {
       totalCount pageInfo { hasNextPage endCursor }
       edges { cursor node { id url streamUrl mp3Url waveformUrl title fileName createdAt durationSeconds sizeBytes bitrateKbps
@@ -235,7 +235,7 @@ describe("a user's recordings", () => {
     expect([status, errors?.[0]?.extensions.code]).toEqual([400, "BAD_USER_INPUT"]);
   });
 
-  it("get another title, which sorting and searching know at once", async () => {
+  it("can be renamed, which sorting and searching use at once", async () => {
     const ann = await seeded(2);
     const [{ id }] = (await records(ann)).nodes;
     const rename =

@@ -27,7 +27,7 @@ describe("the link", () => {
 
   const get = async (path: string, init?: RequestInit) => await fetch(`${service.url}${path}`, init);
 
-  it("opens in the ancestor's spelling and with an ending", async () => {
+  it("opens with the older parameter names and with a file extension", async () => {
     for (const path of [
       `/record?id=${id}&user=${ann.id}`,
       `/record?audio_id=${id}&user_id=${ann.id}`,
@@ -44,7 +44,7 @@ describe("the link", () => {
     }
   });
 
-  it("answers the same for a record that is absent and one that is somebody else's", async () => {
+  it("answers the same for a recording that does not exist and one of another user", async () => {
     const bob = await client.createUser("Bob");
     const answers = await Promise.all(
       [`/record?id=${uuidv4()}&user=${ann.id}`, `/record?id=${id}&user=${bob.id}`, `/record?id=${id}&user=999999`].map(
@@ -100,13 +100,13 @@ describe("the link", () => {
     expect((await posted.json()).error.code).toBe("METHOD_NOT_ALLOWED");
   });
 
-  it("has a validator that does not tell the record's id", async () => {
+  it("has a validator that does not reveal the recording's id", async () => {
     const response = await get(`/record?id=${id}&user=${ann.id}`, { method: "HEAD" });
     expect(response.headers.get("etag")).toMatch(/^"[\w-]{27}"$/);
     expect(response.headers.get("etag")).not.toContain(id.slice(0, 8));
   });
 
-  it("refuses other methods before it looks at what they send", async () => {
+  it("refuses other methods before it reads their bodies", async () => {
     for (const type of ["application/json", "audio/wav"]) {
       const response = await get(`/record?id=${id}&user=${ann.id}`, {
         method: "PUT",
@@ -125,7 +125,7 @@ describe("the link", () => {
     expect(response.headers.get("cross-origin-resource-policy")).toBe("cross-origin");
   });
 
-  it("takes a long name as decoration", async () => {
+  it("ignores a long name", async () => {
     const response = await get(`/record/${id}/${encodeURIComponent("ä".repeat(100))}.mp3?user=${ann.id}`);
     expect(response.status).toBe(200);
     await response.arrayBuffer();
@@ -218,7 +218,7 @@ describe("the link", () => {
     }
   });
 
-  it("may be kept for ever to play, and is asked for again to download", async () => {
+  it("may be cached without end for playing, and is revalidated for downloads", async () => {
     const path = `/record?id=${id}&user=${ann.id}`;
     const cacheControl = async (path: string) => (await get(path, { method: "HEAD" })).headers.get("cache-control");
     expect(await cacheControl(`${path}&inline=1`)).toBe("private, max-age=31536000, immutable");
@@ -231,7 +231,7 @@ describe("the link", () => {
     expect(headers.get("cache-control")).toBe("public, no-cache");
   });
 
-  it("names the download after the upload, and plays it in the page if asked to", async () => {
+  it("names the download after the upload, and plays it in the page if requested", async () => {
     const saved = await get(`/record?id=${id}&user=${ann.id}`);
     expect(saved.headers.get("content-disposition")).toMatch(
       /^attachment; filename=.*\.mp3.*; filename\*=UTF-8''%C3%84rger/,
@@ -269,7 +269,7 @@ describe("the link", () => {
     expect(await urlFor({ ...headers, host: "evil.example/path?" })).toBe(`${service.url}${link}`);
   });
 
-  it("takes its origin from PUBLIC_URL if that is set", async () => {
+  it("uses PUBLIC_URL as its origin if that is set", async () => {
     await using behindProxy = await startService({
       DATABASE_URL: service.databaseUrl,
       PUBLIC_URL: "https://music.example.com/app",
@@ -278,7 +278,7 @@ describe("the link", () => {
     expect(data.record.url).toBe(`https://music.example.com/app/record?id=${id}&user=${ann.id}`);
   });
 
-  it("answers in JSON where there is nothing", async () => {
+  it("answers in JSON if nothing exists at the address", async () => {
     const response = await get("/nothing/here");
     expect(response.status).toBe(404);
     expect(await response.json()).toEqual({

@@ -91,13 +91,13 @@ describe("a plain link", () => {
     );
   });
 
-  it("is read in a time that does not grow with what is wrong in it", () => {
+  it("is read in a time that does not grow with its errors", () => {
     for (const junk of ["-", "&", "=", "%25", "\u200b", "a", "("]) {
       expect(() => addressIn(`/record?id=${junk.repeat(15_000)}`)).toThrow("The link needs the recording's id");
     }
   });
 
-  it("plays in the page if it asks to", () => {
+  it("plays in the page if requested", () => {
     const asks = (search: string): boolean => asksForInline(linkParameters(`/record?id=1${search}`));
     expect(["&inline=1", "&amp;inline=1.", "&inline", "&INLINE=1", "&inline=true", "%26inline%3D1"].map(asks)).toEqual([
       true,

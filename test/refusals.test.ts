@@ -692,7 +692,7 @@ describe("a refusal on /graphql", () => {
     });
   });
 
-  it("of an answer that the client would not take comes before anything is done", async () => {
+  it("for a response type that the client does not accept comes before anything is done", async () => {
     const request = json('mutation { createToken(name: "never") { token } }', { ...bearer(), accept: "text/html" });
     expect((await exchange(port, request))!.status).toBe(406);
     const answer = (await exchange(port, json("{ me { tokens { name } } }", bearer())))!;
@@ -713,7 +713,7 @@ describe("a refusal on /graphql", () => {
     );
   });
 
-  it("does not tell in production what might have been meant", async () => {
+  it("makes no suggestions in production", async () => {
     await using production = await startService({ INTROSPECTION: "false" });
     const client = new ApiClient(production.url);
     const messageOf = async (query: string, variables = {}) => (await client.run(query, variables)).errors![0]!.message;
@@ -734,7 +734,7 @@ describe("a refusal on /graphql", () => {
     );
   });
 
-  it("repeats no more than a little of what was sent", async () => {
+  it("repeats only a small part of what was sent", async () => {
     const query = "query ($d: DateTime) { me { records(filter: { createdAt: { from: $d } }) { totalCount } } }";
     for (const request of [run(query, { d: "x".repeat(100_000) }), run(`{ ${"x".repeat(100_000)} }`)]) {
       const { errors } = JSON.parse((await exchange(port, request))!.body);

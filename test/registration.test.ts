@@ -9,7 +9,7 @@ import { sineWav } from "./support/wav-maker.ts";
 const withInvite = 'mutation ($invite: String) { createUser(name: "Ann", invite: $invite) { user { id } token } }';
 const tomorrow = () => new Date(Date.now() + 86_400_000);
 
-it("takes an invitation where it is by invitation: once, in time, and only a code that was given", async () => {
+it("needs an invitation if it is by invitation: each code once, in time, and only existing ones", async () => {
   await using service = await startService({ REGISTRATION: "invite" });
   const { em, pool } = service.server.database;
   const client = new ApiClient(service.url);
@@ -44,7 +44,7 @@ it("takes an invitation where it is by invitation: once, in time, and only a cod
   expect((await refusalOf(takenBack))[2]).toBe("BAD_USER_INPUT");
 });
 
-it("refuses everybody where it is closed, and lets those in who are there", async () => {
+it("refuses everybody if it is closed, except existing users", async () => {
   await using open = await startService();
   const ann = await new ApiClient(open.url).createUser();
   await using service = await startService({ DATABASE_URL: open.databaseUrl, REGISTRATION: "closed" });
@@ -73,7 +73,7 @@ async function createUserFrom(url: string, address: string): Promise<number> {
   });
 }
 
-it("counts new users of all addresses together, and those with an invitation not among them", async () => {
+it("counts new users of all addresses together, without invited ones", async () => {
   await using service = await startService({ TRUST_PROXY: "loopback", ALL_NEW_USERS_PER_HOUR: "3" });
   const statuses: number[] = [];
   for (let at = 0; at < 5; at++) statuses.push(await createUserFrom(service.url, `203.0.113.${at}`));

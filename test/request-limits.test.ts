@@ -62,7 +62,7 @@ describe("the limits of a request", () => {
     ]);
   });
 
-  it("let through what asks for the schema, and an operation at its limit", async () => {
+  it("accept introspection, and an operation exactly at the limit", async () => {
     const introspection = getIntrospectionQuery({
       inputValueDeprecation: true,
       oneOf: true,
@@ -72,7 +72,7 @@ describe("the limits of a request", () => {
     expect((await client.run(`{ ${repeat(20, () => "__typename")} }`)).status).toBe(200);
   });
 
-  it("let through a page with whole waveforms", async () => {
+  it("accept a page with whole waveforms", async () => {
     const ann = await client.createUser();
     for (const query of [
       "{ me { records(first: 100) { nodes { id peaks(count: 2048) } } } }",
@@ -83,7 +83,7 @@ describe("the limits of a request", () => {
     }
   });
 
-  it("leave the connection open after a request that keeps to them", async () => {
+  it("keep the connection open after a request within the limits", async () => {
     using connection = await connectRaw(port);
     for (let times = 0; times < 2; times++) {
       await connection.send(rawPost(Buffer.from('{"query":"{ __typename }"}'), { "content-type": "application/json" }));
@@ -163,7 +163,7 @@ describe("the limits of a request", () => {
     expect(answer!.headers.get("x-content-type-options")).toBe("nosniff");
   });
 
-  it("answer what was done before they refuse what cannot be read behind it", async () => {
+  it("answer complete requests before they refuse the invalid bytes after them", async () => {
     using connection = await connectRaw(port);
     const query = 'mutation { createUser(name: "Ann") { token } }';
     const create = rawPost(Buffer.from(JSON.stringify({ query })), { "content-type": "application/json" });

@@ -50,7 +50,7 @@ describe("an upload with an idempotency key", () => {
       )
     ).rows;
 
-  it("gives the first record again", async () => {
+  it("returns the first recording again", async () => {
     const key = uuidv4();
     const first = outcome(await upload(key));
     const second = outcome(await upload(key.toUpperCase()));
@@ -59,7 +59,7 @@ describe("an upload with an idempotency key", () => {
     expect(await rowsWith(key)).toHaveLength(1);
   });
 
-  it("makes one record of fifty requests at once, on two replicas", async () => {
+  it("stores one recording for fifty concurrent requests, on two replicas", async () => {
     const key = uuidv4();
     const other = new ApiClient(replica.url);
     const answers = await Promise.all(
@@ -96,7 +96,7 @@ describe("an upload with an idempotency key", () => {
     }
   });
 
-  it("knows a retry whatever its multipart boundary and its other arguments are", async () => {
+  it("recognises a retry with any multipart boundary and any other arguments", async () => {
     const key = uuidv4();
     const first = outcome(await upload(key));
     const retry = await begin(key);
@@ -104,7 +104,7 @@ describe("an upload with an idempotency key", () => {
     expect((await retry.answer).data.uploadRecord).toEqual({ created: false, record: { id: first.record.id } });
   });
 
-  it("believes a large file by its name, without reading it", async () => {
+  it("compares a large file by its name, without reading it", async () => {
     const key = uuidv4();
     const large = sineWav({ seconds: 200 });
     expect(large.length).toBeGreaterThan(16 * 1024 ** 2);
@@ -114,7 +114,7 @@ describe("an upload with an idempotency key", () => {
     expect((await upload(key, { wav: large, sha256 })).status).toBe(409);
   });
 
-  it("is refused when the file that arrives is not the one that was announced", async () => {
+  it("is refused if the file that arrives is not the announced one", async () => {
     const key = uuidv4();
     const { status, errors } = await upload(key, { sha256: "ab".repeat(32) });
     expect([status, errors![0]!.extensions.code]).toEqual([400, "BAD_USER_INPUT"]);
@@ -176,7 +176,7 @@ describe("an upload with an idempotency key", () => {
     expect((await second.answer).data.uploadRecord).toEqual({ created: false, record: { id } });
   });
 
-  it("takes over when the first request's connection is lost", async () => {
+  it("takes over if the first request's connection is lost", async () => {
     const key = uuidv4();
     const first = await begin(key);
     const lost = await receivingRow(key);
@@ -189,7 +189,7 @@ describe("an upload with an idempotency key", () => {
     expect(await rowsWith(key)).toEqual([{ id: record.id, state: "ready" }]);
   });
 
-  it("is told to come back when the first takes too long", async () => {
+  it("is told to retry if the first takes too long", async () => {
     await using impatient = await startService({ DATABASE_URL: service.databaseUrl, QUEUE_TIMEOUT_SECONDS: "0" });
     const key = uuidv4();
     const first = await begin(key);

@@ -27,7 +27,7 @@ describe("the schema", () => {
     expect(printSdl(await createSchema())).toBe(await readFile(schemaFile, "utf8"));
   });
 
-  it("goes with a page of error codes that is current, too", async () => {
+  it("has a page of error codes that is current, too", async () => {
     expect(printErrorPage()).toBe(await readFile(errorPageFile, "utf8"));
   });
 
@@ -36,7 +36,7 @@ describe("the schema", () => {
     expect(codes.getValues().map(({ name }) => name)).toEqual(expect.arrayContaining(Object.keys(errorCodes)));
   });
 
-  it("is not made without the instance of a resolver", async () => {
+  it("cannot be created if the instance of a resolver is missing", async () => {
     await expect(createSchema([])).rejects.toThrow("no instance of UserResolver");
   });
 
@@ -66,7 +66,7 @@ describe("the schema", () => {
     expect(silent).toEqual([]);
   });
 
-  it("says of every list how long it can be, and of every text how many characters it can have", async () => {
+  it("declares the maximum length of every list and every text", async () => {
     const isText = new Set(["String", "URL"]);
     const silent = fieldsOf(await createSchema()).filter(({ field }) => {
       const facts = factsOf(field);
@@ -76,7 +76,7 @@ describe("the schema", () => {
     expect(silent.map(({ name }) => name)).toEqual([]);
   });
 
-  it("lets every change, and every field that can be refused, be null by itself", async () => {
+  it("makes every mutation, and every field that can fail, nullable", async () => {
     const refusable = fieldsOf(await createSchema()).filter(
       ({ name, field }) => name.startsWith("Mutation.") || field.args.length > 0 || factsOf(field).ownerOnly,
     );

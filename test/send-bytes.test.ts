@@ -51,7 +51,7 @@ it("sends all bytes of its source", async () => {
   expect(await outcome).toBe("sent");
 });
 
-it("lets its source use its memory again, however slowly the client takes what is in it", async () => {
+it("lets its source reuse its memory, however slowly the client reads", async () => {
   const pieceBytes = 8_000_000; // more than the system takes in for a client that does not read
   const memory = Buffer.alloc(pieceBytes);
   const begun = Promise.withResolvers<void>();
@@ -101,7 +101,7 @@ it("reads nothing for a pipelined request before its turn", async () => {
   expect(begun).toBe(20);
 });
 
-it("leaves the answer open to an error when the source fails at once", async () => {
+it("allows an error response if the source fails at once", async () => {
   const failure = new Error("no such row");
   // oxlint-disable-next-line require-yield
   const { port, outcome } = await serve(async function* () {
@@ -123,7 +123,7 @@ it("ends the connection when the source fails in the middle", async () => {
   expect(await outcome).toBe(failure);
 });
 
-it("stops the source as soon as the client goes away, even while it waits for bytes", async () => {
+it("stops the source as soon as the client disconnects, even while it waits for bytes", async () => {
   const reason = Promise.withResolvers<unknown>();
   const { port, outcome } = await serve(async function* (signal) {
     yield Buffer.alloc(100_000);
@@ -194,7 +194,7 @@ describe("a client that takes nothing for a while", () => {
     ended = 0;
   });
 
-  it("gets the rest when it goes on, and meanwhile holds nothing but one piece", async () => {
+  it("gets the rest when it continues, and holds only one piece meanwhile", async () => {
     const waiting = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping, patienceMs: 50 });
     const { port, outcome } = await serve(source, { waiting, contentLength: size });
     const client = ask(port);
@@ -213,7 +213,7 @@ describe("a client that takes nothing for a while", () => {
     expect(begun[1]!.isSlow).toBe(true);
   });
 
-  it("is ended when it takes nothing for a day", async () => {
+  it("is ended when it reads nothing for a day", async () => {
     const waiting = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping, patienceMs: 10, maxWaitMs: 50 });
     const { port, outcome } = await serve(source, { waiting, contentLength: size });
     const client = ask(port);
@@ -221,7 +221,7 @@ describe("a client that takes nothing for a while", () => {
     client.destroy();
   });
 
-  it("is ended when the service stops, also if it begins to wait then", async () => {
+  it("is ended when the service stops, even if it begins to wait then", async () => {
     const stop = new AbortController();
     const waiting = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping: stop.signal, patienceMs: 50 });
     const { port, outcome } = await serve(source, { waiting, contentLength: size });

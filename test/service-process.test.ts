@@ -52,7 +52,7 @@ it("says what it started: its address, PostgreSQL and its data, ffmpeg, and a li
 });
 
 needs("curl", () => {
-  it("says a line to try that works when it is pasted", async () => {
+  it("suggests a command that works when it is pasted", async () => {
     const { said } = await start();
     const line = said.at(-1)!.slice("Try: ".length);
     const pasted = spawn("sh", ["-c", line], { stdio: ["ignore", "pipe", "ignore"] });
@@ -79,7 +79,7 @@ it("keeps users and records when it is stopped and started, and when it is kille
   expect(later.record.owner.name).toBe("Ann");
 });
 
-it("stops in order when Ctrl-C reaches it twice, from the terminal and from npm", async () => {
+it("shuts down cleanly when Ctrl-C arrives twice, from the terminal and from npm", async () => {
   const { child, output } = await start();
   const stopping = output.waitFor((line) => line.includes("stopping"));
   child.kill("SIGINT");
@@ -87,7 +87,7 @@ it("stops in order when Ctrl-C reaches it twice, from the terminal and from npm"
   expect(await stop(child, "SIGINT")).toEqual([0, null]);
 });
 
-it("ends in order when Ctrl-C comes while the first database is made, and starts afterwards", async () => {
+it("shuts down cleanly when Ctrl-C arrives while the first database is created, and starts afterwards", async () => {
   const env = { PATH: process.env.PATH, DATA_DIR: join(folder, "new"), HOST: "127.0.0.1", PORT: "0" };
   // In a process group of its own, which gets the signal as a whole, as from a terminal.
   const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
@@ -107,7 +107,7 @@ it("ends in order when Ctrl-C comes while the first database is made, and starts
   expect(await stop(next, "SIGTERM")).toEqual([0, null]);
 });
 
-it("says that it was stopped when Ctrl-C comes while it waits for the database", async () => {
+it("says that it was stopped when Ctrl-C arrives while it waits for the database", async () => {
   await using silent = createServer((socket) => socket.on("error", () => {}).resume()).listen(0, "127.0.0.1");
   const asked = once(silent, "connection");
   await once(silent, "listening");

@@ -66,7 +66,7 @@ describe("sharing", () => {
       record = await upload(ann);
     });
 
-    it("opens for its owner's token only, and is absent for everybody else", async () => {
+    it("opens only with its owner's token, and does not exist for others", async () => {
       for (const url of [record.url, record.waveformUrl]) {
         expect(await statusOf(url, bearer(ann))).toBe(200);
         for (const headers of [{}, bearer(bob), { authorization: "Bearer nonsense" }, { authorization: "Basic x" }]) {
@@ -79,7 +79,7 @@ describe("sharing", () => {
       expect(messageOf(closed)).toBe(messageOf(absent));
     });
 
-    it("does not open through its owner's other addresses or another's number", async () => {
+    it("does not open with other parameters of its owner or with another user's id", async () => {
       const { origin } = new URL(record.url);
       for (const path of [
         `/record?audio_id=${record.id}&user_id=${ann.id}`,
@@ -93,7 +93,7 @@ describe("sharing", () => {
       }
     });
 
-    it("is kept by no cache without asking again", async () => {
+    it("is revalidated by every cache", async () => {
       const { headers } = await get(record.url, bearer(ann));
       expect(headers.get("cache-control")).toBe("private, no-cache");
       expect(headers.get("vary")).toContain("Authorization");
@@ -106,7 +106,7 @@ describe("sharing", () => {
     });
   });
 
-  it("becomes public and private again, at once, by its owner's word only", async () => {
+  it("becomes public and private again at once, and only by its owner", async () => {
     const record = await upload(ann);
     const refused = await client.run(setVisibility, { id: record.id, visibility: "PUBLIC" }, bob);
     expect([refused.status, refused.errors![0]!.extensions.code]).toEqual([404, "NOT_FOUND"]);
@@ -137,7 +137,7 @@ describe("sharing", () => {
       mp3 = (await get(record.url, bearer(ann))).body;
     });
 
-    it("opens a private recording with all that the plain link has", async () => {
+    it("opens a private recording with all features of the plain link", async () => {
       const link = await linkTo(record.id, { note: "  for the band " });
       expect(link).toMatchObject({ note: "for the band", expiresAt: null, downloads: 0 });
       expect(link.url).toMatch(/\/l\/[\w-]{32}$/);
@@ -167,7 +167,7 @@ describe("sharing", () => {
       expect((await linksOf(record.id)).map(({ id }: { id: string }) => id)).toContain(link.id);
     });
 
-    it("is gone when it is revoked, and no other link with it", async () => {
+    it("is gone when it is revoked, and no other link is", async () => {
       const [first, second] = [await linkTo(record.id), await linkTo(record.id)];
       const { data } = await client.run(revokeLink, { id: first.id }, ann);
       expect(data.revokeLink).toEqual({ revokedId: first.id, recordId: record.id });
@@ -175,14 +175,14 @@ describe("sharing", () => {
       expect((await client.run(revokeLink, { id: first.id }, ann)).errors![0]!.extensions.code).toBe("NOT_FOUND");
     });
 
-    it("goes with its recording", async () => {
+    it("is deleted with its recording", async () => {
       const other = await upload(ann);
       const link = await linkTo(other.id);
       await database.query("delete from audio_record where id = $1", [other.id]);
       expect(await statusOf(link.url)).toBe(404);
     });
 
-    it("is made, seen and revoked by the owner only", async () => {
+    it("is created, seen and revoked by the owner only", async () => {
       const link = await linkTo(record.id);
       for (const [query, variables] of [
         [createLink, { recordId: record.id }],
@@ -203,7 +203,7 @@ describe("sharing", () => {
       expect(await statusOf(link.url)).toBe(200);
     });
 
-    it("cannot be made from anything else that is known of it", async () => {
+    it("cannot be derived from anything else that is known about it", async () => {
       const [link, other] = [await linkTo(record.id), await linkTo(record.id)];
       const { origin } = new URL(link.url);
       const secret = link.url.slice(-32);
@@ -230,7 +230,7 @@ describe("sharing", () => {
       expect([status, errors![0]!.extensions.code]).toEqual([400, "BAD_USER_INPUT"]);
     });
 
-    it("is one of at most a hundred", async () => {
+    it("is one of at most 100", async () => {
       const other = await upload(ann);
       await database.query(
         "insert into share_link (record_id, secret) select $1, gen_random_uuid()::text from generate_series(1, 99)",
@@ -297,7 +297,7 @@ describe("sharing", () => {
       expect(await downloadsWhen(1)).toBe(1);
     });
 
-    it("takes the ranges of one player for one listening, and each player for one", async () => {
+    it("counts all ranges of one player as one download, and each player separately", async () => {
       for (const player of ["AppleCoreMedia/1.0.0.21E236 (iPhone; U)", "VLC/3.0.20 LibVLC/3.0.20"]) {
         for (const range of ["bytes=0-1", "bytes=0-", "bytes=500-", "bytes=0-999", "bytes=1000-1999", "bytes=0-"]) {
           await get(link.url, { range, "user-agent": player });
@@ -306,7 +306,7 @@ describe("sharing", () => {
       expect(await downloadsWhen(2)).toBe(2);
     });
 
-    it("takes a download that was cut off and begun again for one", async () => {
+    it("counts a download that was cut off and restarted once", async () => {
       const long = (await client.uploadRecord(ann, sineWav({ seconds: 300, channels: 1, sampleRateHz: 8000 }))).data;
       recordId = long.uploadRecord.record.id;
       const { url } = await linkTo(recordId);

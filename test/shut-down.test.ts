@@ -50,7 +50,7 @@ describe("stopping", () => {
 
   const readiness = async () => (await fetch(`${service.url}/readyz`)).status;
 
-  it("goes on as before for a while, but unready, so that a load balancer can turn away", async () => {
+  it("continues for a while, but unready, so that a load balancer can turn away", async () => {
     await start({ SHUTDOWN_DELAY_SECONDS: "2" });
     service.child.kill("SIGTERM");
     expect(await until(readiness, (status) => status === 503)).toBe(503);
@@ -58,7 +58,7 @@ describe("stopping", () => {
     expect(await service.ended).toBe(0);
   });
 
-  it("lets uploads finish, is not ready meanwhile, refuses new ones on open connections too, and answers queries", async () => {
+  it("lets uploads finish, is not ready meanwhile, refuses new ones even on open connections, and answers queries", async () => {
     await start();
     using agent = disposableAgent();
     expect((await post(service.url, agent, "{ __typename }", ann)).status).toBe(200);
@@ -83,7 +83,7 @@ describe("stopping", () => {
     expect(await countRecords()).toEqual({ ready: 1 });
   });
 
-  it("cancels with a code what has not finished in time, and leaves nothing", async () => {
+  it("cancels uploads that do not finish in time with a code, and leaves nothing", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "1" });
     using upload = await startUpload();
     const children = await until(
@@ -99,7 +99,7 @@ describe("stopping", () => {
     for (const child of children) expect(() => process.kill(child, 0)).toThrow("ESRCH");
   });
 
-  it("is not held up by idle connections, half a request, or a download that nobody reads", async () => {
+  it("is not delayed by idle connections, half a request, or a download that nobody reads", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "1" });
     const uploaded = await client.uploadRecord(ann, sineWav({ seconds: 30, channels: 2 }), {
       args: ", quality: HIGH",
@@ -117,7 +117,7 @@ describe("stopping", () => {
     idle.reset();
   });
 
-  it("is not held up by a connection whose answer comes while it stops", async () => {
+  it("is not delayed by a connection whose response comes while it stops", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "600" });
     using agent = disposableAgent();
     const lock = new Client({ connectionString: database.url });
@@ -139,7 +139,7 @@ describe("stopping", () => {
     expect(await service.ended).toBe(0);
   });
 
-  it("is not held up by a client that was refused and neither sends on nor goes away", async () => {
+  it("is not delayed by a refused client that neither sends nor disconnects", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "600" });
     using connection = await connectRaw(service.port, true);
     await connection.send("POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
@@ -161,7 +161,7 @@ describe("stopping", () => {
     expect(await service.ended).toBe(1);
   });
 
-  it("takes a signal that comes while it starts", async () => {
+  it("handles a signal that arrives while it starts", async () => {
     const { child, ended, log } = spawnService({ DATABASE_URL: database.url });
     child.stdout!.once("data", () => child.kill("SIGTERM")); // the first migration
     child.stdout!.resume();

@@ -28,7 +28,7 @@ describe("the way the input is cut", () => {
       }
     });
 
-    it("gives facts that are worth comparing", () => {
+    it("returns facts that can be compared", () => {
       expect(whole.frames).toBe(66_150);
       expect(whole.integratedLufs).toBeGreaterThan(-20);
       expect(whole.clippedSamples).toBeGreaterThan(100);
@@ -71,7 +71,7 @@ describe("clipped samples", () => {
     expect(measureSamples(format, samples, 1).clippedSamples).toBe(clipped);
   });
 
-  it("are found in codings whose largest sample stays below that of 16 bits", () => {
+  it("are found in encodings whose largest sample is below that of 16 bits", () => {
     const largest = 127 / 128;
     const meter = new SoundMeter(s16Mono, largest);
     meter.add(toPcm(s16Mono, [0, 32_512, 32_512, 32_512, 0, 32_256, 32_256, 32_256, -32_768, -32_512, -32_512]));

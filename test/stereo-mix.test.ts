@@ -19,7 +19,7 @@ describe("channels without a stated place", () => {
     }
   });
 
-  it("stand where an old surround mix has them, its low-frequency channel in the middle", async () => {
+  it("are placed as in an old surround mix, with its low-frequency channel in the centre", async () => {
     expect(inProportion(await gainsOf({ channels: 6 }))).toEqual(
       rounded([
         [1, 0],
@@ -32,7 +32,7 @@ describe("channels without a stated place", () => {
     );
   });
 
-  it("of more than eight stand in the middle, but for the first two", async () => {
+  it("of more than eight are in the centre, except the first two", async () => {
     expect(inProportion(await gainsOf({ channels: 9 }))).toEqual(
       rounded([[1, 0], [0, 1], ...Array.from({ length: 7 }, () => [c, c] as const)]),
     );
@@ -40,7 +40,7 @@ describe("channels without a stated place", () => {
 });
 
 describe("a channel mask", () => {
-  it("silences the channel that it names the low-frequency one, and no other", async () => {
+  it("silences only the channel that it declares as low-frequency", async () => {
     expect(inProportion(await gainsOf({ channels: 3, extensible: { channelMask: 0x0b } }))).toEqual([
       [1, 0],
       [0, 1],
@@ -50,7 +50,7 @@ describe("a channel mask", () => {
     expect(gains.map(([left, right]) => left + right > 0)).toEqual([true, true, true, false, true, true, true, true]);
   });
 
-  it("of fewer speakers than channels leaves the others in the middle", async () => {
+  it("of fewer speakers than channels puts the others in the centre", async () => {
     expect(inProportion(await gainsOf({ channels: 5, extensible: { channelMask: 0x03 } }))).toEqual(
       rounded([
         [1, 0],
@@ -131,7 +131,7 @@ describe("the sum of many channels", () => {
     expect(max(...steady) / -max(...steady.map((value) => -value))).toBeLessThan(1.1);
   });
 
-  it("is the same whatever pieces it comes in", async () => {
+  it("does not depend on how it is split", async () => {
     const random = seededRandom(5);
     const frames = Array.from({ length: 900 }, () => Array.from({ length: 20 }, () => random() * 2 - 1));
     const format = { channels: 20, bits: 24 };

@@ -34,7 +34,7 @@ const storageOf = async (url: string) => {
   return [response.status, checks.storage];
 };
 
-it("refuses uploads before they begin when the disk has less than the reserve, and lets people read and delete", async () => {
+it("refuses uploads before they begin if the disk has less than the reserve, but allows reading and deleting", async () => {
   const env = { DATA_DIR: join(folder, "data") };
   const wav = sineWav({ seconds: 0.5 });
   let ann;
@@ -110,7 +110,7 @@ async function beginLogFile(databaseUrl: string): Promise<void> {
 }
 
 needsSystem("the right to mount a disk", mayMount(), () => {
-  it("says of a full disk that it is full, and stores again when recordings were deleted", async () => {
+  it("reports a full disk, and stores again after recordings were deleted", async () => {
     await using disk = await mountSmallDisk(160 * mebibyte);
     await using service = await startServiceProcess({
       DATA_DIR: join(disk.path, "data"),

@@ -53,7 +53,7 @@ describe("a text whose code page is stated", () => {
     expect(decodeUnlabelled(Buffer.from("日本", "utf16le").swap16(), { codePage: 1201 })).toBe("日本");
   });
 
-  it("is read all the same when the code page does not exist or does not fit", () => {
+  it("is read even if the code page does not exist or does not fit", () => {
     expect(decodeUnlabelled(latin1("Gr\xfc\xdfe"), { codePage: 12_345 })).toBe("Grüße");
     expect(decodeUnlabelled(latin1("Gr\xfc\xdfe"), { codePage: 65_001 })).toBe("Grüße");
     expect(decodeUnlabelled(iconv.encode("Привет", "1251"), { codePage: 1252 })).toBeUndefined();
@@ -153,7 +153,7 @@ describe("a text about which nothing is stated", () => {
     },
   );
 
-  it.each(["le", "be"] as const)("is UTF-16 without a mark if it looks so: %s", (order) => {
+  it.each(["le", "be"] as const)("is UTF-16 without a BOM if it looks like it: %s", (order) => {
     for (const text of ["Title", "Grüße 你好 🎵", "Привет", "Ένα"]) {
       const bytes = Buffer.from(`${text}\0`, "utf16le");
       if (order === "be") bytes.swap16();
@@ -161,7 +161,7 @@ describe("a text about which nothing is stated", () => {
     }
   });
 
-  it("may end inside a character if it is cut", () => {
+  it("may end inside a character if it is truncated", () => {
     for (const text of ["é", "日", "🎵"]) {
       for (let cut = 1; cut < Buffer.byteLength(text); cut++) {
         const bytes = Buffer.from(`Title ${text}`).subarray(0, -cut);

@@ -112,7 +112,7 @@ describe("the tags of the API", () => {
 });
 
 describe("the title", () => {
-  it("that is given with the upload stands in the MP3", async () => {
+  it("that is given with the upload is in the MP3", async () => {
     const { title, mp3 } = await upload([infoChunk({ INAM: "From the file" })], { title: "Given — 标题" });
     expect(title).toBe("Given — 标题");
     expect((await parseBuffer(mp3, { mimeType: "audio/mpeg" })).common.title).toBe("Given — 标题");

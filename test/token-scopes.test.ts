@@ -248,7 +248,7 @@ describe("the scopes of a token", () => {
     expect(record.errors![0]!.message).toContain("the scope READ or UPLOAD; this one has MANAGE.");
   });
 
-  it("go no further than those of the token that makes another", async () => {
+  it("are limited to those of the token that creates another", async () => {
     const manager = await newToken(ann, ["WRITE", "MANAGE"]);
     const answers = await Promise.all(
       [["READ"], ["UPLOAD"], ["WRITE", "MANAGE"], ["UPLOAD", "READ"]].map(
@@ -259,7 +259,7 @@ describe("the scopes of a token", () => {
     expect(answers.map(codeOf)).toEqual(["FORBIDDEN", "done", "done", "FORBIDDEN"]);
   });
 
-  it("are all those of a user's first token, and READ and WRITE of others unless told otherwise", async () => {
+  it("are all for a user's first token, and READ and WRITE by default for others", async () => {
     const query = 'mutation { createToken(name: "x") { accessToken { scopes parentId } } }';
     const { data } = await client.run(query, {}, ann);
     expect(data.createToken.accessToken).toEqual({ scopes: ["READ", "WRITE"], parentId: await idOf(ann) });
@@ -268,8 +268,8 @@ describe("the scopes of a token", () => {
     expect(me.tokens).toEqual([{ scopes: ["READ", "WRITE", "MANAGE"], parentId: null }]);
   });
 
-  describe("and a token that is taken back", () => {
-    it("takes with it what it has made, and what those have made, but nothing beside it", async () => {
+  describe("and a token that is revoked", () => {
+    it("takes its descendants with it, but no other token", async () => {
       const eve = await client.createUser("Eve");
       const child = await newToken(eve, ["WRITE", "MANAGE"]);
       const sibling = await newToken(eve, ["WRITE", "MANAGE"]);
@@ -291,7 +291,7 @@ describe("the scopes of a token", () => {
       expect(me.tokens.map(({ id }: { id: string }) => id)).toEqual([sibling.tokenId, await idOf(eve)]);
     });
 
-    it("is not one that the revoking token comes from", async () => {
+    it("is not an ancestor of the revoking token", async () => {
       const eve = await client.createUser("Eve");
       const child = await newToken(eve, ["MANAGE"]);
       const grandchild = await newToken(child, ["MANAGE"]);
@@ -305,14 +305,14 @@ describe("the scopes of a token", () => {
       expect(await Promise.all([eve, child, grandchild, sibling].map(isValid))).toEqual([true, true, false, false]);
     });
 
-    it("may be the last one, with all that it has made", async () => {
+    it("may be the last one, with all its descendants", async () => {
       const eve = await client.createUser("Eve");
       const child = await newToken(eve, ["READ"]);
       expect(codeOf(await revoke(eve, await idOf(eve)))).toBe("done");
       expect(await Promise.all([eve, child].map(isValid))).toEqual([false, false]);
     });
 
-    it("has made no token that outlives it, also when both happen at once", async () => {
+    it("leaves no token that it created, even if both happen at once", async () => {
       const eve = await client.createUser("Eve");
       const child = await newToken(eve, ["MANAGE"]);
       const { pool } = service.server.database;

@@ -134,16 +134,16 @@ describe("a mutation", () => {
     return { done: (await stored()) !== before, told, status, codes, data };
   }
 
-  it("has arguments here, whichever it is", () => {
+  it("has arguments in this test", () => {
     expect(mutations.map(({ name }) => name).toSorted()).toEqual(Object.keys(argumentsOf));
   });
 
-  it.each(mutations.map(({ name }) => name))("is answered as done when all goes well: %s", async (name) => {
+  it.each(mutations.map(({ name }) => name))("is answered as done if nothing fails: %s", async (name) => {
     expect(await outcome(name, everythingOf(payloadOf(name)))).toMatchObject({ done: true, told: true, codes: [] });
   });
 
   describe.each(mutations.map(({ name }) => name))("%s", (name) => {
-    it("is done exactly if it is answered as done, whatever the token may read and its fields are asked for", async () => {
+    it("is done if and only if it is answered as done, whatever the scopes and the selected fields", async () => {
       const selections = refusableSelections(payloadOf(name));
       for (const fields of ["__typename", ...selections]) {
         for (const user of fields.includes("(") ? (["ann"] as const) : (["ann", "READ", "WRITE", "MANAGE"] as const)) {

@@ -121,7 +121,7 @@ describe("uploadRecord", () => {
     expect(errors![0]!.extensions.code).toBe("UNAUTHENTICATED");
   });
 
-  it("takes the title from the argument, else the WAV's tags, else the file name", async () => {
+  it("uses the title of the argument, else of the WAV's tags, else of the file name", async () => {
     const sound = sineWav({ seconds: 0.2, channels: 1 });
     const tagged = wavFile({
       format: { channels: 1 },
@@ -193,7 +193,7 @@ describe("uploadRecord", () => {
     }
   });
 
-  it("tells what was odd about an upload", async () => {
+  it("reports warnings about an upload", async () => {
     const cut = sineWav({ seconds: 1, channels: 1 }).subarray(0, 40_044);
     const first = await client.uploadRecord(ann, cut, { fields: "durationSeconds warnings" });
     expect(first.data.uploadRecord.record).toEqual({ durationSeconds: 20_000 / 44_100, warnings: ["CUT_SHORT"] });
@@ -202,7 +202,7 @@ describe("uploadRecord", () => {
     expect(second.data.uploadRecord.record).toEqual({ warnings: ["SILENT", "RESAMPLED"], loudness: null });
   });
 
-  it("makes one recording of WAVs that stand one behind the other", async () => {
+  it("makes one recording of consecutive WAVs", async () => {
     const slices = Array.from({ length: 10 }, (_, i) =>
       sineWav({ seconds: 1, frequencyHz: 300 + 50 * i, channels: 1, sampleRateHz: 16_000 }),
     );
@@ -222,7 +222,7 @@ describe("uploadRecord", () => {
     });
   });
 
-  it("believes the sizes in a header as far as the request can hold them", async () => {
+  it("trusts the sizes in a header if the request can hold them", async () => {
     const second = sineWav({ seconds: 1, channels: 1, sampleRateHz: 16_000 }).subarray(44);
     const format = { channels: 1, sampleRateHz: 16_000 };
     for (const dataSize of [2_000_000_000, 0x7fff_ffff, 0xffff_ffff - 36, 0]) {
@@ -253,7 +253,7 @@ describe("uploadRecord", () => {
     expect(await query("select count(*) from audio_record")).toEqual([before]);
   });
 
-  it("keeps the rows of a longer recording in chunks of 1 MiB behind a head", async () => {
+  it("stores a longer recording in chunks of 1 MiB after a head", async () => {
     const { data } = await client.uploadRecord(ann, sineWav({ seconds: 90, channels: 2 }), {
       fields: "id url sizeBytes",
     });
@@ -269,7 +269,7 @@ describe("uploadRecord", () => {
     expect((await decodeWithMpg123(mp3, 2)).length / 2).toBe(90 * 44_100);
   });
 
-  it("shows a record to its owner only", async () => {
+  it("shows a recording only to its owner", async () => {
     const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }));
     const { id } = data.uploadRecord.record;
     const read = `{ record(id: "${id}") { id } node(id: "${id}") { __typename id } }`;
@@ -297,7 +297,7 @@ describe("uploadRecord", () => {
     expect(good.status).toBe(200);
   });
 
-  it("refuses a recording by the length that it announces, if the request is as large as that", async () => {
+  it("refuses a recording by its announced length, if the request is as large as announced", async () => {
     await using strict = await startService({ MAX_DURATION_SECONDS: "2" });
     const bob = await new ApiClient(strict.url).createUser("Bob");
     const { bytes, fileStart } = uploadRequest(bob, sineWav({ seconds: 3, channels: 1, sampleRateHz: 8000 }));

@@ -12,7 +12,7 @@ function by(userId: number, client: Uploader["client"] = quick, address = `192.0
 const never = new AbortController().signal;
 
 describe("UploadSlots", () => {
-  it("admits those who wait in order", async () => {
+  it("admits waiting uploads in order", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const admitted: number[] = [];
     const first = await slots.acquire(by(0), never);
@@ -39,7 +39,7 @@ describe("UploadSlots", () => {
     expect(admitted).toEqual([ann, bob, 3, ann, bob, ann]);
   });
 
-  it("lets others pass somebody who has as many as one user may", async () => {
+  it("lets others pass a user who has the maximum", async () => {
     const slots = new UploadSlots({ maxUploads: 3, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const first = await slots.acquire(by(ann), never);
     const second = slots.acquire(by(ann), never);
@@ -49,7 +49,7 @@ describe("UploadSlots", () => {
     (await second)[Symbol.dispose]();
   });
 
-  it("refuses with BUSY after the time that an upload may wait, and leaves no trace", async () => {
+  it("refuses with BUSY when an upload has waited too long, and leaves no trace", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 0 });
     const first = await slots.acquire(by(ann), never);
     await expect(slots.acquire(by(bob), never)).rejects.toMatchObject({
@@ -61,7 +61,7 @@ describe("UploadSlots", () => {
     (await slots.acquire(by(bob), never))[Symbol.dispose]();
   });
 
-  it("gives the place of somebody who goes away while waiting to the next one", async () => {
+  it("gives the place of an upload that leaves while waiting to the next one", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const first = await slots.acquire(by(ann), never);
     const leaving = new AbortController();
@@ -74,7 +74,7 @@ describe("UploadSlots", () => {
     (await slots.acquire(by(bob), never))[Symbol.dispose]();
   });
 
-  it("refuses at once what would wait in a queue too long", async () => {
+  it("refuses at once if the queue is full", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const stop = new AbortController();
     using _slot = await slots.acquire(by(ann), never);
@@ -106,7 +106,7 @@ describe("UploadSlots", () => {
     await expect(slots.acquire(by(ann), never)).rejects.toMatchObject({ code: "BUSY" });
   });
 
-  it("ends the slowest when too many are under way, in all or from one address, and admits who waits", async () => {
+  it("ends the slowest when too many are running, in all or from one address, and admits a waiting one", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const ended: number[] = [];
     const begin = async (userId: number, bytesPerSecond: number, address?: string) => {
@@ -133,7 +133,7 @@ describe("UploadSlots", () => {
     expect(ended).toEqual([11, 13, 10, 3, 23]);
   });
 
-  it("admits one who waits when another's client turns out to be slow", async () => {
+  it("admits a waiting upload when another's client turns out to be slow", async () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     using slow = await slots.acquire(by(ann), never);
     const waiting = slots.acquire(by(bob), never);

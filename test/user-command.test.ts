@@ -47,7 +47,7 @@ describe("the operator's command, beside a service on the same database", () => 
     await service[Symbol.asyncDispose]();
   });
 
-  it("makes a user whose token works, and tells what it does in words", async () => {
+  it("creates a user whose token works, and says what it did", async () => {
     const { code, said } = await command("create", "王小明 & Söhne");
     expect(code).toBe(0);
     expect(said).toMatch(/^User \d+: 王小明 & Söhne\nToken \(shown only now\): \S+\n$/);
@@ -59,7 +59,7 @@ describe("the operator's command, beside a service on the same database", () => 
     );
   });
 
-  it("makes an invitation that lets one user in, and takes others back", async () => {
+  it("creates an invitation for one user, and revokes others", async () => {
     const { code } = await answerOf("invite", "--days", "2");
     const createUser = 'mutation ($invite: String) { createUser(name: "Bob", invite: $invite) { user { id } } }';
     expect((await client.run(createUser, { invite: code })).status).toBe(200);
@@ -68,7 +68,7 @@ describe("the operator's command, beside a service on the same database", () => 
     expect((await client.run(createUser, { invite: uuid.exec(said)![0] })).status).toBe(400);
   });
 
-  it("gives a user who lost the token a new one, and takes stolen ones back", async () => {
+  it("creates a new token for a user, and revokes stolen ones", async () => {
     const { id, token } = await answerOf("create", "Carl");
     const given = await answerOf("token", `${id}`);
     const me = async (its: string) => (await client.run("{ me { id } }", {}, { id: `${id}`, token: its })).status;
@@ -141,7 +141,7 @@ describe("the operator's command, beside a service on the same database", () => 
   });
 });
 
-it("finds the embedded database of a service that runs, and starts it where none does", async () => {
+it("finds the embedded database of a running service, and starts it if none is running", async () => {
   const folder = await mkdtemp(join(tmpdir(), "user-command-"));
   // If run as root, PostgreSQL runs as another user, who must be able to enter.
   await chmod(folder, 0o711);

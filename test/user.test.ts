@@ -29,7 +29,7 @@ describe("users", () => {
     expect(Date.now() - Date.parse(data.createUser.user.createdAt)).toBeLessThan(60_000);
   });
 
-  it("stores the token's hash only", async () => {
+  it("stores only the token's hash", async () => {
     const { token } = await client.createUser();
     const database = new Client({ connectionString: service.databaseUrl });
     await database.connect();
@@ -72,7 +72,7 @@ describe("users", () => {
     expect(errors![0]).toMatchObject({ extensions: { code: "BAD_USER_INPUT" }, path: ["createUser"] });
   });
 
-  it("tells who the token belongs to", async () => {
+  it("finds the user of the token", async () => {
     const ann = await client.createUser("Ann");
     const { data } = await client.run("{ me { id name } }", {}, ann);
     expect(data.me).toEqual({ id: ann.id, name: "Ann" });
@@ -105,7 +105,7 @@ describe("users", () => {
     expect(errors[0].extensions.code).toBe("UNAUTHENTICATED");
   });
 
-  it("lets a stale token create a user", async () => {
+  it("lets a request with a stale token create a user", async () => {
     const { status } = await client.run(createUser, { name: "Ann" }, { id: "1", token: "stale" });
     expect(status).toBe(200);
   });

@@ -18,7 +18,7 @@ import {
 const sound = Buffer.from(Array.from({ length: 400 }, (_, i) => (i * 37) % 251));
 
 describe("openWav", () => {
-  it("gives the format, the promised length and exactly the sound", async () => {
+  it("returns the format, the promised length and exactly the sound", async () => {
     const { wav, read } = await readWav(wavFile({ data: sound }));
     expect(wav.format).toEqual({
       container: "RIFF",
@@ -38,7 +38,7 @@ describe("openWav", () => {
     expect([...wav.remarks]).toEqual([]);
   });
 
-  it.each([1, 2, 3, 7, 64, 401])("gives the same when %i bytes arrive at a time", async (pieceBytes) => {
+  it.each([1, 2, 3, 7, 64, 401])("returns the same if %i bytes arrive at a time", async (pieceBytes) => {
     const bytes = wavFile({
       data: sound,
       before: [infoChunk({ INAM: "Title" }), chunk("JUNK", Buffer.alloc(3))],
@@ -52,7 +52,7 @@ describe("openWav", () => {
     ]);
   });
 
-  it("hands on the source's own memory where blocks lie in it whole", async () => {
+  it("passes on the source's own memory for whole blocks", async () => {
     const bytes = wavFile({ data: sound });
     await using wav = await openWav(inPieces(bytes));
     const first = await wav.blocks().next();
@@ -92,13 +92,13 @@ describe("openWav", () => {
     expect(wav.announcedFrames).toBeUndefined();
   });
 
-  it("passes over thousands of chunks in front of the sound", async () => {
+  it("skips thousands of chunks before the sound", async () => {
     const before = Array.from({ length: 20_000 }, () => chunk("tiny", Buffer.alloc(2)));
     const { read } = await readWav(wavFile({ before, data: sound }));
     expect(read).toEqual(sound);
   });
 
-  it("stops at the data size when a little follows that no size covers, and says so", async () => {
+  it("stops at the data size if a few bytes follow that no size covers, and warns", async () => {
     const { wav, read } = await readWav(wavFile({ data: sound, dataSize: 200, size: 236 }));
     expect(read).toEqual(sound.subarray(0, 200));
     expect([...wav.remarks]).toEqual(["TRAILING_JUNK"]);
@@ -112,13 +112,13 @@ describe("openWav", () => {
     expect(wav.tags.get("title")).toBe("At last");
   });
 
-  it("leaves out a last frame that is cut", async () => {
+  it("leaves out a truncated last frame", async () => {
     const { wav, read } = await readWav(wavFile({ data: sound.subarray(0, 399) }));
     expect(read).toEqual(sound.subarray(0, 396));
     expect(wav.announcedFrames).toBe(99);
   });
 
-  it("notices pad bytes that are missing, before and behind the sound", async () => {
+  it("notices missing pad bytes, before and after the sound", async () => {
     const odd = chunk("JUNK", Buffer.alloc(7, 1), { padded: false });
     const mono = { channels: 1, bits: 8 } as const;
     const wav8 = wavFile({ format: mono, data: Buffer.alloc(0) });
@@ -135,7 +135,7 @@ describe("openWav", () => {
     expect([...wav.remarks]).toEqual([]);
   });
 
-  it("takes the size from ds64 in RF64 and BW64, and reads what stands behind the sound", async () => {
+  it("uses the size from ds64 in RF64 and BW64, and reads what follows the sound", async () => {
     for (const container of ["RF64", "BW64"] as const) {
       const after = [chunk("mine", Buffer.alloc(6)), infoChunk({ INAM: "Big" })];
       const { wav, read } = await readWav(wavFile({ container, data: sound, after }));
@@ -147,7 +147,7 @@ describe("openWav", () => {
     }
   });
 
-  it("reads RIFX, whose figures begin with their highest byte", async () => {
+  it("reads RIFX, which is big-endian", async () => {
     const after = [infoChunk({ INAM: "Turned" }, true)];
     const { wav, read } = await readWav(wavFile({ container: "RIFX", data: sound, after }));
     expect(wav.format).toMatchObject({ bigEndian: true, sampleRateHz: 44_100, channels: 2, bitsPerSample: 16 });
@@ -163,14 +163,14 @@ describe("openWav", () => {
     expect(bySox.format).toMatchObject({ codec: "pcm", containerBits: 24, channelMask: 3 });
   });
 
-  it("passes over an ID3 tag in front of the file", async () => {
+  it("skips an ID3 tag before the file", async () => {
     const tag = id3Tag(3, [["TIT2", Buffer.from("\0In front")]]);
     const { wav, read } = await readWav(Buffer.concat([tag, wavFile({ data: sound })]), 5);
     expect(read).toEqual(sound);
     expect(wav.tags.get("title")).toBe("In front");
   });
 
-  it("reports bytes behind the end that belong to no chunk", async () => {
+  it("reports bytes after the end that belong to no chunk", async () => {
     const { wav, read } = await readWav(wavFile({ data: sound, junk: Buffer.from("\x01\x02\x03 rubbish, more") }));
     expect(read).toEqual(sound);
     expect([...wav.remarks]).toEqual(["TRAILING_JUNK"]);
@@ -270,7 +270,7 @@ describe("openWav", () => {
     expect(closed).toBe(true);
   });
 
-  it("passes on a failure of the source as it is", async () => {
+  it("passes on an error of the source unchanged", async () => {
     const gone = new Error("client gone");
     async function* failing(): AsyncGenerator<Buffer, void> {
       yield wavFile({ data: sound, dataSize: 4000 });
@@ -280,7 +280,7 @@ describe("openWav", () => {
     await expect(readAll(wav)).rejects.toBe(gone);
   });
 
-  it("closes the source when the reading is given up", async () => {
+  it("closes the source when reading is aborted", async () => {
     let closed = 0;
     async function* counted(): AsyncGenerator<Buffer, void> {
       try {
@@ -306,7 +306,7 @@ describe("openWav", () => {
     for await (const block of wav.blocks()) expect(block.length).toBeLessThanOrEqual(128 * 1024);
   });
 
-  it("meets mutated headers with sound or a ServiceError, and nothing else", async () => {
+  it("answers mutated headers with sound or a ServiceError, and nothing else", async () => {
     const random = seededRandom(42);
     const upTo = (limit: number): number => Math.floor(random() * limit);
     const tag = chunk("id3 ", id3Tag(4, [["TIT2", Buffer.from("\x03Title")]]));

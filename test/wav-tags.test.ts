@@ -9,7 +9,7 @@ const sound = Buffer.alloc(400, 1);
 const utf16 = (text: string): Buffer => Buffer.from(text, "utf16le");
 
 describe("tags of a WAV", () => {
-  it("come from INFO, wherever it stands", async () => {
+  it("come from INFO, wherever it is", async () => {
     const values = {
       INAM: "Grüße",
       IART: "Artist",
@@ -53,7 +53,7 @@ describe("tags of a WAV", () => {
     expect((await tagsOf([infoChunk({ INAM: title })])).get("title")).toBe(title);
   });
 
-  it("are taken for Windows-1252 when they are no valid UTF-8", async () => {
+  it("are read as Windows-1252 if they are not valid UTF-8", async () => {
     const value = Buffer.from("Gr\xfc\xdfe \x80\x93\0rest", "latin1");
     expect((await tagsOf([infoChunk({ INAM: value })])).get("title")).toBe("Grüße €“");
   });
@@ -86,7 +86,7 @@ describe("tags of a WAV", () => {
     expect((await tagsOf([characterSetChunk({ language: 25 }), info])).get("title")).toBe("Привет");
   });
 
-  it("are none where no language has them, and give way to others", async () => {
+  it("are ignored if no language has them, so that others count", async () => {
     const gibberish = iconv.encode("Привет", "1251");
     const latin1 = Buffer.concat([Buffer.from([0]), gibberish]);
     const id3 = chunk("id3 ", id3Tag(3, [["TIT2", latin1]]));
@@ -139,7 +139,7 @@ describe("tags of a WAV", () => {
     }
   });
 
-  it("are looked for in the first thousand entries of INFO, and cost little however many there are", async () => {
+  it("are read from the first 1000 entries of INFO, and cost little however many there are", async () => {
     const marks = "\u0301\u0323".repeat(2000);
     const many = Array.from({ length: 300 }, () => infoChunk({ INAM: marks, IART: Buffer.alloc(0), XXXX: "no tag" }));
     const tags = await tagsOf([infoChunk({ ICMT: "Comment" }), ...many, infoChunk({ ICOP: "Nobody" })], "after");
@@ -202,7 +202,7 @@ describe("tags of a WAV", () => {
     expect((await tagsOf([chunk("id3 ", tag)])).get("artist")).toBe("One; Two");
   });
 
-  it("are believed in the order ID3, INFO, broadcast extension", async () => {
+  it("take precedence in the order ID3, INFO, broadcast extension", async () => {
     const id3 = chunk("id3 ", id3Tag(3, [["TIT2", Buffer.from("\0From ID3")]]));
     const info = infoChunk({ INAM: "From INFO", ICMT: "From INFO" });
     const bext = bextChunk({ description: "From bext" });
@@ -216,7 +216,7 @@ describe("tags of a WAV", () => {
     }
   });
 
-  it("are cut to a sane length, and what follows is still read", async () => {
+  it("are truncated to a sane length, and what follows is still read", async () => {
     const huge = "🎵".repeat(500_000);
     const tags = await tagsOf([infoChunk({ INAM: huge, IART: "Artist" })], "after");
     expect(tags.get("title")).toBe("🎵".repeat(maxTagCharacters));

@@ -105,7 +105,7 @@ describe("wavToPcm", () => {
     expect(pcmFormatOf(wav.format).sampleFormat).toBe(sampleFormat);
   });
 
-  it.each([16, 24, 32, 64] as const)("reads %i bits of RIFX with the highest byte first", async (bits) => {
+  it.each([16, 24, 32, 64] as const)("reads %i bits of RIFX as big-endian", async (bits) => {
     const little = sineWav({ seconds: 0.02, bits });
     const data = Buffer.from(little.subarray(44));
     const big = wavFile({ container: "RIFX", format: { bits }, data: reversedSamples(data, bits / 8) });
@@ -125,12 +125,12 @@ describe("wavToPcm", () => {
     }
   });
 
-  it("takes 8-bit sound as unsigned", async () => {
+  it("reads 8-bit sound as unsigned", async () => {
     const wav = wavFile({ format: { channels: 1, bits: 8 }, data: Buffer.from([0, 128, 255]) });
     expect([...(await decode(wav)).samples]).toEqual([-1, 0, 127 / 128]);
   });
 
-  it("makes samples of floats that are none", async () => {
+  it("turns floats that are not numbers into samples", async () => {
     for (const bits of [32, 64] as const) {
       const numbers = [0.5, NaN, Infinity, -Infinity, 1e30, -1e30, 1.5, -1.5];
       const data = bits === 32 ? Float32Array.from(numbers) : Float64Array.from(numbers);

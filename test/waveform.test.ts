@@ -47,7 +47,7 @@ describe("minima and maxima", () => {
 });
 
 describe("stored form", () => {
-  it.each([0, 1, 2049, 100_000])("gives back the waveform of %d frames", (frames) => {
+  it.each([0, 1, 2049, 100_000])("restores the waveform of %d frames", (frames) => {
     const waveform = measure(formats[1]!, randomSamples(formats[1]!, frames));
     const stored = encodeWaveform(waveform);
     expect(stored.length).toBeLessThanOrEqual(4120);

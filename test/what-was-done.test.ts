@@ -79,7 +79,7 @@ describe("what is refused before it runs", () => {
     ]);
   });
 
-  it("names the field that is to blame", async () => {
+  it("names the field that causes it", async () => {
     const answer = await client.uploadRecord(ann, wav, { fields: "first: peaks again: peaks(count: 5000)" });
     expect(answer.errors).toEqual([
       {
@@ -120,7 +120,7 @@ describe("what is refused before it runs", () => {
     },
   );
 
-  it("changes nothing for a token that may not read what every other mutation is asked for", async () => {
+  it("changes nothing if the token may not read the fields selected in any other mutation", async () => {
     const mutations = [
       `updateRecord(id: "${recordId}", title: "New") { record { links { id } } }`,
       `updateRecord(id: "${recordId}", title: "New") { record { owner { usage { bytes } } } }`,
@@ -136,13 +136,13 @@ describe("what is refused before it runs", () => {
     }
   });
 
-  it("creates no user whose private things somebody else wants to see", async () => {
+  it("creates no user if the private fields of the new user are selected", async () => {
     const create = 'mutation { createUser(name: "Eve") { token user { id usage { bytes } } } }';
     expect(await refusalOf(async () => await client.run(create, {}, ann))).toEqual([403, null, "FORBIDDEN"]);
     expect(await refusalOf(async () => await client.run(create))).toEqual([401, null, "UNAUTHENTICATED"]);
   });
 
-  it("creates no token and no user name for one who may not manage them", async () => {
+  it("creates no token and changes no name for a token without MANAGE", async () => {
     const { data } = await client.run('mutation { createToken(name: "w") { token } }', {}, ann);
     const phone = { id: ann.id, token: data.createToken.token };
     for (const mutation of [
@@ -158,7 +158,7 @@ describe("what is refused before it runs", () => {
     }
   });
 
-  it("begins nothing when a later field has no token, or one that may not write", async () => {
+  it("begins nothing if a later field has no token, or one without WRITE", async () => {
     const both = 'mutation { createUser(name: "Eve") { token } updateUser(name: "New") { user { id } } }';
     expect(await refusalOf(async () => await client.run(both))).toEqual([401, null, "UNAUTHENTICATED"]);
     const { data } = await client.run('mutation { createToken(name: "r", scopes: [READ]) { token } }', {}, ann);
@@ -166,7 +166,7 @@ describe("what is refused before it runs", () => {
     expect(await refusalOf(async () => await client.run(both, {}, reader))).toEqual([403, null, "FORBIDDEN"]);
   });
 
-  it("begins nothing when the client takes no form that there is", async () => {
+  it("begins nothing if the client accepts no available type", async () => {
     const before = await stored(service);
     const response = await fetch(`${service.url}/graphql`, {
       method: "POST",
@@ -202,7 +202,7 @@ describe("of several fields of a mutation", () => {
     await service[Symbol.asyncDispose]();
   });
 
-  it("those that were done are answered beside those that failed, with 200", async () => {
+  it("those that succeeded are returned beside those that failed, with 200", async () => {
     const { data: mine } = await client.run("{ me { records { nodes { id } } } }", {}, ann);
     const [{ id }] = mine.me.records.nodes;
     const absent = "00000000-0000-4000-8000-000000000000";
@@ -233,7 +233,7 @@ describe("of several fields of a mutation", () => {
     expect((await client.run("{ me { id } }", {}, token)).status).toBe(200);
   });
 
-  it("the status is that of the first that failed, when all did", async () => {
+  it("the status is that of the first error, if all failed", async () => {
     const absent = "00000000-0000-4000-8000-000000000000";
     const { status, data, errors } = await client.run(
       `mutation { a: deleteRecord(id: "${absent}") { deletedId } b: updateUser(name: "") { user { id } } }`,
@@ -244,7 +244,7 @@ describe("of several fields of a mutation", () => {
     expect(errors!.map(({ path }) => path)).toEqual([["a"], ["b"]]);
   });
 
-  it("what the first has removed is told to the next, and stays answered", async () => {
+  it("what the first has deleted is missing for the next, and is still returned", async () => {
     const bob = await client.createUser("Bob");
     const { status, data, errors } = await client.run(
       `mutation {
@@ -262,7 +262,7 @@ describe("of several fields of a mutation", () => {
     ]);
   });
 
-  it("what has gone before it is read is null by itself, and the change stays answered", async () => {
+  it("what was deleted before it is read is null by itself, and the change is still returned", async () => {
     const eve = await client.createUser("Eve");
     const { pool } = service.server.database;
     const query = pool.query.bind(pool);

@@ -14,7 +14,7 @@ const fourDaysLater = async (pool: Pool) =>
 const codeOf = ({ errors }: { errors: { extensions: Record<string, unknown> }[] | undefined }) =>
   errors?.[0]?.extensions.code;
 
-it("lets strangers with any number of addresses and users write no more in a month than 8 and 31 days' worth", async () => {
+it("limits what strangers write in a month to 8 plus 31 days' worth, with any number of addresses and users", async () => {
   const bytesPerDay = 30_000;
   await using service = await startService({
     TRUST_PROXY: "loopback",
@@ -71,7 +71,7 @@ it("counts what an upload wrote before it failed", async () => {
   expect(rows[0].used_bytes).toBeGreaterThan(65_536 + 15_000);
 });
 
-it("ends a long upload where its allowance does, and leaves nothing of it", async () => {
+it("ends a long upload when its allowance is used up, and leaves nothing of it", async () => {
   await using service = await startService({ NEW_USER_BYTES_PER_DAY: "150000" });
   const client = new ApiClient(service.url);
   const ann = await client.createUser();
@@ -82,7 +82,7 @@ it("ends a long upload where its allowance does, and leaves nothing of it", asyn
   expect(rowCount).toBe(0);
 });
 
-it("bounds new users of one network to half, so that those of others find room", async () => {
+it("limits new users of one network to half, so that others find room", async () => {
   await using service = await startService({ TRUST_PROXY: "loopback", ALL_NEW_USERS_BYTES_PER_DAY: "100000" });
   const client = new ApiClient(service.url);
   const ann = await client.createUser();
@@ -95,7 +95,7 @@ it("bounds new users of one network to half, so that those of others find room",
   expect(await uploadFrom("2001:db8:2::1")).toBe(200);
 });
 
-it("bounds tokens and links of new users too, and nothing that older, invited and known users do", async () => {
+it("limits tokens and links of new users too, but nothing of older, invited and known users", async () => {
   await using service = await startService({ ALL_NEW_USERS_BYTES_PER_DAY: "20000", NEW_USER_DAYS: "10" });
   const { em, pool } = service.server.database;
   const client = new ApiClient(service.url);
