@@ -26,8 +26,10 @@ async function convert(bytes: Buffer, pieceBytes = 5000): Promise<ConversionFact
   const { signal } = new AbortController();
   const options = { encoders, quality: "LOW", maxDurationSeconds: 60, signal } as const;
   const conversion = await openConversion(inPieces(bytes, pieceBytes), options);
-  for await (const _ of conversion.frames());
-  return conversion.facts();
+  const frames = conversion.frames();
+  let next = await frames.next();
+  while (!next.done) next = await frames.next();
+  return next.value;
 }
 
 describe.each([

@@ -1,6 +1,6 @@
 import { expect, it } from "@jest/globals";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
-import { openConversion } from "../src/audio/wav-to-mp3.ts";
+import { mp3Head, openConversion } from "../src/audio/wav-to-mp3.ts";
 import { noCharge } from "../src/limits/write-allowance.ts";
 import { beginRecord, finishRecord, finishWithinQuota } from "../src/upload/receiving-record.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
@@ -22,9 +22,11 @@ it("is a conflict if the recording or its user is deleted before the upload is c
     { encoders, quality: "LOW", maxDurationSeconds: 60, signal },
   );
   let frameBytes = 0;
-  for await (const bytes of conversion.frames()) frameBytes += bytes.length;
-  const head = conversion.head("Take");
-  const finished = { title: "Take", fileName: "take.wav", head, frameBytes, facts: conversion.facts() };
+  const frames = conversion.frames();
+  let next = await frames.next();
+  for (; !next.done; next = await frames.next()) frameBytes += next.value.length;
+  const facts = next.value;
+  const finished = { title: "Take", fileName: "take.wav", head: mp3Head(facts, "Take"), frameBytes, facts };
   const em = service.server.database.em.fork();
   const owner = {
     id: 1,

@@ -4,6 +4,7 @@ import type { Applicant, EncoderPool } from "./encoder/encoder-pool.ts";
 import { FloatScale } from "./wav/float-scale.ts";
 import { id3Tag } from "./mp3/id3-tag.ts";
 import { replayGainDb } from "./meter/loudness.ts";
+import { Peekable } from "./peekable.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./encoder/mp3-encoder.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3/mp3-header.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
@@ -58,19 +59,23 @@ export interface ConversionFacts {
     readonly sha256: string;
     readonly tags: WavTags;
   };
-  readonly mp3: { readonly bitrateKbps: number; readonly sampleRateHz: number; readonly channels: 1 | 2 };
+  readonly mp3: {
+    readonly bitrateKbps: number;
+    readonly sampleRateHz: number;
+    readonly channels: 1 | 2;
+    /** The count of the frames and their bytes. */
+    readonly index: Mp3Index;
+    /** Samples of silence before the sound, at the MP3's rate. */
+    readonly silenceBefore: number;
+  };
   readonly sound: SoundFacts;
   readonly warnings: readonly ConversionWarning[];
 }
 
 /** A conversion whose WAV header has been read. */
 export interface Conversion {
-  /** Yields the MP3's frames while the WAV arrives. Read it once, to the end. */
-  frames(): AsyncGenerator<Buffer, void, undefined>;
-  /** The facts. Available when {@link frames} has ended. */
-  facts(): ConversionFacts;
-  /** The bytes to put before the frames. Available when {@link frames} has ended. */
-  head(title: string): Buffer;
+  /** Yields the MP3's frames while the WAV arrives, and returns the facts. Read it once, to the end. */
+  frames(): AsyncGenerator<Buffer, ConversionFacts, undefined>;
 }
 
 /**
@@ -116,64 +121,37 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     }
   }
 
-  /** Converts a number of source samples to MP3 samples, without rounding. */
-  const mp3Samples = (sourceSamples: number): number => (sourceSamples * mp3.sampleRateHz) / pcm.sampleRateHz;
-
-  /** Yields the sound. Sound that is too short for decoders to recognise the MP3 gets silence around it. */
-  async function* recognisableSound(): AsyncGenerator<Buffer, void, undefined> {
-    const frameBytes = bytesPerPcmFrame(pcm);
-    const enough = Math.round(shortSoundSamples / mp3Samples(1)) * frameBytes;
-    let held: Buffer[] | undefined = [];
-    let heldBytes = 0;
-    for await (const bytes of sound()) {
-      if (!held) {
-        yield bytes;
-        continue;
-      }
-      held.push(bytes);
-      heldBytes += bytes.length;
-      if (heldBytes < enough) continue;
-      yield* held;
-      held = undefined;
-    }
-    if (!held || heldBytes === 0) return;
-    const { before, after } = silenceAround(shortSoundSamples - 1);
-    const leading = leadingSilence(before, mp3Samples(1), mp3Samples(heldBytes / frameBytes));
-    silenceBefore = Math.round(mp3Samples(leading));
-    yield* [Buffer.alloc(leading * frameBytes), ...held, Buffer.alloc(Math.round(after / mp3Samples(1)) * frameBytes)];
-  }
-
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
-    const sound = recognisableSound();
-    const first = await readAtLeast(worthwhileBytes, sound);
+    const frameBytes = bytesPerPcmFrame(pcm);
+    const ratio = mp3.sampleRateHz / pcm.sampleRateHz;
+    const enoughBytes = Math.round(shortSoundSamples / ratio) * frameBytes;
+    const wholeSound = new Peekable(sound());
+    const bytesAhead = await wholeSound.peek(Math.max(enoughBytes, worthwhileBytes));
+    const isShort = bytesAhead > 0 && bytesAhead < enoughBytes;
+    const silence = isShort ? silenceAroundShort((bytesAhead / frameBytes) * ratio, ratio) : { before: 0, after: 0 };
+    silenceBefore = Math.round(silence.before * ratio);
     const maxFrames = maxSourceBytes === undefined ? Infinity : framesIn(wav.format, maxSourceBytes);
-    const maxPcmBytes = maxFrames * bytesPerPcmFrame(pcm);
     using turns = await encoders.acquire(signal, { owner, slot }).catch(async (error: unknown) => {
-      await sound.return();
+      await wholeSound.close();
       throw error;
     });
-    yield* encodeMp3(turns, rejoined(first, sound), pcm, { ...mp3, maxPcmBytes }, signal);
+    const padded = wholeSound.between(silence.before * frameBytes, silence.after * frameBytes);
+    yield* encodeMp3(turns, padded, pcm, { ...mp3, maxPcmBytes: maxFrames * frameBytes }, signal);
   }
 
-  async function* frames(): AsyncGenerator<Buffer, void, undefined> {
+  async function* frames(): AsyncGenerator<Buffer, ConversionFacts, undefined> {
     for await (const bytes of encode()) {
       index.add(bytes);
       yield bytes;
     }
-  }
-
-  let soundFacts: SoundFacts | undefined;
-  let sha256: string | undefined;
-  const facts = (): ConversionFacts => {
-    soundFacts ??= meter.finish();
-    sha256 ??= hash.digest("hex");
+    const measured = meter.finish();
     const conditions: [ConversionWarning, boolean][] = [
       ["CUT_SHORT", wav.remarks.has("CUT_SHORT")],
       ["DAMAGED", isDamaged],
       ["SOUND_LEFT_OUT", wav.remarks.has("SOUND_LEFT_OUT")],
       ["TRAILING_JUNK", wav.remarks.has("TRAILING_JUNK")],
-      ["CLIPPED", soundFacts.clippedSamples > 0],
-      ["SILENT", soundFacts.silent],
+      ["CLIPPED", measured.clippedSamples > 0],
+      ["SILENT", measured.silent],
       ["MIXED_DOWN", wav.format.channels > 2],
       ["RESCALED", scale.fullScale !== wav.format.floatFullScale],
       ["RESAMPLED", mp3.sampleRateHz !== wav.format.sampleRateHz],
@@ -184,53 +162,40 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
         samples,
         bytes: sourceBytes,
         leftOutBytes: wav.leftOutBytes,
-        sha256,
+        sha256: hash.digest("hex"),
         tags: wav.tags,
       },
-      mp3,
-      sound: soundFacts,
+      mp3: { ...mp3, index, silenceBefore },
+      sound: measured,
       warnings: conditions.filter(([, applies]) => applies).map(([warning]) => warning),
     };
-  };
+  }
 
-  const head = (title: string): Buffer => {
-    const { source, sound: measured } = facts();
-    const level = {
-      replayGainDb: measured.integratedLufs === null ? undefined : replayGainDb(measured.integratedLufs),
-      peak: measured.samplePeak,
-    };
-    const tag = id3Tag({ ...source.tags.texts, title, durationSeconds: samples / pcm.sampleRateHz, ...level });
-    return Buffer.concat([
-      tag,
-      infoFrame(index, { samples: Math.round(mp3Samples(samples)), silenceBefore, ...level }),
-    ]);
-  };
-
-  return { frames, facts, head };
+  return { frames };
 }
 
-/** Reads buffers of a source until they have `byteCount` bytes or the source ends. */
-async function readAtLeast(byteCount: number, source: AsyncIterator<Buffer>): Promise<Buffer[]> {
-  const buffers: Buffer[] = [];
-  for (let bytes = 0; bytes < byteCount;) {
-    const next = await source.next();
-    if (next.done) break;
-    bytes += next.value.length;
-    buffers.push(next.value);
-  }
-  return buffers;
+/** Makes the bytes that stand before the frames: the tag, and the Info frame that tells players the length. */
+export function mp3Head({ source, mp3, sound }: ConversionFacts, title: string): Buffer {
+  const { sampleRateHz } = source.format;
+  const level = {
+    replayGainDb: sound.integratedLufs === null ? undefined : replayGainDb(sound.integratedLufs),
+    peak: sound.samplePeak,
+  };
+  const samples = Math.round((source.samples * mp3.sampleRateHz) / sampleRateHz);
+  return Buffer.concat([
+    id3Tag({ ...source.tags.texts, title, durationSeconds: source.samples / sampleRateHz, ...level }),
+    infoFrame(mp3.index, { samples, silenceBefore: mp3.silenceBefore, ...level }),
+  ]);
 }
 
-async function* rejoined(
-  first: readonly Buffer[],
-  rest: AsyncGenerator<Buffer, void, undefined>,
-): AsyncGenerator<Buffer, void, undefined> {
-  try {
-    yield* first;
-    yield* rest;
-  } finally {
-    await rest.return();
-  }
+/**
+ * Returns the silence around a sound whose MP3 would be too short for decoders, in samples of the source.
+ * @param mp3Samples the length of the sound, in samples of the MP3
+ * @param ratio samples of the MP3 for each sample of the source
+ */
+function silenceAroundShort(mp3Samples: number, ratio: number): { before: number; after: number } {
+  const { before, after } = silenceAround(shortSoundSamples - 1);
+  return { before: leadingSilence(before, ratio, mp3Samples), after: Math.round(after / ratio) };
 }
 
 /**

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { v4 as uuidv4 } from "uuid";
 import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
 import type { Quality } from "../audio/mp3/quality.ts";
-import { openConversion } from "../audio/wav-to-mp3.ts";
+import { mp3Head, openConversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
 import { hasScope, type Caller } from "../caller/caller.ts";
 import type { Config } from "../settings/config.ts";
 import { counted, ServiceError, shuttingDown } from "../errors/errors.ts";
@@ -249,9 +249,13 @@ export class RecordUploader {
         maxSourceBytes: requestBytes,
         signal,
       });
-      const fitting = upTo(room.bytes, conversion.frames(), () => quotaExceeded("bytes", quota));
+      const converted = Promise.withResolvers<ConversionFacts>();
+      async function* frames(): AsyncGenerator<Buffer, void, undefined> {
+        converted.resolve(yield* conversion.frames());
+      }
+      const fitting = upTo(room.bytes, frames(), () => quotaExceeded("bytes", quota));
       const frameBytes = await writeMp3(em, rowMemory, id, whileRoom(storage, fitting), charge);
-      const facts = conversion.facts();
+      const facts = await converted.promise;
       if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
         const { sha256 } = facts.source;
         throw new ServiceError(
@@ -264,7 +268,7 @@ export class RecordUploader {
         );
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
-      const finished = { title, fileName, head: conversion.head(title), frameBytes, facts };
+      const finished = { title, fileName, head: mp3Head(facts, title), frameBytes, facts };
       if (!isLimited(quota)) return await finishWithoutQuota(em, id, owner, finished);
       return await this.#inTurn(owner.id, async () => await finishWithinQuota(em, id, owner, finished, config.quota));
     } catch (error) {

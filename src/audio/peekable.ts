@@ -1,0 +1,41 @@
+/** A source whose first bytes can be looked at before the source is read, once, from its first byte. */
+export class Peekable {
+  readonly #source: AsyncGenerator<Buffer, void, undefined>;
+  readonly #start: Buffer[] = [];
+
+  constructor(source: AsyncGenerator<Buffer, void, undefined>) {
+    this.#source = source;
+  }
+
+  /**
+   * Reads the first bytes and keeps them.
+   * @returns the number of bytes that are kept: at least `byteCount`, or all bytes of a shorter source
+   */
+  async peek(byteCount: number): Promise<number> {
+    let bytes = 0;
+    while (bytes < byteCount) {
+      const next = await this.#source.next();
+      if (next.done) break;
+      bytes += next.value.length;
+      this.#start.push(next.value);
+    }
+    return bytes;
+  }
+
+  /** Yields all bytes, with zero bytes before and after them. */
+  async *between(bytesBefore: number, bytesAfter: number): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      if (bytesBefore > 0) yield Buffer.alloc(bytesBefore);
+      for (let first = this.#start.shift(); first; first = this.#start.shift()) yield first;
+      yield* this.#source;
+      if (bytesAfter > 0) yield Buffer.alloc(bytesAfter);
+    } finally {
+      await this.close();
+    }
+  }
+
+  /** Ends a source that nobody will read. */
+  async close(): Promise<void> {
+    await this.#source.return();
+  }
+}
