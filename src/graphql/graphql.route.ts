@@ -2,21 +2,17 @@ import { ApolloServer, HeaderMap, type ApolloServerPlugin } from "@apollo/server
 import { ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
 import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
 import { InMemoryLRUCache } from "@apollo/utils.keyvaluecache";
-import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OperationTypeNode, type DocumentNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
-import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
-import { bearerToken } from "../caller/token.ts";
 import type { Config } from "../settings/config.ts";
 import type { RequestContext } from "./request-context.ts";
-import { clientAddress } from "../addresses/client-address.ts";
 import { ServiceError, shuttingDown } from "../errors/errors.ts";
 import { keepOfBody } from "../http/arriving-body.ts";
-import type { AnswerMemory } from "../http/answer-memory.ts";
 import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
 import { securityHeaders } from "../http/security-headers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
+import { createContext, type ContextDependencies } from "./create-context.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
 import { exampleDocument } from "./example-document.ts";
 import {
@@ -36,27 +32,12 @@ import { uploadOnceRule } from "./upload-once-rule.ts";
 
 type GraphqlConfig = Pick<Config, "introspection" | "sandbox" | "publicUrl" | "maxUploadBytes" | "stallTimeoutSeconds">;
 
-/**
- * Finds the user of a token.
- * @param userId if given, the token must belong to this user
- * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
- */
-type Authenticate = (token: string, userId?: string) => Promise<Caller>;
-
 /** The dependencies of the route. */
-interface GraphqlDependencies {
+interface GraphqlDependencies extends ContextDependencies {
   readonly schema: GraphQLSchema;
-  readonly em: SqlEntityManager;
-  readonly authenticate: Authenticate;
-  /**
-   * Called before a file is read, once for each request and user.
-   * @throws {ServiceError} if this user may not upload from this address now
-   */
-  readonly beforeUpload: (owner: Caller, clientAddress: string) => Promise<void>;
   /** Aborted when the service begins to stop. Nothing new is begun then. */
   readonly stopping: AbortSignal;
   readonly unvouched: UnvouchedBytes;
-  readonly answers: AnswerMemory;
   readonly config: GraphqlConfig;
 }
 
@@ -78,10 +59,8 @@ function charactersOf({ loc }: DocumentNode): number {
  * `POST /graphql` and `GET /graphql`: the API, and Apollo Sandbox for browsers if it is on. Register it in its own
  * scope.
  */
-export async function graphqlRoute(
-  app: FastifyInstance,
-  { schema, em, authenticate, beforeUpload, stopping, unvouched, answers, config }: GraphqlDependencies,
-): Promise<void> {
+export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDependencies): Promise<void> {
+  const { schema, stopping, unvouched, config } = dependencies;
   const apollo = new ApolloServer<RequestContext>({
     schema,
     introspection: config.introspection,
@@ -123,7 +102,7 @@ export async function graphqlRoute(
       if (isPerson && !config.sandbox) {
         return await sendPage(reply.header("cache-control", "no-cache"), pageForPeople(config));
       }
-      const context = createContext(request, reply, { em, authenticate, beforeUpload, answers, config });
+      const context = createContext(request, reply, dependencies, config.publicUrl);
       const search = request.url.slice(request.url.split("?", 1)[0]!.length);
       const multipart = isMultipart(request);
       // For a person, Apollo sends the Sandbox page. If it does not consider the client a person, it does its own
@@ -165,63 +144,6 @@ function readJson(request: FastifyRequest): GraphQLRequestBody {
   return kept;
 }
 
-function createContext(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  {
-    em,
-    authenticate,
-    beforeUpload,
-    answers,
-    config,
-  }: Pick<GraphqlDependencies, "em" | "authenticate" | "beforeUpload" | "answers" | "config">,
-): RequestContext {
-  const gone = new AbortController();
-  reply.raw.once("close", () => {
-    if (reply.raw.writableFinished) return;
-    gone.abort(
-      new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before the response was complete."),
-    );
-  });
-  let caller: Promise<Caller> | undefined;
-  const callers = new Map<string, Promise<Caller>>();
-  const authenticated = new Map<string, Caller>();
-  const admissions = new Map<number, Promise<void>>();
-  let fork: SqlEntityManager | undefined;
-  let usualScope: TokenScope = "WRITE";
-  let answerBytes = 0;
-  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate));
-  return {
-    requestId: request.id,
-    logger: () => request.log,
-    em: () => (fork ??= em.fork()),
-    signal: gone.signal,
-    origin: config.publicUrl ?? requestOrigin(request),
-    requestBytes:
-      request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
-    clientAddress: clientAddress(request),
-    readOnly: () => void (usualScope = "READ"),
-    caller: async (scope = usualScope, ...others) => {
-      const user = await findCaller();
-      requireScope(user, scope, ...others);
-      return user;
-    },
-    callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
-    authenticate: async (userId, token) =>
-      await once(callers, `${userId} ${token}`, async () => {
-        const user = await authenticate(token, userId);
-        requireScope(user, "UPLOAD");
-        authenticated.set(userId, user);
-        logWithUser(request, user);
-        return user;
-      }),
-    admitUpload: async (owner) =>
-      await once(admissions, owner.id, async () => await beforeUpload(owner, clientAddress(request))),
-    expectAnswer: (bytes) => void (answerBytes = bytes),
-    roomForAnswer: async (isDone) => await answers.reserve(reply.raw, answerBytes, isDone),
-  };
-}
-
 /** Queries need a token with READ. Other operations need WRITE, unless a field declares another scope. */
 const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
   requestDidStart: async () => ({
@@ -230,17 +152,6 @@ const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
     },
   }),
 };
-
-async function once<K, V>(results: Map<K, Promise<V>>, key: K, find: () => Promise<V>): Promise<V> {
-  const result = results.get(key) ?? find();
-  results.set(key, result);
-  return await result;
-}
-
-/** Adds the user to all later log lines of this request. */
-function logWithUser(request: FastifyRequest, { id }: Caller): void {
-  request.log = request.log.child({ user: id });
-}
 
 /** Parses JSON as Fastify does, after checking its size, and detects a multipart body with the wrong content type. */
 function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
@@ -295,20 +206,6 @@ async function readUpload(
   return readPartOf(body);
 }
 
-/** The user of the Bearer token. */
-async function callerOf(request: FastifyRequest, authenticate: Authenticate): Promise<Caller> {
-  const token = bearerToken(request.raw.headersDistinct.authorization);
-  if (token === undefined) {
-    const message = request.headers.authorization
-      ? "The Authorization header must have the form: Bearer <token>."
-      : "Send your token in the header: Authorization: Bearer <token>.";
-    throw new ServiceError("UNAUTHENTICATED", message);
-  }
-  const user = await authenticate(token);
-  logWithUser(request, user);
-  return user;
-}
-
 /** Refuses mutations while the service stops. Queries still work. */
 function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
   return {
@@ -318,16 +215,6 @@ function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
       },
     }),
   };
-}
-
-/** The origin under which the client reached the service. Headers of a proxy count only if the proxy is trusted. */
-function requestOrigin({ protocol, host, socket }: FastifyRequest): string {
-  const origin = `${protocol}://${host}`;
-  return /^https?$/.test(protocol) &&
-    URL.canParse(origin) &&
-    new URL(origin).host === host.toLowerCase().replace(/:(80|443)$/, "")
-    ? new URL(origin).origin
-    : `http://localhost:${socket.localPort}`;
 }
 
 function toHeaderMap(headers: IncomingHttpHeaders): HeaderMap {

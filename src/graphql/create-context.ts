@@ -1,0 +1,118 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { clientAddress } from "../addresses/client-address.ts";
+import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
+import { bearerToken } from "../caller/token.ts";
+import { ServiceError } from "../errors/errors.ts";
+import type { AnswerMemory } from "../http/answer-memory.ts";
+import type { RequestContext } from "./request-context.ts";
+
+/** The dependencies of a context. */
+export interface ContextDependencies {
+  readonly em: SqlEntityManager;
+  readonly authenticate: Authenticate;
+  /**
+   * Called before a file is read, once for each request and user.
+   * @throws {ServiceError} if this user may not upload from this address now
+   */
+  readonly beforeUpload: (owner: Caller, clientAddress: string) => Promise<void>;
+  readonly answers: AnswerMemory;
+}
+
+/**
+ * Finds the user of a token.
+ * @param userId if given, the token must belong to this user
+ * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
+ */
+type Authenticate = (token: string, userId?: string) => Promise<Caller>;
+
+/**
+ * Creates the context of a request. The caller is looked up when a resolver first needs it, once.
+ * @param publicUrl the origin of links; undefined: the origin under which the client reached the service
+ */
+export function createContext(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { em, authenticate, beforeUpload, answers }: ContextDependencies,
+  publicUrl: string | undefined,
+): RequestContext {
+  const gone = new AbortController();
+  reply.raw.once("close", () => {
+    if (reply.raw.writableFinished) return;
+    gone.abort(
+      new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before the response was complete."),
+    );
+  });
+  let caller: Promise<Caller> | undefined;
+  const callers = new Map<string, Promise<Caller>>();
+  const authenticated = new Map<string, Caller>();
+  const admissions = new Map<number, Promise<void>>();
+  let fork: SqlEntityManager | undefined;
+  let usualScope: TokenScope = "WRITE";
+  let answerBytes = 0;
+  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate));
+  return {
+    requestId: request.id,
+    logger: () => request.log,
+    em: () => (fork ??= em.fork()),
+    signal: gone.signal,
+    origin: publicUrl ?? requestOrigin(request),
+    requestBytes:
+      request.headers["content-length"] === undefined ? undefined : Number(request.headers["content-length"]),
+    clientAddress: clientAddress(request),
+    readOnly: () => void (usualScope = "READ"),
+    caller: async (scope = usualScope, ...others) => {
+      const user = await findCaller();
+      requireScope(user, scope, ...others);
+      return user;
+    },
+    callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
+    authenticate: async (userId, token) =>
+      await once(callers, JSON.stringify([userId, token]), async () => {
+        const user = await authenticate(token, userId);
+        requireScope(user, "UPLOAD");
+        authenticated.set(userId, user);
+        logWithUser(request, user);
+        return user;
+      }),
+    admitUpload: async (owner) =>
+      await once(admissions, owner.id, async () => await beforeUpload(owner, clientAddress(request))),
+    expectAnswer: (bytes) => void (answerBytes = bytes),
+    roomForAnswer: async (isDone) => await answers.reserve(reply.raw, answerBytes, isDone),
+  };
+}
+
+/** The user of the Bearer token. */
+async function callerOf(request: FastifyRequest, authenticate: Authenticate): Promise<Caller> {
+  const token = bearerToken(request.raw.headersDistinct.authorization);
+  if (token === undefined) {
+    const message = request.headers.authorization
+      ? "The Authorization header must have the form: Bearer <token>."
+      : "Send your token in the header: Authorization: Bearer <token>.";
+    throw new ServiceError("UNAUTHENTICATED", message);
+  }
+  const user = await authenticate(token);
+  logWithUser(request, user);
+  return user;
+}
+
+async function once<K, V>(results: Map<K, Promise<V>>, key: K, find: () => Promise<V>): Promise<V> {
+  const result = results.get(key) ?? find();
+  results.set(key, result);
+  return await result;
+}
+
+/** Adds the user to all later log lines of this request. */
+function logWithUser(request: FastifyRequest, { id }: Caller): void {
+  request.log = request.log.child({ user: id });
+}
+
+/** The origin under which the client reached the service. Headers of a proxy count only if the proxy is trusted. */
+function requestOrigin({ protocol, host, socket }: FastifyRequest): string {
+  const origin = `${protocol}://${host}`;
+  return /^https?$/.test(protocol) &&
+    URL.canParse(origin) &&
+    new URL(origin).host === host.toLowerCase().replace(/:(80|443)$/, "")
+    ? new URL(origin).origin
+    : `http://localhost:${socket.localPort}`;
+}
