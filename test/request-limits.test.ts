@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { getIntrospectionQuery } from "graphql";
-import { addressKey } from "../src/limits/rate-limiter.ts";
+import { addressKey } from "../src/addresses/address-key.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { connectRaw, exchange, fieldPart, filePart, multipartBody, rawPost } from "./support/raw-http.ts";
 import { SentStatements } from "./support/sent-statements.ts";

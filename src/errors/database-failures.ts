@@ -37,3 +37,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   }
   return false;
 }
+
+/**
+ * Whether a statement failed because the parent of its row was deleted: the recording of a chunk, or the owner of a
+ * recording (SQLSTATE 23503).
+ */
+export function isParentMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "23503";
+}

@@ -3,9 +3,9 @@ import { ServiceError } from "../errors/errors.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { requireSelf } from "../graphql/require-self.ts";
+import { noSuchRecord } from "../record/record-refusals.ts";
 import { UserType } from "../user/user.type.ts";
 import { deleteRecords, maxDeletions } from "./delete-records.ts";
-import { noSuchRecord } from "../record/find-record.ts";
 import {
   countRecords,
   defaultOrder,

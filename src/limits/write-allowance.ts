@@ -1,8 +1,8 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { sql, type RawBuilder } from "kysely";
+import { addressKeys } from "../addresses/address-key.ts";
 import { queryBuilder } from "../database/query-builder.ts";
 import { counted, ServiceError } from "../errors/errors.ts";
-import { addressKeys } from "./rate-limiter.ts";
 import type { LimitTables } from "./write-allowance.entity.ts";
 
 /** Capacity of an allowance, in days' worth. */

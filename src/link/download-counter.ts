@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import { addressKey } from "../limits/rate-limiter.ts";
+import { addressKey } from "../addresses/address-key.ts";
 import type { RecordAnswer } from "./record-answer.ts";
 
 /** The client, as far as a request identifies it. */

@@ -7,7 +7,7 @@ import { ServiceError } from "../errors/errors.ts";
 import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../input/plain-text.ts";
-import { noSuchRecord } from "../record/find-record.ts";
+import { noSuchRecord } from "../record/record-refusals.ts";
 import { parseRecordId } from "../record/record-url.ts";
 import type { LinkTables, ShareLink } from "./share-link.entity.ts";
 

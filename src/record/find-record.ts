@@ -1,13 +1,7 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { hasScope, requireScope, type Caller } from "../caller/caller.ts";
-import { ServiceError } from "../errors/errors.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { parseRecordId } from "./record-url.ts";
-
-/** The error for a recording that does not exist. A recording of another user gets the same error. */
-export function noSuchRecord(): ServiceError {
-  return new ServiceError("NOT_FOUND", "Recording not found.");
-}
 
 /** The owner's recording with this id, with its owner loaded; null if there is none or another user owns it. */
 export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: string): Promise<AudioRecord | null> {

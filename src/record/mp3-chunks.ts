@@ -2,6 +2,7 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { sql, type Kysely } from "kysely";
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
+import { isParentMissing } from "../errors/database-failures.ts";
 import { ServiceError } from "../errors/errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { statement } from "../database/query-builder.ts";
@@ -9,6 +10,7 @@ import { allowanceUsedUp, noCharge, refusalOf, type Charge } from "../limits/wri
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { CopyQuery } from "./copy-query.ts";
 import type { RecordTables } from "./record.entity.ts";
+import { removedMeanwhile } from "./record-refusals.ts";
 
 /** Location of a stored MP3. */
 export interface StoredMp3 {
@@ -39,8 +41,10 @@ interface RowPart {
   readonly isWhole: boolean;
 }
 
+/** MP3 bytes in one row. `docs/decisions` has the measurements. */
+export const chunkBytes = 1024 * 1024;
+
 const headPosition = 0;
-const foreignKeyViolation = "23503";
 
 /**
  * Stores MP3 frames as rows of one block each, from position 1 on. Each row is written by its own statement, while the
@@ -166,22 +170,9 @@ async function insertRow(em: SqlEntityManager, row: ChunkRow, charge: Charge): P
       if (stored && stored.position !== null) return;
     }
   } catch (error) {
-    throw recordMissing(error) ? removedMeanwhile() : error;
+    throw isParentMissing(error) ? removedMeanwhile() : error;
   }
   throw removedMeanwhile();
-}
-
-/**
- * Whether a statement failed because the parent of its row was deleted: the recording of a chunk, or the owner of a
- * recording.
- */
-export function recordMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === foreignKeyViolation;
-}
-
-/** The error for an upload whose recording or user was deleted before it ended. */
-export function removedMeanwhile(): ServiceError {
-  return new ServiceError("CONFLICT", "The recording was deleted while it was being uploaded.");
 }
 
 /**

@@ -6,13 +6,15 @@ import { encodeWaveform } from "../audio/meter/waveform.ts";
 import type { Caller } from "../caller/caller.ts";
 import { statement } from "../database/query-builder.ts";
 import { confirmed } from "../database/transaction.ts";
+import { isParentMissing } from "../errors/database-failures.ts";
 import { tryAgainLater } from "../errors/errors.ts";
 import { allowanceUsedUp, refusalOf, rowBytes, type Charge } from "../limits/write-allowance.ts";
 import type { Quota } from "../settings/config.ts";
 import { tokenRevoked, userDeleted } from "../user/authenticate-user.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
 import { findOwnRecord } from "../record/find-record.ts";
-import { notWaitingForTheDisk, recordMissing, removedMeanwhile } from "../record/mp3-chunks.ts";
+import { chunkBytes, notWaitingForTheDisk } from "../record/mp3-chunks.ts";
+import { removedMeanwhile } from "../record/record-refusals.ts";
 import {
   leastAddition,
   quotaColumns,
@@ -27,9 +29,6 @@ import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import { leaseSeconds } from "./upload-leases.ts";
 import type { Visibility } from "../settings/visibility.ts";
-
-/** MP3 bytes in one row. `docs/decisions` has the measurements. */
-export const chunkBytes = 1024 * 1024;
 
 /** The facts about an upload before its file is read. */
 export interface NewUpload {
@@ -162,7 +161,7 @@ export async function beginRecord(
   });
   const [row] = await beginning.catch((error: unknown) => {
     // The user was deleted while the statement ran.
-    throw recordMissing(error) ? userDeleted() : error;
+    throw isParentMissing(error) ? userDeleted() : error;
   });
   if (!row) throw userDeleted();
   const { begunId, refused, earlierId, state, fileName, madeBy, sourceBytes, sourceSha256 } = row;
@@ -392,7 +391,7 @@ export async function finishRecord(
     madeBy: owner.tokenId,
   });
   const [row] = await finishing.catch((error: unknown) => {
-    throw recordMissing(error) ? removedMeanwhile() : error;
+    throw isParentMissing(error) ? removedMeanwhile() : error;
   });
   if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
   em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
