@@ -5,18 +5,11 @@ import type { ByteReader } from "./byte-reader.ts";
 import { DisguisedSound } from "./disguised-sound.ts";
 import { HeldTail } from "./held-tail.ts";
 import { findMark, isKnownChunk, isMark, isPrintableId, isWavStart, markBytes, trailerStart } from "./wav-chunks.ts";
-import { maxTagChunkBytes, noSound, readContainer, readId3, type Container } from "./wav-container.ts";
-import {
-  framesIn,
-  isBigEndian,
-  isSameSound,
-  parseFormat,
-  silenceByte,
-  uint32,
-  unsupported,
-  type WavFormat,
-} from "./wav-format.ts";
-import { isKnownInfo, maxTagBytes, type WavTags } from "./wav-tags.ts";
+import { TextChunks, type Chunk } from "./text-chunks.ts";
+import { noSound, readContainer, readId3, type Container } from "./wav-container.ts";
+import { framesIn, isSameSound, silenceByte, uint32, unsupported, type WavFormat } from "./wav-format.ts";
+import { headerOf, is64, isPlaceholder, readDs64, readFormat, type WavHeader } from "./wav-header.ts";
+import type { WavTags } from "./wav-tags.ts";
 
 /** A problem of a file that did not prevent its sound from being read. */
 export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
@@ -31,8 +24,6 @@ export interface WavBounds {
 
 /** Maximum number of chunks. Real files have a few dozen; more would only cost time. */
 const maxChunkCount = 100_000;
-/** Maximum number of INFO entries that are read, in all INFO chunks together. There are a few dozen ids. */
-const maxInfoCount = 1000;
 /**
  * Maximum number of places where the reader decides what follows the sound. Each decision takes a millisecond; real
  * files need one, or one for each joined WAV.
@@ -47,22 +38,6 @@ const nearEndBytes = 1024 * 1024;
 /** Maximum duration of silence from `slnt` chunks: a few bytes of a file can request very much of it. */
 const maxSilenceSeconds = 3600;
 const silencePieceBytes = 128 * 1024;
-
-/** The contents of one WAV header. A file may contain several WAVs, each with its own header. */
-interface Header {
-  readonly container: WavFormat["container"];
-  readonly bigEndian: boolean;
-  /** Its position in the source. */
-  readonly start: number;
-  /** Number of bytes after the first eight, as the header states it. */
-  bytes: number;
-  /** Size of the first sound according to the `ds64` chunk; 0 if it is unknown or there is no such chunk. */
-  ds64DataBytes: number;
-  /** Undefined if there is none yet, or if the format of a later WAV cannot be read. */
-  format: WavFormat | undefined;
-  /** Sample frames according to the `fact` or `ds64` chunk; 0 if not stated. */
-  factFrames: number;
-}
 
 /** A part of the file that does not consist of chunks: sound, silence, or bytes that are left out. */
 interface Stretch {
@@ -89,12 +64,12 @@ export class ChunkReader {
   readonly #bytes: ByteReader;
   readonly #maxBytes: number | undefined;
   readonly #maxSeconds: number;
-  #header: Header;
+  readonly #texts: TextChunks;
+  #header: WavHeader;
   /** Format of the recording, which is that of the first WAV with sound. */
   #format: WavFormat | undefined;
   #first: Stretch | undefined;
   #cutter: BlockCutter | undefined;
-  #infoCount = 0;
   /** Whether the last chunk had an odd size, after which a pad byte should follow. */
   #atPad = false;
   /** The last bytes of the last stretch, for comparison with what follows. */
@@ -110,6 +85,7 @@ export class ChunkReader {
   constructor(bytes: ByteReader, container: Container, tags: WavTags, { maxBytes, maxSeconds }: WavBounds) {
     this.tags = tags;
     this.#bytes = bytes;
+    this.#texts = new TextChunks(bytes, tags);
     this.#maxBytes = maxBytes;
     this.#maxSeconds = maxSeconds ?? Infinity;
     this.#header = headerOf(container, bytes.position - 12);
@@ -117,7 +93,7 @@ export class ChunkReader {
 
   /** Reads up to the sound. */
   async open(): Promise<WavFormat> {
-    if (is64(this.#header)) await this.#readDs64(false);
+    if (is64(this.#header)) this.#atPad = await readDs64(this.#bytes, this.#header, false);
     this.#first = await this.#nextStretch();
     if (this.#first?.format === undefined) throw this.#noSound();
     this.#format = this.#first.format;
@@ -224,7 +200,7 @@ export class ChunkReader {
     const { id, bytes } = chunk;
     if (id === "data") return await this.#beginData(bytes, hasSound);
     if (id === "fmt " && this.#header.format === undefined) {
-      await this.#readFormat(bytes, hasSound);
+      await readFormat(this.#bytes, this.#header, bytes, hasSound);
     } else if (id === "fact" && bytes >= 4 && this.#header.factFrames === 0) {
       const fact = await this.#bytes.read(4);
       if (fact.length === 4) this.#header.factFrames = uint32(fact, 0, this.#header.bigEndian);
@@ -236,7 +212,7 @@ export class ChunkReader {
     } else if (id === "LIST" && (await this.#bytes.peek(4)).toString("latin1") === "wavl") {
       await this.#bytes.skip(4); // a list of sounds and silences: its chunks are read as if they were at the top level
       this.#atPad = false;
-    } else if (!(await this.#readOther(chunk)) && hasSound) {
+    } else if (!(await this.#texts.read(chunk, this.#header.bigEndian)) && hasSound) {
       this.remarks.add("TRAILING_JUNK");
     }
     return undefined;
@@ -399,114 +375,13 @@ export class ChunkReader {
   async #beginWav(): Promise<void> {
     const start = this.#bytes.position;
     this.#header = headerOf(await readContainer(this.#bytes, this.tags), start);
-    this.#atPad = false;
-    if (is64(this.#header)) await this.#readDs64(this.#cutter !== undefined);
+    const hasSound = this.#cutter !== undefined;
+    this.#atPad = is64(this.#header) && (await readDs64(this.#bytes, this.#header, hasSound));
   }
-
-  /** Reads the true sizes at the start of RF64 and BW64, whose 32-bit fields are too small for them. */
-  async #readDs64(hasSound: boolean): Promise<void> {
-    const header = this.#header;
-    const start = await this.#bytes.peek(32);
-    const size = start.length < 32 ? 0 : start.readUInt32LE(4);
-    if (start.length < 32 || start.toString("latin1", 0, 4) !== "ds64" || size < 24) {
-      if (hasSound) return;
-      if (start.length < 8) throw noSound();
-      throw new ServiceError("UNSUPPORTED_MEDIA", `The ${header.container} file does not begin with its sizes (ds64).`);
-    }
-    header.bytes = Number(start.readBigUInt64LE(8));
-    header.ds64DataBytes = Number(start.readBigUInt64LE(16));
-    header.factFrames = Number(start.readBigUInt64LE(24));
-    this.#atPad = size % 2 === 1;
-    await this.#bytes.skip(8 + size);
-  }
-
-  async #readFormat(size: number, hasSound: boolean): Promise<void> {
-    const wanted = Math.min(size, 40);
-    const fmt = await this.#bytes.read(wanted);
-    if (fmt.length < wanted && !hasSound) throw noSound();
-    try {
-      this.#header.format = parseFormat(fmt, this.#header.container);
-    } catch (error) {
-      if (!hasSound || !(error instanceof ServiceError)) throw error;
-    }
-    await this.#bytes.skip(size - wanted);
-  }
-
-  /** Reads a chunk that is not sound. Returns false if its name is unknown and the file ends inside it. */
-  async #readOther({ id, bytes }: Chunk): Promise<boolean> {
-    let left = bytes;
-    if (id === "LIST" && bytes >= 4) {
-      left -= 4;
-      if ((await this.#bytes.read(4)).toString("latin1") === "INFO") left = await this.#readInfo(left);
-    } else if (id === "bext" || id === "CSET" || id.toLowerCase() === "id3 ") {
-      const chunk = await this.#bytes.read(Math.min(bytes, maxTagChunkBytes));
-      left -= chunk.length;
-      if (id === "bext") this.tags.addBext(chunk);
-      else if (id === "CSET") this.tags.addCharacterSet(chunk, this.#header.bigEndian);
-      else this.tags.addId3(chunk);
-    }
-    return (await this.#bytes.skip(left)) === left || isKnownChunk(Buffer.from(id, "latin1"));
-  }
-
-  /** Reads the sub-chunks of a LIST of type INFO and returns how many of its bytes are left. */
-  async #readInfo(bytes: number): Promise<number> {
-    let left = bytes;
-    for (; left >= 8 && this.#infoCount < maxInfoCount; this.#infoCount++) {
-      const header = await this.#bytes.read(8);
-      left -= header.length;
-      if (header.length < 8) break;
-      const id = header.toString("latin1", 0, 4);
-      const size = Math.min(uint32(header, 4, this.#header.bigEndian), left);
-      const value = await this.#bytes.read(isKnownInfo(id) ? Math.min(size, maxTagBytes) : 0);
-      this.tags.addInfo(id, value);
-      await this.#bytes.skip(size - value.length);
-      left -= size;
-      // Some programs omit pad bytes here, too: then the next letter begins an id.
-      const isPadded = size % 2 === 1 && !/^[a-z]/iu.test((await this.#bytes.peek(1)).toString("latin1"));
-      if (isPadded && left > 0) left -= await this.#bytes.skip(1);
-    }
-    return left;
-  }
-}
-
-interface Chunk {
-  readonly id: string;
-  readonly bytes: number;
 }
 
 const nothing = { byte: 0, count: 0 };
 
 function leftOut(maxBytes: number, leading = nothing): Stretch {
   return { format: undefined, isJunk: true, maxBytes, promisedBytes: undefined, isContinued: false, leading };
-}
-
-function headerOf({ id, bytes }: Container, start: number): Header {
-  return {
-    container: id,
-    bigEndian: isBigEndian(id),
-    start,
-    bytes,
-    ds64DataBytes: 0,
-    format: undefined,
-    factFrames: 0,
-  };
-}
-
-function is64({ container }: Header): boolean {
-  return container === "RF64" || container === "BW64";
-}
-
-/** How close placeholder sizes are to a round number, in bytes. */
-const roundness = 4096;
-
-/**
- * Whether a size is a placeholder, left by a program that could not go back to the header: the largest value of a field
- * or variable, or a round number of many megabytes.
- */
-function isPlaceholder(dataBytes: number): boolean {
-  if (dataBytes < 0x0400_0000) return false;
-  const isNear = (unit: number, by: number): boolean => Math.abs(dataBytes - Math.round(dataBytes / unit) * unit) <= by;
-  return (
-    isNear(2 ** 28, roundness) || isNear(2 ** 31, 16 * roundness) || isNear(10_000_000, 64) || dataBytes >= 2 ** 53
-  );
 }

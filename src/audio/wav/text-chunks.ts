@@ -1,0 +1,64 @@
+import type { ByteReader } from "./byte-reader.ts";
+import { isKnownChunk } from "./wav-chunks.ts";
+import { maxTagChunkBytes } from "./wav-container.ts";
+import { uint32 } from "./wav-format.ts";
+import { isKnownInfo, maxTagBytes, type WavTags } from "./wav-tags.ts";
+
+/** Maximum number of INFO entries that are read, in all INFO chunks together. There are a few dozen ids. */
+const maxInfoCount = 1000;
+
+/** The first eight bytes of a chunk. */
+export interface Chunk {
+  readonly id: string;
+  /** Its size, as stated. */
+  readonly bytes: number;
+}
+
+/** Reads the chunks that are neither sound nor its format. Some contain tags, in several ways; the others are skipped. */
+export class TextChunks {
+  readonly #bytes: ByteReader;
+  readonly #tags: WavTags;
+  /** INFO entries so far. */
+  #count = 0;
+
+  constructor(bytes: ByteReader, tags: WavTags) {
+    this.#bytes = bytes;
+    this.#tags = tags;
+  }
+
+  /** Reads a chunk that is not sound. Returns false if its name is unknown and the file ends inside it. */
+  async read({ id, bytes }: Chunk, bigEndian: boolean): Promise<boolean> {
+    let left = bytes;
+    if (id === "LIST" && bytes >= 4) {
+      left -= 4;
+      if ((await this.#bytes.read(4)).toString("latin1") === "INFO") left = await this.#readInfo(left, bigEndian);
+    } else if (id === "bext" || id === "CSET" || id.toLowerCase() === "id3 ") {
+      const chunk = await this.#bytes.read(Math.min(bytes, maxTagChunkBytes));
+      left -= chunk.length;
+      if (id === "bext") this.#tags.addBext(chunk);
+      else if (id === "CSET") this.#tags.addCharacterSet(chunk, bigEndian);
+      else this.#tags.addId3(chunk);
+    }
+    return (await this.#bytes.skip(left)) === left || isKnownChunk(Buffer.from(id, "latin1"));
+  }
+
+  /** Reads the sub-chunks of a LIST of type INFO and returns how many of its bytes are left. */
+  async #readInfo(bytes: number, bigEndian: boolean): Promise<number> {
+    let left = bytes;
+    for (; left >= 8 && this.#count < maxInfoCount; this.#count++) {
+      const header = await this.#bytes.read(8);
+      left -= header.length;
+      if (header.length < 8) break;
+      const id = header.toString("latin1", 0, 4);
+      const size = Math.min(uint32(header, 4, bigEndian), left);
+      const value = await this.#bytes.read(isKnownInfo(id) ? Math.min(size, maxTagBytes) : 0);
+      this.#tags.addInfo(id, value);
+      await this.#bytes.skip(size - value.length);
+      left -= size;
+      // Some programs omit pad bytes here, too: then the next letter begins an id.
+      const isPadded = size % 2 === 1 && !/^[a-z]/iu.test((await this.#bytes.peek(1)).toString("latin1"));
+      if (isPadded && left > 0) left -= await this.#bytes.skip(1);
+    }
+    return left;
+  }
+}
