@@ -2,7 +2,7 @@ import { Upload, type FileUpload } from "graphql-upload-minimal";
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { ServiceError } from "../errors/errors.ts";
-import { readParameters } from "../multipart/header-parameters.ts";
+import { readContentType } from "../multipart/content-type.ts";
 import { MultipartScanner, type MultipartEvent } from "../multipart/multipart-scanner.ts";
 import { readPartHead, type PartHead } from "../multipart/part-head.ts";
 import type { HeldBytes, UnvouchedBytes } from "../memory/unvouched-bytes.ts";
@@ -11,11 +11,11 @@ import {
   maxJsonValues,
   parseMap,
   parseOperations,
-  quoted,
   readFieldText,
   replaceNull,
   type GraphQLRequestBody,
 } from "./multipart-fields.ts";
+import { endsTooEarly, missingPart, places, refuseEncoded, refuseText, unexpectedPart } from "./multipart-refusals.ts";
 
 /** Limits of a multipart request. */
 export interface MultipartLimits {
@@ -39,13 +39,6 @@ const valueBytes = 64;
 
 /** Text that was sent instead of a file is shorter than this and is examined completely. */
 const maxTextBytes = 256;
-
-/** Encodings of a part that do not change its bytes. */
-const plainEncodings = new Set(["", "7bit", "8bit", "binary", "identity"]);
-
-/** The parts of a request, in the order that the specification requires. */
-const places = ["operations", "map", "file"] as const;
-const order = "Send `operations`, then `map`, then the file, and nothing else.";
 
 /**
  * Refuses a body whose `Content-Length` is too large for an allowed file.
@@ -128,7 +121,7 @@ class MultipartReader {
     this.#authorize = authorize;
     this.#settle = Promise.withResolvers();
     this.body = this.#settle.promise;
-    const { boundary, charset } = readContentType(request.headers);
+    const { boundary, charset } = readContentType(request.headers["content-type"] ?? "");
     this.#memory = limits.unvouched?.hold((busy) => this.#fail(busy));
     this.#scanner = new MultipartScanner(boundary);
     this.#charset = charset;
@@ -333,93 +326,6 @@ class MultipartReader {
     this.#request.off("data", this.#onData);
     this.#request.pause();
   }
-}
-
-/** Reads the boundary, and the charset that some clients add. */
-function readContentType(headers: IncomingHttpHeaders): { boundary: string; charset: string | undefined } {
-  const { value, parameters } = readParameters(headers["content-type"] ?? "");
-  const valuesOf = (name: string) =>
-    parameters.filter((parameter) => parameter.name === name).map(({ value }) => value);
-  const [boundary, ...more] = valuesOf("boundary");
-  if (value !== "multipart/form-data") throw badRequest("The content type must be multipart/form-data.");
-  if (!boundary) {
-    throw badRequest(
-      "The Content-Type has no boundary. Do not set this header yourself: the client adds it together with the boundary.",
-    );
-  }
-  if (more.length > 0) throw badRequest("The Content-Type has two boundaries. Send one.");
-  // RFC 2046 section 5.1.1
-  if (boundary.length > 70) throw badRequest("The boundary in the Content-Type must have 1 to 70 characters.");
-  return { boundary, charset: valuesOf("charset")[0] };
-}
-
-function unexpectedPart(
-  head: PartHead,
-  place: (typeof places)[number] | undefined,
-  name: string | undefined,
-): ServiceError {
-  const { name: sent, fileName } = head;
-  const found =
-    sent === undefined ? "a part without a name" : `the ${fileName === undefined ? "field" : "file"} ${quoted(sent)}`;
-  if (place === undefined || name === undefined) {
-    return badRequest(
-      `One request carries one file, but ${found} follows it. Send one request for each file, and no field after it.`,
-    );
-  }
-  if (place === "file") {
-    return badRequest(
-      `\`map\` names the file ${quoted(name)}, but ${found} follows. Give the file's part that name. ${order}`,
-    );
-  }
-  const position = place === "operations" ? "first" : "second";
-  return badRequest(`The ${position} part of the multipart body must be \`${place}\`, but it is ${found}. ${order}`);
-}
-
-function missingPart(parts: number, fileField: string): ServiceError {
-  if (parts === 2) {
-    return badRequest(`\`map\` names the file ${quoted(fileField)}, but no part with that name follows. ${order}`);
-  }
-  return badRequest(`The multipart body has no part \`${places[parts]}\`. ${order}`);
-}
-
-function endsTooEarly(begun: boolean, receivedBytes: number): ServiceError {
-  if (begun)
-    return badRequest(
-      "The multipart body ended before its last boundary, so it is incomplete. Send the complete request.",
-    );
-  if (receivedBytes === 0) return badRequest(`The multipart body is empty. ${order}`);
-  return badRequest(
-    "The boundary of the Content-Type does not occur in the body. Do not set this header yourself: the client adds it.",
-  );
-}
-
-/** @throws {ServiceError} UNSUPPORTED_MEDIA for a part whose bytes are encoded */
-function refuseEncoded({ name = "", transferEncoding, contentEncoding }: PartHead): void {
-  for (const [header, encoding] of [
-    ["Content-Transfer-Encoding", transferEncoding],
-    ["Content-Encoding", contentEncoding],
-  ] as const) {
-    if (plainEncodings.has(encoding)) continue;
-    throw new ServiceError(
-      "UNSUPPORTED_MEDIA",
-      `The part ${quoted(name)} has the ${header} ${quoted(encoding)}. Send its bytes unencoded.`,
-    );
-  }
-}
-
-/** @throws {ServiceError} if a form or an app has sent nothing, or a text such as `undefined`, instead of a file */
-function refuseText(content: Buffer, head: PartHead | undefined): void {
-  const part = `the part ${quoted(head?.name ?? "")}`;
-  if (content.length === 0) {
-    throw new ServiceError("UPLOAD_INCOMPLETE", `No file was chosen: ${part} has no file name and no content.`);
-  }
-  const mayBeField = head?.fileName === undefined && /^(?:text\/plain)?$/.test(head?.type ?? "");
-  // Even such a short WAV is not text: its sizes contain zero bytes.
-  if (!mayBeField || !/^[\P{Cc}\s]+$/u.test(content.toString()) || /^R(?:IFF|IFX|F64)|^BW64/.test(content.toString()))
-    return;
-  throw badRequest(
-    `Text was sent instead of a file: ${part} is ${quoted(content.toString())}. Append a File or a Blob.`,
-  );
 }
 
 function maxOverheadBytes(limits: MultipartLimits): number {
