@@ -1,43 +1,31 @@
-import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
-import { createHash } from "node:crypto";
 import { v4 as uuidv4 } from "uuid";
 import { addressKeys } from "../addresses/address-key.ts";
 import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
 import type { Quality } from "../audio/mp3/quality.ts";
 import { mp3Head, openConversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
-import { hasScope, type Caller } from "../caller/caller.ts";
+import type { Caller } from "../caller/caller.ts";
 import type { Config } from "../settings/config.ts";
 import { counted, ServiceError, shuttingDown } from "../errors/errors.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { cleanText } from "../input/plain-text.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
-import { chargeOf, type Charge, type WriteAllowances } from "../limits/write-allowance.ts";
+import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
+import { beginOrFind, type BeginningUpload } from "./begin-or-find.ts";
 import { ClientSpeed } from "./client-speed.ts";
-import { findOwnRecord, mayRead } from "../record/find-record.ts";
 import { openIncomingFile } from "./incoming-file.ts";
 import { writeMp3 } from "../record/mp3-chunks.ts";
 import { isLimited, quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
-import {
-  beginRecord,
-  discardRecord,
-  finishWithoutQuota,
-  finishWithinQuota,
-  waitForUpload,
-  type EarlierUpload,
-  type NewUpload,
-} from "./receiving-record.ts";
+import { discardRecord, finishWithinQuota, finishWithoutQuota, type NewUpload } from "./receiving-record.ts";
 import { maxTitleLength, titleFromFileName } from "../record/record-title.ts";
 import type { AudioRecord } from "../record/record.entity.ts";
 import { suspendWhileSlow } from "./suspend-while-slow.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { Uploader, UploadSlots } from "./upload-slots.ts";
+import { upTo, whileRoom } from "./while-room.ts";
 import type { Visibility } from "../settings/visibility.ts";
-
-/** Maximum size of a request whose file is read to decide whether it is a retry. */
-const maxComparedBytes = 16 * 1024 * 1024;
 
 /** Options of an upload, from the client. */
 export interface UploadOptions {
@@ -58,20 +46,11 @@ export interface UploadedRecord {
 }
 
 /** A running upload. */
-interface Work {
-  readonly upload: NewUpload;
+interface Work extends BeginningUpload {
   readonly fileName: string;
-  /** The bytes of the file. Read them once. */
-  readonly source: AsyncIterable<Buffer>;
   /** Whose slot it is. */
   readonly uploader: Uploader;
-  /** Size of the whole request; undefined if it is not stated. */
-  readonly requestBytes: number | undefined;
-  readonly owner: Caller;
-  readonly charge: Charge;
   readonly options: UploadOptions;
-  readonly em: SqlEntityManager;
-  readonly signal: AbortSignal;
 }
 
 interface UploaderDependencies {
@@ -186,7 +165,7 @@ export class RecordUploader {
     };
     using _lease = leases.hold(upload.id);
     try {
-      const { record: earlier, quota } = await this.#begin(work);
+      const { record: earlier, quota } = await beginOrFind(work, config);
       if (earlier) return { record: earlier, created: false };
       const record = await this.#convert(work, quota);
       context.logger().info(
@@ -207,29 +186,6 @@ export class RecordUploader {
       // Other errors may be due to the database. The client does not wait for it again.
       if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
       throw error;
-    }
-  }
-
-  /**
-   * Inserts the row of the upload, or returns the recording of an earlier upload with the same key when it is ready.
-   */
-  async #begin(work: Work): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
-    const { upload, owner, charge, em, signal } = work;
-    const { config } = this.#dependencies;
-    for (;;) {
-      const { begun, earlier, quota } = await beginRecord(em, upload, { quota: config.quota, charge });
-      if (begun) return { record: null, quota };
-      if (!earlier) continue;
-      if (earlier.fileName !== upload.fileName) throw keyTaken(earlier, owner);
-      if (earlier.state === "receiving") {
-        await waitForUpload(em, earlier.id, config.queueTimeoutSeconds, signal);
-        continue;
-      }
-      if (!mayBeTold(owner, earlier)) throw keyTaken(earlier, owner);
-      const record = await findOwnRecord(em, upload.ownerId, earlier.id);
-      if (!record) continue;
-      if (!(await isSameFile(earlier, work))) throw keyTaken(earlier, owner);
-      return { record, quota };
     }
   }
 
@@ -303,69 +259,6 @@ export class RecordUploader {
       logger().warn({ err: error, record: id }, "could not delete an unfinished recording; will try again later");
       this.#dependencies.leases.abandon(id);
     }
-  }
-}
-
-/**
- * Decides whether an upload is a retry or another file: by the SHA-256 that the client sent, else by reading the file
- * if it is not large. For a large file, the name is enough, because a retry with a key should not have to send it
- * again.
- */
-async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Work): Promise<boolean> {
-  const { sourceSha256 } = work.options;
-  if (sourceSha256 !== undefined) return sourceSha256 === sha256;
-  if ((work.requestBytes ?? Infinity) > maxComparedBytes) return true;
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const piece of work.source) {
-    bytes += piece.length;
-    if (bytes > sourceBytes) return false;
-    hash.update(piece);
-  }
-  return hash.digest("hex") === sha256;
-}
-
-/** Whether an upload whose key exists may get the recording that has it. */
-function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
-  return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
-}
-
-function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
-  const { id, state } = earlier;
-  const isTold = mayBeTold(owner, earlier);
-  const message = isTold
-    ? "This idempotency key belongs to another file. Use a new key for each file, and send retries unchanged."
-    : "This idempotency key was used with another token. Use a new key for each file, and retry with the same token.";
-  return new ServiceError("CONFLICT", message, isTold && state === "ready" ? { recordId: id } : {});
-}
-
-/** Passes on bytes until there are too many. */
-async function* upTo(
-  maxBytes: number,
-  source: AsyncIterable<Buffer>,
-  failure: () => ServiceError,
-): AsyncGenerator<Buffer, void, undefined> {
-  let bytes = 0;
-  for await (const piece of source) {
-    bytes += piece.length;
-    if (bytes > maxBytes) throw failure();
-    yield piece;
-  }
-}
-
-/** Number of bytes between two checks for free space. */
-const roomLookBytes = 1024 * 1024;
-
-/** Passes on bytes while there is free space. */
-async function* whileRoom(room: StorageRoom, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
-  let bytes = 0;
-  for await (const piece of source) {
-    bytes += piece.length;
-    if (bytes >= roomLookBytes) {
-      await room.require();
-      bytes = 0;
-    }
-    yield piece;
   }
 }
 

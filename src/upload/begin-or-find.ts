@@ -1,0 +1,89 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { createHash } from "node:crypto";
+import { hasScope, type Caller } from "../caller/caller.ts";
+import { ServiceError } from "../errors/errors.ts";
+import type { Charge } from "../limits/write-allowance.ts";
+import { findOwnRecord, mayRead } from "../record/find-record.ts";
+import type { AudioRecord } from "../record/record.entity.ts";
+import type { Config } from "../settings/config.ts";
+import type { QuotaState } from "./quota.ts";
+import { beginRecord, waitForUpload, type EarlierUpload, type NewUpload } from "./receiving-record.ts";
+
+/** Maximum size of a request whose file is read to decide whether it is a retry. */
+const maxComparedBytes = 16 * 1024 * 1024;
+
+/** An upload of which no byte has been read. */
+export interface BeginningUpload {
+  readonly upload: NewUpload;
+  /** The bytes of the file. Read them once. */
+  readonly source: AsyncIterable<Buffer>;
+  /** Size of the whole request; undefined if it is not stated. */
+  readonly requestBytes: number | undefined;
+  readonly owner: Caller;
+  readonly charge: Charge;
+  readonly options: {
+    /** The expected SHA-256 of the file, in hexadecimal digits. */
+    readonly sourceSha256: string | undefined;
+  };
+  readonly em: SqlEntityManager;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Inserts the row of the upload, or returns the recording of an earlier upload with the same key when it is ready.
+ * @throws {ServiceError} CONFLICT if the key belongs to another file, and what {@link beginRecord} throws
+ */
+export async function beginOrFind(
+  work: BeginningUpload,
+  config: Pick<Config, "quota" | "queueTimeoutSeconds">,
+): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
+  const { upload, owner, charge, em, signal } = work;
+  for (;;) {
+    const { begun, earlier, quota } = await beginRecord(em, upload, { quota: config.quota, charge });
+    if (begun) return { record: null, quota };
+    if (!earlier) continue;
+    if (earlier.fileName !== upload.fileName) throw keyTaken(earlier, owner);
+    if (earlier.state === "receiving") {
+      await waitForUpload(em, earlier.id, config.queueTimeoutSeconds, signal);
+      continue;
+    }
+    if (!mayBeTold(owner, earlier)) throw keyTaken(earlier, owner);
+    const record = await findOwnRecord(em, upload.ownerId, earlier.id);
+    if (!record) continue;
+    if (!(await isSameFile(earlier, work))) throw keyTaken(earlier, owner);
+    return { record, quota };
+  }
+}
+
+/**
+ * Decides whether an upload is a retry or another file: by the SHA-256 that the client sent, else by reading the file
+ * if it is not large. For a large file, the name is enough, because a retry with a key should not have to send it
+ * again.
+ */
+async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: BeginningUpload): Promise<boolean> {
+  const { sourceSha256 } = work.options;
+  if (sourceSha256 !== undefined) return sourceSha256 === sha256;
+  if ((work.requestBytes ?? Infinity) > maxComparedBytes) return true;
+  const hash = createHash("sha256");
+  let bytes = 0;
+  for await (const piece of work.source) {
+    bytes += piece.length;
+    if (bytes > sourceBytes) return false;
+    hash.update(piece);
+  }
+  return hash.digest("hex") === sha256;
+}
+
+/** Whether an upload whose key exists may get the recording that has it. */
+function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
+  return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
+}
+
+function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
+  const { id, state } = earlier;
+  const isTold = mayBeTold(owner, earlier);
+  const message = isTold
+    ? "This idempotency key belongs to another file. Use a new key for each file, and send retries unchanged."
+    : "This idempotency key was used with another token. Use a new key for each file, and retry with the same token.";
+  return new ServiceError("CONFLICT", message, isTold && state === "ready" ? { recordId: id } : {});
+}
