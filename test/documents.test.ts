@@ -1,18 +1,27 @@
 import { describe, expect, it } from "@jest/globals";
-import { execFile } from "node:child_process";
-import { readFile, stat } from "node:fs/promises";
-import { promisify } from "node:util";
+import { readdir, readFile, stat } from "node:fs/promises";
 
 const root = new URL("../../", import.meta.url);
-const { stdout } = await promisify(execFile)("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
-  cwd: root,
-});
-const files = stdout.trim().split("\n");
+/** What `.gitignore` leaves out, and what git keeps for itself. */
+const leftOut = new Set([".git", "node_modules", "dist", "data", "results"]);
+const files = await filesBelow("");
 const documents = files.filter((path) => path.endsWith(".md"));
 const decisions = documents.filter((path) => path.startsWith("docs/decisions/"));
 
 /** What the documents tell the reader to make. */
 const isMadeByCommand = new Set(["operations.ts", "bench/results"]);
+
+/** Every file below a folder of the repository, by its path; without git, which not every machine has. */
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(new URL(folder, root), { withFileTypes: true });
+  const paths = entries
+    .filter(({ name }) => !leftOut.has(name))
+    .map(async (entry) => {
+      const path = folder + entry.name;
+      return entry.isDirectory() ? await filesBelow(`${path}/`) : path;
+    });
+  return (await Promise.all(paths)).flat();
+}
 
 const read = async (path: string): Promise<string> => await readFile(new URL(path, root), "utf8");
 
