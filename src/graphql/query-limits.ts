@@ -106,7 +106,7 @@ function refusalOfDefinition(
   return undefined;
 }
 
-/** Measures selections. Measures selections. Each fragment is measured once, however often it is spread. */
+/** Measures selections. Each fragment is measured once, however often it is spread. */
 function measureOf(document: DocumentNode): (selectionSet: SelectionSetNode) => Extent {
   const fragments = new Map(
     document.definitions.flatMap((node) =>

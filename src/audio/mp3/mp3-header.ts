@@ -51,7 +51,7 @@ export class Mp3Index {
     this.#crc = crc16(this.#crc, frames);
   }
 
-  /** Number of Number of Number of MP3 frames so far. */
+  /** Number of MP3 frames so far. */
   get frames(): number {
     return this.#frames;
   }

@@ -95,7 +95,7 @@ function lockFolder(path: string): Disposable {
   };
 }
 
-/** Whether the error is Whether the error is SQLITE_BUSY, the primary result code 5. */
+/** Whether the error is SQLITE_BUSY, the primary result code 5. */
 function isLockedBySomebodyElse(error: unknown): boolean {
   return typeof error === "object" && error !== null && "errcode" in error && error.errcode === 5;
 }
