@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,11 @@ import { createTestDatabase } from "./support/test-database.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const program = join(import.meta.dirname, "../src/main.js");
+const readProjectFile = async (name: string): Promise<string> =>
+  await readFile(join(import.meta.dirname, "../..", name), "utf8");
+const { scripts } = JSON.parse(await readProjectFile("package.json")) as { scripts: Record<string, string> };
+/** What `npm start` gives Node.js. */
+const flags = / exec node (.+) dist\/src\/main\.js$/.exec(scripts["start"]!)![1]!.split(" ");
 
 let folder: string;
 let dataDir: string;
@@ -90,7 +95,11 @@ it("shuts down cleanly when Ctrl-C arrives twice, from the terminal and from npm
 it("shuts down cleanly when Ctrl-C arrives while the first database is created, and starts afterwards", async () => {
   const env = { PATH: process.env.PATH, DATA_DIR: join(folder, "new"), HOST: "127.0.0.1", PORT: "0" };
   // In a process group of its own, which gets the signal as a whole, as from a terminal.
-  const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const child = spawn(process.execPath, [...flags, program], {
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
   children.push(child);
   const said = text(child.stderr);
   await readOutput(child).waitFor((line) => line.includes("Creating a new database"));
@@ -165,6 +174,13 @@ it("reads the database's password from a file, and says which file it cannot rea
   );
 });
 
+it("names lines of the TypeScript in stack traces, in the image as by npm start", async () => {
+  const said = await failure({ FFMPEG_PATH: "/nowhere/ffmpeg", LOG_LEVEL: "debug" });
+  expect(said).toMatch(/^ +at .*\/src\/server\.ts:\d+:\d+\)?$/m);
+  const [, command] = /^CMD (\[.+\])$/m.exec((await readProjectFile("Dockerfile")).split("HEALTHCHECK")[1]!) ?? [];
+  expect(JSON.parse(command!)).toEqual(["node", ...flags, "dist/src/main.js"]);
+});
+
 interface RunningService {
   readonly child: ChildProcess;
   readonly url: string;
@@ -182,7 +198,7 @@ interface Output {
 
 function launch(settings: Readonly<Record<string, string>>): ChildProcess {
   const env = { PATH: process.env.PATH, DATA_DIR: dataDir, HOST: "127.0.0.1", PORT: "0", ...settings };
-  const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [...flags, program], { env, stdio: ["ignore", "pipe", "pipe"] });
   children.push(child);
   return child;
 }

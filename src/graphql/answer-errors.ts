@@ -58,7 +58,7 @@ function answerOf(
   const { code } = error.extensions;
   const { path, locations } = error.toJSON();
   const argument = path ? {} : argumentOf(error, request);
-  if (code === "GRAPHQL_PARSE_FAILED" && /more that \d+ tokens/.test(error.message)) {
+  if (code === "GRAPHQL_PARSE_FAILED" && /contains more tha[nt] \d+ tokens/.test(error.message)) {
     const { maxTokens } = queryLimits;
     const failure = tooComplex(
       `The document may have at most ${maxTokens} tokens (names, values and punctuation).`,
