@@ -35,7 +35,7 @@ export class LinkType {
   @Field(() => GraphQLSafeInt, {
     description:
       "Number of downloads that have begun. Playing counts as one download, however many ranges the player " +
-      "requests. So does a download that is interrupted and resumed. Link previews, search engines, " +
+      "requests. A download that is interrupted and resumed also counts as one. Link previews, search engines, " +
       "prefetching browsers, `HEAD` requests and responses of 304 (not modified) do not count.",
   })
   downloads!: number;
