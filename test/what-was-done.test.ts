@@ -1,3 +1,4 @@
+import type { PoolClient } from "pg";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { seedRecords } from "./support/seed-records.ts";
@@ -265,11 +266,18 @@ describe("of several fields of a mutation", () => {
   it("what was deleted before it is read is null by itself, and the change is still returned", async () => {
     const eve = await client.createUser("Eve");
     const { pool } = service.server.database;
-    const query = pool.query.bind(pool);
-    pool.query = (async (text: string, values: unknown[]) => {
-      if (/from app_user, lateral/.test(text)) await query("delete from app_user where id = $1", [eve.id]);
-      return await query(text, values);
-    }) as typeof pool.query;
+    const patched: PoolClient[] = [];
+    const deleteBeforeUsage = (client: PoolClient): void => {
+      if (patched.includes(client)) return;
+      patched.push(client);
+      const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
+      client.query = (async (...args: unknown[]) => {
+        const text = typeof args[0] === "string" ? args[0] : (args[0] as { text?: string }).text;
+        if (text?.includes(" lateral ")) await pool.query("delete from app_user where id = $1", [eve.id]);
+        return await query(...args);
+      }) as typeof client.query;
+    };
+    pool.on("acquire", deleteBeforeUsage);
     try {
       const { status, data, errors } = await client.uploadRecord(eve, wav, {
         fields: "title owner { name usage { bytes } tokens { id } records { totalCount } } links { id } peaks",
@@ -280,7 +288,8 @@ describe("of several fields of a mutation", () => {
         [["uploadRecord", "record", "owner", "usage"], "UNAUTHENTICATED"],
       ]);
     } finally {
-      pool.query = query;
+      pool.off("acquire", deleteBeforeUsage);
+      for (const client of patched) delete (client as { query?: unknown }).query;
     }
   });
 });

@@ -201,7 +201,8 @@ function recordsOf(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilt
 }
 
 function requireSearchText({ text }: RecordFilter): void {
-  if (text == null || Array.from(text).length <= maxSearchLength) return;
+  // A code point has at most two UTF-16 units: a text that is too long in every form is not taken apart.
+  if (text == null || (text.length <= 2 * maxSearchLength && Array.from(text).length <= maxSearchLength)) return;
   const message = `The search text may have at most ${maxSearchLength} characters.`;
   throw new ServiceError("BAD_USER_INPUT", message, { argument: "filter.text", maxLength: maxSearchLength });
 }
