@@ -138,6 +138,19 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
     expect(outcome).toEqual(unharmed);
   });
 
+  it("that send thousands of requests in one piece, all at the same time", async () => {
+    const outcome = await withService(async ({ service: { port }, connections }) => {
+      await connections.open(port, 500, Buffer.alloc(0), { reads: false });
+      const requests = Buffer.from("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1600));
+      await Promise.all(
+        connections.all.map(
+          async (connection) => await Promise.race([connection.send(requests), once(connection.socket, "close")]),
+        ),
+      );
+    });
+    expect(outcome).toEqual(unharmed);
+  });
+
   it("that ask for the largest answers and read none", async () => {
     const outcome = await withService(async ({ service: { port }, connections, ann, databaseUrl }) => {
       await fillLibrary(databaseUrl, ann);
