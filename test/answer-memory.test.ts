@@ -72,8 +72,13 @@ describe("the memory of large answers", () => {
     const refused = answers.reserve(gone.response, megabyte);
     gone.client.reset();
     await expect(refused).rejects.toMatchObject({ code: "CLIENT_CLOSED_REQUEST" });
-    const waiting = answers.reserve(next.response, megabyte);
+    let isGranted = false;
+    const waiting = answers.reserve(next.response, megabyte).then(() => (isGranted = true));
     first.client.reset();
+    await once(first.response, "close");
+    await settled();
+    expect(isGranted).toBe(false); // the first is still being made
+    answers.ended(first.response);
     await waiting;
   });
 

@@ -4,7 +4,7 @@ import { clientAddress } from "../addresses/client-address.ts";
 import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
 import { bearerToken } from "../caller/token.ts";
 import { ServiceError } from "../errors/errors.ts";
-import type { AnswerMemory } from "../http/answer-memory.ts";
+import { clientGone, type AnswerMemory } from "../http/answer-memory.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /** The dependencies of a context. */
@@ -39,9 +39,7 @@ export function createContext(
   const gone = new AbortController();
   reply.raw.once("close", () => {
     if (reply.raw.writableFinished) return;
-    gone.abort(
-      new ServiceError("CLIENT_CLOSED_REQUEST", "The client closed the connection before the response was complete."),
-    );
+    gone.abort(clientGone());
   });
   let caller: Promise<Caller> | undefined;
   const callers = new Map<string, Promise<Caller>>();

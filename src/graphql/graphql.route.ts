@@ -115,16 +115,18 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
       if (multipart && stopping.aborted) throw shuttingDown();
       const read = async () => (multipart ? await readUpload(request, reply, context, limits) : readJson(request));
       const body = request.method === "POST" ? await read() : {};
-      const answer = await apollo.executeHTTPGraphQLRequest({
-        httpGraphQLRequest: {
-          method: request.method === "HEAD" ? "GET" : request.method,
-          // The body was read and checked, so Apollo gets it as JSON, whatever its original type.
-          headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
-          search: withoutEmptyNameIn(search),
-          body,
-        },
-        context: async () => context,
-      });
+      const answer = await apollo
+        .executeHTTPGraphQLRequest({
+          httpGraphQLRequest: {
+            method: request.method === "HEAD" ? "GET" : request.method,
+            // The body was read and checked, so Apollo gets it as JSON, whatever its original type.
+            headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
+            search: withoutEmptyNameIn(search),
+            body,
+          },
+          context: async () => context,
+        })
+        .finally(() => dependencies.answers.ended(reply.raw));
       for (const [name, value] of answer.headers) void reply.header(name, value);
       void reply.code(answer.status ?? 200);
       return answer.body.kind === "complete" ? answer.body.string : reply.send(answer.body.asyncIterator);

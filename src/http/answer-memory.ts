@@ -31,8 +31,8 @@ interface Waiting {
 
 /**
  * The memory that large answers share, from before they are made until their clients have read them. One that finds no
- * room waits, the smallest first. Meanwhile, of those that are made, the one that has been unread for longest is given
- * up with its connection, but not within two seconds. Small answers pass at once. Downloads are sent as they are read,
+ * room waits, the smallest first. If giving up answers that are made would do, the one that was made first is given up
+ * with its connection, but not within two seconds. Small answers pass at once. Downloads are sent as they are read,
  * and are not among these.
  */
 export class AnswerMemory {
@@ -81,7 +81,14 @@ export class AnswerMemory {
     // Runs before node:http's own listener, which sets the timeout of idle connections.
     response.prependOnceListener("finish", () => response.setTimeout(0));
     this.#forget(response);
-    if (bytes >= largeAnswerBytes) this.#hold(response, { bytes, readySince: performance.now() });
+    if (bytes >= largeAnswerBytes && !response.closed) this.#hold(response, { bytes, readySince: performance.now() });
+    this.#makeRoom();
+  }
+
+  /** To be called when nothing is made for this response any more, whatever has become of it. */
+  ended(response: ServerResponse): void {
+    if (!response.closed) return; // it is still to be written
+    this.#forget(response);
     this.#makeRoom();
   }
 
@@ -92,6 +99,7 @@ export class AnswerMemory {
         if (!this.#giveUpOldest()) return;
       } else if (next) {
         this.#waiting.shift();
+        if (next.response.closed) continue;
         this.#hold(next.response, { bytes: next.bytes });
         next.begin();
       } else return;
@@ -100,8 +108,12 @@ export class AnswerMemory {
 
   /** Whether there was one that had its time; if it comes later, room is made then. */
   #giveUpOldest(): boolean {
-    const oldest = [...this.#held].find(([, { readySince }]) => readySince !== undefined);
-    if (!oldest) return false;
+    const made = [...this.#held].filter(([, { readySince }]) => readySince !== undefined);
+    const [oldest] = made;
+    const madeBytes = made.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+    const neededBytes = this.#waiting[0]?.bytes ?? 0;
+    // Where not even all of them would do, none is given up.
+    if (!oldest || this.#bytes - madeBytes + neededBytes > this.#limits.maxBytes) return false;
     const [response, { readySince = 0 }] = oldest;
     const leftMs = readySince + graceMs - performance.now();
     if (leftMs > 0) {
@@ -118,6 +130,8 @@ export class AnswerMemory {
     this.#held.set(response, held);
     this.#bytes += held.bytes;
     response.once("close", () => {
+      // What is still made for a client that has gone takes its memory all the same, until `ended`.
+      if (!response.writableEnded && this.#held.get(response)?.readySince === undefined) return;
       this.#forget(response);
       this.#makeRoom();
     });
@@ -133,7 +147,8 @@ function busy(): ServiceError {
   return tryAgainLater("BUSY", "Too many large responses are being created. Ask for less in one request", 5);
 }
 
-function clientGone(): ServiceError {
+/** What a request ends with whose client has gone. */
+export function clientGone(): ServiceError {
   return new ServiceError(
     "CLIENT_CLOSED_REQUEST",
     "The client closed the connection before the response was complete.",

@@ -83,9 +83,12 @@ export class UploadResolver {
     const owner = await ownerOf(context, userId, token);
     await context.admitUpload(owner);
     const options = { title, quality, visibility, idempotencyKey, sourceSha256 };
-    const { record, created } = await this.#uploader.upload(owner, file, options, context);
-    await context.roomForAnswer(true);
-    return { record: toRecordType(record), created };
+    try {
+      const { record, created } = await this.#uploader.upload(owner, file, options, context);
+      return { record: toRecordType(record), created };
+    } finally {
+      await context.roomForAnswer(true); // the fields after this one run also if it fails
+    }
   }
 }
 
