@@ -151,6 +151,26 @@ describe("the pool of encoders", () => {
     }
   });
 
+  it("ends the turn of a conversion with more sound than its request could hold", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1, turnSeconds: 0.1 });
+    const { signal } = new AbortController();
+    const order: string[] = [];
+    const begun = Promise.withResolvers<void>();
+    const convert = async (name: string, seconds: number, maxPcmBytes: number) => {
+      using turns = await pool.acquire(signal);
+      async function* source(): AsyncGenerator<Buffer> {
+        for (let at = 0; at < seconds; at++) yield second;
+      }
+      begun.resolve();
+      for await (const _ of encodeMp3(turns, source(), cd, { bitrateKbps: 128, maxPcmBytes }, signal));
+      order.push(name);
+    };
+    const long = convert("long", 600, second.length);
+    await begun.promise;
+    await Promise.all([long, convert("clip", 1, Infinity)]);
+    expect(order).toEqual(["clip", "long"]);
+  });
+
   it("lets newcomers go first, but not without end", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
     const { signal } = new AbortController();

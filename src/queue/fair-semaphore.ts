@@ -200,7 +200,8 @@ export class FairSemaphore<Owner> implements Disposable {
     const mayBeFirst = this.#firstsInARow < firstsInARow || this.#others.size === 0;
     const isFirst = mayBeFirst && this.#firsts.takeFirst(isGranted) !== undefined;
     this.#firstsInARow = isFirst ? this.#firstsInARow + 1 : 0;
-    return isFirst || this.#others.takeFirst(isGranted) !== undefined;
+    if (isFirst || this.#others.takeFirst(isGranted) !== undefined) return true;
+    return !mayBeFirst && this.#firsts.takeFirst(isGranted) !== undefined;
   }
 }
 

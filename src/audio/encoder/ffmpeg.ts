@@ -157,7 +157,11 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     hurry() {
       if (!ffmpeg.background || child.pid === undefined) return;
       const args = ["--all-tasks", "--other", "--pid", "0", String(child.pid)];
-      spawn("/usr/bin/chrt", args, { cwd: "/", env: {}, stdio: "ignore" }).on("error", () => {});
+      try {
+        spawn("/usr/bin/chrt", args, { cwd: "/", env: {}, stdio: "ignore" }).on("error", () => {});
+      } catch {
+        // Without memory for a process, the encoder stays in the background.
+      }
     },
     isStarved: () => child.pid !== undefined && threadStates(child.pid).includes("R"),
     async [Symbol.asyncDispose]() {

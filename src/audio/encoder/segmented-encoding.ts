@@ -76,7 +76,7 @@ export class SegmentedEncoding implements AsyncDisposable {
   #failure: { readonly reason: unknown } | undefined;
   #change = Promise.withResolvers<void>();
 
-  /** `maxPcmBytes` is an upper bound of the PCM; Infinity if it is unknown. */
+  /** `maxPcmBytes` is the PCM that the request can hold; Infinity if it is unknown. Silence (`slnt`) may come on top. */
   constructor(
     turns: EncoderTurns,
     pcm: AsyncIterable<Buffer>,
@@ -246,7 +246,9 @@ export class SegmentedEncoding implements AsyncDisposable {
     const isWorthwhile = this.#sentInTurn >= this.#turnBytes;
     // A source that is a little slower than its encoder must not keep it for long: the process is parked instead.
     const isIdle = this.#encoders.every(({ backlogBytes }) => backlogBytes === 0);
-    const leftRatio = (this.#maxPcmBytes - this.#sentBytes) / this.#sentInTurn;
+    // The silence that a `slnt` chunk asks for is not in the estimate.
+    const leftBytes = this.#sentBytes > this.#maxPcmBytes ? Infinity : this.#maxPcmBytes - this.#sentBytes;
+    const leftRatio = leftBytes / this.#sentInTurn;
     if (!(isWorthwhile || isIdle) || !this.#turns.shouldEnd(leftRatio)) return true;
     this.#turnIsEnding = true;
     if (isWorthwhile) this.#endSegment();
