@@ -177,6 +177,8 @@ describe("a database that was set up by somebody else", () => {
     await using database = await createTestDatabase();
     await using service = await startService({ DATABASE_URL: database.url });
     expect((await fetch(`${service.url}/readyz`)).status).toBe(200);
+    const client = new ApiClient(service.url);
+    const ann = await client.createUser();
     await using admin = await connected(database.url);
     const name = new URL(database.url).pathname.slice(1);
     await admin.client.query(`alter database ${name} set default_transaction_read_only = on`);
@@ -188,6 +190,10 @@ describe("a database that was set up by somebody else", () => {
       status: "unavailable",
       checks: { database: "the database is read-only" },
     });
+    for (const change of ['createToken(name: "x") { token }', 'updateUser(name: "Bob") { user { id } }']) {
+      const { status, errors } = await client.run(`mutation { ${change} }`, {}, ann);
+      expect([status, errors![0]!.extensions.code]).toEqual([503, "DATABASE_UNAVAILABLE"]);
+    }
     await admin.client.query("set default_transaction_read_only = off");
     await admin.client.query(`alter database ${name} reset default_transaction_read_only`);
     await admin.client.query(

@@ -46,7 +46,7 @@ class PooledDriver implements Driver {
   /** Also reads the transaction's id, with which the server can tell its outcome later. */
   async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
     const borrowed = asBorrowed(connection);
-    const { isolationLevel = "read committed", accessMode = "read write" } = settings;
+    const { isolationLevel = "read committed", accessMode = "" } = settings; // a read-only server stays one
     try {
       const answers: unknown = await borrowed.send(
         `begin isolation level ${isolationLevel} ${accessMode}; select pg_current_xact_id() as id`,
@@ -64,6 +64,9 @@ class PooledDriver implements Driver {
     try {
       await borrowed.send("commit");
     } catch (error) {
+      // If every connection loses a commit at once, none would be free to ask the server with.
+      borrowed.giveUp();
+      borrowed.release();
       if (!(await isCommitted(this.#pool, borrowed.transactionId, error))) throw error;
     }
   }

@@ -49,11 +49,16 @@ function namesOf(em: SqlEntityManager): EntityNames {
   return names;
 }
 
+/** The query builders with names, one for each of MikroORM's: it has one for itself and one for each transaction. */
+const builders = new WeakMap<Kysely<unknown>, Kysely<unknown>>();
+
 /** MikroORM's query builder. Inside a transaction, it uses that transaction. */
 export function queryBuilder<Tables>(em: SqlEntityManager): Kysely<Tables> {
   const kysely: Kysely<unknown> = em.getKysely<unknown>();
+  const named = builders.get(kysely) ?? kysely.withPlugin(namesOf(em));
+  builders.set(kysely, named);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- which tables there are is known to the types only
-  return kysely.withPlugin(namesOf(em)) as Kysely<Tables>;
+  return named as Kysely<Tables>;
 }
 
 /** The values that a statement takes. Objects are excluded, because a placeholder has no parts. */

@@ -3,7 +3,7 @@ import type { Pool } from "pg";
 import { ServiceError } from "../errors/errors.ts";
 import { isDatabaseBusy, isDatabaseUnavailable } from "../errors/database-failures.ts";
 
-/** How long the service tries to find out the outcome of a change. A restarted server is back by then. */
+/** No further attempt to find out the outcome of a change begins after this time. A restarted server is back by then. */
 const lookForMs = 4000;
 const firstLookMs = 50;
 

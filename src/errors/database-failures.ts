@@ -31,7 +31,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     const code = "code" in cause && cause.code;
     if (typeof code === "string" && (unavailableStates.test(code) || unavailableErrors.has(code))) return true;
-    if (/^(Connection terminated|timeout expired|Query read timeout)/.test(cause.message)) {
+    if (
+      /^(Connection terminated|timeout expired|Query read timeout|Client (has encountered a connection error|was closed))/.test(
+        cause.message,
+      )
+    ) {
       return true;
     }
   }

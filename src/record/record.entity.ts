@@ -53,7 +53,7 @@ const AudioRecordSchema = defineEntity({
     warnings: p.json<ConversionWarning[]>().defaultRaw("'[]'"),
     integratedLufs: p.double().nullable(),
     samplePeakDbfs: p.double().nullable(),
-    /** The waveform's minima and maxima; see `audio/waveform.ts`. */
+    /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),
 
     /** The sort key of the title, and the text that is searched; see `search-text.ts`. */
@@ -114,7 +114,7 @@ const Mp3ChunkSchema = defineEntity({
   properties: {
     record: () => p.manyToOne(AudioRecord).deleteRule("cascade").primary(),
     position: p.integer().primary(),
-    /** Only `mp3-chunks.ts` writes and reads this, never through the ORM. */
+    /** Written by `mp3-chunks.ts` and, for the head, `receiving-record.ts`; never loaded as an entity. */
     bytes: p.blob().lazy(),
   },
 });
