@@ -23,7 +23,7 @@ import {
   type KnownUser,
 } from "./user/administer-users.ts";
 import { deleteUser } from "./user/change-user.ts";
-import { createUser } from "./user/create-user.ts";
+import { checkedUserName, createUser } from "./user/create-user.ts";
 import { noCharge } from "./limits/write-allowance.ts";
 import { firstTokenScopes } from "./user/user.entity.ts";
 
@@ -170,7 +170,11 @@ async function disable({ em, argument }: Work, disabled: boolean): Promise<Outco
 
 async function giveToken({ em, argument, values }: Work): Promise<Outcome> {
   const user = await findUser(em, userId(argument));
-  const request = { name: values.name ?? "from the operator", expiresAt: null, scopes: [...firstTokenScopes] };
+  const request = {
+    name: checkedUserName(values.name ?? "from the operator"),
+    expiresAt: null,
+    scopes: [...firstTokenScopes],
+  };
   const revoked = values["revoke-others"] ? await revokeAllTokens(em, user.id) : 0;
   const { token } = await createToken(em, onBehalfOf(user), request, noCharge);
   return {

@@ -102,7 +102,7 @@ describe("readConfig", () => {
     ["QUEUE_TIMEOUT_SECS", "QUEUE_TIMEOUT_SECONDS"],
   ])("takes %s for a mistake, and names %s", (given, meant) => {
     expect(() => readConfig({ [given]: "1", PORT: "x" })).toThrow(
-      `${given} is not a setting, but ${meant} is: correct the name, or set both if ${given} belongs to another program; PORT must`,
+      `${given} is not a setting, but ${meant} is: correct the name, or set ${meant} too, to nothing if need be, if ${given} belongs to another program; PORT must`,
     );
   });
 
@@ -111,6 +111,9 @@ describe("readConfig", () => {
       "https://a.example",
     ]);
     expect(readConfig({ CORS_ORIGIN: "" }).corsOrigins).toEqual([]);
+    expect(readConfig({ CORS_ORIGIN: "*", CORS_ORIGINS: "" }).corsOrigins).toEqual([]);
+    const databaseUrl = "postgresql://ann@db/music";
+    expect(readConfig({ DATABASE_USER_FILE: "/run/user", DATABASE_URL: databaseUrl }).databaseUrl).toBe(databaseUrl);
   });
 
   it.each([
@@ -145,6 +148,9 @@ describe("loadConfig", () => {
     const [url, password] = [join(folder, "url"), join(folder, "password")];
     await writeFile(url, "postgresql://ann@db/music\n");
     await writeFile(password, "p#\n");
+    const nothing = join(folder, "nothing");
+    await writeFile(nothing, "\n");
+    await expect(loadConfig({ DATABASE_URL_FILE: nothing })).rejects.toThrow("DATABASE_URL_FILE names an empty file");
     const files = { DATABASE_URL_FILE: url, DATABASE_PASSWORD_FILE: password };
     expect((await loadConfig(files)).databaseUrl).toBe("postgresql://ann:p%23@db/music");
     const faulty = { ...files, DATABASE_URL_FILE: "/nowhere/url", DATABASE_PASSWORD: "x", PORT: "x" };

@@ -76,6 +76,8 @@ describe("the operator's command, beside a service on the same database", () => 
     const last = await answerOf("token", `${id}`, "--revoke-others", "--name", "after the theft");
     expect(last.revoked).toBe(2);
     expect([await me(token), await me(given.token), await me(last.token)]).toEqual([401, 401, 200]);
+    expect((await command("token", `${id}`, "--revoke-others", "--name", "")).code).not.toBe(0);
+    expect(await me(last.token)).toBe(200);
   });
 
   it("disables and enables, sets quotas, and deletes with everything", async () => {

@@ -81,17 +81,19 @@ function readValues(env: Env, faults: string[]): SettingValues {
  * set, the other belongs to another program.
  */
 function misspelt(env: Env): string[] {
-  const names = settingEntries.flatMap(([field, { isSecret }]) => {
+  const forms = settingEntries.map(([field, { isSecret }]) => {
     const name = variableName(field);
     return isSecret ? [name, `${name}_FILE`] : [name];
   });
-  const unset = names.filter((name) => !env[name]);
+  const names = forms.flat();
+  // One form of a secret is enough, and so is an empty value: that is how the rest is said to be meant.
+  const unset = forms.filter((some) => some.every((name) => env[name] === undefined)).flat();
   return Object.keys(env).flatMap((name) => {
     const meant = env[name] && !names.includes(name) ? nearMiss(name, unset) : undefined;
     return meant === undefined
       ? []
       : [
-          `${name} is not a setting, but ${meant} is: correct the name, or set both if ${name} belongs to another program`,
+          `${name} is not a setting, but ${meant} is: correct the name, or set ${meant} too, to nothing if need be, if ${name} belongs to another program`,
         ];
   });
 }

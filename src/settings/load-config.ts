@@ -20,6 +20,7 @@ export async function loadConfig(env: Env): Promise<Config> {
         faults.push(`${name}_FILE names a file that the service cannot read: ${file} (${error.code})`);
         return undefined;
       });
+      if (complete[name]?.trim() === "") faults.push(`${name}_FILE names an empty file: ${file}`);
     }
   }
   return readConfig(complete, faults);

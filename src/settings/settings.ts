@@ -254,7 +254,7 @@ export const settings = {
     defaultText: `${GiB}, on the embedded PostgreSQL at most 1/48 of the free disk`,
     from: 0,
     to: PiB,
-    unit: "bytes",
+    unit: "bytes a day",
     meaning: "The same for all new users together. 0: no limit.",
   }),
   maxUploadsPerHour: integer({
