@@ -114,7 +114,7 @@ const Mp3ChunkSchema = defineEntity({
   properties: {
     record: () => p.manyToOne(AudioRecord).deleteRule("cascade").primary(),
     position: p.integer().primary(),
-    /** Written by `mp3-chunks.ts` and, for the head, `receiving-record.ts`; never loaded as an entity. */
+    /** Written by `mp3-chunks.ts` and, for the head, `finish-record.ts`; never loaded as an entity. */
     bytes: p.blob().lazy(),
   },
 });

@@ -1,13 +1,14 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { createHash } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
 import { hasScope, type Caller } from "../caller/caller.ts";
-import { ServiceError } from "../errors/errors.ts";
+import { ServiceError, tryAgainLater } from "../errors/errors.ts";
 import type { Charge } from "../limits/write-allowance.ts";
 import { findOwnRecord, mayRead } from "../record/find-record.ts";
-import type { AudioRecord } from "../record/record.entity.ts";
+import { AudioRecord } from "../record/record.entity.ts";
 import type { Config } from "../settings/config.ts";
 import type { QuotaState } from "./quota.ts";
-import { beginRecord, waitForUpload, type EarlierUpload, type NewUpload } from "./receiving-record.ts";
+import { beginRecord, type EarlierUpload, type NewUpload } from "./begin-record.ts";
 
 /** Maximum size of a request whose file is read to decide whether it is a retry. */
 const maxComparedBytes = 16 * 1024 * 1024;
@@ -53,6 +54,25 @@ export async function beginOrFind(
     if (!(await isSameFile(earlier, work))) throw keyTaken(earlier, owner);
     return { record, quota };
   }
+}
+
+/** Shortest and longest interval between two checks of another upload. */
+const firstLookMs = 50;
+const lastLookMs = 1000;
+
+/**
+ * Waits until an upload, which may run in another replica, is ready or has failed. It polls the row, so that no
+ * connection is held.
+ * @throws {ServiceError} BUSY if that does not happen within `maxSeconds`
+ * @throws the signal's reason if it is aborted
+ */
+async function waitForUpload(em: SqlEntityManager, id: string, maxSeconds: number, signal: AbortSignal): Promise<void> {
+  const giveUpAt = performance.now() + maxSeconds * 1000;
+  for (let waitMs = firstLookMs; performance.now() < giveUpAt; waitMs = Math.min(waitMs * 1.5, lastLookMs)) {
+    await setTimeout(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+    if ((await em.count(AudioRecord, { id, state: "receiving" })) === 0) return;
+  }
+  throw tryAgainLater("BUSY", "The first upload with this idempotency key is still running", 10);
 }
 
 /**

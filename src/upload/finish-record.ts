@@ -1,0 +1,222 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
+import { encodeWaveform } from "../audio/meter/waveform.ts";
+import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
+import type { Caller } from "../caller/caller.ts";
+import { statement } from "../database/query-builder.ts";
+import { confirmed } from "../database/transaction.ts";
+import { isParentMissing } from "../errors/database-failures.ts";
+import { findOwnRecord } from "../record/find-record.ts";
+import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
+import { removedMeanwhile } from "../record/record-refusals.ts";
+import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
+import type { Quota } from "../settings/config.ts";
+import { tokenRevoked } from "../user/authenticate-user.ts";
+import { AccessToken, User } from "../user/user.entity.ts";
+import { requireQuota } from "./quota.ts";
+
+/** The data that complete a recording. */
+export interface FinishedRecord {
+  readonly title: string;
+  readonly fileName: string;
+  /** The bytes before the frames. */
+  readonly head: Buffer;
+  /** Size of the frames, which are already stored, in bytes. */
+  readonly frameBytes: number;
+  readonly facts: ConversionFacts;
+}
+
+/**
+ * Makes the recording ready if it fits into the user's quota. Even if many uploads of the user end at once, ready
+ * recordings never exceed the quota.
+ * @throws {ServiceError} QUOTA_EXCEEDED
+ */
+export async function finishWithinQuota(
+  em: SqlEntityManager,
+  id: string,
+  owner: Caller,
+  finished: FinishedRecord,
+  defaults: Quota,
+): Promise<AudioRecord> {
+  const { samples, format } = finished.facts.source;
+  const addition = {
+    bytes: finished.head.length + finished.frameBytes,
+    microseconds: Math.floor((samples * 1e6) / format.sampleRateHz),
+  };
+  return await em.transactional(async (em) => {
+    await requireQuota(em, owner.id, defaults, addition);
+    return await finishRecord(em, id, owner, finished);
+  });
+}
+
+/**
+ * Makes the recording ready for a user without a quota.
+ * @throws {ServiceError} as {@link finishRecord} does
+ */
+export async function finishWithoutQuota(
+  em: SqlEntityManager,
+  id: string,
+  owner: Caller,
+  finished: FinishedRecord,
+): Promise<AudioRecord> {
+  return await confirmed(
+    async () => await finishRecord(em, id, owner, finished),
+    // A recording that is not ready by now will not become ready.
+    async () => ((await discardRecord(em, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
+  );
+}
+
+/** The values of the statement {@link finish}. */
+interface Finish extends Pick<
+  AudioRecord,
+  | "id"
+  | "title"
+  | "headBytes"
+  | "sizeBytes"
+  | "bitrateKbps"
+  | "sampleRateHz"
+  | "channels"
+  | "sourceSamples"
+  | "sourceCodec"
+  | "sourceBitsPerSample"
+  | "sourceSampleRateHz"
+  | "sourceChannels"
+  | "sourceBytes"
+  | "sourceSha256"
+  | "sourceLeftOutBytes"
+  | "titleKey"
+  | "searchText"
+> {
+  readonly head: Uint8Array;
+  readonly tags: string;
+  readonly warnings: string;
+  readonly integratedLufs: number | null;
+  readonly samplePeakDbfs: number | null;
+  readonly waveform: Uint8Array;
+  readonly madeBy: string | null;
+}
+
+const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
+  db
+    .with("head", (db) => db.insertInto("Mp3Chunk").values({ recordId: record.id, position: 0, bytes: record.head }))
+    .updateTable("AudioRecord")
+    .set({
+      state: "ready",
+      leaseUntil: null,
+      title: record.title,
+      headBytes: record.headBytes,
+      sizeBytes: record.sizeBytes,
+      bitrateKbps: record.bitrateKbps,
+      sampleRateHz: record.sampleRateHz,
+      channels: record.channels,
+      sourceSamples: record.sourceSamples,
+      sourceCodec: record.sourceCodec,
+      sourceBitsPerSample: record.sourceBitsPerSample,
+      sourceSampleRateHz: record.sourceSampleRateHz,
+      sourceChannels: record.sourceChannels,
+      sourceBytes: record.sourceBytes,
+      sourceSha256: record.sourceSha256,
+      sourceLeftOutBytes: record.sourceLeftOutBytes,
+      tags: sql`${record.tags}`,
+      warnings: sql`${record.warnings}`,
+      integratedLufs: record.integratedLufs,
+      samplePeakDbfs: record.samplePeakDbfs,
+      waveform: record.waveform,
+      titleKey: record.titleKey,
+      searchText: record.searchText,
+      madeBy: record.madeBy,
+    })
+    .where("id", "=", record.id)
+    .where("state", "=", "receiving")
+    .where((eb) =>
+      eb.or([
+        sql<boolean>`${record.madeBy}::uuid is null`,
+        eb.exists(eb.selectFrom("AccessToken").select("AccessToken.id").where("AccessToken.id", "=", record.madeBy!)),
+      ]),
+    )
+    .returning([
+      "id",
+      "ownerId",
+      "state",
+      "visibility",
+      "title",
+      "fileName",
+      "createdAt",
+      "headBytes",
+      "chunkBytes",
+      "sizeBytes",
+      "bitrateKbps",
+      "sampleRateHz",
+      "channels",
+      "sourceSamples",
+      "sourceCodec",
+      "sourceBitsPerSample",
+      "sourceSampleRateHz",
+      "sourceChannels",
+      "sourceBytes",
+      "sourceLeftOutBytes",
+      "sourceSha256",
+      "tags",
+      "warnings",
+      "integratedLufs",
+      "samplePeakDbfs",
+    ]),
+);
+
+/**
+ * Writes the head and makes the recording ready, in one statement.
+ * @throws {ServiceError} CONFLICT if the recording or its owner was deleted meanwhile; UNAUTHENTICATED if the token was
+ * revoked
+ */
+export async function finishRecord(
+  em: SqlEntityManager,
+  id: string,
+  owner: Caller,
+  { title, fileName, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
+): Promise<AudioRecord> {
+  const finishing = finish(em, {
+    id,
+    head,
+    title,
+    headBytes: head.length,
+    sizeBytes: head.length + frameBytes,
+    bitrateKbps: mp3.bitrateKbps,
+    sampleRateHz: mp3.sampleRateHz,
+    channels: mp3.channels,
+    sourceSamples: source.samples,
+    sourceCodec: source.format.codec,
+    sourceBitsPerSample: source.format.bitsPerSample,
+    sourceSampleRateHz: source.format.sampleRateHz,
+    sourceChannels: source.format.channels,
+    sourceBytes: source.bytes,
+    sourceSha256: source.sha256,
+    sourceLeftOutBytes: source.leftOutBytes,
+    tags: JSON.stringify(source.tags.list),
+    warnings: JSON.stringify(warnings),
+    integratedLufs: sound.integratedLufs,
+    samplePeakDbfs: sound.samplePeakDbfs,
+    waveform: encodeWaveform(sound.waveform),
+    titleKey: titleKeyOf(title),
+    searchText: searchTextOf({ title, fileName, tags: source.tags.list }),
+    madeBy: owner.tokenId,
+  });
+  const [row] = await finishing.catch((error: unknown) => {
+    throw isParentMissing(error) ? removedMeanwhile() : error;
+  });
+  if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
+  em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
+  const { ownerId, ...record } = row;
+  return em.merge(AudioRecord, { ...record, owner: ownerId });
+}
+
+async function isRevoked(em: SqlEntityManager, { tokenId }: Caller): Promise<boolean> {
+  return tokenId !== null && (await em.count(AccessToken, { id: tokenId })) === 0;
+}
+
+/**
+ * Deletes a recording that did not become ready, with its chunks.
+ * @returns whether there was one
+ */
+export async function discardRecord(em: SqlEntityManager, id: string): Promise<boolean> {
+  return (await em.nativeDelete(AudioRecord, { id, state: "receiving" })) !== 0;
+}
