@@ -12,7 +12,7 @@ export const maxDeletions = 100;
  * Limits of one deleting statement, so that it stays far below the statement timeout. A single recording may have more
  * bytes. Deleting a gigabyte takes about 2.7 s.
  */
-const part = { records: 50, bytes: 1e9 };
+const batchLimits = { records: 50, bytes: 1e9 };
 
 /**
  * Deletes the owner's recordings among the ids, with everything that belongs to them. It uses several transactions for
@@ -26,8 +26,8 @@ export async function deleteRecords(em: SqlEntityManager, ownerId: number, ids: 
     throw new ServiceError("BAD_USER_INPUT", message, { argument: "ids", max: maxDeletions });
   }
   const wanted = ids.map(parseRecordId).filter((id) => id !== undefined);
-  const deleteNext = async (): Promise<DeletedPart> =>
-    await em.transactional(async (em) => await deletePart(em, ownerId, wanted));
+  const deleteNext = async (): Promise<DeletedBatch> =>
+    await em.transactional(async (em) => await deleteBatch(em, ownerId, wanted));
   const deleted: string[] = [];
   for (let more = wanted.length > 0; more;) {
     const next = deleted.length === 0 ? await deleteNext() : await carryOn(deleteNext);
@@ -42,16 +42,16 @@ export async function deleteRecords(em: SqlEntityManager, ownerId: number, ids: 
  * @returns whether more remain
  */
 export async function deleteSomeRecords(em: SqlEntityManager, ownerId: number): Promise<boolean> {
-  return (await deletePart(em, ownerId)).more;
+  return (await deleteBatch(em, ownerId)).more;
 }
 
-interface DeletedPart {
+interface DeletedBatch {
   readonly ids: readonly string[];
   readonly more: boolean;
 }
 
 /** @param wanted ids of ready recordings; any recordings if omitted */
-async function deletePart(em: SqlEntityManager, ownerId: number, wanted?: readonly string[]): Promise<DeletedPart> {
+async function deleteBatch(em: SqlEntityManager, ownerId: number, wanted?: readonly string[]): Promise<DeletedBatch> {
   const candidates = await queryBuilder<RecordTables>(em)
     .with("candidate", (db) => {
       const owned = db.selectFrom("AudioRecord").select(["id", "sizeBytes"]).where("ownerId", "=", ownerId);
@@ -60,7 +60,7 @@ async function deletePart(em: SqlEntityManager, ownerId: number, wanted?: readon
         .selectFrom(
           meant
             .orderBy("id")
-            .limit(part.records + 1)
+            .limit(batchLimits.records + 1)
             .as("owned"),
         )
         .select((eb) => [
@@ -83,7 +83,10 @@ async function deletePart(em: SqlEntityManager, ownerId: number, wanted?: readon
             .selectFrom("candidate")
             .select("id")
             .where((eb) =>
-              eb.or([eb("number", "=", 1), eb.and([eb("number", "<=", part.records), eb("bytes", "<=", part.bytes)])]),
+              eb.or([
+                eb("number", "=", 1),
+                eb.and([eb("number", "<=", batchLimits.records), eb("bytes", "<=", batchLimits.bytes)]),
+              ]),
             ),
         )
         .returning("id"),

@@ -43,7 +43,7 @@ type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>
  * Caches must revalidate on every use, because the recording may have become private, or the link may have been revoked
  * or expired.
  */
-const closable = "private, no-cache";
+const revalidatedOnUse = "private, no-cache";
 
 /** An isolated page may only embed documents that also require isolation. */
 const embeddableHeaders = { "cross-origin-embedder-policy": "require-corp" };
@@ -171,7 +171,7 @@ async function openPlainLink(
   const row = await findByAddress(em, { recordId, userId });
   if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
   if (!row || !(await opensTo(em, { userId, madeBy: row.madeBy }, request))) throw noSuchRecord();
-  return { row, headers: { vary: "Authorization" }, cacheControl: closable };
+  return { row, headers: { vary: "Authorization" }, cacheControl: revalidatedOnUse };
 }
 
 /**
@@ -200,7 +200,7 @@ async function openShareLink(em: SqlEntityManager, { params }: FastifyRequest<Re
   const row = await findBySecret(em, secret);
   if (!row) throw noSuchRecord();
   if (row.isExpired) throw new ServiceError("GONE", "This link has expired.");
-  return { row, headers: {}, cacheControl: closable, linkId: row.linkId };
+  return { row, headers: {}, cacheControl: revalidatedOnUse, linkId: row.linkId };
 }
 
 /** Resolves when the response has ended, with whether all of it was sent. */
