@@ -14,8 +14,8 @@ const page = `query Page($first: Int!, $count: Int!) {
     }
   }
 }
-fragment card on Record { id title fileName durationSeconds sizeBytes tags { name value } warnings ...wave }
-fragment wave on Record { id peaks(count: $count) }`;
+fragment card on Recording { id title fileName durationSeconds sizeBytes tags { name value } warnings ...wave }
+fragment wave on Recording { id peaks(count: $count) }`;
 
 describe("the limits of a query", () => {
   let service: TestService;
@@ -67,7 +67,7 @@ describe("the limits of a query", () => {
     const query = `query ($wave: Boolean!) { me { records(first: 100) { nodes {
       ...a ...b ... @include(if: $wave) { second: peaks(count: 2048) }
     } } } }
-    fragment a on Record { peaks(count: 2048) } fragment b on Record { peaks(count: 2048) }`;
+    fragment a on Recording { peaks(count: 2048) } fragment b on Recording { peaks(count: 2048) }`;
     expect((await client.run(query, { wave: false }, ann)).status).toBe(200);
     expect(refusal(await client.run(query, { wave: true }, ann))).toMatchObject({ status: 400, maxValues: 250_000 });
   });
@@ -75,7 +75,10 @@ describe("the limits of a query", () => {
   it("name the field, the number found and the limit", async () => {
     const { errors } = await client.run(page, { first: 100, count: 1536 }, ann);
     expect(errors).toBeUndefined();
-    const twice = page.replace("fragment wave on Record {", "fragment wave on Record { again: peaks(count: $count)");
+    const twice = page.replace(
+      "fragment wave on Recording {",
+      "fragment wave on Recording { again: peaks(count: $count)",
+    );
     const { status, errors: refusals } = await client.run(twice, { first: 100, count: 1536 }, ann);
     expect(status).toBe(400);
     expect(refusals).toHaveLength(1);

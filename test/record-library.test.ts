@@ -115,6 +115,20 @@ describe("a user's recordings", () => {
     },
   );
 
+  it("come in the order that people expect of a sort key, unless a direction is given", async () => {
+    const ann = await seeded(30);
+    for (const [field, direction] of [
+      ["TITLE", "ASC"],
+      ["CREATED_AT", "DESC"],
+      ["DURATION", "DESC"],
+      ["SIZE", "DESC"],
+    ]) {
+      const expected = titles(await records(ann, { orderBy: { field, direction } }));
+      expect(titles(await records(ann, { orderBy: { field } }))).toEqual(expected);
+      expect(await walk(ann, { orderBy: { field, direction: null }, first: 20 })).toHaveLength(30);
+    }
+  });
+
   it("are neither missed nor repeated while others are added and deleted", async () => {
     const ann = await seeded(20);
     const before = (await records(ann, { first: 100 })).nodes;

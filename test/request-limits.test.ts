@@ -44,8 +44,8 @@ describe("the limits of a request", () => {
     ],
     [
       "rich in waveforms by a fragment",
-      `${listOf(1, "...f")} fragment f on Record { a: peaks(count: 2048) ...g }
-      fragment g on Record { b: peaks(count: 2048) }`,
+      `${listOf(1, "...f")} fragment f on Recording { a: peaks(count: 2048) ...g }
+      fragment g on Recording { b: peaks(count: 2048) }`,
       { maxValues: 250_000 },
     ],
     ["rich in links", listOf(26, "links { id }"), { maxValues: 250_000 }],

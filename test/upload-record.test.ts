@@ -273,7 +273,7 @@ describe("uploadRecord", () => {
     const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.2 }));
     const { id } = data.uploadRecord.record;
     const read = `{ record(id: "${id}") { id } node(id: "${id}") { __typename id } }`;
-    expect((await client.run(read, {}, ann)).data).toEqual({ record: { id }, node: { __typename: "Record", id } });
+    expect((await client.run(read, {}, ann)).data).toEqual({ record: { id }, node: { __typename: "Recording", id } });
     const bob = await client.createUser("Bob");
     expect((await client.run(read, {}, bob)).data).toEqual({ record: null, node: null });
     expect((await client.run('{ record(id: "nonsense") { id } }', {}, ann)).data).toEqual({ record: null });

@@ -61,7 +61,7 @@ describe("what is refused before it runs", () => {
     ["a count that is null by a variable", "peaks(count: $count)"],
     [
       "too many peaks under an alias, in a fragment, behind a condition",
-      "... on Record @include(if: true) { ... { p: peaks(count: 5000) } }",
+      "... on Recording @include(if: true) { ... { p: peaks(count: 5000) } }",
     ],
     ["a page that is too large", "owner { records(first: 101) { totalCount } }"],
     ["a page of less than none", "owner { records(last: -1) { totalCount } }"],

@@ -48,6 +48,18 @@ export interface RecordPage {
 /** Newest first. */
 export const defaultOrder: RecordOrder = { field: "CREATED_AT", direction: "DESC" };
 
+/** A sort order as a client asks for it. */
+export interface RecordOrderRequest {
+  readonly field: RecordOrderField;
+  readonly direction?: RecordOrder["direction"] | null;
+}
+
+/** The sort order that a request asks for. Without a direction, titles are sorted from A to Z, all else descending. */
+export function orderOf(asked: RecordOrderRequest | null | undefined): RecordOrder {
+  if (!asked) return defaultOrder;
+  return { field: asked.field, direction: asked.direction ?? (asked.field === "TITLE" ? "ASC" : "DESC") };
+}
+
 /** The column of each sort key, and how its value is written to and read from a cursor. */
 interface SortKey {
   readonly column: keyof RecordTables["AudioRecord"];

@@ -8,10 +8,10 @@ import { UserType } from "../user/user.type.ts";
 import { deleteRecords, maxDeletions } from "./delete-records.ts";
 import {
   countRecords,
-  defaultOrder,
   defaultPageSize,
   listRecords,
   maxPageSize,
+  orderOf,
   requireListArguments,
   type PageRequest,
 } from "./list-records.ts";
@@ -44,7 +44,7 @@ export class RecordLibraryResolver {
     listLength: longestPage,
     check: (args, { ownerId, around }) => {
       refuseInsideItself(around);
-      requireListArguments(ownerId, args, args.filter ?? {}, args.orderBy ?? defaultOrder);
+      requireListArguments(ownerId, args, args.filter ?? {}, orderOf(args.orderBy));
     },
   })
   async records(
@@ -74,13 +74,7 @@ export class RecordLibraryResolver {
   ): Promise<RecordConnectionType> {
     await requireSelf(context, user.id, "READ");
     const ownerId = Number(user.id);
-    const page = await listRecords(
-      context.em(),
-      ownerId,
-      { first, after, last, before },
-      filter ?? {},
-      order ?? defaultOrder,
-    );
+    const page = await listRecords(context.em(), ownerId, { first, after, last, before }, filter ?? {}, orderOf(order));
     return toRecordConnection(page, ownerId, filter ?? {});
   }
 

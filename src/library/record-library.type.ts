@@ -2,7 +2,13 @@ import { GraphQLDateTime, GraphQLNonNegativeFloat } from "graphql-scalars";
 import { Field, ID, InputType, ObjectType, registerEnumType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
 import { maxDeletions } from "./delete-records.ts";
-import { defaultOrder, maxSearchLength, type RecordFilter, type RecordPage } from "./list-records.ts";
+import {
+  defaultOrder,
+  maxSearchLength,
+  type RecordFilter,
+  type RecordOrderRequest,
+  type RecordPage,
+} from "./list-records.ts";
 import { maxCursorLength, type RecordOrder, type RecordOrderField } from "./record-cursor.ts";
 import { RecordType, toRecordType } from "../record/record.type.ts";
 import { maxSearchWords } from "../record/search-text.ts";
@@ -37,12 +43,15 @@ registerEnumType(OrderDirectionEnum, {
 });
 
 @InputType({ description: "Sort order of recordings." })
-export class RecordOrderInput implements RecordOrder {
+export class RecordOrderInput implements RecordOrderRequest {
   @Field(() => RecordOrderFieldEnum, { defaultValue: defaultOrder.field, description: "Sort key." })
   field!: RecordOrderField;
 
-  @Field(() => OrderDirectionEnum, { defaultValue: defaultOrder.direction, description: "Sort direction." })
-  direction!: RecordOrder["direction"];
+  @Field(() => OrderDirectionEnum, {
+    nullable: true,
+    description: "Sort direction. By default, titles are sorted from A to Z, and everything else in descending order.",
+  })
+  direction?: RecordOrder["direction"] | null;
 }
 
 @InputType({ description: "A range of time. Either end may be omitted." })

@@ -3,7 +3,7 @@ import { Field, ID, ObjectType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
 import { maxNoteLength, type RecordNames, type SharedLink } from "./share-links.ts";
 
-@ObjectType("Link", {
+@ObjectType("ShareLink", {
   description:
     "A share link. It opens one recording, even a private one, without a token, until it expires or is revoked.",
 })

@@ -92,7 +92,7 @@ registerEnumType(RecordWarningEnum, {
   },
 });
 
-@ObjectType("Tag", { description: "A tag of the WAV, such as its title or artist." })
+@ObjectType("RecordingTag", { description: "A tag of the WAV, such as its title or artist." })
 export class TagType {
   @Field(() => String, { description: "Name of the tag in lower case: `title`, `artist`, `date` ..." })
   @Facts({ maxCharacters: Math.max(...tagTable.map(({ name }) => name.length)) })
@@ -144,7 +144,7 @@ export class RecordSourceType {
   sha256!: string;
 }
 
-@ObjectType("Record", {
+@ObjectType("Recording", {
   implements: Node,
   description: "A recording that was uploaded and stored as MP3. Its id is a UUID.",
 })
