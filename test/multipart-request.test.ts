@@ -6,6 +6,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
 import { setImmediate, setTimeout } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { ServiceError } from "../src/errors/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
 import { openIncomingFile } from "../src/upload/incoming-file.ts";
@@ -541,6 +543,30 @@ describe("reading a multipart request", () => {
     expect(answer?.status).toBe(503);
     expect(answer?.headers.get("connection")).toBe("close");
     await connection.ended();
+  });
+
+  it("lets go of bytes that were read before the nursery is collected twice", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as (options?: { type: "minor" }) => void;
+    const content = Buffer.alloc(32 * 1024 * 1024);
+    const body = rawPost(multipartBody(operations, map, filePart("0", "long.wav", content)));
+    let heldBytes = 0;
+    await using server = await startMultipartServer({
+      limits: { maxFileBytes: content.length },
+      resolve: async (upload) => {
+        using incoming = await openIncomingFile(upload);
+        collect();
+        const before = process.memoryUsage().arrayBuffers;
+        let chunks = 0;
+        for await (const _chunk of incoming.bytes()) {
+          if (++chunks % 8 === 0) collect({ type: "minor" });
+          heldBytes = Math.max(heldBytes, process.memoryUsage().arrayBuffers - before);
+        }
+      },
+    });
+    const answer = await exchange(server.port, body);
+    expect(answer?.status).toBe(200);
+    expect(heldBytes).toBeLessThan(3 * 1024 * 1024); // with what the next collection frees: 1 MiB
   });
 
   it("stops after the response if the file is not read", async () => {

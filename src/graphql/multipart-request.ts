@@ -104,8 +104,8 @@ class MultipartReader {
    * The beginning of a file without a name, until it is certain that it is not text that was sent instead of a file.
    */
   #held: Buffer | undefined;
-  /** Called when the reader of the file wants more bytes. Until then, the body is not read. */
-  #onRoom: (() => void) | undefined;
+  /** Whether the body is left unread until the reader of the file wants more bytes. */
+  #waitsForRoom = false;
   #receivedBytes = 0;
   #fileBytes = 0;
   #stopped = false;
@@ -153,11 +153,9 @@ class MultipartReader {
       for (const event of this.#scanner.scan(chunk)) this.#takeEvent(event);
     });
     if (this.#stopped) return;
-    if ((this.#file?.readableLength ?? 0) < fileBufferBytes) return this.#goOn();
-    this.#onRoom = () => {
-      this.#stallTimer.refresh();
-      this.#goOn();
-    };
+    if ((this.#file?.readableLength ?? 0) < fileBufferBytes) this.#goOn();
+    // A function made here would keep the chunk in memory until the next one: long enough to outlive the nursery.
+    else this.#waitsForRoom = true;
   }
 
   /** Processes the next chunk after the last one. */
@@ -232,9 +230,10 @@ class MultipartReader {
     this.#insideFile = true;
     if (!head.fileName) this.#held = Buffer.alloc(0);
     const read = () => {
-      const onRoom = this.#onRoom;
-      this.#onRoom = undefined;
-      onRoom?.();
+      if (!this.#waitsForRoom) return;
+      this.#waitsForRoom = false;
+      this.#stallTimer.refresh();
+      this.#goOn();
     };
     const file = new Readable({ highWaterMark: fileBufferBytes, read });
     this.#file = file;
@@ -292,7 +291,7 @@ class MultipartReader {
 
   #failAsStalled(receivedBytes: number): void {
     if (this.#stopped) return;
-    if (this.#onRoom) return void this.#stallTimer.refresh(); // the file is not being read, which is not the client's fault
+    if (this.#waitsForRoom) return void this.#stallTimer.refresh(); // the file is not being read, which is not the client's fault
     if (this.#insideFile && this.#receivedBytes > receivedBytes) return;
     this.#fail(new ServiceError("UPLOAD_STALLED", "The upload stopped. Send the file again."));
   }
