@@ -1,5 +1,4 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { parseArgs } from "node:util";
 import { ConfigError, type Config } from "./settings/config.ts";
 import { openDatabase } from "./database/database.ts";
 import { DataFolderInUseError } from "./database/embedded/embedded-postgres-error.ts";
@@ -26,34 +25,16 @@ import { deleteUser } from "./user/change-user.ts";
 import { checkedUserName, createUser } from "./user/create-user.ts";
 import { noCharge } from "./limits/write-allowance.ts";
 import { firstTokenScopes } from "./user/user.entity.ts";
-
-const help = `The operator's command for managing users. You can use it while the service is running.
-
-  npm run user -- <command>                 (in the image: node dist/src/user-command.js <command>)
-
-  create <name>                 creates a user and shows the token, only this once
-  list [--name <part>]          lists the newest users; [--limit 50] [--before <id>]
-  invite [--days 7]             creates an invitation code for one user and shows it, only this once
-  invite --revoke               revokes all codes that have not been used
-  disable <id>                  refuses the user's tokens and stops serving the recordings; nothing is deleted
-  enable <id>                   undoes disable
-  token <id> [--name <name>]    creates a token for a user who lost theirs and shows it, only this once
-        [--revoke-others]       also revokes all other tokens, for example after a theft
-  quota <id>                    shows what the user stores and may store
-        [--bytes <n>] [--seconds <n>] [--records <n>]   changes the quota: a number, none, or default (as in the settings)
-  delete <id> --yes             deletes the user with all recordings, links and tokens
-
-  --json    prints JSON, for programs (with npm run --silent)
-  --help    prints this text
-
-<id> is the user's number, as list and links show it. DATABASE_URL or DATA_DIR select the database, as for the service.
-Exit codes: 0 done; 1 not done, with the reason on standard error; 2 the command was not understood.
-`;
-
-/** The command line is wrong. */
-class UsageError extends Error {
-  override readonly name = "UsageError";
-}
+import {
+  help,
+  quotaValue,
+  readArguments,
+  refuseArgument,
+  UsageError,
+  userId,
+  wholeNumber,
+  type OptionValues,
+} from "./user-command-line.ts";
 
 /** The output of a command: lines for people, or JSON for programs. */
 interface Outcome {
@@ -61,15 +42,13 @@ interface Outcome {
   readonly json: unknown;
 }
 
-type Values = ReturnType<typeof readArguments>["values"];
-
 /** The input of a command. */
 interface Work {
   readonly em: SqlEntityManager;
   readonly config: Config;
   /** The argument after the command's name. */
   readonly argument: string | undefined;
-  readonly values: Values;
+  readonly values: OptionValues;
 }
 
 /** The commands with the options that each one accepts. */
@@ -85,31 +64,6 @@ const commands: Readonly<
   quota: { options: ["bytes", "seconds", "records"], run: quota },
   delete: { options: ["yes"], run: remove },
 };
-
-function readArguments(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        help: { type: "boolean", short: "h" },
-        json: { type: "boolean" },
-        name: { type: "string" },
-        limit: { type: "string" },
-        before: { type: "string" },
-        days: { type: "string" },
-        revoke: { type: "boolean" },
-        "revoke-others": { type: "boolean" },
-        bytes: { type: "string" },
-        seconds: { type: "string" },
-        records: { type: "string" },
-        yes: { type: "boolean" },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
-}
 
 async function create({ em, argument }: Work): Promise<Outcome> {
   if (argument === undefined) throw new UsageError("create needs the name of the user.");
@@ -212,27 +166,6 @@ async function remove({ em, argument, values }: Work): Promise<Outcome> {
   }
   await deleteUser(em, onBehalfOf(user), user.name, deleteSomeRecords);
   return { lines: [`User ${id} (${user.name}) is deleted.`], json: { deletedId: id } };
-}
-
-function userId(given: string | undefined): number {
-  if (given === undefined) throw new UsageError("Give the user's number, as list shows it.");
-  return wholeNumber("The user's id", given, 1, 2 ** 31 - 1);
-}
-
-function refuseArgument(argument: string | undefined): void {
-  if (argument !== undefined) throw new UsageError(`Unexpected argument: ${argument}.`);
-}
-
-function quotaValue(option: string, given: string | undefined, max: number): number | null | undefined {
-  if (given === undefined) return undefined;
-  if (given === "default") return null;
-  return given === "none" ? 0 : wholeNumber(option, given, 1, max, ", none or default");
-}
-
-function wholeNumber(what: string, given: string, min: number, max: number, others = ""): number {
-  const value = /^\d{1,16}$/.test(given) ? Number(given) : NaN;
-  if (value >= min && value <= max) return value;
-  throw new UsageError(`${what} must be a whole number from ${min} to ${max}${others}.`);
 }
 
 function stateOf({ disabledAt, isVouchedFor }: KnownUser): string {
