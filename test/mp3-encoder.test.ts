@@ -410,7 +410,8 @@ describe("the pool", () => {
   });
 
   it("ends everything when it is disposed of", async () => {
-    const pool = new EncoderPool({ ffmpeg, size: 1 });
+    // With turns of the usual length, the second conversion would get its turn on a busy machine.
+    const pool = new EncoderPool({ ffmpeg, size: 1, turnSeconds: 3600 });
     const source = endless(() => void pool[Symbol.asyncDispose]());
     const outcomes = await Promise.allSettled([encode(pool, source, cd), pool.acquire(never)]);
     expect(outcomes).toMatchObject([{ reason: { code: "SHUTTING_DOWN" } }, { reason: { code: "SHUTTING_DOWN" } }]);
