@@ -1,6 +1,6 @@
 /**
- * How long an upload's answer comes after its last byte: all the time that a client cannot follow by counting the bytes
- * that it has sent. After `npm run build`: `node dist/bench/answer-time.js`.
+ * Measures the time from the last byte of an upload to its response. A client that counts the bytes it has sent cannot
+ * show progress for this time. After `npm run build`: `node dist/bench/answer-time.js`.
  */
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
@@ -18,7 +18,7 @@ await globalSetup();
 const service = await startService();
 const { token } = await new ApiClient(service.url).createUser();
 
-/** Uploads so much stereo sound at so many bytes a second; both results in seconds. */
+/** Uploads this many seconds of stereo sound at this many bytes per second. Both results are in seconds. */
 async function upload(seconds: number, bytesPerSecond: number): Promise<{ sending: number; answer: number }> {
   const operations = JSON.stringify({
     query: "mutation ($file: Upload!) { uploadRecord(file: $file) { record { id } } }",

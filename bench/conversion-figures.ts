@@ -9,7 +9,7 @@ import { secondsFor, type Workbench } from "./support/workbench.ts";
 const megabyte = 1e6;
 const slowClientBytesPerSecond = 12.5e6;
 
-/** Long recordings over loopback: time, CPU and memory, each with a service that has done nothing before. */
+/** Long recordings over loopback: time, CPU and memory, each with a newly started service. */
 export async function longRecordingFigures(bench: Workbench): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const seconds of bench.quick ? [60, 600] : [60, 600, 3600]) {
@@ -64,7 +64,7 @@ export async function longRecordingFigures(bench: Workbench): Promise<Figure[]> 
   return figures;
 }
 
-/** A client at 100 Mbit/s: whether the conversion overlaps the arrival. */
+/** A client at 100 Mbit/s: shows whether the conversion overlaps with the arrival. */
 export async function slowClientFigures(bench: Workbench): Promise<Figure[]> {
   await using service = await bench.startService();
   const user = await new ApiClient(service.url).createUser();
@@ -88,7 +88,7 @@ export async function slowClientFigures(bench: Workbench): Promise<Figure[]> {
   return figures;
 }
 
-/** Short clips one after another and many at once, and several recordings at once. */
+/** Short clips, first one after the other and then many at once, and several recordings at once. */
 export async function manyRecordingsFigures(bench: Workbench): Promise<Figure[]> {
   const clip = await bench.music(5);
   const minute = await bench.music(60);

@@ -11,7 +11,7 @@ import { secondsFor, type Workbench } from "./support/workbench.ts";
 const megabyte = 1e6;
 const rangeBytes = 64 * 1024;
 
-/** The link against servers of the same MP3 as a file, all read by the same client. */
+/** A link compared with servers that send the same MP3 from a file, all with the same client. */
 export async function downloadFigures(bench: Workbench): Promise<Figure[]> {
   const minutes = bench.quick ? 10 : 60;
   const runs = bench.quick ? 9 : 15;
@@ -89,7 +89,7 @@ export async function downloadFigures(bench: Workbench): Promise<Figure[]> {
   ];
 }
 
-/** What the first downloads of a service that has done nothing before add to its memory. */
+/** The memory that the first downloads add to a newly started service. */
 async function peakOverIdleBytes(bench: Workbench, url: string, clients: number): Promise<number> {
   await using service = await bench.startService();
   const link = relocated(url, service.url);
@@ -107,7 +107,7 @@ async function storeRecord(bench: Workbench, seconds: number): Promise<string> {
   return url;
 }
 
-/** The link at another process of the same service. */
+/** The same link, at another process of the service. */
 function relocated(link: string, service: string): string {
   const { pathname, search } = new URL(link);
   return `${service}${pathname}${search}`;

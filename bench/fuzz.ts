@@ -1,9 +1,10 @@
 /**
- * Sends random uploads to the whole service: WAV headers with bytes changed, and multipart bodies with bytes changed,
- * cut out, put in or cut off. Every request must get an answer in JSON with a code that is not INTERNAL_SERVER_ERROR,
- * or a closed connection; the service must live, answer others, and have nothing left of them at the end.
+ * Sends random uploads to the whole service: WAV headers with changed bytes, and multipart bodies in which bytes were
+ * changed, removed, inserted or cut off. Every request must get a JSON response with a code other than
+ * INTERNAL_SERVER_ERROR, or a closed connection. The service must keep running and answer other requests, and at the end
+ * nothing of the failed uploads may be left.
  *
- * `node dist/bench/fuzz.js [--seconds 60] [--seed 1]`; a DATABASE_URL in the environment is used.
+ * `node dist/bench/fuzz.js [--seconds 60] [--seed 1]`; it uses DATABASE_URL if the environment has it.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -82,7 +83,7 @@ try {
   await rm(dataDir, { recursive: true, force: true });
 }
 
-/** Sends one request, the same for the same seed and number, and says how it went. */
+/** Sends one request, which depends only on the seed and the number, and returns the result. */
 async function attempt(port: number, user: Credentials, number: number): Promise<string> {
   const random = randomFrom(seed * 1_000_003 + number);
   const bytes = mutatedRequest(user, random);
@@ -135,7 +136,7 @@ function mutateHeader(wav: Buffer, random: Random): void {
   else wav.writeUInt32LE(odd, at);
 }
 
-/** The length stays as it was announced or not, both happens; mostly the small part in front of the file is hit. */
+/** Changes the body. Its length may then differ from the announced one. Most changes hit the small part before the file. */
 function mutateBody(body: Buffer, fileStart: number, random: Random): Buffer {
   let mutated = Buffer.from(body);
   for (let times = 1 + random(4); times > 0; times--) {

@@ -1,6 +1,6 @@
 /**
- * Measures the service beside what is known to be fast and prints one table: `npm run bench`, or
- * `npm run bench -- --quick` without the hour-long recording. Words after it choose groups of figures by their names.
+ * Compares the service with fast references and prints one table: `npm run bench`, or `npm run bench -- --quick` without
+ * the hour-long recording. More words select groups of figures by their names.
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg, totalmem } from "node:os";

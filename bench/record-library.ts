@@ -1,6 +1,6 @@
 /**
- * Prints how long the API takes in a library of so many recordings (100,000 unless an argument says otherwise): the
- * median and the slowest of 41 requests over HTTP. Needs `DATABASE_URL` of an empty database.
+ * Prints how long API requests take in a large library: the median and the maximum of 41 requests over HTTP. The
+ * argument is the number of recordings, by default 100,000. `DATABASE_URL` must name an empty database.
  */
 import { readConfig } from "../src/settings/config.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
@@ -56,7 +56,7 @@ async function measure(what: string, query: string): Promise<void> {
   console.log(`${what.padEnd(34)} median ${median.toFixed(1).padStart(6)} ms  slowest ${times.at(-1)!.toFixed(1)} ms`);
 }
 
-/** The cursor of a record half-way. */
+/** The cursor of a recording in the middle. */
 async function middle(): Promise<string> {
   const before = new Date(Date.parse("2026-01-01") + (count / 2) * 60_000).toISOString();
   const query = `{ me { records(first: 1, filter: { createdAt: { before: "${before}" } }) { edges { cursor } } } }`;

@@ -1,4 +1,4 @@
-/** Prints what the sound meter costs, in nanoseconds of CPU per sample frame and as a share of real time. */
+/** Prints the CPU time of the sound meter, in nanoseconds per sample frame and as a share of real time. */
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { bytesPerPcmFrame } from "../src/audio/pcm-format.ts";
 import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
@@ -11,7 +11,7 @@ const formats = (["s16le", "f32le"] as const).flatMap((sampleFormat): PcmFormat[
   { sampleFormat, channels: 1, sampleRateHz: 44_100 },
 ]);
 
-// The first round is the cold one, with compilation in it.
+// The first round includes compilation.
 for (const round of [1, 2]) {
   console.log(`Round ${round}`);
   for (const format of formats) measure(format);
@@ -32,7 +32,7 @@ function measure(format: PcmFormat): void {
   );
 }
 
-/** Noise that swells and fades, as sound does. */
+/** Noise that grows louder and quieter, like music. */
 function noise(format: PcmFormat, bytes: number): Buffer {
   const length = (bytes / bytesPerPcmFrame(format)) * format.channels;
   const samples = Float32Array.from({ length }, (_, i) => (Math.random() - 0.5) * Math.sin((2 * Math.PI * i) / length));

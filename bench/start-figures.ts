@@ -4,7 +4,7 @@ import type { Figure } from "./support/figure.ts";
 import { startServiceProcess } from "./support/service-process.ts";
 import type { Workbench } from "./support/workbench.ts";
 
-/** The service with its own embedded PostgreSQL, from nothing to ready: the first time, and again. */
+/** The start of the service with the embedded PostgreSQL, until it is ready: on an empty folder, and again. */
 export async function startFigures({ folder }: Workbench): Promise<Figure[]> {
   const dataDir = join(folder, "start");
   await mkdir(dataDir);

@@ -1,8 +1,9 @@
 /**
- * Starts 1000 uploads of one second at once, by 20 users, each tried again as `Retry-After` says, and looks whether
- * each is accepted in the end and belongs to who sent it, and how long `{ __typename }` takes meanwhile.
+ * Starts 1000 uploads of one second at once, by 20 users, and retries each as `Retry-After` says. It checks that each
+ * upload is accepted in the end and belongs to the user who sent it, and measures how long `{ __typename }` takes
+ * meanwhile.
  *
- * `node dist/bench/upload-burst.js [uploads] [users]`; settings of the service come from the environment.
+ * `node dist/bench/upload-burst.js [uploads] [users]`; the service takes its settings from the environment.
  */
 import { createHash } from "node:crypto";
 import { chmod, mkdtemp, rm } from "node:fs/promises";

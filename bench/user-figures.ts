@@ -43,7 +43,7 @@ async function throughput(bench: Workbench, url: string): Promise<Figure[]> {
   ];
 }
 
-/** Uploads from a process of its own, which does not keep the one that measures waiting. */
+/** Uploads from a separate process, so that the measuring process is not delayed. */
 async function uploadWithCurl(url: string, token: string, wav: string): Promise<void> {
   const query = "mutation ($file: Upload!) { uploadRecord(file: $file) { record { id } } }";
   const operations = JSON.stringify({ query, variables: { file: null } });

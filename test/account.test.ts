@@ -192,7 +192,7 @@ describe("an account", () => {
     const links = await client.uploadRecord(writer, wav, { fields: "links { url }" });
     expect(refusal(links)).toEqual([403, null, "FORBIDDEN"]);
     expect((await client.uploadRecord(writer, wav, { fields: "url owner { name } peaks" })).status).toBe(200);
-    // The token may also stand in the arguments.
+    // The token may also be an argument.
     const { data } = await client.uploadRecord(undefined, wav, {
       fields: "links { url } owner { usage { records } records { totalCount } }",
       variables: { userId: ann.id, token: ann.token },
@@ -331,7 +331,7 @@ describe("two users", () => {
     const several = await client.run(`mutation { deleteRecords(ids: ["${node.id}"]) { deletedIds } }`, {}, bob);
     expect(several.data.deleteRecords.deletedIds).toEqual([]);
     expect(await codeFor(`{ me { records(after: "${cursor}") { totalCount } } }`)).toEqual([400, "BAD_USER_INPUT"]);
-    // A token's id is not the token, and a token speaks for its own user only.
+    // The id of a token is not the token, and a token is valid for its own user only.
     expect(await codeFor("{ me { id } }", { id: ann.id, token: tokenId })).toEqual([401, "UNAUTHENTICATED"]);
     const asAnn = await client.uploadRecord(undefined, sineWav({ seconds: 0.1 }), {
       variables: { userId: ann.id, token: bob.token },
@@ -339,7 +339,7 @@ describe("two users", () => {
       args: ", userId: $userId, token: $token",
     });
     expect(asAnn.errors?.[0]?.extensions.code).toBe("UNAUTHENTICATED");
-    // A user that an answer holds is no way around: only the caller's own can be asked for more.
+    // A user inside another response gives no access either: the private fields are only for the user themselves.
     const created = 'mutation { createUser(name: "Eve") { user { records { totalCount } } } }';
     expect(await codeFor(created)).toEqual([403, "FORBIDDEN"]);
     expect(await codeFor(created, { id: "", token: uuidv4() })).toEqual([401, "UNAUTHENTICATED"]);

@@ -11,7 +11,7 @@ interface Answer {
   readonly body: any;
 }
 
-/** `createUser` with headers that fetch would not let through, such as Host. */
+/** Sends `createUser` with headers that fetch does not allow, such as Host. */
 async function createUser(
   url: string,
   headers: Readonly<Record<string, string>>,

@@ -5,7 +5,7 @@ import { openConversion, type ConversionFacts } from "../src/audio/wav-to-mp3.ts
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { chunk, inPieces, wavFile } from "./support/wav-maker.ts";
 
-/** So many samples of noise as ffmpeg codes them, with a `fact` chunk. */
+/** Noise of this many samples, encoded by ffmpeg, with a `fact` chunk. */
 function adpcm(codec: string, samples: number, channels: number): { wav: Buffer; factAt: number; dataAt: number } {
   const noise = `anoisesrc=a=0.5:seed=3:r=22050,aformat=channel_layouts=${channels === 1 ? "mono" : "stereo"}`;
   const source = ["-f", "lavfi", "-i", `${noise},atrim=end_sample=${samples}`];

@@ -196,7 +196,7 @@ async function listen(): Promise<AsyncDisposable & { request(): Promise<OpenRequ
   };
 }
 
-/** When everything that does not wait has gone on. */
+/** Resolves when everything that can run has run. */
 async function settled(): Promise<void> {
   for (let turns = 0; turns < 20; turns++) await new Promise((resolve) => void setImmediate(resolve));
 }

@@ -6,10 +6,10 @@ import { startServiceProcess, type ServiceProcess } from "./support/service-proc
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
 import { infoChunk, sineWav, wavFile } from "./support/wav-maker.ts";
 
-/** What one request may take of the thread that serves all of them. */
+/** Maximum of CPU time that one request may take on the thread that serves all requests. */
 const maxCpuMs = 50;
 
-/** Marks in the wrong order: normalising them takes the square of their number. */
+/** Combining marks in the wrong order: the time to normalise them grows with the square of their number. */
 const marks = (count: number): string => "\u0301\u0323".repeat(count / 2);
 
 const megabyte = 1024 * 1024 - 2000;
@@ -34,7 +34,7 @@ describe("the largest request of each kind takes less than 50 ms of CPU", () => 
     await database[Symbol.asyncDispose]();
   });
 
-  /** The least that the main thread takes for the request of some tries: others on the machine only add to it. */
+  /** The lowest CPU time of several tries: other load on the machine only adds to it. */
   const cpuOf = async (request: Buffer): Promise<{ status: number; ms: number }> => {
     let least = { status: 0, ms: Infinity };
     for (let tries = 0; tries < 8 && least.ms > maxCpuMs / 2; tries++) {

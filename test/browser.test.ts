@@ -14,7 +14,7 @@ describe("a browser", () => {
   let service: TestService;
   let client: ApiClient;
   let ann: Credentials;
-  /** A page of somebody else's origin, as apps that embed a link have it. */
+  /** Serves a page of another origin, as apps do that embed a link. */
   let elsewhere: Server;
   let elsewhereUrl: string;
 
@@ -83,7 +83,7 @@ describe("a browser", () => {
         });
         return audio.duration;
       }, streamUrl);
-      // A player counts whole MP3 frames, of 72 ms here, and what the encoder put around them.
+      // A player counts whole MP3 frames, of 72 ms here, including the encoder's delay and padding.
       expect(Math.abs(duration - seconds)).toBeLessThan(0.25);
 
       const position = await page.evaluate(async () => {
@@ -103,7 +103,7 @@ describe("a browser", () => {
       });
       expect(position).toBeGreaterThan(900);
       expect(position).toBeLessThan(910);
-      // It did not read its way there: it asked for what lies behind a third of the file.
+      // It did not read up to there: it requested bytes from beyond the first third of the file.
       expect(Math.max(...starts)).toBeGreaterThan(sizeBytes / 3);
       await page.close();
     });

@@ -23,7 +23,7 @@ describe("the examples for client developers", () => {
   /** Refuses the example's file as too large. */
   let strict: TestService;
   let ann: Credentials;
-  /** Serves the page of the browser example from another origin than the service's. */
+  /** Serves the page of the browser example from an origin other than the service's. */
   let pages: Server;
   let pagesUrl: string;
 
@@ -67,7 +67,7 @@ describe("the examples for client developers", () => {
   function declareTests(name: string, program: string): void {
     const command = [program, join(examples, name)];
 
-    /** What it prints of a refusal: curl's script the answer as it is, the others a line. */
+    /** What an example prints when it is refused: the curl script prints the response, the others one line. */
     const told = (stderr: string): string => {
       if (name !== "upload.sh") return stderr;
       const { errors } = JSON.parse(stderr);
@@ -162,7 +162,7 @@ describe("the examples for client developers", () => {
   });
 
   describe("codegen", () => {
-    /** A copy of the example beside what is generated; inside the project, so that it finds its packages. */
+    /** A copy of the example beside the generated files. It is inside the project, so that it finds the packages. */
     let folder: string;
     let source: string;
 
@@ -244,11 +244,11 @@ describe("the examples for client developers", () => {
 
 interface UnreliableProxy extends AsyncDisposable {
   readonly url: string;
-  /** How many requests have come. */
+  /** Number of requests so far. */
   readonly requests: number;
 }
 
-/** Stands before the service: the first answer is lost, the second request is refused as busy. */
+/** A proxy that loses the first response and refuses the second request as busy. */
 async function startUnreliableProxy(serviceUrl: string): Promise<UnreliableProxy> {
   let requests = 0;
   const proxy = createServer(async (request, response) => {

@@ -39,7 +39,7 @@ describe("an answer", () => {
     await service[Symbol.asyncDispose]();
   });
 
-  /** Sends a request and decodes nothing. */
+  /** Sends a request and does not decode the response. */
   async function send(
     path: string,
     headers: Record<string, string> = {},
@@ -82,8 +82,8 @@ describe("an answer", () => {
   ])("of more than 1 kB in JSON is compressed as far as the client wants it: %s", async (wanted, encoding) => {
     const headers: Record<string, string> = wanted === undefined ? {} : { "accept-encoding": wanted };
     for (const answer of [
-      await query("{ me { records { nodes { peaks(count: 2000) } } } }", headers), // by a stream
-      await query("{ me { records { nodes { peaks(count: 300) } } } }", headers), // at once
+      await query("{ me { records { nodes { peaks(count: 2000) } } } }", headers), // compressed as a stream
+      await query("{ me { records { nodes { peaks(count: 300) } } } }", headers), // compressed in one piece
     ]) {
       expect(answer.status).toBe(200);
       expect(answer.headers["content-encoding"]).toBe(encoding);

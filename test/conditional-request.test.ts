@@ -71,7 +71,7 @@ describe("a list of tags", () => {
     expect(checkPreconditions({ "if-match": list }, { ...validators, etag: '"a"' })).toBe("failed");
   });
 
-  // With an expression that backtracks, these take longer than the test may.
+  // With a regular expression that backtracks, these would take longer than the test may.
   it.each([",   ".repeat(4000), " ".repeat(16_000), ',"'.repeat(8000)])(
     "is read in one pass, however odd (%#)",
     (start) => {

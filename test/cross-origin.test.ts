@@ -229,7 +229,7 @@ function uploadForm(): FormData {
   return form;
 }
 
-/** Runs in the page: a file each way; gives the titles, or what went wrong. */
+/** Runs in the page: uploads a file in each way, and returns the titles or the errors. */
 async function uploadFromPage({ endpoint, token, wav }: { endpoint: string; token: string; wav: number[] }) {
   const form = () => {
     const data = new FormData();

@@ -48,7 +48,7 @@ describe("without its database", () => {
     ];
     for (const { status, data, errors } of await Promise.all(answers)) {
       expect({ status, data }).toEqual(
-        // A field that may be null leaves the answer some data: that is a 200 in GraphQL over HTTP.
+        // If the field may be null, the response still has data, which is a 200 in GraphQL over HTTP.
         data?.record === null ? { status: 200, data: { record: null } } : { status: 503, data: data && null },
       );
       expect(errors![0]!.extensions).toMatchObject({ code: "DATABASE_UNAVAILABLE", retryAfterSeconds: 5 });

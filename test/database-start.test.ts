@@ -39,7 +39,7 @@ describe("a database that was set up by somebody else", () => {
     await server.end();
   });
 
-  /** A database of the role's own, as it sees it. */
+  /** Creates a database that the role owns, and returns its address for that role. */
   async function databaseOf(options: { template?: string; grants?: string; settings?: readonly string[] } = {}) {
     const name = `test_${crypto.randomUUID().replaceAll("-", "")}`;
     await server.query(`create database ${name} ${options.template ?? ""}`);
@@ -114,7 +114,7 @@ describe("a database that was set up by somebody else", () => {
   });
 
   it("is refused with what to do if its user may not create tables, and works when an owner has created them", async () => {
-    // PostgreSQL 14 lets everybody, by default.
+    // By default, PostgreSQL 14 allows this to everybody.
     await using database = await databaseOf({ grants: "revoke create on schema public from public" });
     expect(await failure(database.url)).toBe(
       `PostgreSQL at ${address()} cannot be used: permission denied for schema public. The user ${role} may not create ` +
@@ -240,7 +240,7 @@ describe("a database that was set up by somebody else", () => {
   });
 });
 
-/** Where the tests' server is, as the service says it. */
+/** Address of the tests' server, in the form in which the service prints it. */
 function address(): string {
   const { hostname, port } = new URL(process.env.TEST_POSTGRES_URL!);
   const host = decodeURIComponent(hostname);
@@ -254,7 +254,7 @@ async function connected(url: string) {
   return { client, [Symbol.asyncDispose]: async () => await client.end() };
 }
 
-/** Asks until the answer has the status; an outcome is remembered for a second. */
+/** Repeats the request until the response has this status. The service remembers a result for a second. */
 async function readiness(url: string, status: number): Promise<unknown> {
   for (;;) {
     const answer = await fetch(`${url}/readyz`);

@@ -6,7 +6,7 @@ import { inPieces, seededRandom, wavFile, type FormatOptions } from "./support/w
 
 const cd: FormatOptions = { channels: 2, sampleRateHz: 48_000 };
 
-/** Two seconds of sound in so many channels, coded and packed by ffmpeg. */
+/** Two seconds of sound with this many channels, encoded and packed by ffmpeg. */
 function coded(arguments_: string): Buffer {
   const { stdout, stderr, status } = spawnSync(
     ffmpeg.path,
@@ -35,7 +35,7 @@ function swapped(bytes: Buffer): Buffer {
   return Buffer.from(bytes.subarray(0, bytes.length & ~1)).swap16();
 }
 
-/** 16-bit samples as wider ones. */
+/** Converts 16-bit samples to wider ones. */
 function widened(words: Buffer, bits: 24 | 32, isFloat = false): Buffer {
   const wide = Buffer.alloc((words.length / 2) * (bits / 8));
   for (let i = 0, at = 0; i < words.length; i += 2) {

@@ -2,16 +2,16 @@ import { describe, expect, it } from "@jest/globals";
 import { readdir, readFile, stat } from "node:fs/promises";
 
 const root = new URL("../../", import.meta.url);
-/** What `.gitignore` leaves out, and what git keeps for itself. */
+/** The paths in `.gitignore`, and git's own folder. */
 const leftOut = new Set([".git", "node_modules", "dist", "data", "results"]);
 const files = await filesBelow("");
 const documents = files.filter((path) => path.endsWith(".md"));
 const decisions = documents.filter((path) => path.startsWith("docs/decisions/"));
 
-/** What the documents tell the reader to make. */
+/** Files that the documents tell the reader to create. */
 const isMadeByCommand = new Set(["operations.ts", "bench/results"]);
 
-/** Every file below a folder of the repository, by its path; without git, which not every machine has. */
+/** The paths of all files below a folder of the repository. It does not run git, which not every machine has. */
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(new URL(folder, root), { withFileTypes: true });
   const paths = entries
@@ -42,7 +42,7 @@ describe("the documents", () => {
     expect(dead).toEqual([]);
   });
 
-  // The changelog also names what was there at the time.
+  // The changelog may name files that no longer exist.
   it.each(documents.filter((path) => path !== "CHANGELOG.md"))("name files that exist: %s", async (path) => {
     const named = (await read(path)).matchAll(
       /`((?:src|test|docs|bench|schema|examples|\.ci)\/[\w./-]+|[\w.-]+\.ts)`/g,
@@ -80,14 +80,14 @@ describe("the link check", () => {
   });
 });
 
-/** The targets of a Markdown text's links, in their order. */
+/** The targets of the links in a Markdown text, in order. */
 function linksOf(markdown: string): string[] {
   const text = withoutFences(markdown).replaceAll(/(`+)[^`]*?\1/g, "");
   const link = /\]\(\s*<?([^\s)>]+)>?[^)]*\)|^\[[^\]]+\]:\s*<?([^\s>]+)>?/gm;
   return [...text.matchAll(link)].map(([, inline, defined]) => (inline ?? defined)!);
 }
 
-/** The anchors of a Markdown text's headings, as GitHub makes them: a further one of the same words gets a number. */
+/** The anchors of the headings in a Markdown text, as GitHub creates them: repeated headings get a number. */
 function anchorsOf(markdown: string): string[] {
   const seen = new Map<string, number>();
   return [...withoutFences(markdown).matchAll(/^#{1,6} +(.+?) *#*$/gm)].map(([, heading]) => {

@@ -99,7 +99,7 @@ interface EarlyServer extends AsyncDisposable {
   readonly port: number;
   readonly lingering: LingeringConnections;
   readonly sockets: readonly Socket[];
-  /** For each connection, when it is closed, the bytes that it has read. */
+  /** The number of bytes that each connection had read when it was closed. */
   readonly closed: readonly Promise<number>[];
 }
 
@@ -107,7 +107,7 @@ interface EarlyServer extends AsyncDisposable {
 async function startServer(limits: Partial<LingerLimits> = {}, maxConnections = Infinity): Promise<EarlyServer> {
   const server = createServer((request, response) => {
     closeAfterEarlyAnswer(request, response, lingering);
-    setImmediate(() => response.end("early")); // as the service, after the first bytes of the body
+    setImmediate(() => response.end("early")); // as the service does, after the first bytes of the body
   });
   const lingering = new LingeringConnections(server, { ...lingerLimits, ...limits });
   server.maxConnections = maxConnections;

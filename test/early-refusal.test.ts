@@ -23,10 +23,10 @@ import { realClients, type RealClient } from "./support/real-clients.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav, wavFile } from "./support/wav-maker.ts";
 
-/** More than the buffers of a connection hold: whoever sends it waits for the service to read it. */
+/** More than the buffers of a connection hold, so that its sender has to wait until the service reads it. */
 const silence = Buffer.alloc(16 * 1024 * 1024);
 
-/** What a real client sends. */
+/** The file that the real clients send. */
 const longBody = Buffer.concat(uploadBody(Buffer.alloc(64 * 1024 * 1024)));
 
 const badHeaders = {
@@ -35,7 +35,7 @@ const badHeaders = {
   "content-type": `multipart/form-data; boundary=${boundary}`,
 };
 
-/** What each client prints for each of its attempts. */
+/** What each client prints for each attempt. */
 const seen = "401 UNAUTHENTICATED";
 const attempts = 2;
 const everyTime = Array.from({ length: attempts }, () => seen).join("\n");
@@ -266,7 +266,7 @@ describe("a refusal before the file has arrived", () => {
   }
 });
 
-/** Sends a request, reads nothing until all of it is sent, and then the answer. */
+/** Sends all of a request before it reads the response. */
 async function writeFirst(port: number, parts: readonly Buffer[]): Promise<RawAnswer | undefined> {
   using connection = await connectRaw(port);
   connection.socket.pause();
@@ -297,7 +297,7 @@ function requestInChunks(body: readonly Buffer[], headers: Record<string, string
   return request(chunks, { ...headers, "content-length": undefined, "transfer-encoding": "chunked" });
 }
 
-/** The body of an upload: what is in front of the file, the file, and the end. */
+/** The body of an upload: the parts before the file, the file, and the end. */
 function uploadBody(file: Buffer, credentials?: { userId: string; token: string }): Buffer[] {
   const [declared, given] = credentials
     ? [", $userId: ID, $token: UUID", ", userId: $userId, token: $token"]
@@ -312,13 +312,13 @@ function uploadBody(file: Buffer, credentials?: { userId: string; token: string 
   return [body.subarray(0, end), file, body.subarray(end)];
 }
 
-/** Half an hour of silence that does not say how long it is. */
+/** Half an hour of silence whose header does not state its length. */
 function longWav(): Buffer {
   const format = { channels: 1, sampleRateHz: 8000, bits: 8 };
   return wavFile({ format, data: silence, dataSize: 0xffff_ffff, size: 0xffff_ffff });
 }
 
-/** Runs in the page: both ways to send, several times. */
+/** Runs in the page: sends several times with `fetch` and with `XMLHttpRequest`. */
 async function sendFromPage({ endpoint, attempts }: { endpoint: string; attempts: number }) {
   const form = () => {
     const data = new FormData();

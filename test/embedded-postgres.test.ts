@@ -21,7 +21,7 @@ interface OwnerAnswer {
   readonly error?: string;
 }
 
-/** A data folder that has been started once, to save most tests from making their own. */
+/** A data folder that was started once. Most tests copy it, which is faster than creating one. */
 let template: string;
 let parent: string;
 let dataDir: string;
@@ -127,7 +127,7 @@ describe("after kill -9 of the service", () => {
     [
       "is killed too, while a worker goes on",
       async (pid, url) => {
-        // A worker that computes does not notice by itself that its postmaster has gone.
+        // A busy worker does not notice that its postmaster has ended.
         const client = new Client({ connectionString: url });
         client.on("error", () => {});
         await client.connect();
@@ -220,7 +220,7 @@ it("brings the server back when the disk has room again, however long that takes
   const log = { ...noLog, error: (message: string) => void starts.push(message) };
   await using server = await startEmbeddedPostgres({ dataDir, log });
   await query(server.url, "CREATE TABLE song (title text)", "INSERT INTO song VALUES ('Clair de lune')");
-  // The server's own words, without a disk that is full.
+  // The server repeats the name of the missing file in its message, as if a disk were full.
   const settings = join(dataDir, "postgres", "postgresql.conf");
   const usual = await readFile(settings);
   await writeFile(settings, "include = 'No space left on device'\n");
@@ -341,7 +341,7 @@ async function killPids(...pids: number[]): Promise<void> {
   });
 }
 
-/** The postmaster with its workers, as a power failure would. */
+/** Kills the postmaster and its workers at once, like a power failure. */
 async function killAll(postmaster: number): Promise<void> {
   const workers = (await listProcesses()).filter(({ parentPid }) => parentPid === postmaster);
   await killPids(postmaster, ...workers.map(({ pid }) => pid));
@@ -354,7 +354,7 @@ async function collect(child: ChildProcess): Promise<string> {
   return output;
 }
 
-/** Tries again until it succeeds, for what no event tells: another program's processes coming and going. */
+/** Repeats a check until it succeeds. Processes of another program start and end without an event. */
 async function eventually<T>(attempt: () => Promise<T>, deadline = Date.now() + 30_000): Promise<T> {
   try {
     return await attempt();

@@ -33,7 +33,7 @@ describe("the pool of encoders", () => {
     };
     const framesOfSeconds = (seconds: number) => mp3FramesFor(seconds * 44_100, 1152);
     const slow = [framesOf(slowly()), framesOf(slowly()), framesOf(slowly())];
-    // Fails by waiting for ever if a slow client keeps its encoder.
+    // If a slow client keeps its encoder, this never resolves.
     expect(await framesOf(fast())).toBe(framesOfSeconds(1));
     goOn.resolve();
     expect(await Promise.all(slow)).toEqual(Array(3).fill(framesOfSeconds(2)));
@@ -95,7 +95,7 @@ describe("the pool of encoders", () => {
     await expect(waiting).rejects.toThrow("aborted");
     expect(pool.waiting).toBe(0);
     second.end();
-    // Granted, and gone before it knows.
+    // Aborted after it was granted, but before it could notice.
     const granted = second.next();
     second[Symbol.dispose]();
     await expect(granted).rejects.toThrow("aborted");

@@ -18,7 +18,7 @@ beforeAll(async () => {
 
 afterAll(async () => await service?.[Symbol.asyncDispose]());
 
-/** What to upload: a format, how long, and how the file is put together. */
+/** The file to upload. */
 interface Case {
   readonly format: FormatOptions;
   readonly samples: number;
@@ -83,7 +83,7 @@ function mono8(rest: Omit<Case, "format">): Case {
   return { ...rest, format: { channels: 1, sampleRateHz: 44_100, bits: 8 } };
 }
 
-/** A sine that rises from a hundredth of `topHz` to it: at no other place does it fit itself. */
+/** A sine that rises from a hundredth of `topHz` to `topHz`, so that it matches itself at one offset only. */
 function chirp(samples: number, rateHz: number, seconds: number, topHz: number): Float64Array {
   const sound = new Float64Array(samples);
   for (let i = 0; i < samples; i++) {
@@ -93,7 +93,7 @@ function chirp(samples: number, rateHz: number, seconds: number, topHz: number):
   return sound;
 }
 
-/** The sound as bytes of a data chunk, the same on every channel. */
+/** The content of a data chunk with this sound on every channel. */
 function encoded(sound: Float64Array, { bits = 16, channels = 1, tag }: FormatOptions, bigEndian: boolean): Buffer {
   const bytes = Buffer.alloc((sound.length * channels * bits) / 8);
   let at = 0;
@@ -108,7 +108,7 @@ function encoded(sound: Float64Array, { bits = 16, channels = 1, tag }: FormatOp
   return bigEndian ? bytes.swap16() : bytes;
 }
 
-/** By how many samples the decoded sound lags behind: where the two differ least. A few samples do not tell: 0. */
+/** The delay of the decoded sound in samples, where the two differ least. 0 for sounds that are too short to tell. */
 function lagOf(wanted: Float64Array, decoded: Float32Array): number {
   const reach = wanted.length > 2000 ? 700 : 0;
   let best = { lag: NaN, difference: Infinity };

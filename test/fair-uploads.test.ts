@@ -75,7 +75,7 @@ describe("nobody's upload starves another's", () => {
     expect([answer.status, over]).toEqual([200, ["clip"]]);
   });
 
-  /** Sends the bytes that are left a few at a time, until the connection is gone. */
+  /** Sends the rest a few bytes at a time, until the connection is closed. */
   function trickle(connection: RawConnection, bytes: Buffer, bytesAtOnce: number, everyMs: number) {
     let sent = 0;
     const timer = setInterval(() => {

@@ -36,7 +36,7 @@ describe("after a fault", () => {
     await database[Symbol.asyncDispose]();
   });
 
-  /** What an upload may leave behind: processes, rows, transactions; all must be none. */
+  /** Counts what a failed upload could leave behind: processes, rows and transactions. */
   async function remains(at = service): Promise<string> {
     const connection = new Client({ connectionString: database.url });
     await connection.connect();
@@ -131,7 +131,7 @@ describe("after a fault", () => {
   );
 
   it("of an upload whose ffmpeg is stopped, nothing is left", async () => {
-    // Longer than it takes to find and stop the encoder: meanwhile the client sends nothing.
+    // Long enough to find and stop the encoder, while the client sends nothing.
     await using impatient = await startServiceProcess({ DATABASE_URL: database.url, STALL_TIMEOUT_SECONDS: "8" });
     using upload = await startHalfUpload(impatient.port, ann, long);
     for (const child of await encoders(impatient)) process.kill(child, "SIGSTOP");
@@ -142,7 +142,7 @@ describe("after a fault", () => {
   });
 
   it("of a client that stops sending, nothing is left", async () => {
-    // Longer than an encoder on a busy machine waits for a processor, which would be BUSY.
+    // Longer than an encoder waits for a processor on a busy machine. Such a wait would end as BUSY.
     await using impatient = await startServiceProcess({ DATABASE_URL: database.url, STALL_TIMEOUT_SECONDS: "8" });
     using upload = await startHalfUpload(impatient.port, ann, long);
     expect(await errorOf(await upload.connection.answer())).toEqual({ status: 408, code: "UPLOAD_STALLED" });
@@ -159,7 +159,7 @@ describe("after a fault", () => {
 
   it("of sound that is too long in the middle, nothing is left", async () => {
     const wav = sineWav({ seconds: 70, channels: 1, sampleRateHz: 8000 });
-    wav.writeUInt32LE(0xffff_ffff, 40); // the header does not tell
+    wav.writeUInt32LE(0xffff_ffff, 40); // the header does not state it
     const answer = await client.uploadRecord(ann, wav);
     expect(answer.errors![0]!.extensions).toMatchObject({ code: "UPLOAD_TOO_LONG", maxSeconds: 60 });
     expect(await aftermath()).toBe(nothing);
@@ -174,7 +174,7 @@ describe("after a fault", () => {
     );
     await connection.end();
     expect(rowCount).toBeGreaterThan(0);
-    // A service that is ready again has noticed.
+    // The service has noticed when it is ready again.
     const ready = async () => (await fetch(`${service.url}/readyz`)).status;
     expect(await until(ready, (status) => status === 200)).toBe(200);
     void upload.finish();
@@ -208,7 +208,7 @@ describe("after a fault", () => {
     await connection.connect();
     await connection.query("update audio_record set lease_until = now() - interval '1 s' where id = $1", [deadId]);
     await connection.end();
-    // A service sweeps when it starts.
+    // The service sweeps when it starts.
     await using third = await startServiceProcess({ DATABASE_URL: database.url });
     expect((await fetch(`${third.url}/readyz`)).status).toBe(200);
     expect(await records()).toEqual([expect.not.stringMatching(deadId!)]);
@@ -228,7 +228,7 @@ describe("after a fault", () => {
       args: ", userId: $userId, token: $token",
       variables: { userId: ann.id, token: `${ann.token}x` },
     });
-    // What comes before a line in the log has been read when the line has.
+    // Once this line has been read, all earlier lines have been read as well.
     const last = (await fetch(`${service.url}/nothing`)).headers.get("x-request-id")!;
     const isOver = () => service.log.some((line) => line.includes(last) && line.includes("request completed"));
     expect(await until(isOver, (over) => over)).toBe(true);

@@ -13,18 +13,18 @@ import { sineWav } from "./support/wav-maker.ts";
 const limits = { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 60 };
 const silence = ["-hide_banner", "-loglevel", "error", "-f", "s16le", "-ar", "8000", "-ac", "1", "-i", "pipe:0"];
 
-/** sched(7): the class that runs when nobody else wants to. */
+/** The scheduling class of processes that run only when no other process wants the core (sched(7)). */
 const schedIdle = 5;
 
-/** What the kernel says of a process (proc_pid_stat(5)). */
+/** Fields of a process's state (proc_pid_stat(5)). */
 function statFields(pid: number | "self"): { session: number; policy: number } {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The second field is a name in parentheses, with anything inside.
+  // The second field is a name in parentheses, which may contain any characters.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return { session: Number(fields[6 - 3]), policy: Number(fields[41 - 3]) };
 }
 
-/** Ordinary users may put a process into the background and, with the usual limits, not take it out (sched(7)). */
+/** Ordinary users may move a process into the background but, with the usual limits, not out of it (sched(7)). */
 function mayLeaveBackground(): boolean {
   return runs("/usr/bin/chrt", "--idle", "0", "/bin/sh", "-c", "/usr/bin/chrt --other --pid 0 $$");
 }
@@ -106,7 +106,7 @@ describe("startFfmpeg", () => {
     child.stdout.on("data", (bytes: Buffer) => pieces.push(bytes));
     child.stdin.write(Buffer.alloc(640_000));
     await once(child.stdout, "data");
-    // A process group of its own would not be reached; one within the group has to take no notice.
+    // A terminal signals the whole process group. A child in another group does not get that; one in this group ignores it.
     if (ffmpeg.background)
       for (const signal of ["SIGINT", "SIGQUIT", "SIGTERM"] as const) process.kill(child.pid!, signal);
     child.stdin.end(Buffer.alloc(640_000));

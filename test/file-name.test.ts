@@ -128,7 +128,7 @@ describe("the Content-Disposition header", () => {
       "Straße “Ø” №1….mp3",
       "attachment; filename=\"Strasse 'O' No1.mp3\"; filename*=UTF-8''Stra%C3%9Fe%20%E2%80%9C%C3%98%E2%80%9D%20%E2%84%961%E2%80%A6.mp3",
     ],
-    // Decomposed, these are what no name may have.
+    // Compatibility decomposition would turn these into characters that no file name may have.
     ["．．／a：b.mp3", "attachment; filename=a-b.mp3; filename*=UTF-8''%EF%BC%8E%EF%BC%8E%EF%BC%8Fa%EF%BC%9Ab.mp3"],
   ])("of %p is %s", (fileName, header) => {
     expect(contentDisposition(fileName, false)).toBe(header);

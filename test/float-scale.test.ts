@@ -10,12 +10,12 @@ import { inPieces, seededRandom, wavFile } from "./support/wav-maker.ts";
 const { sin, PI, round, abs, max, sqrt } = Math;
 const rateHz = 16_000;
 
-/** A tone that swells, with full scale at 1. */
+/** A tone that grows louder, with full scale at 1. */
 function swell(seconds: number, peak = 0.7): number[] {
   return Array.from({ length: seconds * rateHz }, (_, i) => peak * sin(i / 15) * sin((PI * i) / (seconds * rateHz)));
 }
 
-/** So many seconds of values that a function makes of a random number from -1 to 1. */
+/** Samples for this many seconds, computed from random numbers between -1 and 1. */
 function noise(seconds: number, shape: (random: number) => number): number[] {
   const random = seededRandom(3);
   return Array.from({ length: seconds * rateHz }, () => shape(2 * random() - 1));
@@ -130,7 +130,7 @@ function floatWav(samples: readonly number[], { bits = 32, channels = 1, isBigEn
   return wavFile({ container: isBigEndian ? "RIFX" : "RIFF", format, data });
 }
 
-/** The samples by the scale that was found, and how much of the file had to arrive before the first of them. */
+/** The scale that was found, the scaled samples, and the bytes of the file that were held before the first of them. */
 async function scaled(samples: readonly number[], options: FloatWav = {}) {
   const wav = await openWav(inPieces(floatWav(samples, options), 50_000));
   const scale = new FloatScale(wav.format);

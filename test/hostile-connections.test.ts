@@ -38,7 +38,7 @@ class Connections implements Disposable {
         const connection = await connectRaw(port);
         if (!reads) connection.socket.pause();
         this.all.push(connection);
-        // Whoever is refused meanwhile has not everything read.
+        // The request of a connection that is refused meanwhile is not read completely.
         await Promise.race([connection.send(bytes), once(connection.socket, "close")]);
       }),
     );
@@ -49,7 +49,7 @@ class Connections implements Disposable {
   }
 }
 
-/** What a test of hostile connections has: the service, the connections to it, and an honest user with a recording. */
+/** The service, the hostile connections to it, and an honest user with a recording. */
 interface Attacked {
   readonly service: ServiceProcess;
   readonly connections: Connections;
@@ -101,7 +101,7 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
     const request = rawPost(body, { ...asJson, "content-length": String(body.length + 10) });
     const outcome = await withService(async ({ service: { port }, connections }) => {
       await connections.open(port, 500, request);
-      // The budget has room for some thirty: the others were told to come again.
+      // The budget has room for about thirty; the others were asked to retry later.
       const answer = await Promise.race(connections.all.map(async (connection) => await connection.answer()));
       expect({ status: answer?.status, retry: answer?.headers.get("retry-after") }).toEqual({
         status: 503,
@@ -166,7 +166,7 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
   });
 
   it("that ask for an MP3 and do not read it", async () => {
-    // 14 minutes of few samples: more than the system takes for each of them.
+    // 14 minutes at a low rate: more than the system buffers for each connection.
     const wav = sineWav({ seconds: 840, sampleRateHz: 2000 });
     const outcome = await withService(async ({ service: { port }, connections, record }) => {
       expect(record.sizeBytes).toBeGreaterThan(6_000_000);
@@ -178,7 +178,7 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
   });
 });
 
-/** A library whose texts are as long as they may be. */
+/** A library whose texts have the maximum length. */
 async function fillLibrary(databaseUrl: string, { id }: Credentials): Promise<void> {
   const pool = new Pool({ connectionString: databaseUrl });
   await seedRecords(pool, { ownerId: id, count: 100 });
@@ -366,7 +366,7 @@ async function listen(listener: RequestListener): Promise<AsyncDisposable & { re
   };
 }
 
-/** The most memory that a process has had so far. */
+/** Peak memory of a process so far. */
 function peakMegabytes(pid: number): number {
   return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 }

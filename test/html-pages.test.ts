@@ -217,7 +217,7 @@ describe("a person who opens an address", () => {
       `/record/${id}?user=${ann.id}`,
       `/record/${id}/?user=${ann.id}`,
       `/record/${id}/take.mp3/?user=${ann.id})`,
-      `http://music.example.com${link}`, // as proxies are asked
+      `http://music.example.com${link}`, // in the form of a request to a proxy
     ]) {
       expect([path, await headOf(service.url, path)]).toEqual([path, "200 audio/mpeg"]);
     }
@@ -280,7 +280,7 @@ function stableHeaders({ headers }: Response): Record<string, string> {
   return Object.fromEntries([...headers].filter(([name]) => !changing.includes(name)));
 }
 
-/** The status and type of the answer to a HEAD for this target, sent as it stands. */
+/** The status and content type of the response to a HEAD request for this target, which is sent unchanged. */
 async function headOf(url: string, path: string): Promise<string> {
   const request = httpRequest(url, { method: "HEAD", path }).end();
   const [response] = (await once(request, "response")) as [IncomingMessage];

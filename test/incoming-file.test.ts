@@ -13,7 +13,7 @@ function uploadOf(content: Buffer, fileName = "a.wav"): Buffer {
   return multipartBody(operations, map, filePart("0", fileName, content));
 }
 
-/** The part of an upload up to and with the first `length` bytes of its file. */
+/** The beginning of an upload, including the first `length` bytes of its file. */
 function beginningOf(body: Buffer, length: number): Buffer {
   return body.subarray(0, body.indexOf("audio/wav\r\n\r\n") + "audio/wav\r\n\r\n".length + length);
 }
@@ -85,7 +85,7 @@ describe("an incoming file", () => {
     const { socket } = connection;
     const request = rawPost(uploadOf(content));
     for (let at = 0; at < request.length; at += 65_536) void connection.send(request.subarray(at, at + 65_536));
-    // The operating system's buffers fill up with a few MB; then nothing more leaves.
+    // The operating system buffers a few MB; after that, nothing more can be sent.
     for (let left = -1; left !== socket.writableLength;) {
       left = socket.writableLength;
       await setTimeout(100);

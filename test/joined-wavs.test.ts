@@ -15,7 +15,7 @@ import {
 const speech: FormatOptions = { channels: 1, sampleRateHz: 16_000 };
 const list = infoChunk({ INAM: "Title", ISFT: "Lavf" });
 
-/** A second of a tone, another one for each number. */
+/** One second of a tone that is different for each number. */
 function slice(number: number, format: FormatOptions = speech): Buffer {
   const { channels = 1, sampleRateHz = 16_000 } = format;
   const bits = (format.bits ?? 16) as 16;
@@ -54,7 +54,7 @@ async function read(
   };
 }
 
-/** Where the sound differs from what it should be, without printing thousands of bytes. */
+/** The first place where the sound differs from the expected one, so that a failure does not print thousands of bytes. */
 function difference({ sound }: Outcome, expected: Buffer): string {
   if (sound.equals(expected)) return "none";
   const at = sound.findIndex((byte, i) => byte !== expected[i]);
@@ -269,7 +269,7 @@ describe("sound behind the size of the data chunk", () => {
     expect(outcome).toMatchObject({ remarks: ["TRAILING_JUNK"], leftOutBytes: jpeg.length });
   });
 
-  /** Tables of addresses, as programs and libraries begin: smooth as a whole, rough everywhere. */
+  /** Tables of addresses like those at the beginning of programs: smooth on the whole, rough in detail. */
   function relocations(): Buffer {
     const table = Buffer.alloc(96_000);
     for (let at = 0; at < table.length; at += 24) {

@@ -5,7 +5,7 @@ import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
 import { replayGainDb } from "../src/audio/meter/loudness.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 
-// In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
+// Looking up a global is slow in Jest's sandbox, and these are used in loops over samples.
 const { imul, round, sin } = Math;
 
 const stereo48k: PcmFormat = { sampleFormat: "s16le", channels: 2, sampleRateHz: 48_000 };
@@ -58,7 +58,7 @@ describe("against ffmpeg's ebur128", () => {
   });
 
   it("agrees where 100 ms are no whole number of samples", () => {
-    // With a steady sound: at such rates ffmpeg leaves out the first block.
+    // The sound is steady, because ffmpeg leaves out the first block at such rates.
     const sound = sine(11_025, 3, 700, -20);
     expect(differenceFromFfmpeg({ sampleFormat: "s16le", channels: 1, sampleRateHz: 11_025 }, [sound])).toBeLessThan(
       0.02,
@@ -161,7 +161,7 @@ function sine(rateHz: number, seconds: number, hz: number, dbfs: number): Sound 
   return sound;
 }
 
-/** White noise through two leaky integrators: louder towards the lows; `dbfs` is about its peak. */
+/** White noise through two leaky integrators, which raise the low frequencies; its peak is about `dbfs`. */
 function pinkNoise(rateHz: number, seconds: number, dbfs: number): Sound {
   const sound = new Float64Array(round(rateHz * seconds));
   const amplitude = 0.6 * 10 ** (dbfs / 20);

@@ -9,7 +9,7 @@ import { assertNoFfmpegRuns, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.t
 import { decodedDelay, decodeMp3, errorsByWindow, leveled, readFrames } from "./support/mp3.ts";
 import { until } from "./support/until.ts";
 
-// In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
+// Looking up a global is slow in Jest's sandbox, and these are used in loops over samples.
 const { sin, exp, round, floor, imul, PI } = Math;
 
 const never = new AbortController().signal;
@@ -71,7 +71,7 @@ describe("one encoder", () => {
         const source = sweep(samples, sampleRateHz);
         const decoded = leveled(decodeMp3(mp3).subarray(decodedDelay), source);
         expect(errorsByWindow(decoded, source, source.length)[0]).toBeLessThan(0.004);
-        // The end is there, too.
+        // The end is present as well.
         expect(errorsByWindow(decoded, source, 500).at(-2)).toBeLessThan(0.02);
       }
     },
@@ -211,7 +211,7 @@ describe("turns", () => {
     for (const { mp3 } of both) {
       expect(readFrames(mp3)).toEqual(readFrames(one.mp3));
       const errors = errorsByWindow(decodeMp3(mp3), decodedOne, 1152);
-      // The same sound, but for what the encoder chooses otherwise near a joint.
+      // The same sound, apart from different choices of the encoder near a joint.
       expect(Math.max(...errors)).toBeLessThan(0.003);
     }
     expect([shared.taken, shared.waiting, shared.running]).toEqual([0, 0, 0]);
@@ -447,7 +447,7 @@ async function* asyncOf(pcm: Iterable<Buffer> | AsyncIterable<Buffer>): AsyncGen
   yield* pcm;
 }
 
-/** Sound without end; calls back after ten seconds of it, and then goes on or stalls for good. */
+/** Endless sound. It calls back after ten seconds of sound, and then continues or stalls for good. */
 async function* endless(afterAWhile: () => unknown, stalls = false): AsyncGenerator<Buffer> {
   const second = pcmOf(sweep(44_100, 44_100), cd);
   for (let i = 0; ; i++) {
@@ -473,7 +473,7 @@ function pcmOf(sound: Float32Array, { sampleFormat, channels }: PcmFormat): Buff
   return Buffer.from(samples.buffer);
 }
 
-/** From 100 Hz to 500 Hz within a second, at every sample rate the same sound. */
+/** A sweep from 100 Hz to 500 Hz in each second, the same sound at every sample rate. */
 function sweep(length: number, sampleRateHz: number): Float32Array {
   const sound = new Float32Array(length);
   for (let i = 0; i < length; i++) {

@@ -32,7 +32,7 @@ describe("the Info frame", () => {
   const kinds = ratesHz.flatMap((rateHz) => {
     const bitrates = bitratesOf(mpegVersionOf(rateHz)!);
     return ([1, 2] as const).flatMap((channels) =>
-      // At 8 kbit/s two channels lose their shape; their length is tested apart.
+      // Two channels at 8 kbit/s are too distorted to compare; another test checks their length.
       [bitrates[channels - 1]!, bitrates[4]!, bitrates.at(-1)!].map((kbps) => ({ rateHz, channels, kbps })),
     );
   });
@@ -102,7 +102,7 @@ describe("the Info frame", () => {
       `Duration: 00:00:${((frames * 1152) / 44_100).toFixed(2)}, start: 0.025057, bitrate: 128 kb/s`,
     );
     expect(said).toMatch(/replaygain: track gain - -6.540000, track peak - 0.000012/);
-    // ffmpeg believes and names the encoder only where the checksum of the LAME fields is right.
+    // ffmpeg prints the name of the encoder only if the checksum of the LAME fields is correct.
     expect(said).toContain("LAME3.100");
     const { format } = await parseBuffer(mp3, { mimeType: "audio/mpeg" }, { duration: true });
     expect(format).toMatchObject({
@@ -190,7 +190,7 @@ describe("the index of an MP3", () => {
   });
 });
 
-/** The whole MP3 of some interleaved samples: the tag, the Info frame and the sound. */
+/** A whole MP3 of interleaved samples: the tag, the Info frame and the sound. */
 async function headed(
   source: Int16Array,
   rateHz: number,
@@ -220,7 +220,7 @@ function frameStarts(frames: Buffer): number[] {
   return starts;
 }
 
-/** Noise without much treble, so that even 8 kbit/s keep its shape; the channels are alike but not the same. */
+/** Noise with little treble, which even 8 kbit/s preserve; the channels are similar but not the same. */
 function noise(samples: number, channels: 1 | 2): Int16Array {
   const sound = new Int16Array(samples * channels);
   let seed = 1;
@@ -236,7 +236,7 @@ function noise(samples: number, channels: 1 | 2): Int16Array {
   return sound;
 }
 
-/** By how many samples the decoded sound lags behind the source where the two fit best. */
+/** The delay of the decoded sound behind the source in samples, where the two match best. */
 function bestLag(source: Int16Array, decoded: Float32Array, channels: number): number {
   let best = { lag: Number.NaN, likeness: 0.8 };
   for (let lag = -60; lag <= 60; lag++) {

@@ -133,7 +133,7 @@ describe("a multipart request", () => {
         return summary(incoming.fileName, Buffer.concat(pieces));
       },
     });
-    // Every other chunk ends with what may be the beginning of a boundary.
+    // Every second chunk ends with bytes that could begin a boundary.
     const chunk = (index: number) => "x".repeat(60_000) + (index % 2 === 0 ? "\r\n--" : "");
     const chunks = Array.from({ length: 60 }, (_, index) => chunk(index));
     const content = chunks.join("");
@@ -442,7 +442,7 @@ describe("a multipart request", () => {
     for (let i = 0; i < count; i++) {
       const random = randomNumbers(seed + i);
       const body = mutate(valid, random);
-      // Whole, cut by a length that is too large, or in chunks at random places.
+      // Sent whole, cut short by a Content-Length that is too large, or in chunks of random sizes.
       const kind = random(20);
       using connection = await connectRaw(impatient.port);
       if (kind === 0) {
@@ -617,14 +617,14 @@ describe("reading a multipart request", () => {
   });
 });
 
-/** Whether it is a refusal that blames the request, or the file is the one that undici's parser finds in the body. */
+/** Whether the response blames the request, or has the same file that undici's parser finds in the body. */
 async function isSoundAnswer({ status, body }: RawAnswer, sent: Buffer): Promise<boolean> {
   const answer = JSON.parse(body);
   if (status !== 200) return [400, 408, 415, 422].includes(status) && typeof answer.code === "string";
   const headers = { "content-type": `multipart/form-data; boundary=${boundary}` };
   const form = await new Response(new Uint8Array(sent), { headers }).formData().catch(() => undefined);
   const found = [...(form?.values() ?? [])].at(-1);
-  if (!(found instanceof File)) return true; // its parser is stricter about headers, preamble and epilogue
+  if (!(found instanceof File)) return true; // undici's parser is stricter about headers, preamble and epilogue
   return answer.data.sha256 === summary("", Buffer.from(await found.arrayBuffer())).sha256;
 }
 
@@ -671,7 +671,7 @@ const tokens = [
   "\u{1f3b5}",
 ];
 
-/** One to four changes: bytes flipped, cut out, doubled, or a token of the format put in. */
+/** Makes one to four changes: flips, removes or repeats bytes, or inserts a token of the format. */
 function mutate(valid: Buffer, random: (below: number) => number): Buffer {
   let body = Buffer.from(valid);
   for (let changes = 1 + random(4); changes > 0 && body.length > 0; changes--) {

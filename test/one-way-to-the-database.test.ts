@@ -13,11 +13,11 @@ import { createTestDatabase, type TestDatabase } from "./support/test-database.t
 
 const source = join(import.meta.dirname, "..", "..", "src");
 
-/** A statement that goes past MikroORM, or is written as text where its query builder could say it. */
+/** A statement that bypasses MikroORM, or that is text although the query builder could express it. */
 const textSql =
   /\.query\b *[<(]|\bsql\.raw\b|\braw\(|\.execute\(\s*["'`]|\bsql(?:<[^`]*?>)?`[^`]*\b(?:select|insert|update|delete|with)\b/g;
 
-/** How often each file has one. */
+/** Number of such statements in each file. */
 const places = {
   "database/database.ts": 5,
   "database/postgres-dialect.ts": 1,

@@ -13,7 +13,7 @@ describe("the link, opened in a browser", () => {
   let service: TestService;
   let client: ApiClient;
   let ann: Credentials;
-  /** Somebody else's origin: it answers with the page of {@link foreignPage}. */
+  /** A server of another origin, which serves {@link foreignPage}. */
   let elsewhere: Server;
   let elsewhereUrl: string;
   let foreignPage: { html: string; headers: Record<string, string> };
@@ -159,7 +159,7 @@ function isolated(embedderPolicy: string): Record<string, string> {
   return { "cross-origin-embedder-policy": embedderPolicy, "cross-origin-opener-policy": "same-origin" };
 }
 
-/** Whether every player of a document gets on; that a browser makes one for an MP3 is part of it. */
+/** Whether every player of a document plays, including the one that a browser creates for an MP3. */
 async function playsInDocument(frame: Frame): Promise<boolean> {
   return await frame.evaluate(async () => {
     const players = [...document.querySelectorAll<HTMLMediaElement>("video, audio")];

@@ -10,11 +10,11 @@ import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 import { until } from "./support/until.ts";
 
-const rows = 24; // of 1 MiB: more than two systems take in for a client that does not read
+const rows = 24; // of 1 MiB: more than the systems on both sides buffer for a client that does not read
 const env = { STALL_TIMEOUT_SECONDS: "1", SHUTDOWN_GRACE_SECONDS: "600", MAX_WAITING_BYTES: String(4 * 1024 ** 2) };
 
 describe("players that pause", () => {
-  /** Takes the upload: on a busy machine an encoder may well do nothing for a second. */
+  /** A service for the upload. Its stall timeout is long, because an encoder on a busy machine may pause for a second. */
   let patient: TestService;
   let service: TestService;
   let path: string;
@@ -53,7 +53,7 @@ describe("players that pause", () => {
     await patient[Symbol.asyncDispose]();
   });
 
-  /** Asks for the recording, takes a little of it, and then nothing. */
+  /** Requests the recording, reads a little of it, and then stops reading. */
   async function startToPlay(): Promise<{ player: Socket; taken: Buffer }> {
     const player = connect(Number(new URL(service.url).port), "127.0.0.1");
     player.on("error", () => {});
@@ -62,7 +62,7 @@ describe("players that pause", () => {
     return { player, taken: player.read() as Buffer };
   }
 
-  /** Whether the rest is what it should be. */
+  /** Whether the rest of the recording is correct. */
   async function playsOn({ player, taken }: Awaited<ReturnType<typeof startToPlay>>): Promise<boolean> {
     const received = [taken];
     try {
@@ -86,7 +86,7 @@ describe("players that pause", () => {
     expect(await Promise.all(players.map(playsOn))).toEqual([true, true]);
   });
 
-  /** Open connections of the service whose client has not taken everything yet, as the system lists them. */
+  /** Open connections of the service whose client has not read everything yet, as the system lists them. */
   async function pausedConnections(): Promise<number> {
     const port = Number(new URL(service.url).port).toString(16).toUpperCase().padStart(4, "0");
     const paused = new RegExp(String.raw`^ *\d+: 0100007F:${port} \S+ 01 (?!00000000:)`, "gm");

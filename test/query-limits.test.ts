@@ -5,7 +5,7 @@ import { ApiClient, type Answer, type Credentials } from "./support/api-client.t
 import { seedRecords } from "./support/seed-records.ts";
 import { startService, type TestService } from "./support/service.ts";
 
-/** What Relay and the generators of clients send: every number is a variable. */
+/** A query as Relay and generated clients send it: every number is a variable. */
 const page = `query Page($first: Int!, $count: Int!) {
   me {
     records(first: $first) {

@@ -127,7 +127,7 @@ describe("a quota", () => {
   it("that is used up refuses an upload before its file is read", async () => {
     const user = await userWith({ records: 1 });
     await client.uploadRecord(user, wav);
-    // Read, it would be refused as UNSUPPORTED_MEDIA.
+    // If the file were read, it would be refused as UNSUPPORTED_MEDIA.
     expect(await refusalOf(user, Buffer.from("not a WAV"))).toMatchObject({ limit: "records", max: 1, used: 1 });
   });
 

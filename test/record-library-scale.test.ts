@@ -17,7 +17,7 @@ describe("a library of 100,000 recordings", () => {
 
   beforeAll(async () => {
     empty = await createTestDatabase();
-    // Seeding takes as long as the machine is busy.
+    // On a busy machine, seeding takes long.
     database = await openDatabase(
       empty.url,
       { poolSize: 2, timeoutSeconds: 300, tables },

@@ -42,7 +42,7 @@ describe("a user's recordings", () => {
 
   const titles = ({ nodes }: any): string[] => nodes.map(({ title }: any) => title);
 
-  /** Follows the cursors to the end. */
+  /** Follows the cursors to the last page. */
   const walk = async (user: Credentials, variables: any, between = async (): Promise<unknown> => null) => {
     const backward = "last" in variables;
     const found: any[] = [];
@@ -135,7 +135,7 @@ describe("a user's recordings", () => {
     let round = 0;
     const found = await walk(ann, { first: 4 }, async () => {
       await seedRecords(service.server.database.pool, { ownerId: ann.id, count: 1, secondsApart: 1e6 * ++round });
-      // The one that the cursor names, which has been seen.
+      // Deletes the recording at the cursor, which has been listed already.
       const { id } = before[4 * round - 1];
       await client.run("mutation ($id: ID!) { deleteRecord(id: $id) { deletedId } }", { id }, ann);
     });
@@ -237,7 +237,7 @@ describe("a user's recordings", () => {
       const { data: page } = await client.run(everything, { first }, ann);
       expect(page.me.records.edges).toHaveLength(first);
       expect(page.me.records.edges[0].node.few).toHaveLength(2);
-      // Who is asking, the page's ids, its records, their waveforms, their links, the count.
+      // The statements: the caller, the ids of the page, its recordings, their waveforms, their links, the count.
       expect(sent.take()).toHaveLength(6);
     }
   });

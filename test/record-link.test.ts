@@ -207,7 +207,7 @@ describe("the link", () => {
       expect([answer.status, answer.headers.get("content-type")]).toEqual([200, "audio/mpeg"]);
       expect(parse(answer.headers.get("content-disposition")!).type).toBe("attachment");
       await answer.arrayBuffer();
-      // As proxies send it on that decode it and escape it again, once more than was right, or only where they must.
+      // As proxies pass it on that decode and escape it again, escape it twice, or escape only what they must.
       const { pathname, search, port } = new URL(url);
       const decoded = decodeURIComponent(pathname);
       for (const path of [encodeURI(decoded), encodeURI(pathname), decoded.replace(/[^!-~]+/g, encodeURI)]) {

@@ -26,7 +26,7 @@ describe("the released schema", () => {
   });
 });
 
-/** What a schema, in the definition language, takes from the clients of the released one. */
+/** The changes in a schema (SDL) that break clients of the released one. */
 function breakingChanges(sdl: string) {
   return findBreakingChanges(buildSchema(released), buildSchema(sdl));
 }

@@ -243,7 +243,7 @@ describe("the rate limits", () => {
   it("cost no statement when they are off, and one for each user id and token, whatever is wrong with them", async () => {
     await using service = await startService();
     const client = new ApiClient(service.url);
-    // The first one pays into the allowance of new users for many more.
+    // One statement takes the allowance for many users, so the second user needs no such statement.
     const ann = await client.createUser();
     using sent = new SentStatements(service.server.database.pool);
     await client.createUser("Bob");

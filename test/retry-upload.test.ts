@@ -131,7 +131,7 @@ describe("an upload with an idempotency key", () => {
     expect(outcome(await upload(key)).created).toBe(true);
   });
 
-  /** Opens an upload and sends all of it but its last bytes. */
+  /** Starts an upload and sends everything except the last bytes. */
   const begin = async (key: string, url = service.url) => {
     const query = `mutation ($file: Upload!) { uploadRecord(file: $file, idempotencyKey: "${key}") { created record { id } } }`;
     const form = new FormData();

@@ -4,7 +4,7 @@ import { SentStatements } from "./support/sent-statements.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
-/** Each statement is a round trip to the database: their numbers are part of what the service promises. */
+/** Each statement is a round trip to the database. The service promises these numbers. */
 describe("database round trips", () => {
   let service: TestService;
   let client: ApiClient;
@@ -29,7 +29,7 @@ describe("database round trips", () => {
     sent[Symbol.dispose]();
   });
 
-  /** Uploads a recording of about 24 kB a second. */
+  /** Uploads a recording, whose MP3 has about 24 kB per second. */
   async function upload(seconds: number): Promise<{ id: string; url: string; sizeBytes: number }> {
     const wav = sineWav({ seconds, channels: 2 });
     const { data } = await client.uploadRecord(ann, wav, { fields: "id url sizeBytes owner { name }" });

@@ -12,10 +12,10 @@ import { until } from "./support/until.ts";
 let server: Server | undefined;
 const stopping = new AbortController().signal;
 const mebibyte = 1024 * 1024;
-/** No client counts as slow, on a busy machine either. */
+/** Limits with which no client counts as slow, even on a busy machine. */
 const patient = new WaitingAnswers({ maxBytes: 256 * mebibyte, stopping, patienceMs: 600_000 });
 
-/** A server whose every answer is this source; `outcome` is how sending it ended. */
+/** A server that sends this source in every response; `outcome` tells how sending ended. */
 async function serve(
   source: ByteSource,
   { waiting = patient, contentLength = 300_000, idleMs = 72_000 } = {},
@@ -154,7 +154,7 @@ it("does not read ahead of a client that does not read", async () => {
   client.pause();
   client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   let before = -1;
-  // The kernel's buffers fill up, then nothing moves any more.
+  // Nothing moves once the buffers of the kernel are full.
   while (before !== sent) {
     before = sent;
     for (let turn = 0; turn < 1_000; turn += 1) await new Promise(setImmediate);

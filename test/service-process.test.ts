@@ -18,7 +18,7 @@ const program = join(import.meta.dirname, "../src/main.js");
 const readProjectFile = async (name: string): Promise<string> =>
   await readFile(join(import.meta.dirname, "../..", name), "utf8");
 const { scripts } = JSON.parse(await readProjectFile("package.json")) as { scripts: Record<string, string> };
-/** What `npm start` gives Node.js. */
+/** The Node.js options of `npm start`. */
 const flags = / exec node (.+) dist\/src\/main\.js$/.exec(scripts["start"]!)![1]!.split(" ");
 
 let folder: string;
@@ -94,7 +94,7 @@ it("shuts down cleanly when Ctrl-C arrives twice, from the terminal and from npm
 
 it("shuts down cleanly when Ctrl-C arrives while the first database is created, and starts afterwards", async () => {
   const env = { PATH: process.env.PATH, DATA_DIR: join(folder, "new"), HOST: "127.0.0.1", PORT: "0" };
-  // In a process group of its own, which gets the signal as a whole, as from a terminal.
+  // The service has its own process group, which gets the signal as a whole, as from a terminal.
   const child = spawn(process.execPath, [...flags, program], {
     env,
     stdio: ["ignore", "pipe", "pipe"],
@@ -108,7 +108,7 @@ it("shuts down cleanly when Ctrl-C arrives while the first database is created, 
   const ended = once(child, "exit");
   process.kill(-child.pid!, "SIGINT");
   expect(await ended).toEqual([0, null]);
-  // By then initdb may have finished, or not.
+  // initdb may or may not have finished by then.
   expect(["", "web-user-music was stopped while it was starting.\n"]).toContain(await said);
 
   const next = launch({ DATA_DIR: env.DATA_DIR });
@@ -211,7 +211,7 @@ async function start(): Promise<RunningService> {
   return { child, url: said[0]!.slice(said[0]!.indexOf("http")), said, output };
 }
 
-/** What it says on standard error, having ended with exit code 1. */
+/** Its standard error, after it has ended with exit code 1. */
 async function failure(settings: Readonly<Record<string, string>>): Promise<string> {
   const child = launch(settings);
   const [said, [code]] = await Promise.all([text(child.stderr!), once(child, "exit"), text(child.stdout!)]);
@@ -230,7 +230,7 @@ function readOutput(child: ChildProcess): Output {
   return { lines, waitFor };
 }
 
-/** Its exit code and the signal that it died of. */
+/** Its exit code and the signal that ended it. */
 async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<unknown[]> {
   const ended = once(child, "exit");
   child.kill(signal);

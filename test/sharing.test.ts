@@ -252,7 +252,7 @@ describe("sharing", () => {
       link = await linkTo(recordId);
     });
 
-    /** Counting goes on beside the answers: waits for so many. */
+    /** Waits until this many downloads are counted, because counting ends after the response. */
     const downloadsWhen = async (least: number): Promise<number> => {
       for (;;) {
         const [{ downloads }] = await linksOf(recordId);

@@ -153,7 +153,7 @@ describe("stopping", () => {
     using _upload = await startUpload();
     service.child.kill("SIGTERM");
     expect(await until(readiness, (status) => status === 503)).toBe(503);
-    // Not the one that comes with the first: a terminal and npm both pass Ctrl-C on.
+    // A signal at the same time as the first one does not count: a terminal and npm both pass on Ctrl-C.
     await until(
       () => service.child.kill("SIGTERM") && service.child.exitCode,
       (code) => code !== null,
@@ -174,7 +174,7 @@ function disposableAgent(): Agent & Disposable {
   return Object.assign(agent, { [Symbol.dispose]: () => agent.destroy() });
 }
 
-/** A query on a connection that is kept open, which `fetch` does not promise. */
+/** Sends a query on a connection that stays open. `fetch` does not guarantee that. */
 async function post(url: string, agent: Agent, query: string, user: Credentials) {
   const { promise, resolve, reject } = Promise.withResolvers<import("node:http").IncomingMessage>();
   const headers = { "content-type": "application/json", authorization: `Bearer ${user.token}` };

@@ -4,7 +4,7 @@ import { bytesPerPcmFrame } from "../src/audio/pcm-format.ts";
 import type { SoundFacts } from "../src/audio/meter/sound-meter.ts";
 import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
 
-// In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
+// Looking up a global is slow in Jest's sandbox, and these are used in loops over samples.
 const { imul, max, min, sin } = Math;
 
 const s16Mono: PcmFormat = { sampleFormat: "s16le", channels: 1, sampleRateHz: 44_100 };
@@ -129,7 +129,7 @@ function toPcm({ sampleFormat }: PcmFormat, samples: number[]): Buffer {
   return Buffer.from(sampleFormat === "s16le" ? Int16Array.from(samples).buffer : Float32Array.from(samples).buffer);
 }
 
-/** A swelling sine with noise, driven into clipping, then a stretch of nothing, then noise again. */
+/** A sine that grows into clipping, with noise; then silence; then noise again. */
 function loudNoise(format: PcmFormat, frames: number): Buffer {
   const fullScale = format.sampleFormat === "s16le" ? 32_767 : 1;
   let seed = 3;

@@ -14,7 +14,7 @@ describe("channels without a stated place", () => {
     for (const format of [{ channels }, { channels, extensible: { channelMask: 0 } }]) {
       const gains = await gainsOf(format);
       expect(gains).toHaveLength(channels);
-      // Of one track at full scale, no less than 18 dB below it is left.
+      // One track at full scale is never attenuated by more than 18 dB.
       for (const [left, right] of gains) expect(hypot(left, right)).toBeGreaterThan(0.125);
     }
   });
@@ -125,7 +125,7 @@ describe("the sum of many channels", () => {
     const peak = max(...stereo.flat().map(abs));
     expect(peak).toBeLessThan(1);
     expect(peak).toBeGreaterThan(0.9);
-    // Once it has turned the sum down, the limiter leaves the wave's shape alone.
+    // After the limiter has attenuated the sum, it keeps the shape of the wave.
     const gain = stereo.slice(1000).map(([left], i) => left / sin((i + 1000) / 20));
     const steady = gain.filter((_, i) => abs(sin((i + 1000) / 20)) > 0.1);
     expect(max(...steady) / -max(...steady.map((value) => -value))).toBeLessThan(1.1);
@@ -176,7 +176,7 @@ describe("an upload", () => {
 
 type Pair = readonly [left: number, right: number];
 
-/** What each channel adds to left and right, when nothing else sounds. */
+/** The gain of each channel to left and right, with all other channels silent. */
 async function gainsOf(format: FormatOptions): Promise<Pair[]> {
   const channels = format.channels!;
   const frames = Array.from({ length: channels }, (_, at) =>
@@ -205,14 +205,14 @@ function encoded({ tag = 1, bits = 16 }: FormatOptions, frames: readonly (readon
   return data;
 }
 
-/** ITU-T G.711, to the nearest code below. */
+/** Encodes a sample as ITU-T G.711, rounded down to the next code. */
 function muLaw(value: number): number {
   const magnitude = Math.min(abs(Math.round(value * 32_767)) + 132, 32_767);
   const exponent = Math.floor(Math.log2(magnitude)) - 7;
   return ~((value < 0 ? 0x80 : 0) | (exponent << 4) | ((magnitude >> (exponent + 3)) & 15)) & 0xff;
 }
 
-/** A source in the plane at this angle, counted from ahead to the left: W X Y, and whatever follows is zero. */
+/** A source in the horizontal plane at this angle, counted from the front to the left: W, X and Y; the rest is zero. */
 function fuMa(channels: number) {
   return (angle: number): number[] => [c, cos(angle), sin(angle), ...Array<number>(channels - 3).fill(0)];
 }

@@ -48,7 +48,7 @@ it("refuses uploads before they begin if the disk has less than the reserve, but
   }
   await using service = await startServiceProcess({ ...env, DISK_RESERVE_BYTES: `${2 ** 50}` });
   const client = new ApiClient(service.url);
-  // Read, it would be refused as UNSUPPORTED_MEDIA.
+  // If the file were read, it would be refused as UNSUPPORTED_MEDIA.
   const answer = await client.uploadRecord(ann, Buffer.from("not a WAV"));
   expect(codeOf(answer)).toEqual([507, "STORAGE_FULL"]);
   expect(answer.headers.get("retry-after")).toBe("60");
@@ -68,7 +68,7 @@ it("refuses uploads when the database is as large as it may be", async () => {
   expect(await storageOf(service.url)).toEqual([503, "the database has reached MAX_DATABASE_BYTES"]);
 });
 
-/** A disk of its own in memory. */
+/** Mounts a small disk in memory. */
 async function mountSmallDisk(bytes: number): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(folder, "disk-"));
   execFileSync("mount", ["-t", "tmpfs", "-o", `size=${bytes},mode=711`, "tmpfs", path], { stdio: "ignore" });
@@ -89,8 +89,8 @@ function mayMount(): boolean {
 }
 
 /**
- * So that the table meets the full disk, and not PostgreSQL's log, which would end the server. A table that has been
- * vacuumed once has the files that this needs.
+ * Prepares the database so that the table runs out of space before PostgreSQL's log does, which would end the server.
+ * The vacuum creates the files that a later vacuum needs.
  */
 async function beginLogFile(databaseUrl: string): Promise<void> {
   const client = new Client({ connectionString: databaseUrl });

@@ -10,7 +10,7 @@ import { bextChunk, chunk, id3Tag, infoChunk, wavFile } from "./support/wav-make
 const names = tagTable.map(({ name }) => name);
 const data = Buffer.alloc(8820, 1);
 
-/** Where music-metadata shows each tag, as text. */
+/** Reads each tag from the result of music-metadata, as text. */
 const readers: Readonly<Record<TagName, (common: IAudioMetadata["common"]) => string | undefined>> = {
   title: ({ title }) => title,
   artist: ({ artist }) => artist,

@@ -65,7 +65,7 @@ describe("the scopes of a token", () => {
   const isValid = async (token: Credentials): Promise<boolean> =>
     (await client.run("{ me { id } }", {}, token)).status === 200;
 
-  /** For each field of Query and Mutation: an operation that changes nothing for others, and which scopes allow it. */
+  /** For each field of Query and Mutation: an operation that does not affect the others, and the scopes that allow it. */
   const rootFields: Record<string, [operation: string, allowed: readonly Scope[]]> = {
     me: ["{ me { id name createdAt } }", scopes],
     record: [`{ record(id: "${absent}") { id } }`, ["READ", "WRITE", "UPLOAD"]],
@@ -98,7 +98,7 @@ describe("the scopes of a token", () => {
       const answers = [
         await client.uploadRecord(tokens[scope], wav),
         await client.uploadRecord(undefined, wav, inArguments),
-        // Of a header beside them nothing counts, whatever it allows.
+        // If they are there, the header is ignored, whatever its token allows.
         await client.uploadRecord(ann, wav, inArguments),
       ];
       const expected = scope === "WRITE" || scope === "UPLOAD" ? "done" : "FORBIDDEN";
@@ -174,7 +174,7 @@ describe("the scopes of a token", () => {
     for (const { id } of others) expect(await read(id, tokens.UPLOAD)).toEqual({ record: null, node: null });
     expect(await read(mine.id, sibling)).toEqual({ record: null, node: null });
     expect((await read(mine.id, tokens.READ)).record.title).toBe("take");
-    // A token that was taken back leaves its recordings to the user, and to no other token.
+    // After a token is revoked, its recordings belong to the user, but no other UPLOAD token can read them.
     await revoke(ann, sibling.tokenId);
     expect((await read(others[0]!.id, ann)).record.title).toBe("take");
     expect(await read(others[0]!.id, tokens.UPLOAD)).toEqual({ record: null, node: null });

@@ -22,7 +22,7 @@ const schema = await createSchema();
 const wav = sineWav({ seconds: 0.1, channels: 1 });
 const inAYear = new Date(Date.now() + 365 * 86_400_000).toISOString();
 
-/** What there is before a mutation. */
+/** The stored data before a mutation. */
 interface Stock {
   readonly ann: Credentials;
   /** Tokens of the same user that have one scope each. */
@@ -34,7 +34,7 @@ interface Stock {
   readonly tokenId: string;
 }
 
-/** The arguments with which each mutation changes something. */
+/** Arguments with which each mutation changes something. */
 const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
   createLink: ({ recordIds }) => `recordId: "${recordIds[0]}", note: "for Bob", expiresAt: "${inAYear}"`,
   createToken: () => `name: "phone", scopes: [READ]`,
@@ -60,7 +60,7 @@ describe("a mutation", () => {
   let proxy: DatabaseProxy;
   let service: TestService;
   let client: ApiClient;
-  /** Goes past the proxy. */
+  /** Bypasses the proxy. */
   let pool: Pool;
 
   beforeAll(async () => {
@@ -209,7 +209,7 @@ describe("a mutation", () => {
         doneAndLost = (await stored()) !== before;
         if (!doneAndLost) continue;
         expect(code).toBe("OUTCOME_UNKNOWN");
-        // Nobody should repeat it without looking.
+        // Clients should not repeat it without checking first.
         expect(headers.get("retry-after")).toBeNull();
       }
     },
@@ -228,7 +228,7 @@ function payloadOf(mutation: string): GraphQLObjectType {
   return getNamedType(schema.getMutationType()!.getFields()[mutation]!.type) as GraphQLObjectType;
 }
 
-/** A selection of everything that an answer can hold, each type once on the way down. */
+/** A selection of all fields, with each type at most once on the way down. */
 function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = []): string {
   return Object.values(type.getFields())
     .flatMap((field) => {
@@ -240,12 +240,12 @@ function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectTyp
     .join(" ");
 }
 
-/** What somebody who is just being created cannot be asked for. */
+/** Whether the field is private, which a user who is just being created cannot select. */
 function isHidden(around: readonly GraphQLObjectType[], field: GraphQLField<unknown, unknown>): boolean {
   return around[0]?.name === "CreateUserPayload" && factsOf(field).ownerOnly !== undefined;
 }
 
-/** Selections of one field each that can be refused: private ones, and those with arguments, with odd values of these. */
+/** Selections of one field each that can be refused: private fields, and fields with unusual values of their arguments. */
 function refusableSelections(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = []): string[] {
   return Object.values(type.getFields()).flatMap((field) => {
     const inner = getNamedType(field.type);

@@ -56,7 +56,7 @@ it.each(earlierMigrations)(
       expect(Buffer.from(await answer.arrayBuffer()).equals(old.mp3)).toBe(true);
     }
 
-    // What came with later tables works on what was there, and new things come beside it.
+    // Features of later tables work with the old data, and new data can be added.
     const shared = await second!.run(
       "mutation ($recordId: ID!) { createLink(recordId: $recordId) { link { url } } }",
       { recordId: old.recordId },
@@ -70,7 +70,7 @@ it.each(earlierMigrations)(
   },
 );
 
-/** A user with a token and a recording of three rows, and an upload that died, written as the release of those tables did. */
+/** Stores a user, a token, a recording of three rows and a dead upload, as the release with those tables did. */
 async function fillAsBefore(url: string, hasLibrary: boolean) {
   const [recordId, token] = [randomUUID(), randomUUID()];
   const chunks = [randomBytes(200), randomBytes(1024 * 1024), randomBytes(1000)];

@@ -307,7 +307,7 @@ describe("uploadRecord", () => {
   });
 });
 
-/** Bursts of coded sound as a receiver gets them (IEC 61937), with the header of a WAV. */
+/** Coded sound in bursts for a receiver (IEC 61937), with the header of a WAV. */
 function ac3Bursts(): Buffer {
   const random = seededRandom(1);
   const burst = (): Buffer => {

@@ -129,7 +129,7 @@ describe("UploadSlots", () => {
     expect(ended).toEqual([11, 13, 10]);
     await begin(23, 70, "192.0.2.99");
     expect(ended).toEqual([11, 13, 10, 3]);
-    await begin(24, 60, "192.0.2.99"); // too many from there: nobody elsewhere has to go for it
+    await begin(24, 60, "192.0.2.99"); // too many from this address: uploads from other addresses are not ended
     expect(ended).toEqual([11, 13, 10, 3, 23]);
   });
 

@@ -211,13 +211,13 @@ function runFfmpeg(options: readonly string[], input: Buffer = Buffer.alloc(0)):
   return stdout;
 }
 
-/** By how much two recordings differ at most; infinitely if one is longer. */
+/** The largest difference between two recordings; Infinity if one is longer. */
 function difference(ours: Float32Array, theirs: Float32Array): number {
   if (ours.length !== theirs.length) return Infinity;
   return ours.reduce((largest, sample, i) => Math.max(largest, Math.abs(sample - theirs[i]!)), 0);
 }
 
-/** Five whole blocks and a last shorter one, of any codes, but with headers that are allowed. */
+/** Five whole blocks and a shorter last one, with valid headers and random codes. */
 function randomAdpcm(
   format: Required<Pick<FormatOptions, "tag" | "channels" | "blockAlign" | "bits">>,
   lastBytes: number,

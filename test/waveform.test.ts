@@ -4,7 +4,7 @@ import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
 import type { Waveform } from "../src/audio/meter/waveform.ts";
 import { audiowaveformJson, decodeWaveform, encodeWaveform, waveformPeaks } from "../src/audio/meter/waveform.ts";
 
-// In Jest's sandbox each look-up of a global is slow, and these stand in loops over samples.
+// Looking up a global is slow in Jest's sandbox, and these are used in loops over samples.
 const { abs, imul, round, sin } = Math;
 
 const formats: PcmFormat[] = [
@@ -52,7 +52,7 @@ describe("stored form", () => {
     const stored = encodeWaveform(waveform);
     expect(stored.length).toBeLessThanOrEqual(4120);
     expect(decodeWaveform(stored)).toEqual(waveform);
-    // The database driver hands out views into larger buffers.
+    // The database driver returns views of larger buffers.
     expect(decodeWaveform(Buffer.concat([Buffer.alloc(3), stored]).subarray(3))).toEqual(waveform);
   });
 
@@ -140,7 +140,7 @@ function measure(format: PcmFormat, samples: Samples, framesPerChunk = samples.l
   return meter.finish().waveform;
 }
 
-/** The smallest power of two that gives no more than 2048 bins, and each bin's extremes searched among its samples. */
+/** A simple reference: the smallest power of two that gives at most 2048 bins, and the extremes of each bin. */
 function bruteForce({ sampleRateHz, channels, sampleFormat }: PcmFormat, samples: Samples): Waveform {
   const frames = samples.length / channels;
   let framesPerBin = 1;
@@ -154,7 +154,7 @@ function bruteForce({ sampleRateHz, channels, sampleFormat }: PcmFormat, samples
   return { sampleRateHz, framesPerBin, extremes: Int8Array.from(extremes) };
 }
 
-/** Noise of changing strength that also reaches both ends of the scale. */
+/** Noise of varying level that also reaches both ends of the scale. */
 function randomSamples({ sampleFormat, channels }: PcmFormat, frames: number): Samples {
   let seed = 7;
   const samples = new Float32Array(frames * channels).map((_, i) => {

@@ -7,7 +7,7 @@ import { sineWav } from "./support/wav-maker.ts";
 
 const wav = sineWav({ seconds: 0.1, channels: 1 });
 
-/** What a mutation of one user can change, as it is stored. */
+/** Everything stored that a user's mutation can change. */
 async function stored(service: TestService): Promise<string> {
   const { rows } = await service.server.database.pool.query<{ state: string }>(
     `select json_build_object(
@@ -47,7 +47,7 @@ describe("what is refused before it runs", () => {
     recordId = (await client.run("{ me { records { nodes { id } } } }", {}, ann)).data.me.records.nodes[0].id;
   });
 
-  /** How an operation is refused that changes nothing. */
+  /** The error of an operation that is refused and changes nothing. */
   async function refusalOf(run: () => Promise<Answer>): Promise<unknown[]> {
     const before = await stored(service);
     const answer = await run();

@@ -7,7 +7,7 @@ import { sineWav } from "./support/wav-maker.ts";
 
 const wav = sineWav({ seconds: 1 });
 
-/** Lets everything be four days ago that was written. */
+/** Moves everything that was written four days into the past. */
 const fourDaysLater = async (pool: Pool) =>
   void (await pool.query("update write_allowance set at = at - interval '4 days'"));
 
@@ -24,13 +24,13 @@ it("limits what strangers write in a month to 8 plus 31 days' worth, with any nu
   const { pool } = service.server.database;
   const client = new ApiClient(service.url);
   let stranger = await client.createUser();
-  /** One more upload from another address; the bytes that it wrote, or the refusal. */
+  /** Uploads once more, from another address. Returns the bytes that were written, or the error. */
   const uploadFrom = async (address: number): Promise<number | Answer> => {
     const headers = { "x-forwarded-for": `203.0.113.${address}` };
     const answer = await client.uploadRecord(stranger, wav, { headers, fields: "id sizeBytes" });
     if (answer.status !== 200) return answer;
     const { id, sizeBytes } = answer.data.uploadRecord.record;
-    // Deleting gives nothing back, nor does another user.
+    // Neither deleting nor a different user gives anything back.
     await client.run("mutation ($ids: [ID!]!) { deleteRecords(ids: $ids) { deletedIds } }", { ids: [id] }, stranger);
     const { data } = await client.run('mutation { createUser(name: "Ann") { user { id } token } }');
     if (data?.createUser) stranger = { id: data.createUser.user.id, token: data.createUser.token };
@@ -107,7 +107,7 @@ it("limits tokens and links of new users too, but nothing of older, invited and 
   expect(codes[0]).toBeUndefined();
   expect(codes.at(-1)).toBe("RATE_LIMITED");
   expect(codeOf(await client.uploadRecord(ann, wav))).toBe("RATE_LIMITED");
-  // What was refused is not held against anybody.
+  // Refused requests do not count.
   const before = await pool.query("select sum(used_bytes) from write_allowance");
   await client.uploadRecord(ann, wav);
   const after = await pool.query("select sum(used_bytes) from write_allowance");

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { findFfmpeg } from "../../src/audio/encoder/ffmpeg.ts";
 import { cpuSeconds } from "./process-usage.ts";
 
-/** What one run took. */
+/** The cost of one run. */
 export interface FfmpegRun {
   readonly seconds: number;
   readonly cpuSeconds: number;
@@ -19,7 +19,7 @@ export class BareFfmpeg {
     this.version = version;
   }
 
-  /** Finds the binary that the service would use. */
+  /** Finds the binary that the service uses. */
   static async find(): Promise<BareFfmpeg> {
     const { path, version } = await findFfmpeg();
     return new BareFfmpeg(path, version);

@@ -1,11 +1,11 @@
-/** What a figure must reach, as it is or as a ratio to its reference. */
+/** The goal of a figure, as an absolute value or as a ratio to its reference. */
 export interface Goal {
   readonly of: "value" | "ratio";
   readonly atMost?: number;
   readonly atLeast?: number;
 }
 
-/** One measured number, beside what the same run measured of something well known. */
+/** One measured number, with the reference that the same run measured. */
 export interface Figure {
   readonly name: string;
   readonly value: number;
@@ -48,7 +48,7 @@ export function markdownTable(figures: readonly Figure[]): string {
   return [line(header), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
 }
 
-/** The value in the middle of a sorted list. */
+/** The median. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;

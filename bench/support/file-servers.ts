@@ -9,12 +9,12 @@ import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-/** A server of one file, whatever is asked for. */
+/** A server that sends one file for every request. */
 export interface FileServer extends AsyncDisposable {
   readonly url: string;
 }
 
-/** The plainest server that Node can be, as a process of its own: node:http and createReadStream. */
+/** The simplest file server in Node, as a separate process: node:http and createReadStream. */
 export async function startNodeFileServer(path: string): Promise<FileServer> {
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), path], {
     stdio: ["ignore", "pipe", "inherit"],

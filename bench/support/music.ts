@@ -6,7 +6,7 @@ import { seededRandom, wavFile } from "../../test/support/wav-maker.ts";
 const sampleRateHz = 44_100;
 const channels = 2;
 
-/** After these seconds the music begins anew; long enough for every kind of passage. */
+/** The music repeats after this time, which is long enough for every kind of passage. */
 const loopSeconds = 20;
 
 /** Writes a WAV of 44.1 kHz, 16 bit, stereo: chords that swell and fade, a beat, and noise below them. */

@@ -1,28 +1,28 @@
 import { readFile, writeFile } from "node:fs/promises";
 
-/** Linux counts CPU time in hundredths of a second, whatever its real clock is (`getconf CLK_TCK`). */
+/** Linux reports CPU time in hundredths of a second, whatever the clock of the kernel (`getconf CLK_TCK`). */
 const ticksPerSecond = 100;
 
 /** CPU time of a process and of those of its children that have ended, in seconds (proc_pid_stat(5)). */
 export async function cpuSeconds(pid: number | "self"): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-  // The second field is a name in parentheses, with anything inside.
+  // The second field is a name in parentheses, which may contain any characters.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const [utime, stime, cutime, cstime] = fields.slice(11, 15).map(Number);
   return (utime! + stime! + cutime! + cstime!) / ticksPerSecond;
 }
 
-/** Memory of a process that is in RAM now, in bytes. */
+/** Resident memory of a process, in bytes. */
 export async function residentBytes(pid: number): Promise<number> {
   return await statusBytes(pid, "VmRSS");
 }
 
-/** The most memory that a process has had in RAM since its start or {@link forgetPeak}, in bytes. */
+/** Peak resident memory of a process since its start or {@link forgetPeak}, in bytes. */
 export async function peakResidentBytes(pid: number): Promise<number> {
   return await statusBytes(pid, "VmHWM");
 }
 
-/** Makes the kernel count the peak from now on (proc_pid_clear_refs(5)). */
+/** Resets the peak to the current value (proc_pid_clear_refs(5)). */
 export async function forgetPeak(pid: number): Promise<void> {
   await writeFile(`/proc/${pid}/clear_refs`, "5");
 }

@@ -4,17 +4,17 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** The service as a process of its own. Disposing of it stops it in order. */
+/** The service as a separate process. Disposing of it shuts it down. */
 export interface ServiceProcess extends AsyncDisposable {
   readonly pid: number;
   readonly url: string;
-  /** From the start of the process until `/readyz` said yes. */
+  /** From the start of the process until `/readyz` answered 200. */
   readonly secondsToReady: number;
 }
 
 const project = join(import.meta.dirname, "../../..");
 
-/** Starts the compiled service with its defaults, but for these settings, on a free port. */
+/** Starts the compiled service on a free port, with these settings and otherwise the defaults. */
 export async function startServiceProcess(settings: Readonly<Record<string, string>>): Promise<ServiceProcess> {
   const started = performance.now();
   const child = spawn(process.execPath, await startArguments(), {
@@ -38,7 +38,7 @@ export async function startServiceProcess(settings: Readonly<Record<string, stri
   };
 }
 
-/** What `npm start` gives to Node once the service is built. */
+/** The arguments that `npm start` passes to Node. */
 async function startArguments(): Promise<string[]> {
   const { scripts } = JSON.parse(await readFile(join(project, "package.json"), "utf8")) as {
     scripts: { start: string };
@@ -48,7 +48,7 @@ async function startArguments(): Promise<string[]> {
   return command.split(" ");
 }
 
-/** Reads the address from what the service says when it listens; what it logs afterwards is read and dropped. */
+/** Reads the address from the first lines of the service's output, and discards the rest. */
 async function listeningUrl(stdout: NodeJS.ReadableStream): Promise<string | undefined> {
   const lines = createInterface({ input: stdout });
   let port: string | undefined;

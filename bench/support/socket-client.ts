@@ -11,7 +11,7 @@ export interface Download {
 
 const headEnd = "\r\n\r\n";
 
-/** Downloads and drops a file with as little work as a client can have, so that the server is what is measured. */
+/** Downloads a file and discards it, with as little work as possible, so that the figure is the server's. */
 export async function download(
   url: string,
   range?: { readonly start: number; readonly end: number },
@@ -52,7 +52,7 @@ export async function download(
   return { bytes, firstByteMs, seconds };
 }
 
-/** A kept-alive connection that sends JSON and reads the answers, one after another, for load tests. */
+/** A persistent connection for load tests, which sends JSON requests one after the other. */
 export class JsonConnection implements Disposable {
   readonly #socket: Socket;
   readonly #host: string;

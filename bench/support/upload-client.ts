@@ -6,15 +6,15 @@ import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Credentials } from "../../test/support/api-client.ts";
 
-/** An answered upload. */
+/** An upload and its response. */
 export interface Upload {
   readonly url: string;
   readonly sizeBytes: number;
-  /** From the first byte of the request to the answer. */
+  /** From the first byte of the request to the response. */
   readonly seconds: number;
-  /** From when the system took the last byte of the file to the answer. */
+  /** From the moment at which the system took the last byte of the file to the response. */
   readonly lastByteToAnswerSeconds: number;
-  /** How much later than its rate allows the client got rid of the last byte: the service let it wait. */
+  /** How much later than its rate allows the client could send the last byte, because the service made it wait. */
   readonly heldBackSeconds: number;
 }
 
@@ -27,7 +27,7 @@ const front = [
 ].join("\r\n");
 const back = `\r\n--${boundary}--\r\n`;
 
-/** Uploads a file from the disk, as fast as the service takes it or at a rate. */
+/** Uploads a file from the disk, at the given rate or as fast as the service reads. */
 export async function uploadFile(
   service: string,
   user: Credentials,
@@ -48,7 +48,7 @@ export async function uploadFile(
   const answered = once(post, "response");
   post.write(front);
   let sentBytes = 0;
-  // A slow client writes little at a time, as a network card does; a fast one should cost little.
+  // A client with a rate writes small pieces, as a network card does; one without should cost little CPU.
   const pieceBytes = bytesPerSecond === Infinity ? 1024 * 1024 : 64 * 1024;
   for await (const piece of createReadStream(path, { highWaterMark: pieceBytes })) {
     sentBytes += piece.length;

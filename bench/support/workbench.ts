@@ -7,21 +7,21 @@ import { BareFfmpeg } from "./bare-ffmpeg.ts";
 import { writeMusic } from "./music.ts";
 import { startServiceProcess, type ServiceProcess } from "./service-process.ts";
 
-/** What every group of figures works with. Disposing of it removes all that it made. */
+/** What all groups of figures use. Disposing of it deletes everything that it created. */
 export interface Workbench extends AsyncDisposable {
   /** Without the hour-long recording. */
   readonly quick: boolean;
-  /** For files of any kind; goes with the workbench. */
+  /** A folder for files of any kind, which is deleted with the workbench. */
   readonly folder: string;
   readonly databaseUrl: string;
   readonly ffmpeg: BareFfmpeg;
-  /** A WAV of music of so many seconds, made when first asked for. */
+  /** A WAV of music of this many seconds, created when it is first needed. */
   music(seconds: number): Promise<string>;
   /** The service with its defaults on the workbench's PostgreSQL. */
   startService(settings?: Readonly<Record<string, string>>): Promise<ServiceProcess>;
 }
 
-/** Starts a PostgreSQL in a temporary folder. It is no child of the service, whose CPU time is measured. */
+/** Starts a PostgreSQL in a temporary folder. It is not a child of the service, whose CPU time includes its children. */
 export async function openWorkbench({ quick }: { quick: boolean }): Promise<Workbench> {
   await using opening = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), "web-user-music-bench-"));

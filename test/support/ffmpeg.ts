@@ -4,7 +4,7 @@ import { findFfmpeg } from "../../src/audio/encoder/ffmpeg.ts";
 /** The ffmpeg that the tests use, which is the one that the service would use. */
 export const ffmpeg = await findFfmpeg(process.env["FFMPEG_PATH"]);
 
-/** The ffmpeg processes that a process has started and that still run, by their ids. */
+/** Ids of the running ffmpeg processes that a process has started. */
 export async function ffmpegChildrenOf(pid: number): Promise<number[]> {
   const tasks = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
   const children = tasks.trim().split(" ").filter(Boolean).map(Number);
@@ -14,7 +14,7 @@ export async function ffmpegChildrenOf(pid: number): Promise<number[]> {
   return children.filter((_, i) => names[i]!.includes("ffmpeg"));
 }
 
-/** Throws if an ffmpeg is left that this process has started. */
+/** Throws if an ffmpeg that this process has started is still running. */
 export async function assertNoFfmpegRuns(): Promise<void> {
   const left = await ffmpegChildrenOf(process.pid);
   if (left.length > 0) throw new Error(`ffmpeg still runs: ${left.join(", ")}`);

@@ -6,8 +6,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 /**
- * Does with the settings of the example what `graphql-codegen` does with them, without the packages of its command line, and
- * writes the files to the folder given as argument. A program of its own, because Jest loads these packages very slowly.
+ * Does what `graphql-codegen` does with the settings of the example, but without the packages of its command line, and
+ * writes the files to the folder given as argument. It is a separate program, because Jest loads these packages slowly.
  */
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new Error("Give the folder to write to");

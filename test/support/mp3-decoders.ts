@@ -7,7 +7,7 @@ import { buffer, text } from "node:stream/consumers";
 import { MPEGDecoder } from "mpg123-decoder";
 import { ffmpeg } from "./ffmpeg.ts";
 
-/** Encodes interleaved 16-bit samples at a constant bit rate in one pass, and gives the bare MP3 frames. */
+/** Encodes interleaved 16-bit samples at a constant bit rate in one pass, and returns the bare MP3 frames. */
 export async function encodeMp3(
   samples: Int16Array,
   sampleRateHz: number,
@@ -65,7 +65,7 @@ export async function readTagsWithFfmpeg(mp3: Buffer): Promise<Record<string, st
   return tags;
 }
 
-/** The interleaved samples (full scale 1) that libmpg123 decodes; it must have nothing to complain about. */
+/** The interleaved samples (full scale 1) that libmpg123 decodes, which must report no problem. */
 export async function decodeWithMpg123(mp3: Buffer, channels: number): Promise<Float32Array> {
   const decoder = new MPEGDecoder();
   await decoder.ready;
@@ -73,7 +73,7 @@ export async function decodeWithMpg123(mp3: Buffer, channels: number): Promise<F
     const { channelData, samplesDecoded, errors } = decoder.decode(mp3);
     if (errors.length > 0) throw new Error(`mpg123 says: ${errors.map(({ message }) => message).join("; ")}`);
     const interleaved = new Float32Array(samplesDecoded * channels);
-    // It gives one channel twice.
+    // For mono, it returns the channel twice.
     for (let channel = 0; channel < channels; channel++) {
       const samples = channelData[channel]!;
       for (let at = 0; at < samplesDecoded; at++) interleaved[at * channels + channel] = samples[at]!;

@@ -17,7 +17,7 @@ export function readFrames(mp3: Buffer): Mp3FrameHeader[] {
   return frames;
 }
 
-/** Decodes MP3 to interleaved samples with full scale at 1; throws if the decoder has anything to say. */
+/** Decodes MP3 to interleaved samples with full scale at 1. Throws if the decoder prints anything. */
 export function decodeMp3(mp3: Buffer): Float32Array {
   const args = [
     "-hide_banner",

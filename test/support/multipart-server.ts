@@ -9,7 +9,7 @@ import { readMultipartRequest, refuseByLength, type MultipartLimits } from "../.
 import { closeAfterEarlyAnswer, LingeringConnections, lingerLimits } from "../../src/http/early-answer.ts";
 import { openIncomingFile } from "../../src/upload/incoming-file.ts";
 
-/** Limits small enough to meet in a test. */
+/** Limits that are small enough to reach in a test. */
 export const testLimits: MultipartLimits = {
   maxFileBytes: 1_000_000,
   maxOperationsBytes: 2000,
@@ -21,7 +21,7 @@ export const testLimits: MultipartLimits = {
 export interface MultipartServerOptions {
   readonly limits?: Partial<MultipartLimits>;
   readonly authorize?: (operations: GraphQLRequestBody) => Promise<void>;
-  /** Stands for the resolver; reads the file to its end and answers its name, length and SHA-256 unless given. */
+  /** Takes the place of the resolver. By default it reads the whole file and answers its name, length and SHA-256. */
   readonly resolve?: (file: Promise<FileUpload>, body: GraphQLRequestBody) => Promise<unknown>;
 }
 

@@ -19,7 +19,7 @@ async function describeProcess(pid: number): Promise<RunningProcess | undefined>
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "latin1");
     const args = (await readFile(`/proc/${pid}/cmdline`, "utf8")).replaceAll("\0", " ").trim();
-    // The second field is a name in parentheses, with anything inside.
+    // The second field is a name in parentheses, which may contain any characters.
     const [state, parentPid] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return state === "Z" ? undefined : { pid, parentPid: Number(parentPid), args };
   } catch {

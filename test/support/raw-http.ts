@@ -30,7 +30,7 @@ export function filePart(name: string, fileName: string, content: string | Buffe
   };
 }
 
-/** The parts between their boundaries, byte for byte. */
+/** A multipart body of these parts, byte for byte. */
 export function multipartBody(...parts: readonly RawPart[]): Buffer {
   const pieces = parts.flatMap(({ head, content }) => [
     Buffer.from(`--${boundary}\r\n`),
@@ -82,7 +82,7 @@ export class RawConnection implements Disposable {
     }
   }
 
-  /** Settles when the bytes are with the operating system, or the connection is gone. */
+  /** Settles when the operating system has taken the bytes, or the connection is closed. */
   async send(bytes: Buffer | string): Promise<void> {
     await new Promise<void>((resolve) => {
       this.socket.write(bytes, () => resolve());
@@ -99,7 +99,7 @@ export class RawConnection implements Disposable {
     }
   }
 
-  /** Settles when the server has ended its side. */
+  /** Settles when the server has closed its side. */
   async ended(): Promise<void> {
     while (!this.#ended) await this.#arrived.promise;
   }

@@ -5,17 +5,17 @@ import { pythonWithRequests, runs, type ProgramName } from "./needs.ts";
 /** A program that sends the file `body` several times to an address, and prints status and code of each answer. */
 export interface RealClient {
   readonly name: string;
-  /** How its program is run; the program and the address come behind. */
+  /** The command; its program and the address follow as arguments. */
   readonly command: readonly string[];
   readonly source: string;
 }
 
-/** One that is no Node, and the program that it needs. */
+/** A client that does not run on Node, and the program that it needs. */
 export interface OtherClient extends RealClient {
   readonly needs: ProgramName;
 }
 
-/** Clients as people use them: those of each Node that this machine has, and others. */
+/** Clients that people use: those of each Node on this machine, and others. */
 export function realClients(
   headers: Readonly<Record<string, string>>,
   attempts: number,
@@ -54,7 +54,7 @@ export function realClients(
   return { ofNode, ofOthers };
 }
 
-/** The Node that runs this, and others on the path: each version with its program. */
+/** The Node that runs this and others on the PATH: each version with its program. */
 function nodes(): [version: string, program: string][] {
   const found = new Map([[process.version, process.execPath]]);
   for (const folder of (process.env.PATH ?? "").split(delimiter)) {

@@ -1,6 +1,6 @@
 import type { Pool } from "pg";
 
-/** Records without bytes, made by the database itself. */
+/** Recordings without bytes, which the database itself creates. */
 export interface SeededRecords {
   readonly ownerId: string;
   readonly count: number;

@@ -2,7 +2,7 @@ import type { Pool, PoolClient } from "pg";
 
 type Query = (this: unknown, ...args: unknown[]) => unknown;
 
-/** Listens to what the connections of a pool send, while it is in use. */
+/** Records the statements that the connections of a pool send, until it is disposed of. */
 export class SentStatements implements Disposable {
   readonly #texts: string[] = [];
   readonly #pool: Pool;
@@ -13,7 +13,7 @@ export class SentStatements implements Disposable {
     pool.on("acquire", this.#listen);
   }
 
-  /** Statements since the last call, without those that the clock or a new connection sends. */
+  /** Statements since the last call, without those of timers and of new connections. */
   take(): string[] {
     return this.#texts
       .splice(0)
@@ -22,7 +22,7 @@ export class SentStatements implements Disposable {
 
   [Symbol.dispose](): void {
     this.#pool.off("acquire", this.#listen);
-    // Their class's own comes to the fore again.
+    // The method of the class is visible again.
     for (const connection of this.#heard) delete connection.query;
   }
 

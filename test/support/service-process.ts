@@ -38,7 +38,7 @@ export async function startServiceProcess(
     log,
     ended,
     async [Symbol.asyncDispose]() {
-      // A further one after a second ends it at once, and its own PostgreSQL with it.
+      // A second signal, a second later, ends it and its PostgreSQL at once.
       while (child.exitCode === null && child.signalCode === null) {
         child.kill("SIGTERM");
         await Promise.race([ended, delay(300)]);
@@ -47,7 +47,7 @@ export async function startServiceProcess(
   };
 }
 
-/** Starts it, through a program that sets limits for instance, without waiting for anything. */
+/** Starts it and does not wait. `launcher` is a command in front of it, for instance one that sets limits. */
 export function spawnService(
   env: Readonly<Record<string, string>>,
   launcher: readonly string[] = [],

@@ -1,7 +1,7 @@
-/** Beginning of the title of tests that this machine cannot run; what it lacks follows. */
+/** Beginning of the title of tests that this machine cannot run. The rest of the title says what it lacks. */
 export const skippedTitle = "skipped, for want of ";
 
-/** What Jest hands to its reporters, as far as it is used here. */
+/** The part of Jest's result that the reporter uses. */
 interface RunResult {
   readonly testResults: readonly {
     readonly testResults: readonly { readonly ancestorTitles: readonly string[]; readonly title: string }[];

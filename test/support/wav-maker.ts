@@ -18,16 +18,16 @@ export interface FormatOptions {
   bytesPerSecond?: number;
   /** Makes the chunk a WAVEFORMATEXTENSIBLE. */
   extensible?: { validBits?: number; channelMask?: number; cbSize?: number; isAmbisonic?: boolean };
-  /** What stands behind the first 16 bytes of a plain format chunk. */
+  /** The bytes after the first 16 of a plain format chunk. */
   extra?: Buffer;
   bigEndian?: boolean;
 }
 
-/** A whole file: the format, chunks before the sound, the sound, chunks behind it, bytes behind the end. */
+/** A whole file: the format, chunks before the sound, the sound, chunks after it, bytes after the end. */
 export interface WavOptions {
   container?: "RIFF" | "RIFX" | "RF64" | "BW64";
   format?: FormatOptions;
-  /** A format chunk's body to be used instead of `format`. */
+  /** The body of a format chunk, in place of `format`. */
   formatChunk?: Buffer;
   before?: readonly Buffer[];
   data?: Buffer;
@@ -162,7 +162,7 @@ export function id3Tag(
   return Buffer.concat([header, body]);
 }
 
-/** Hands bytes over in pieces of a size, as a network would. */
+/** Yields bytes in pieces of this size, as a network does. */
 export async function* inPieces(bytes: Buffer, pieceBytes = bytes.length): AsyncGenerator<Buffer, void> {
   for (let start = 0; start < bytes.length; start += pieceBytes) yield bytes.subarray(start, start + pieceBytes);
 }
