@@ -71,7 +71,6 @@ describe("without its database", () => {
     const ready = await until(
       async () => (await fetch(`${service.url}/readyz`)).status,
       (status) => status === 200,
-      15,
     );
     expect((await client.uploadRecord(ann, wav)).status).toBe(200);
     expect((await fetch(link)).status).toBe(200);
