@@ -72,10 +72,20 @@ describe("clipped samples", () => {
   });
 
   it("are found in encodings whose largest sample is below that of 16 bits", () => {
-    const largest = 127 / 128;
-    const meter = new SoundMeter(s16Mono, largest);
+    const meter = new SoundMeter(s16Mono, { largestSample: 127 / 128 });
     meter.add(toPcm(s16Mono, [0, 32_512, 32_512, 32_512, 0, 32_256, 32_256, 32_256, -32_768, -32_512, -32_512]));
     expect(meter.finish().clippedSamples).toBe(6);
+  });
+
+  it("are not floats over full scale, which nothing has limited", () => {
+    const clippedAt = (...samples: number[]) => {
+      const meter = new SoundMeter(f32Mono, { largestSample: 8 });
+      meter.add(toPcm(f32Mono, samples));
+      return meter.finish().clippedSamples;
+    };
+    expect(clippedAt(0.5, 1.2, 1.9, 2.4, 1.7, -1.1, -1.5, -1.3, 0)).toBe(0);
+    expect(clippedAt(0.5, 1, 1, 1, 0, -1, -1, -1)).toBe(6);
+    expect(clippedAt(0.5, 8, 8, 8, 8, 0.5)).toBe(4);
   });
 
   it("do not join runs across quiet sound", () => {
@@ -94,6 +104,8 @@ describe("silence", () => {
       integratedLufs: null,
       samplePeak: 0,
       samplePeakDbfs: null,
+      truePeakDbtp: null,
+      loudnessRangeLu: null,
       clippedSamples: 0,
     });
   });
@@ -103,6 +115,17 @@ describe("silence", () => {
     expect(measureSamples(s16Mono, [0, 1, -1, 3, -2, 0]).silent).toBe(false);
     expect(measureSamples(f32Mono, [0.00006, -0.00006]).silent).toBe(true);
     expect(measureSamples(f32Mono, [0.0001]).silent).toBe(false);
+  });
+
+  it("is less than the dither of 16 bits if the file has more", () => {
+    const isSilent = (sample: number): boolean => {
+      const meter = new SoundMeter(f32Mono, { bitsPerSample: 24 });
+      meter.add(toPcm(f32Mono, [0, sample, -sample, 0]));
+      return meter.finish().silent;
+    };
+    expect(isSilent(2 / 2 ** 23)).toBe(true);
+    expect(isSilent(3 / 2 ** 23)).toBe(false);
+    expect(isSilent(1e-5)).toBe(false);
   });
 
   it("is what a recording without samples has", () => {

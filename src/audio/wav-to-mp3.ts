@@ -3,6 +3,8 @@ import { counted, ServiceError } from "../errors/errors.ts";
 import type { Applicant, EncoderPool } from "./encoder/encoder-pool.ts";
 import { FloatScale } from "./wav/float-scale.ts";
 import { id3Tag } from "./mp3/id3-tag.ts";
+import { mp3GainDb } from "./mp3/mp3-gain.ts";
+import { ClippingCounter } from "./meter/clipping.ts";
 import { replayGainDb } from "./meter/loudness.ts";
 import { Peekable } from "./peekable.ts";
 import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./encoder/mp3-encoder.ts";
@@ -13,7 +15,7 @@ import { framesIn, type WavFormat } from "./wav/wav-format.ts";
 import { openWav } from "./wav/wav-reader.ts";
 import type { WavTags } from "./wav/wav-tags.ts";
 import { qualities, type Quality } from "./mp3/quality.ts";
-import { largestSampleOf, pcmFormatOf, wavToPcm } from "./wav/wav-to-pcm.ts";
+import { decodedFullScale, largestSampleOf, pcmFormatOf, wavToPcm } from "./wav/wav-to-pcm.ts";
 
 /** A problem of an upload that did not prevent its conversion, as the API reports it. */
 export type ConversionWarning =
@@ -100,7 +102,10 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   if ((wav.announcedFrames ?? 0) > maxSamples) throw tooLong(maxDurationSeconds);
 
   const mp3 = { ...mp3FormatOf(pcm, quality), channels: pcm.channels };
-  const meter = new SoundMeter(pcm, largestSampleOf(wav.format));
+  const largestSample = largestSampleOf(wav.format);
+  const { channels, bitsPerSample } = wav.format;
+  const meter = new SoundMeter(pcm, { largestSample, bitsPerSample });
+  const beforeMix = new ClippingCounter(channels, decodedFullScale(wav.format), largestSample);
   const scale = new FloatScale(wav.format);
   const index = new Mp3Index();
   let samples = 0;
@@ -108,7 +113,11 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   let isDamaged = false;
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
-    const toPcm = wavToPcm(wav.format, () => scale.fullScale);
+    const toPcm = wavToPcm(
+      wav.format,
+      () => scale.fullScale,
+      (decoded) => beforeMix.add(decoded),
+    );
     const frameBytes = bytesPerPcmFrame(pcm);
     for await (const blocks of scale.settled(wav.blocks())) {
       const decoded = toPcm(blocks);
@@ -150,9 +159,9 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       ["DAMAGED", isDamaged],
       ["SOUND_LEFT_OUT", wav.remarks.has("SOUND_LEFT_OUT")],
       ["TRAILING_JUNK", wav.remarks.has("TRAILING_JUNK")],
-      ["CLIPPED", measured.clippedSamples > 0],
+      ["CLIPPED", (channels > 2 ? beforeMix : measured).clippedSamples > 0],
       ["SILENT", measured.silent],
-      ["MIXED_DOWN", wav.format.channels > 2],
+      ["MIXED_DOWN", channels > 2],
       ["RESCALED", scale.fullScale !== wav.format.floatFullScale],
       ["RESAMPLED", mp3.sampleRateHz !== wav.format.sampleRateHz],
     ];
@@ -177,9 +186,10 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
 /** Makes the bytes that stand before the frames: the tag, and the Info frame that tells players the length. */
 export function mp3Head({ source, mp3, sound }: ConversionFacts, title: string): Buffer {
   const { sampleRateHz } = source.format;
+  const gainDb = mp3GainDb(mp3.bitrateKbps, 0);
   const level = {
-    replayGainDb: sound.integratedLufs === null ? undefined : replayGainDb(sound.integratedLufs),
-    peak: sound.samplePeak,
+    replayGainDb: sound.integratedLufs === null ? undefined : replayGainDb(sound.integratedLufs + gainDb),
+    peak: sound.samplePeak * 10 ** (gainDb / 20),
   };
   const samples = Math.round((source.samples * mp3.sampleRateHz) / sampleRateHz);
   return Buffer.concat([

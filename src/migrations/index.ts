@@ -7,6 +7,7 @@ import { NoRequestBytes } from "./20261123085500_no-request-bytes.ts";
 import { LeftOutBytes } from "./20261126201500_left-out-bytes.ts";
 import { Registration } from "./20261126214632_registration.ts";
 import { LeastPrivilege } from "./20261126223000_least-privilege.ts";
+import { TrueLevels } from "./20261127035000_true-levels.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -19,4 +20,5 @@ export const migrations = [
   { name: "20261126201500_left-out-bytes", class: LeftOutBytes },
   { name: "20261126214632_registration", class: Registration },
   { name: "20261126223000_least-privilege", class: LeastPrivilege },
+  { name: "20261127035000_true-levels", class: TrueLevels },
 ];

@@ -53,6 +53,10 @@ const AudioRecordSchema = defineEntity({
     warnings: p.json<ConversionWarning[]>().defaultRaw("'[]'"),
     integratedLufs: p.double().nullable(),
     samplePeakDbfs: p.double().nullable(),
+    truePeakDbtp: p.double().nullable(),
+    loudnessRangeLu: p.double().nullable(),
+    /** Steps of gain (see `audio/mp3/mp3-gain.ts`) that are applied to the frames when they are sent. */
+    gainSteps: p.integer().default(0),
     /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),
 

@@ -1,5 +1,6 @@
 import { GraphQLDateTime, GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
 import { Field, Float, Int, ObjectType, registerEnumType } from "type-graphql";
+import { mp3GainDb } from "../audio/mp3/mp3-gain.ts";
 import { tagTable } from "../audio/tag-table.ts";
 import { maxTagCharacters } from "../audio/wav/wav-tags.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
@@ -63,9 +64,14 @@ registerEnumType(RecordWarningEnum, {
     },
     DAMAGED: { description: "Some blocks of the ADPCM sound are damaged. They were left out, so the MP3 is shorter." },
     CLIPPED: {
-      description: "Several consecutive samples are at full scale: the recording level was probably too high.",
+      description:
+        "Several consecutive samples of one channel are at full scale: the recording level was probably too high. " +
+        "Floating-point samples over full scale are not clipped.",
     },
-    SILENT: { description: "The recording is silent." },
+    SILENT: {
+      description:
+        "There is no sound, only silence or the dither of 16 bits; of 24 bits, if the samples have more than 16.",
+    },
     MIXED_DOWN: {
       description:
         "The WAV has more than two channels. They were mixed to stereo by their positions; channels without a " +
@@ -103,13 +109,35 @@ export class TagType {
   value!: string;
 }
 
-@ObjectType("Loudness", { description: "Measured loudness of a recording. The sound itself is not changed." })
+@ObjectType("Loudness", {
+  description:
+    "Measured loudness of the WAV. If it has more than two channels, that of its stereo mix, in which each channel is " +
+    "attenuated so that their sum fits. The MP3 is louder or quieter than this by `mp3GainDb` of the recording.",
+})
 export class LoudnessType {
-  @Field(() => Float, { description: "Integrated loudness according to EBU R 128 (ITU-R BS.1770-4), in LUFS." })
+  @Field(() => Float, {
+    description:
+      "Integrated loudness according to EBU R 128 (ITU-R BS.1770-4), in LUFS. Mono counts as one channel: 3 LU below the " +
+      "same sound on two channels.",
+  })
   integratedLufs!: number;
+
+  @Field(() => Float, {
+    nullable: true,
+    description:
+      "Loudness range according to EBU Tech 3342, in LU. Null if the sound is shorter than 3 s, or if the recording was " +
+      "uploaded before this was measured.",
+  })
+  rangeLu!: number | null;
 
   @Field(() => Float, { description: "Largest sample, in dB relative to full scale (dBFS)." })
   samplePeakDbfs!: number;
+
+  @Field(() => Float, {
+    nullable: true,
+    description: "The same as `truePeakDbtp` of the recording.",
+  })
+  truePeakDbtp!: number | null;
 }
 
 @ObjectType("RecordSource", { description: "Facts about the uploaded WAV file. The file itself is not kept." })
@@ -203,6 +231,30 @@ export class RecordType extends Node {
   })
   loudness!: LoudnessType | null;
 
+  @Field(() => Float, {
+    nullable: true,
+    description:
+      "Largest sample of the WAV, in dB relative to full scale (dBFS). Positive only for floating-point samples. If the " +
+      "WAV has more than two channels, that of its stereo mix. Null if every sample is zero.",
+  })
+  samplePeakDbfs!: number | null;
+
+  @Field(() => Float, {
+    nullable: true,
+    description:
+      "Largest value between the samples of the WAV according to ITU-R BS.1770-4, in dB (dBTP); at least " +
+      "`samplePeakDbfs`. Null if every sample is zero, or if the recording was uploaded before this was measured.",
+  })
+  truePeakDbtp!: number | null;
+
+  @Field(() => Float, {
+    description:
+      "How much louder the MP3 is than the WAV, or than its stereo mix, in dB. Below 256 kbit/s the encoder makes sound " +
+      "quieter as a guard against clipping: by 0.45 dB up to 160 kbit/s, 0.26 dB at 192 and 0.18 dB at 224. The " +
+      "ReplayGain tags of the MP3 include this.",
+  })
+  mp3GainDb!: number;
+
   @Field(() => [RecordWarningEnum], {
     description: "Findings of the conversion that did not prevent the recording from being stored.",
   })
@@ -212,7 +264,8 @@ export class RecordType extends Node {
 
 /** Converts a recording to its API type. Its owner must be loaded. */
 export function toRecordType(record: AudioRecord): RecordType {
-  const { integratedLufs, samplePeakDbfs } = record;
+  const { integratedLufs } = record;
+  const peaks = { samplePeakDbfs: record.samplePeakDbfs ?? null, truePeakDbtp: record.truePeakDbtp ?? null };
   return Object.assign(new RecordType(), {
     id: record.id,
     title: record.title,
@@ -236,7 +289,12 @@ export function toRecordType(record: AudioRecord): RecordType {
     },
     sourceSha256: record.sourceSha256,
     tags: record.tags,
-    loudness: integratedLufs == null || samplePeakDbfs == null ? null : { integratedLufs, samplePeakDbfs },
+    loudness:
+      integratedLufs == null || peaks.samplePeakDbfs === null
+        ? null
+        : { integratedLufs, rangeLu: record.loudnessRangeLu ?? null, ...peaks },
+    ...peaks,
+    mp3GainDb: mp3GainDb(record.bitrateKbps, record.gainSteps),
     warnings: record.warnings,
   });
 }

@@ -92,6 +92,8 @@ interface Finish extends Pick<
   readonly warnings: string;
   readonly integratedLufs: number | null;
   readonly samplePeakDbfs: number | null;
+  readonly truePeakDbtp: number | null;
+  readonly loudnessRangeLu: number | null;
   readonly waveform: Uint8Array;
   readonly madeBy: string | null;
 }
@@ -121,6 +123,8 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
       warnings: sql`${record.warnings}`,
       integratedLufs: record.integratedLufs,
       samplePeakDbfs: record.samplePeakDbfs,
+      truePeakDbtp: record.truePeakDbtp,
+      loudnessRangeLu: record.loudnessRangeLu,
       waveform: record.waveform,
       titleKey: record.titleKey,
       searchText: record.searchText,
@@ -160,6 +164,9 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
       "warnings",
       "integratedLufs",
       "samplePeakDbfs",
+      "truePeakDbtp",
+      "loudnessRangeLu",
+      "gainSteps",
     ]),
 );
 
@@ -195,6 +202,8 @@ export async function finishRecord(
     warnings: JSON.stringify(warnings),
     integratedLufs: sound.integratedLufs,
     samplePeakDbfs: sound.samplePeakDbfs,
+    truePeakDbtp: sound.truePeakDbtp,
+    loudnessRangeLu: sound.loudnessRangeLu,
     waveform: encodeWaveform(sound.waveform),
     titleKey: titleKeyOf(title),
     searchText: searchTextOf({ title, fileName, tags: source.tags.list }),

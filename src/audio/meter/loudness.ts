@@ -1,8 +1,9 @@
+import { absoluteGateLufs, kWeighting, lufsOfPower, type KWeighting } from "./k-weighting.ts";
+import { LoudnessRangeMeter } from "./loudness-range.ts";
+
 /** Loudness of a digital full-scale reference in ReplayGain 2.0, in LUFS. */
 const replayGainReferenceLufs = -18;
 
-/** Blocks at or below this loudness, in LUFS, do not count (ITU-R BS.1770-4 annex 1). */
-const absoluteGateLufs = -70;
 /**
  * A block counts if its power exceeds this fraction (-10 LU) of the mean power of the blocks above the absolute gate.
  */
@@ -21,22 +22,8 @@ const binCount = 100 * binsPerLu;
 const tiniestState = 1e-20;
 
 /**
- * The two K-weighting filters in series. The first numerator coefficient of each is factored out: (1 + b1 z^-1 + b2
- * z^-2) / (1 + a1 z^-1 + a2 z^-2), then (1 - z^-1)^2 / (1 + c1 z^-1 + c2 z^-2).
- */
-interface KWeighting {
-  readonly b1: number;
-  readonly b2: number;
-  readonly a1: number;
-  readonly a2: number;
-  readonly c1: number;
-  readonly c2: number;
-  /** The factors that were taken out, as a factor of the power. */
-  readonly powerGain: number;
-}
-
-/**
- * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) of streamed samples in constant memory. Blocks are
+ * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) and the loudness range of streamed samples in constant
+ * memory. Blocks are
  * counted in a histogram with their exact power; only their comparison with the relative gate is rounded, to 0.01 LU.
  * Mono counts as one channel, 3 LU below the same sound on two channels.
  */
@@ -44,13 +31,14 @@ export class LoudnessMeter {
   readonly #channels: 1 | 2;
   readonly #weighting: KWeighting;
   readonly #framesPerStep: number;
-  /** Converts a block's sum of squares to its mean square at full scale 1. */
+  /** Converts a step's sum of squares to its mean square at full scale 1. */
   readonly #powerOfSum: number;
   /** For each channel: two delays for each filter, and the sum of squares of the current step. */
   readonly #states: readonly Float64Array[];
   readonly #steps = new Float64Array(stepsPerBlock);
   readonly #binPower = new Float64Array(binCount);
   readonly #binBlocks = new Uint32Array(binCount);
+  readonly #range = new LoudnessRangeMeter();
   #framesLeftInStep: number;
   #stepsDone = 0;
 
@@ -60,7 +48,7 @@ export class LoudnessMeter {
     this.#weighting = kWeighting(sampleRateHz);
     this.#framesPerStep = Math.round(sampleRateHz / 10);
     this.#framesLeftInStep = this.#framesPerStep;
-    this.#powerOfSum = this.#weighting.powerGain / (stepsPerBlock * this.#framesPerStep * fullScale ** 2);
+    this.#powerOfSum = this.#weighting.powerGain / (this.#framesPerStep * fullScale ** 2);
     this.#states = Array.from({ length: channels }, () => new Float64Array(5));
   }
 
@@ -88,6 +76,11 @@ export class LoudnessMeter {
     return lufsOfPower(this.#meanPowerOfBinsAbove(ungated * relativeGate));
   }
 
+  /** The loudness range so far, in LU; null if the sound is shorter than 3 s or never louder than -70 LUFS. */
+  loudnessRangeLu(): number | null {
+    return this.#range.rangeLu();
+  }
+
   /** Steps and the rounding to zero happen at fixed frames, so the result does not depend on how the input is split. */
   #endStep(): void {
     let sum = 0;
@@ -96,14 +89,16 @@ export class LoudnessMeter {
       state[4] = 0;
       for (let i = 0; i < 4; i++) if (Math.abs(state[i]!) < tiniestState) state[i] = 0;
     }
-    this.#steps[this.#stepsDone % stepsPerBlock] = sum;
+    const power = sum * this.#powerOfSum;
+    this.#range.addStep(power);
+    this.#steps[this.#stepsDone % stepsPerBlock] = power;
     this.#stepsDone++;
     this.#framesLeftInStep = this.#framesPerStep;
     if (this.#stepsDone >= stepsPerBlock) this.#countBlock();
   }
 
   #countBlock(): void {
-    const power = this.#steps.reduce((total, step) => total + step, 0) * this.#powerOfSum;
+    const power = this.#steps.reduce((total, step) => total + step, 0) / stepsPerBlock;
     const lufs = lufsOfPower(power);
     if (!(lufs > absoluteGateLufs)) return;
     const bin = Math.min(binCount - 1, Math.floor((lufs - absoluteGateLufs) * binsPerLu));
@@ -128,38 +123,6 @@ export class LoudnessMeter {
 /** The gain, in dB, from this loudness to the reference level of ReplayGain 2.0, -18 LUFS. */
 export function replayGainDb(integratedLufs: number): number {
   return replayGainReferenceLufs - integratedLufs;
-}
-
-/** ITU-R BS.1770-4 annex 1, formula (2), for channels of weight 1. */
-function lufsOfPower(power: number): number {
-  return -0.691 + 10 * Math.log10(power);
-}
-
-/**
- * BS.1770-4 tabulates both filters only for 48 kHz. These are the analogue prototypes of the tables, converted to any
- * rate by the bilinear transform. At 48 kHz they give the tabulated coefficients.
- */
-function kWeighting(sampleRateHz: number): KWeighting {
-  // For sample rates below 3.4 kHz, the shelf begins above half the sample rate. Limited to just below that, the filter
-  // passes everything unchanged.
-  const shelf = Math.tan(Math.PI * Math.min(1681.974450955533 / sampleRateHz, 0.4999));
-  const shelfOverQ = shelf / 0.7071752369554196;
-  const high = 10 ** (3.999843853973347 / 20);
-  const middle = high ** 0.4996667741545416;
-  const shelfFirst = high + middle * shelfOverQ + shelf ** 2;
-  const shelfNorm = 1 + shelfOverQ + shelf ** 2;
-  const pass = Math.tan((Math.PI * 38.13547087602444) / sampleRateHz);
-  const passOverQ = pass / 0.5003270373238773;
-  const passNorm = 1 + passOverQ + pass ** 2;
-  return {
-    b1: (2 * (shelf ** 2 - high)) / shelfFirst,
-    b2: (high - middle * shelfOverQ + shelf ** 2) / shelfFirst,
-    a1: (2 * (shelf ** 2 - 1)) / shelfNorm,
-    a2: (1 - shelfOverQ + shelf ** 2) / shelfNorm,
-    c1: (2 * (pass ** 2 - 1)) / passNorm,
-    c2: (1 - passOverQ + pass ** 2) / passNorm,
-    powerGain: (shelfFirst / shelfNorm) ** 2,
-  };
 }
 
 /**

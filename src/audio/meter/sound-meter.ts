@@ -1,22 +1,23 @@
 import type { PcmFormat } from "../pcm-format.ts";
+import { ClippingCounter } from "./clipping.ts";
 import { LoudnessMeter } from "./loudness.ts";
+import { TruePeakMeter } from "./true-peak.ts";
 import type { Waveform } from "./waveform.ts";
 import { WaveformMeter } from "./waveform.ts";
 
 /** Number of samples that are processed at a time. As doubles, they fit into the first-level cache. */
 const samplesPerSlice = 4096;
 
-/**
- * Samples at or above this fraction of full scale count as clipped, if the file's encoding can reach it, as 16 bits
- * can.
- */
-const maxClippingLevel = 32_767 / 32_768;
+/** Steps of the source's encoding that may be noise or dither in silence. */
+const stepsInSilence = 2;
 
-/** This many consecutive samples at full scale with one sign are clipped; fewer are only loud. */
-const shortestClippedRun = 3;
-
-/** Samples up to this fraction of full scale are silence: two steps of 16 bits, the noise of dither. */
-const silenceLevel = 2 / 32_768;
+/** What the meter has to know about the file. By default, it has 16 bits. */
+export interface SourceLevels {
+  /** The largest sample that can occur, relative to full scale (1). */
+  readonly largestSample?: number;
+  /** Bits of the samples. Dither is louder if they are fewer. */
+  readonly bitsPerSample?: number;
+}
 
 /** Measurements of the sound. */
 export interface SoundFacts {
@@ -29,41 +30,45 @@ export interface SoundFacts {
   readonly samplePeak: number;
   /** The same in dBFS; null if every sample is zero. */
   readonly samplePeakDbfs: number | null;
+  /** Largest magnitude between the samples (ITU-R BS.1770-4 annex 2), in dB; null if every sample is zero. */
+  readonly truePeakDbtp: number | null;
+  /** Loudness range (EBU Tech 3342), in LU; null if the sound is shorter than 3 s or never louder than -70 LUFS. */
+  readonly loudnessRangeLu: number | null;
   /** Samples of all channels in runs of three or more at full scale with one sign. */
   readonly clippedSamples: number;
-  /** Whether no sample is louder than about -84 dBFS, two steps of 16 bits. */
+  /** Whether no sample is louder than two steps of 16 bits, or of 24 bits if the source has more than 16. */
   readonly silent: boolean;
 }
 
 /**
- * Measures peaks, loudness, clipping and silence of streamed PCM. The result does not depend on how the PCM is split.
+ * Measures peaks, loudness, loudness range, clipping and silence of streamed PCM. The result does not depend on how the
+ * PCM is split.
  */
 export class SoundMeter {
   readonly #channels: 1 | 2;
   readonly #fullScale: number;
-  readonly #clippingLevel: number;
+  readonly #silenceLevel: number;
   /** The bytes of the slice at an aligned address, as numbers, and as doubles. */
   readonly #bytes: Uint8Array;
   readonly #pcm: Int16Array | Float32Array;
   readonly #samples = new Float64Array(samplesPerSlice);
   readonly #waveform: WaveformMeter;
   readonly #loudness: LoudnessMeter;
-  /** For each channel, the length of the current run at full scale; negative for a run at negative full scale. */
-  readonly #runs: Int32Array;
-  #clippedSamples = 0;
+  readonly #truePeak: TruePeakMeter;
+  readonly #clipping: ClippingCounter;
   #frames = 0;
   #peak = 0;
 
-  /** `largestSample` is the largest sample that the file's encoding can represent, relative to full scale (1). */
-  constructor(format: PcmFormat, largestSample = 1) {
+  constructor(format: PcmFormat, { largestSample = 1, bitsPerSample = 16 }: SourceLevels = {}) {
     this.#channels = format.channels;
     this.#fullScale = format.sampleFormat === "s16le" ? 32_768 : 1;
-    this.#clippingLevel = Math.min(largestSample, maxClippingLevel) * this.#fullScale;
+    this.#silenceLevel = stepsInSilence / 2 ** (bitsPerSample > 16 ? 23 : 15);
     this.#pcm = format.sampleFormat === "s16le" ? new Int16Array(samplesPerSlice) : new Float32Array(samplesPerSlice);
     this.#bytes = new Uint8Array(this.#pcm.buffer);
     this.#waveform = new WaveformMeter(format.sampleRateHz, this.#fullScale);
     this.#loudness = new LoudnessMeter(format.sampleRateHz, format.channels, this.#fullScale);
-    this.#runs = new Int32Array(format.channels);
+    this.#truePeak = new TruePeakMeter(format.channels, samplesPerSlice / format.channels);
+    this.#clipping = new ClippingCounter(format.channels, this.#fullScale, largestSample);
   }
 
   /** Adds sound in whole sample frames, at any address, without NaN. The buffer is not kept. */
@@ -86,8 +91,10 @@ export class SoundMeter {
       integratedLufs: this.#loudness.integratedLufs(),
       samplePeak,
       samplePeakDbfs: samplePeak === 0 ? null : 20 * Math.log10(samplePeak),
-      clippedSamples: this.#clippedSamples,
-      silent: samplePeak <= silenceLevel,
+      truePeakDbtp: samplePeak === 0 ? null : 20 * Math.log10(this.#truePeak.finish() / this.#fullScale),
+      loudnessRangeLu: this.#loudness.loudnessRangeLu(),
+      clippedSamples: this.#clipping.clippedSamples,
+      silent: samplePeak <= this.#silenceLevel,
     };
   }
 
@@ -105,32 +112,8 @@ export class SoundMeter {
       from = to;
     }
     this.#peak = Math.max(this.#peak, peak);
-    // Below this level nothing is clipped, so most sound needs no second loop.
-    if (peak >= this.#clippingLevel) this.#countClipped(count);
-    else this.#runs.fill(0);
+    this.#truePeak.add(this.#samples, count, peak);
+    this.#clipping.add(this.#samples, count, peak);
     this.#frames += count / this.#channels;
-  }
-
-  #countClipped(count: number): void {
-    const samples = this.#samples;
-    const stride = this.#channels;
-    const level = this.#clippingLevel;
-    let clipped = 0;
-    for (let channel = 0; channel < stride; channel++) {
-      let run = this.#runs[channel]!;
-      for (let i = channel; i < count; i += stride) {
-        const sample = samples[i]!;
-        if (Math.abs(sample) < level) {
-          run = 0;
-          continue;
-        }
-        if (sample > 0) run = run > 0 ? run + 1 : 1;
-        else run = run < 0 ? run - 1 : -1;
-        const length = Math.abs(run);
-        if (length >= shortestClippedRun) clipped += length === shortestClippedRun ? shortestClippedRun : 1;
-      }
-      this.#runs[channel] = run;
-    }
-    this.#clippedSamples += clipped;
   }
 }

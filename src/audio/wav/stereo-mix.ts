@@ -55,7 +55,7 @@ const limiterReleaseSeconds = 0.5;
 export function stereoMixOf(format: WavFormat): (samples: Int16Array | Float32Array) => Float32Array<ArrayBuffer> {
   const { channels, sampleRateHz } = format;
   const gains = gainsOf(format);
-  const loudest = Math.max(...[0, 1].map((side) => gains.reduce((sum, gain) => sum + Math.abs(gain[side]!), 0)), 1);
+  const loudest = loudestSum(gains);
   const attenuation = Math.min(loudest, mostAttenuation);
   const left = Float64Array.from(gains, ([gain]) => gain / attenuation);
   const right = Float64Array.from(gains, ([, gain]) => gain / attenuation);
@@ -77,6 +77,16 @@ export function stereoMixOf(format: WavFormat): (samples: Int16Array | Float32Ar
     limit?.(stereo);
     return stereo;
   };
+}
+
+/** By how many dB the mix of a file attenuates each of its channels, so that their sum fits; 0 for mono and stereo. */
+export function mixAttenuationDb(format: WavFormat): number {
+  return format.channels <= 2 ? 0 : 20 * Math.log10(Math.min(loudestSum(gainsOf(format)), mostAttenuation));
+}
+
+/** The level of the mix if every channel is at full scale with the sign that adds up; at least 1. */
+function loudestSum(gains: readonly Gains[]): number {
+  return Math.max(...[0, 1].map((side) => gains.reduce((sum, gain) => sum + Math.abs(gain[side]!), 0)), 1);
 }
 
 /** Gains of each channel. A channel is left out only if the file states which one it is. */

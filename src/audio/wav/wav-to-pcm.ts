@@ -16,19 +16,28 @@ const maxFloat = 8;
  * become two.
  */
 export function pcmFormatOf(format: WavFormat): PcmFormat {
-  const is16Bit = format.codec === "pcm" ? format.containerBits <= 16 : format.codec !== "float";
   return {
-    sampleFormat: is16Bit && format.channels <= 2 ? "s16le" : "f32le",
+    sampleFormat: is16Bit(format) && format.channels <= 2 ? "s16le" : "f32le",
     sampleRateHz: format.sampleRateHz,
     channels: format.channels === 1 ? 1 : 2,
   };
 }
 
+/** Full scale of decoded samples. */
+export function decodedFullScale(format: WavFormat): 32_768 | 1 {
+  return is16Bit(format) ? 32_768 : 1;
+}
+
+function is16Bit({ codec, containerBits }: WavFormat): boolean {
+  return codec === "pcm" ? containerBits <= 16 : codec !== "float";
+}
+
 /**
  * The largest sample that the file's encoding can represent, relative to full scale (1). With few bits it is well below
- * 1.
+ * 1. Floats are limited to 8.
  */
 export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
+  if (codec === "float") return maxFloat;
   if (codec === "pcm") return 1 - 2 ** (1 - bitsPerSample);
   const table = codec === "alaw" ? alawSamples : codec === "mulaw" ? mulawSamples : undefined;
   return table === undefined ? 1 : Math.max(...table) / 32_768;
@@ -39,15 +48,21 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
  * passes unchanged, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed
  * (`stereo-mix.ts`).
  * @param floatFullScale full scale of floats, which `float-scale.ts` may have to determine
+ * @param beforeMix gets the decoded samples of all channels, if there are more than two
  */
 export function wavToPcm(
   format: WavFormat,
   floatFullScale: () => number = () => format.floatFullScale,
+  beforeMix: (samples: Samples) => void = () => {},
 ): (blocks: Buffer) => Buffer {
   if (format.channels > 2) {
     const decode = decoderOf(format, floatFullScale);
     const mix = stereoMixOf(format);
-    return (blocks) => bytesOf(mix(decode(blocks)));
+    return (blocks) => {
+      const samples = decode(blocks);
+      beforeMix(samples);
+      return bytesOf(mix(samples));
+    };
   }
   if (format.codec === "pcm" && format.containerBits === 16) {
     return format.bigEndian ? (blocks) => Buffer.from(blocks).swap16() : (blocks) => blocks;
