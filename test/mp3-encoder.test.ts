@@ -431,10 +431,13 @@ async function encode(
   const encoding = encodeMp3(turns, asyncOf(pcm), format, { bitrateKbps }, signal);
   const chunks: Buffer[] = [];
   let processes = 0;
-  for await (const bytes of encoding) {
-    chunks.push(bytes);
+  const start = pool.start.bind(pool);
+  pool.start = (args) => {
+    const child = start(args);
     processes = Math.max(processes, pool.running);
-  }
+    return child;
+  };
+  for await (const bytes of encoding) chunks.push(bytes);
   return { mp3: Buffer.concat(chunks), processes };
 }
 

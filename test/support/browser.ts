@@ -1,11 +1,14 @@
 import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { chromium, type Browser } from "playwright-core";
 
-const paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const names = ["chromium", "chromium-browser", "google-chrome"];
 
-/** The Chromium of `CHROMIUM_PATH`, or else the system's, if it has one. */
+/** The Chromium of `CHROMIUM_PATH`, or else the first on the `PATH`. */
 export function findChromium(): string | undefined {
-  return [process.env.CHROMIUM_PATH, ...paths].find((path) => path !== undefined && existsSync(path));
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const onPath = names.flatMap((name) => folders.map((folder) => join(folder, name)));
+  return [process.env.CHROMIUM_PATH, ...onPath].find((path) => path !== undefined && existsSync(path));
 }
 
 /** Starts a headless Chromium; its tests are declared by `needs("Chromium", ...)`. */
