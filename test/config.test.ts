@@ -35,7 +35,7 @@ describe("readConfig", () => {
   it("names every fault at once", () => {
     expect(() => readConfig({ PORT: "x", QUALITY: "BEST", DATABASE_URL: "mysql://here", ENCODERS: "0" })).toThrow(
       "PORT must be an integer from 0 to 65535; DATABASE_URL must be a URL that starts with postgres:// or postgresql://; " +
-        "ENCODERS must be an integer from 1 to 256; QUALITY must be one of LOW, STANDARD, HIGH",
+        "ENCODERS must be an integer from 1 to 256; QUALITY must be one of SPEECH, LOW, STANDARD, HIGH",
     );
   });
 

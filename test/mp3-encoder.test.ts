@@ -2,7 +2,8 @@ import { afterEach, describe, expect, it } from "@jest/globals";
 import type { EncoderTurns } from "../src/audio/encoder/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
-import { encodeMp3, mp3BitrateFor, mp3RateFor } from "../src/audio/encoder/mp3-encoder.ts";
+import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
+import { mp3BitrateFor, mp3RateFor } from "../src/audio/mp3/quality.ts";
 import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3/mp3-frame.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
 import { assertNoFfmpegRuns, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
@@ -18,34 +19,6 @@ const settings = { bitrateKbps: 192 };
 
 afterEach(assertNoFfmpegRuns);
 
-describe("the MP3's rates", () => {
-  it("keeps the sample rates that MP3 has and takes the next good one for others", () => {
-    const pairs = [
-      [44_100, 44_100],
-      [8000, 8000],
-      [96_000, 48_000],
-      [192_000, 48_000],
-      [88_200, 44_100],
-      [352_800, 44_100],
-      [64_000, 48_000],
-      [44_056, 44_100],
-      [37_800, 44_100],
-      [47_999, 48_000],
-      [22_255, 24_000],
-      [2000, 8000],
-    ] as const;
-    for (const [source, mp3] of pairs) expect([source, mp3RateFor(source)]).toEqual([source, mp3]);
-  });
-
-  it("lowers a bit rate that the sample rate does not support", () => {
-    expect(mp3BitrateFor(44_100, 192)).toBe(192);
-    expect(mp3BitrateFor(22_050, 192)).toBe(160);
-    expect(mp3BitrateFor(8000, 192)).toBe(64);
-    expect(mp3BitrateFor(44_100, 100)).toBe(96);
-    expect(mp3BitrateFor(44_100, 8)).toBe(32);
-  });
-});
-
 describe("one encoder", () => {
   const ratesHz = [48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000];
 
@@ -56,7 +29,7 @@ describe("one encoder", () => {
       for (const sampleFormat of ["s16le", "f32le"] as const) {
         const format = { sampleFormat, sampleRateHz: rateHz, channels: 1 } as const;
         const length = Math.round(rateHz * 0.73) + 13;
-        const kbps = mp3BitrateFor(mp3RateFor(rateHz), 128);
+        const kbps = mp3BitrateFor(rateHz, 1, "STANDARD");
         const { mp3 } = await encode(pool, [pcmOf(sweep(length, rateHz), format)], format, {
           bitrateKbps: kbps,
         });
@@ -190,7 +163,7 @@ describe("turns", () => {
   ] as const)("change nothing in the MP3 of a source of %i Hz and %i channels", async (sampleRateHz, channels) => {
     seed = 1;
     const format = { sampleFormat: "s16le", sampleRateHz, channels } as const;
-    const kbps = mp3BitrateFor(mp3RateFor(sampleRateHz), 96);
+    const kbps = mp3BitrateFor(sampleRateHz, 1, "STANDARD");
     const source = new Float32Array(2.4 * 230_400 + 321).map((_, i) => {
       const t = (i * 22_050) / sampleRateHz / sampleRateHz;
       return 0.4 * sin(2 * PI * 300 * t * (1 + t)) + 0.05 * random();

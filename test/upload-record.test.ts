@@ -177,7 +177,7 @@ describe("uploadRecord", () => {
   });
 
   it.each([
-    ["LOW", 48, 96],
+    ["LOW", 64, 96],
     ["STANDARD", 96, 192],
     ["HIGH", 160, 320],
   ])("encodes quality %s at %d kbit/s mono and %d kbit/s stereo", async (quality, mono, stereo) => {
@@ -191,6 +191,33 @@ describe("uploadRecord", () => {
       });
       expect(data.uploadRecord.record).toEqual({ bitrateKbps: kbps, channels });
     }
+  });
+
+  it("mixes stereo to mono in quality SPEECH, and hears both channels", async () => {
+    const args = ", quality: SPEECH";
+    const fields = "url bitrateKbps channels durationSeconds warnings loudness { samplePeakDbfs } source { channels }";
+    for (const [bits, isFloat] of [
+      [16, false],
+      [32, true],
+    ] as const) {
+      const wav = sineWav({ seconds: 2, channels: 2, bits, isFloat, amplitude: 0.5, frequencyHz: 500 });
+      const { data } = await client.uploadRecord(ann, wav, { fields, args });
+      const { url, loudness, ...facts } = data.uploadRecord.record;
+      const source = { channels: 2 };
+      expect(facts).toEqual({ bitrateKbps: 64, channels: 1, durationSeconds: 2, warnings: [], source });
+      // The largest value of (sin x + sin 2x) / 4
+      expect(loudness.samplePeakDbfs).toBeCloseTo(20 * Math.log10(0.44), 1);
+      const samples = await decodeWithMpg123(Buffer.from(await (await fetch(url)).arrayBuffer()), 1);
+      expect(samples).toHaveLength(2 * 44_100);
+      for (const hz of [500, 1000]) expect(levelAt(samples, hz)).toBeCloseTo(0.25 * 0.95, 2);
+    }
+    const clipped = Buffer.alloc(40_000);
+    for (let at = 0; at < clipped.length; at += 4) clipped.writeInt16LE(at % 400 < 200 ? 32_767 : -32_768, at);
+    const left = await client.uploadRecord(ann, wavFile({ data: clipped }), { fields: "warnings", args });
+    expect(left.data.uploadRecord.record.warnings).toEqual(["CLIPPED"]);
+    const surround = sineWav({ seconds: 0.3, channels: 6 });
+    const { data } = await client.uploadRecord(ann, surround, { fields: "channels warnings", args });
+    expect(data.uploadRecord.record).toEqual({ channels: 1, warnings: ["MIXED_DOWN"] });
   });
 
   it("reports warnings about an upload", async () => {
@@ -317,4 +344,15 @@ function ac3Bursts(): Buffer {
     return bytes;
   };
   return wavFile({ format: { sampleRateHz: 48_000 }, data: Buffer.concat(Array.from({ length: 30 }, burst)) });
+}
+
+/** The amplitude of a sine of this frequency in sound of 44.1 kHz. */
+function levelAt(samples: Float32Array, hz: number): number {
+  let real = 0;
+  let imaginary = 0;
+  for (const [i, sample] of samples.entries()) {
+    real += sample * Math.cos((2 * Math.PI * hz * i) / 44_100);
+    imaginary += sample * Math.sin((2 * Math.PI * hz * i) / 44_100);
+  }
+  return (2 * Math.hypot(real, imaginary)) / samples.length;
 }

@@ -7,14 +7,16 @@ import { mp3GainDb } from "./mp3/mp3-gain.ts";
 import { ClippingCounter } from "./meter/clipping.ts";
 import { replayGainDb } from "./meter/loudness.ts";
 import { Peekable } from "./peekable.ts";
-import { encodeMp3, mp3BitrateFor, mp3RateFor } from "./encoder/mp3-encoder.ts";
+import { encodeMp3 } from "./encoder/mp3-encoder.ts";
+import { monoFormatOf, monoMixOf, samplesOf } from "./mono-mix.ts";
+import { mpegVersionOf } from "./mp3/mp3-frame.ts";
 import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3/mp3-header.ts";
-import { bytesPerPcmFrame, type PcmFormat } from "./pcm-format.ts";
+import { bytesPerPcmFrame } from "./pcm-format.ts";
 import { SoundMeter, type SoundFacts } from "./meter/sound-meter.ts";
 import { framesIn, type WavFormat } from "./wav/wav-format.ts";
 import { openWav } from "./wav/wav-reader.ts";
 import type { WavTags } from "./wav/wav-tags.ts";
-import { qualities, type Quality } from "./mp3/quality.ts";
+import { mp3BitrateFor, mp3RateFor, qualities, type Quality } from "./mp3/quality.ts";
 import { decodedFullScale, largestSampleOf, pcmFormatOf, wavToPcm } from "./wav/wav-to-pcm.ts";
 
 /** A problem of an upload that did not prevent its conversion, as the API reports it. */
@@ -97,11 +99,17 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   }
 
   const wav = await openWav(hashed(), { maxBytes: maxSourceBytes, maxSeconds: maxDurationSeconds });
-  const pcm = pcmFormatOf(wav.format);
+  const decodedFormat = pcmFormatOf(wav.format);
+  const isMixedToMono = decodedFormat.channels > qualities[quality].maxChannels;
+  const pcm = isMixedToMono ? monoFormatOf(decodedFormat) : decodedFormat;
   const maxSamples = maxDurationSeconds * pcm.sampleRateHz;
   if ((wav.announcedFrames ?? 0) > maxSamples) throw tooLong(maxDurationSeconds);
 
-  const mp3 = { ...mp3FormatOf(pcm, quality), channels: pcm.channels };
+  const mp3 = {
+    sampleRateHz: mp3RateFor(pcm.sampleRateHz),
+    bitrateKbps: mp3BitrateFor(pcm.sampleRateHz, pcm.channels, quality),
+    channels: pcm.channels,
+  };
   const largestSample = largestSampleOf(wav.format);
   const { channels, bitsPerSample } = wav.format;
   const meter = new SoundMeter(pcm, { largestSample, bitsPerSample });
@@ -118,16 +126,23 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       () => scale.fullScale,
       (decoded) => beforeMix.add(decoded),
     );
-    const frameBytes = bytesPerPcmFrame(pcm);
+    const frameBytes = bytesPerPcmFrame(decodedFormat);
     for await (const blocks of scale.settled(wav.blocks())) {
       const decoded = toPcm(blocks);
       isDamaged ||= decoded.length < framesIn(wav.format, blocks.length) * frameBytes;
-      const bytes = decoded.subarray(0, Math.max(0, decoded.length - wav.paddingFrames * frameBytes));
-      samples += bytes.length / frameBytes;
+      const sound = decoded.subarray(0, Math.max(0, decoded.length - wav.paddingFrames * frameBytes));
+      samples += sound.length / frameBytes;
       if (samples > maxSamples) throw tooLong(maxDurationSeconds);
+      const bytes = isMixedToMono ? mixedToMono(sound) : sound;
       meter.add(bytes);
       yield bytes;
     }
+  }
+
+  function mixedToMono(stereo: Buffer): Buffer {
+    const samples = samplesOf(stereo, decodedFormat);
+    if (channels === 2) beforeMix.add(samples);
+    return monoMixOf(samples);
   }
 
   async function* encode(): AsyncGenerator<Buffer, void, undefined> {
@@ -159,11 +174,11 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       ["DAMAGED", isDamaged],
       ["SOUND_LEFT_OUT", wav.remarks.has("SOUND_LEFT_OUT")],
       ["TRAILING_JUNK", wav.remarks.has("TRAILING_JUNK")],
-      ["CLIPPED", (channels > 2 ? beforeMix : measured).clippedSamples > 0],
+      ["CLIPPED", (channels > pcm.channels ? beforeMix : measured).clippedSamples > 0],
       ["SILENT", measured.silent],
       ["MIXED_DOWN", channels > 2],
       ["RESCALED", scale.fullScale !== wav.format.floatFullScale],
-      ["RESAMPLED", mp3.sampleRateHz !== wav.format.sampleRateHz],
+      ["RESAMPLED", mpegVersionOf(wav.format.sampleRateHz) === undefined],
     ];
     return {
       source: {
@@ -220,16 +235,6 @@ function leadingSilence(before: number, ratio: number, mp3Samples: number): numb
     if (offBy(silence) < offBy(best) - 1e-9) best = silence;
   }
   return best;
-}
-
-/** The MP3's sample rate and bit rate for this sound. */
-function mp3FormatOf(
-  { sampleRateHz, channels }: PcmFormat,
-  quality: Quality,
-): { sampleRateHz: number; bitrateKbps: number } {
-  const mp3RateHz = mp3RateFor(sampleRateHz);
-  const wanted = channels === 1 ? qualities[quality].monoKbps : qualities[quality].stereoKbps;
-  return { sampleRateHz: mp3RateHz, bitrateKbps: mp3BitrateFor(mp3RateHz, wanted) };
 }
 
 function tooLong(maxSeconds: number): ServiceError {

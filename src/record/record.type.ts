@@ -3,6 +3,7 @@ import { Field, Float, Int, ObjectType, registerEnumType } from "type-graphql";
 import { mp3GainDb } from "../audio/mp3/mp3-gain.ts";
 import { tagTable } from "../audio/tag-table.ts";
 import { maxTagCharacters } from "../audio/wav/wav-tags.ts";
+import type { Quality } from "../audio/mp3/quality.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import { Node } from "../graphql/node.type.ts";
@@ -13,14 +14,21 @@ import type { AudioRecord } from "./record.entity.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
 /** The quality of an MP3. */
-export const QualityEnum = { LOW: "LOW", STANDARD: "STANDARD", HIGH: "HIGH" } as const;
+export const QualityEnum: { readonly [Q in Quality]: Q } = {
+  SPEECH: "SPEECH",
+  LOW: "LOW",
+  STANDARD: "STANDARD",
+  HIGH: "HIGH",
+};
 registerEnumType(QualityEnum, {
   name: "Quality",
   description:
-    "Constant bit rate of the MP3. Lower sample rates limit it: to 160 kbit/s below 32 kHz, and to 64 kbit/s " +
-    "below 16 kHz.",
+    "Constant bit rate of the MP3. A low sample rate of the WAV limits it, for each channel: to 6 bits a sample in " +
+    "SPEECH and LOW, and to 8 bits in STANDARD and HIGH. A telephone call of 8 kHz gets 48 or 64 kbit/s. At 22.05 and " +
+    "24 kHz the maximum is 160 kbit/s.",
   valuesConfig: {
-    LOW: { description: "96 kbit/s stereo, 48 kbit/s mono: for speech." },
+    SPEECH: { description: "64 kbit/s mono: for voices. Stereo is mixed to mono." },
+    LOW: { description: "96 kbit/s stereo, 64 kbit/s mono." },
     STANDARD: { description: "192 kbit/s stereo, 96 kbit/s mono." },
     HIGH: { description: "320 kbit/s stereo, 160 kbit/s mono." },
   },
