@@ -118,7 +118,6 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   const index = new Mp3Index();
   let samples = 0;
   let silenceBefore = 0;
-  let isDamaged = false;
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
     const toPcm = wavToPcm(
@@ -129,11 +128,9 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     const frameBytes = bytesPerPcmFrame(decodedFormat);
     for await (const blocks of scale.settled(wav.blocks())) {
       const decoded = toPcm(blocks);
-      isDamaged ||= decoded.length < framesIn(wav.format, blocks.length) * frameBytes;
-      const sound = decoded.subarray(0, Math.max(0, decoded.length - wav.paddingFrames * frameBytes));
-      samples += sound.length / frameBytes;
+      samples += decoded.length / frameBytes;
       if (samples > maxSamples) throw tooLong(maxDurationSeconds);
-      const bytes = isMixedToMono ? mixedToMono(sound) : sound;
+      const bytes = isMixedToMono ? mixedToMono(decoded) : decoded;
       meter.add(bytes);
       yield bytes;
     }
@@ -171,7 +168,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     const measured = meter.finish();
     const conditions: [ConversionWarning, boolean][] = [
       ["CUT_SHORT", wav.remarks.has("CUT_SHORT")],
-      ["DAMAGED", isDamaged],
+      ["DAMAGED", wav.remarks.has("DAMAGED")],
       ["SOUND_LEFT_OUT", wav.remarks.has("SOUND_LEFT_OUT")],
       ["TRAILING_JUNK", wav.remarks.has("TRAILING_JUNK")],
       ["CLIPPED", (channels > pcm.channels ? beforeMix : measured).clippedSamples > 0],

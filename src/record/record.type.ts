@@ -70,7 +70,7 @@ registerEnumType(RecordWarningEnum, {
         "The WAV is shorter than its header says. The MP3 has what arrived. If you have the complete file, send " +
         "it again.",
     },
-    DAMAGED: { description: "Some blocks of the ADPCM sound are damaged. They were left out, so the MP3 is shorter." },
+    DAMAGED: { description: "Some blocks of the coded sound are damaged. They were left out, so the MP3 is shorter." },
     CLIPPED: {
       description:
         "Several consecutive samples of one channel are at full scale: the recording level was probably too high. " +
@@ -151,12 +151,14 @@ export class LoudnessType {
 @ObjectType("RecordSource", { description: "Facts about the uploaded WAV file. The file itself is not kept." })
 export class RecordSourceType {
   @Field(() => String, {
-    description: "Encoding of the samples: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`.",
+    description:
+      "Encoding of the samples: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`, `oki-adpcm` (also Dialogic), " +
+      "`yamaha-adpcm`, `g722`, `g726` (also G.721), `gsm` (GSM 6.10).",
   })
-  @Facts({ maxCharacters: "ima-adpcm".length })
+  @Facts({ maxCharacters: "yamaha-adpcm".length })
   codec!: string;
 
-  @Field(() => Int, { description: "Bits per sample." })
+  @Field(() => Int, { description: "Bits per sample; 0 in `gsm`, which has no fixed number." })
   bitsPerSample!: number;
 
   @Field(() => Int, { description: "Sample rate, in Hz." })

@@ -75,14 +75,15 @@ const imaGroups: Readonly<Record<number, { readonly bytes: number; readonly samp
 };
 
 /** How far a code, without its sign bit, moves the step index; by number of bits per code. */
-const imaIndexMoves: Readonly<Record<number, readonly number[]>> = {
+export const imaIndexMoves: Readonly<Record<number, readonly number[]>> = {
   2: [-1, 2],
   3: [-1, -1, 1, 2],
   4: [-1, -1, -1, -1, 2, 4, 6, 8],
   5: [-1, -1, -1, -1, -1, -1, -1, -1, 1, 2, 4, 6, 8, 10, 13, 16],
 };
 
-const imaSteps = Int16Array.from([
+/** Step sizes of IMA ADPCM, and a part of them of OKI ADPCM. */
+export const imaSteps = Int16Array.from([
   7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 19, 21, 23, 25, 28, 31, 34, 37, 41, 45, 50, 55, 60, 66, 73, 80, 88, 97, 107, 118,
   130, 143, 157, 173, 190, 209, 230, 253, 279, 307, 337, 371, 408, 449, 494, 544, 598, 658, 724, 796, 876, 963, 1060,
   1166, 1282, 1411, 1552, 1707, 1878, 2066, 2272, 2499, 2749, 3024, 3327, 3660, 4026, 4428, 4871, 5358, 5894, 6484,

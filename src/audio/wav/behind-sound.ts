@@ -1,3 +1,4 @@
+import { codedDecoder } from "./coded-sound.ts";
 import { isKnownChunk, isPrintableId, isWavStart } from "./wav-chunks.ts";
 import type { WavFormat } from "./wav-format.ts";
 import { id3TagBytes } from "./id3-frames.ts";
@@ -139,9 +140,9 @@ function soundsAlike(format: WavFormat, { before, ahead, cutBytes }: BehindSound
   const later = wholeBlocks(ahead.subarray((blockAlign - cutBytes) % blockAlign), blockAlign);
   if (later.length === 0) return false;
   if (framesPerBlock > 1) {
-    // Bytes other than sound rarely begin an ADPCM block that can be decoded.
-    const sampleBytes = 2 * pcmFormatOf(format).channels;
-    return wavToPcm(format)(later).length >= 0.9 * (later.length / blockAlign) * framesPerBlock * sampleBytes;
+    // Bytes other than sound rarely begin an ADPCM block that can be decoded. Other codecs decode any bytes.
+    if (format.codec !== "ms-adpcm" && format.codec !== "ima-adpcm") return false;
+    return codedDecoder(format)!(later).length >= 0.9 * (later.length / blockAlign) * framesPerBlock * format.channels;
   }
   const next = shapeOf(format, later);
   if (next.roughness < maxMusicRoughness || isBackground(next)) return true;

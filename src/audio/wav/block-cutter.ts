@@ -1,7 +1,11 @@
-import { framesInBlock, type WavFormat } from "./wav-format.ts";
+import { framesInBlock } from "./coded-sound.ts";
+import type { WavFormat } from "./wav-format.ts";
 
 /** Approximate size of the pieces that are passed on, whatever the sizes of the source's pieces. */
 const pieceBytes = 128 * 1024;
+
+/** Maximum number of sample frames in a piece of coded sound: decoding it takes about 10 ms at most. */
+const maxCodedFrames = 16_384;
 
 /** Cuts a stretch of sound into pieces of whole blocks. It copies only blocks that span two of the source's pieces. */
 export class BlockCutter {
@@ -12,7 +16,9 @@ export class BlockCutter {
 
   constructor(format: WavFormat) {
     this.#format = format;
-    this.#stepBytes = Math.max(pieceBytes - (pieceBytes % format.blockAlign), format.blockAlign);
+    const { blockAlign, framesPerBlock } = format;
+    const wanted = framesPerBlock > 1 ? (maxCodedFrames / framesPerBlock) * blockAlign : pieceBytes;
+    this.#stepBytes = Math.max(Math.floor(wanted / blockAlign) * blockAlign, blockAlign);
   }
 
   /** Number of bytes added so far. */
@@ -20,13 +26,13 @@ export class BlockCutter {
     return this.#bytes;
   }
 
-  /** Adds bytes and yields the whole blocks. It keeps the last ADPCM block until more bytes arrive. */
+  /** Adds bytes and yields the whole blocks. It keeps the last block of coded sound until more bytes arrive. */
   *add(taken: Buffer): Generator<Buffer, void, void> {
     this.#bytes += taken.length;
     yield* this.#format.framesPerBlock > 1 ? this.#addCoded(taken) : this.#addPlain(taken);
   }
 
-  /** Returns the rest: the last ADPCM block, and a truncated one after it. */
+  /** Returns the rest: the last block of coded sound, and a truncated one after it. */
   end(): Buffer {
     const rest = this.#rest;
     this.#rest = Buffer.alloc(0);

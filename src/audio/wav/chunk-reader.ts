@@ -1,7 +1,9 @@
+import { setImmediate } from "node:timers/promises";
 import { ServiceError } from "../../errors/errors.ts";
 import { lookaheadBytes, whatFollows } from "./behind-sound.ts";
 import { BlockCutter } from "./block-cutter.ts";
 import type { ByteReader } from "./byte-reader.ts";
+import { codedDecoder, type Decode } from "./coded-sound.ts";
 import { DisguisedSound } from "./disguised-sound.ts";
 import { HeldTail } from "./held-tail.ts";
 import { findMark, isKnownChunk, isMark, isPrintableId, isWavStart, markBytes, trailerStart } from "./wav-chunks.ts";
@@ -12,7 +14,7 @@ import { headerOf, is64, isPlaceholder, readDs64, readFormat, type WavHeader } f
 import type { WavTags } from "./wav-tags.ts";
 
 /** A problem of a file that did not prevent its sound from being read. */
-export type WavRemark = "CUT_SHORT" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
+export type WavRemark = "CUT_SHORT" | "DAMAGED" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
 
 /** Limits of a source, known before it is read. */
 export interface WavBounds {
@@ -59,7 +61,6 @@ export class ChunkReader {
   readonly tags: WavTags;
   readonly remarks = new Set<WavRemark>();
   announcedFrames: number | undefined;
-  paddingFrames = 0;
   leftOutBytes = 0;
   readonly #bytes: ByteReader;
   readonly #maxBytes: number | undefined;
@@ -70,6 +71,8 @@ export class ChunkReader {
   #format: WavFormat | undefined;
   #first: Stretch | undefined;
   #cutter: BlockCutter | undefined;
+  /** Decodes coded sound, from the beginning of a WAV on. */
+  #decode: Decode | undefined;
   /** Whether the last chunk had an odd size, after which a pad byte should follow. */
   #atPad = false;
   /** The last bytes of the last stretch, for comparison with what follows. */
@@ -115,18 +118,18 @@ export class ChunkReader {
       if (!stretch.isContinued || this.#cutter === undefined) {
         yield* this.#lastBlocks();
         this.#cutter = new BlockCutter(format);
+        this.#decode = codedDecoder(format);
       }
       const { factFrames } = this.#header;
       for await (const bytes of this.#bytesOf(stretch)) {
         disguise.add(bytes);
-        for (const blocks of this.#cutter.add(bytes)) yield blocks;
+        if (this.#decode === undefined) yield* this.#cutter.add(bytes);
+        else yield* this.#decoded(this.#cutter.add(bytes), this.#decode);
       }
       this.#hasSound ||= framesIn(format, this.#cutter.bytes) > 0;
       const padding = framesIn(format, this.#cutter.bytes) - factFrames;
       if (padding <= 0 || padding >= format.framesPerBlock) continue;
-      this.paddingFrames = padding;
-      yield* this.#lastBlocks();
-      this.paddingFrames = 0;
+      yield* this.#lastBlocks(padding);
     }
     yield* this.#lastBlocks();
     if (!this.#hasSound) throw this.#noSound();
@@ -142,10 +145,29 @@ export class ChunkReader {
     return new ServiceError("UPLOAD_INCOMPLETE", message);
   }
 
-  /** Yields the blocks that the previous stretch of sound held back. */
-  *#lastBlocks(): Generator<Buffer, void, void> {
+  /** Yields the blocks that the previous stretch of sound held back, without so many frames of padding at their end. */
+  *#lastBlocks(paddingFrames = 0): Generator<Buffer, void, void> {
     const blocks = this.#cutter?.end();
-    if (blocks !== undefined && blocks.length > 0) yield blocks;
+    if (blocks === undefined || blocks.length === 0) return;
+    if (this.#decode === undefined) yield blocks;
+    else yield this.#decodedBlocks(blocks, this.#decode, paddingFrames);
+  }
+
+  /** Decodes pieces of coded sound. Others get the event loop after each piece, because decoding takes time. */
+  async *#decoded(pieces: Iterable<Buffer>, decode: Decode): AsyncGenerator<Buffer, void, void> {
+    for (const blocks of pieces) {
+      yield this.#decodedBlocks(blocks, decode);
+      await setImmediate();
+    }
+  }
+
+  #decodedBlocks(blocks: Buffer, decode: Decode, paddingFrames = 0): Buffer {
+    const format = this.#format!;
+    const samples = decode(blocks);
+    const expected = framesIn(format, blocks.length) * format.channels;
+    if (samples.length < expected) this.remarks.add("DAMAGED");
+    const length = Math.max(0, samples.length - paddingFrames * format.channels);
+    return Buffer.from(samples.buffer, samples.byteOffset, 2 * length);
   }
 
   /** Skips a stretch that is not part of this recording. */

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { ServiceError } from "../../errors/errors.ts";
-import { framesInImaBlock, framesInMsBlock, isImaDepth } from "./adpcm.ts";
+import { codedLayout, framesInBlock, isCoded, type CodedCodec } from "./coded-sound.ts";
 
 /** The format of the sound, from the chunks before it. */
 export interface WavFormat {
   readonly container: "RIFF" | "RIFX" | "RF64" | "BW64";
-  readonly codec: "pcm" | "float" | "alaw" | "mulaw" | "ms-adpcm" | "ima-adpcm";
-  /** Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM. */
+  readonly codec: "pcm" | "float" | "alaw" | "mulaw" | CodedCodec;
+  /** Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM; 0 if they vary, as in GSM. */
   readonly bitsPerSample: number;
   /** Bits that a sample occupies in the file. Shorter samples are left-justified in them. */
   readonly containerBits: number;
@@ -17,9 +17,9 @@ export interface WavFormat {
   readonly channelMask: number;
   /** Whether the channels are ambisonic B-format, according to the header's GUID. */
   readonly isAmbisonic?: true;
-  /** Bytes of one block: one sample of every channel, or one block of ADPCM. */
+  /** Bytes of one block: one sample of every channel, or one block of coded sound. */
   readonly blockAlign: number;
-  /** Sample frames in a whole block: 1 except in ADPCM. */
+  /** Sample frames in a whole block: 1 except in coded sound. */
   readonly framesPerBlock: number;
   /** Whether samples are big-endian (RIFX). */
   readonly bigEndian: boolean;
@@ -27,26 +27,14 @@ export interface WavFormat {
   readonly floatFullScale: 1 | 32_768;
 }
 
-const minSampleRateHz = 2000;
-const maxSampleRateHz = 384_000;
+const minSampleRateHz = 1000;
+const maxSampleRateHz = 768_000;
 const maxChannels = 64;
 
-/** Sample frames in this number of bytes of sound, including those of a truncated last ADPCM block. */
+/** Sample frames in this number of bytes of sound, including those of a truncated last block. */
 export function framesIn(format: WavFormat, bytes: number): number {
   const rest = bytes % format.blockAlign;
   return Math.floor(bytes / format.blockAlign) * format.framesPerBlock + framesInBlock(format, rest);
-}
-
-/** Sample frames in one block of ADPCM, whole or truncated; 0 for other codecs, which have no blocks. */
-export function framesInBlock(format: Pick<WavFormat, "codec" | "channels" | "bitsPerSample">, bytes: number): number {
-  switch (format.codec) {
-    case "ms-adpcm":
-      return framesInMsBlock(bytes, format.channels);
-    case "ima-adpcm":
-      return framesInImaBlock(bytes, format.channels, format.bitsPerSample);
-    default:
-      return 0;
-  }
 }
 
 /**
@@ -109,26 +97,35 @@ export function uint32(bytes: Buffer, offset: number, bigEndian: boolean): numbe
   return bigEndian ? bytes.readUInt32BE(offset) : bytes.readUInt32LE(offset);
 }
 
-/** Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are alternatives from Xbox and VoxWare. */
+/**
+ * Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are alternatives from Xbox and VoxWare.
+ * G.721 (0x40) is G.726 at 32 kbit/s, and the G.723 of 1988 (0x14) is G.726 at 24 kbit/s.
+ */
 const codecs: Readonly<Record<number, WavFormat["codec"]>> = {
   0x0001: "pcm",
   0x0002: "ms-adpcm",
   0x0003: "float",
   0x0006: "alaw",
   0x0007: "mulaw",
+  0x0010: "oki-adpcm",
   0x0011: "ima-adpcm",
+  0x0014: "g726",
+  0x0017: "oki-adpcm",
+  0x0020: "yamaha-adpcm",
+  0x0031: "gsm",
+  0x0040: "g726",
+  0x0045: "g726",
+  0x0064: "g726",
+  0x0065: "g722",
   0x0069: "ima-adpcm",
+  0x028f: "g722",
   0x6c75: "mulaw",
 };
 
 const otherCodecs: Readonly<Record<number, string>> = {
   0x0008: "DTS",
-  0x0010: "OKI ADPCM",
-  0x0020: "Yamaha ADPCM",
   0x0022: "TrueSpeech",
-  0x0031: "GSM 6.10",
   0x0042: "G.723.1",
-  0x0045: "G.726",
   0x0050: "MPEG Layer II",
   0x0055: "MP3",
   0x0092: "AC-3",
@@ -136,9 +133,16 @@ const otherCodecs: Readonly<Record<number, string>> = {
   0x0161: "WMA",
   0x0162: "WMA",
   0x0163: "WMA",
+  0x0270: "ATRAC3",
   0x1600: "AAC",
+  0x1602: "AAC",
   0x2000: "AC-3",
   0x2001: "DTS",
+  0x674f: "Vorbis",
+  0x6750: "Vorbis",
+  0x6751: "Vorbis",
+  0xa109: "Speex",
+  0xf1ac: "FLAC",
 };
 
 function codecOf(formatTag: number): WavFormat["codec"] {
@@ -164,13 +168,10 @@ function blocksOf(
   channels: number,
   stated: StatedSizes,
 ): Pick<WavFormat, "bitsPerSample" | "containerBits" | "blockAlign" | "framesPerBlock"> {
-  if (codec === "ms-adpcm" || codec === "ima-adpcm") {
-    if (channels > 2) throw unsupported(`ADPCM of ${channels} channels`);
-    const bits = codec === "ms-adpcm" ? 4 : (stated.bits ?? 0);
-    if (codec === "ima-adpcm" && !isImaDepth(bits)) throw unsupported(`IMA ADPCM of ${bits} bits a sample`);
-    const framesPerBlock = framesInBlock({ codec, channels, bitsPerSample: bits }, stated.blockAlign);
-    if (framesPerBlock === 0) throw unsupported(`ADPCM blocks of ${stated.blockAlign} bytes, which contain no sound`);
-    return { bitsPerSample: bits, containerBits: bits, blockAlign: stated.blockAlign, framesPerBlock };
+  if (isCoded(codec)) {
+    const layout = codedLayout(codec, channels, { bits: stated.bits ?? 0, blockAlign: stated.blockAlign });
+    if (typeof layout === "string") throw unsupported(layout);
+    return layout;
   }
   const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
   const { validBits, bits = 0 } = stated;
@@ -201,9 +202,13 @@ function sampleBytes(codec: "pcm" | "float", channels: number, stated: StatedSiz
 function mostLikelyBits(bits: number, validBits: number): number {
   return validBits > 0 && (bits > 64 || bits < validBits) ? validBits : bits;
 }
+
 /** The error for a WAV whose sound cannot be converted. */
 export function unsupported(what: string): ServiceError {
-  return new ServiceError("UNSUPPORTED_MEDIA", `The WAV has ${what}, which cannot be converted.`);
+  return new ServiceError(
+    "UNSUPPORTED_MEDIA",
+    `The WAV has ${what}, which cannot be converted. Export it as WAV (PCM).`,
+  );
 }
 
 /** The error for a WAV whose header says PCM although it contains something else. */

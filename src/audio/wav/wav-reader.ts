@@ -12,14 +12,13 @@ export interface WavFile extends AsyncDisposable {
   /** Sample frames that the header promises, if the source can contain them; undefined if unknown. */
   readonly announcedFrames: number | undefined;
   /**
-   * Yields the sound in whole blocks, many in one Buffer. The last ADPCM block may be truncated. It can be iterated
-   * once and reads the source to its end. Errors of the source pass through unchanged.
+   * Yields the sound in whole blocks, many in one Buffer. Coded sound is yielded as 16-bit little-endian samples,
+   * without the padding that the `fact` chunk states. It can be iterated once and reads the source to its end. Errors of
+   * the source pass through unchanged.
    *
    * @throws {ServiceError} UPLOAD_INCOMPLETE if there is no sound; UNSUPPORTED_MEDIA if it is not what the header says.
    */
   blocks(): AsyncGenerator<Buffer, void, void>;
-  /** Number of frames at the end of the last Buffer that are padding, according to the `fact` chunk of ADPCM. */
-  readonly paddingFrames: number;
   /** Tags found so far. They are complete when `blocks()` has ended, because they may follow the sound. */
   readonly tags: WavTags;
   /** Problems found so far. They are complete when `blocks()` has ended. */
@@ -46,9 +45,6 @@ export async function openWav(source: AsyncIterable<Buffer>, bounds: WavBounds =
     return {
       format,
       announcedFrames: file.announcedFrames,
-      get paddingFrames() {
-        return file.paddingFrames;
-      },
       tags: file.tags,
       remarks: file.remarks,
       get leftOutBytes() {

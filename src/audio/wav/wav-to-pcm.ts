@@ -1,4 +1,4 @@
-import { decodeImaBlock, decodeMsBlock } from "./adpcm.ts";
+import { isCoded } from "./coded-sound.ts";
 import type { PcmFormat } from "../pcm-format.ts";
 import { stereoMixOf } from "./stereo-mix.ts";
 import type { WavFormat } from "./wav-format.ts";
@@ -44,9 +44,9 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
 }
 
 /**
- * Creates a converter from whole blocks of the file to samples of {@link pcmFormatOf}. 16-bit little-endian sound
- * passes unchanged, in the same memory. Damaged ADPCM blocks are left out. More than two channels are mixed
- * (`stereo-mix.ts`).
+ * Creates a converter from the blocks that the reader yields to samples of {@link pcmFormatOf}. 16-bit little-endian
+ * sound passes unchanged, in the same memory; so does coded sound, which the reader has decoded to that. More than two
+ * channels are mixed (`stereo-mix.ts`).
  * @param floatFullScale full scale of floats, which `float-scale.ts` may have to determine
  * @param beforeMix gets the decoded samples of all channels, if there are more than two
  */
@@ -64,6 +64,7 @@ export function wavToPcm(
       return bytesOf(mix(samples));
     };
   }
+  if (isCoded(format.codec)) return (samples) => samples;
   if (format.codec === "pcm" && format.containerBits === 16) {
     return format.bigEndian ? (blocks) => Buffer.from(blocks).swap16() : (blocks) => blocks;
   }
@@ -92,11 +93,6 @@ function decoderOf(format: WavFormat, floatFullScale: () => number): (blocks: Bu
       return (blocks) => lookUp(alawSamples, blocks);
     case "mulaw":
       return (blocks) => lookUp(mulawSamples, blocks);
-    case "ms-adpcm":
-      return (blocks) => decodeBlocks(blocks, format, (block) => decodeMsBlock(block, format.channels));
-    case "ima-adpcm":
-      return (blocks) =>
-        decodeBlocks(blocks, format, (block) => decodeImaBlock(block, format.channels, format.bitsPerSample));
     case "float":
       return (blocks) => limited(floatsOf(blocks, format), 1 / floatFullScale());
     default:
@@ -167,22 +163,6 @@ function limited(
     else samples[i] = number > 0 ? maxFloat : number < 0 ? -maxFloat : 0;
   }
   return samples;
-}
-
-function decodeBlocks(
-  blocks: Buffer,
-  format: WavFormat,
-  decodeBlock: (block: Buffer) => Int16Array,
-): Int16Array<ArrayBuffer> {
-  const { blockAlign, framesPerBlock, channels } = format;
-  const samples = new Int16Array(Math.ceil(blocks.length / blockAlign) * framesPerBlock * channels);
-  let length = 0;
-  for (let start = 0; start < blocks.length; start += blockAlign) {
-    const decoded = decodeBlock(blocks.subarray(start, start + blockAlign));
-    samples.set(decoded, length);
-    length += decoded.length;
-  }
-  return samples.subarray(0, length);
 }
 
 const unsigned8Samples = Int16Array.from({ length: 256 }, (_, byte) => (byte - 128) << 8);
