@@ -1,14 +1,19 @@
 import "reflect-metadata";
-import { GraphQLSchema } from "graphql";
+import { GraphQLObjectType, GraphQLSchema } from "graphql";
 import { buildSchema } from "type-graphql";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./library/record-library.resolver.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
-import { LinkResolver, SharingResolver } from "./link/sharing.resolver.ts";
+import {
+  CreateLinkPayloadResolver,
+  LinkResolver,
+  RevokeLinkPayloadResolver,
+  SharingResolver,
+} from "./link/sharing.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { UserResolver } from "./user/user.resolver.ts";
-import { errorCodeEnum } from "./graphql/error-code.type.ts";
+import { ErrorCodeResolver } from "./graphql/error-code.resolver.ts";
 import { NodeResolver } from "./node.resolver.ts";
 
 const resolverClasses = [
@@ -20,8 +25,11 @@ const resolverClasses = [
   RecordConnectionResolver,
   SharingResolver,
   LinkResolver,
+  CreateLinkPayloadResolver,
+  RevokeLinkPayloadResolver,
   UsageResolver,
   NodeResolver,
+  ErrorCodeResolver,
 ] as const;
 
 /**
@@ -37,7 +45,21 @@ export async function createSchema(resolvers?: readonly object[]): Promise<Graph
     container: { get: (type) => instances.get(type) },
     validate: false,
   });
-  // No field has this type, so it must be added to the schema.
-  const { types, ...config } = schema.toConfig();
-  return new GraphQLSchema({ ...config, types: [...types, errorCodeEnum] });
+  const { query, mutation, types, ...config } = schema.toConfig();
+  const roots = [query, mutation];
+  return new GraphQLSchema({
+    ...config,
+    query: described(query, "Reads. Unless a field says otherwise, it needs a Bearer token with the scope READ."),
+    mutation: described(
+      mutation,
+      "Changes. The fields of an operation run one after the other, and each can fail on its own. Unless a field says " +
+        "otherwise, it needs a Bearer token with the scope WRITE.",
+    ),
+    types: types.filter((type) => !roots.some((root) => root === type)),
+  });
+}
+
+/** The library gives the types of operations no description. */
+function described(type: GraphQLObjectType | null | undefined, description: string): GraphQLObjectType | undefined {
+  return type ? new GraphQLObjectType({ ...type.toConfig(), description }) : undefined;
 }

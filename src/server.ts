@@ -6,6 +6,7 @@ import { chunkBytes } from "./record/mp3-chunks.ts";
 import type { Config } from "./settings/config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
 import { startEmbeddedPostgres } from "./database/embedded/embedded-postgres.ts";
+import { ErrorCodeResolver } from "./graphql/error-code.resolver.ts";
 import { graphqlRoute } from "./graphql/graphql.route.ts";
 import { schemaRoute } from "./graphql/schema.route.ts";
 import { createSchema } from "./schema.ts";
@@ -27,7 +28,12 @@ import { RecordConnectionResolver, RecordLibraryResolver } from "./library/recor
 import { deleteSomeRecords } from "./library/delete-records.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
 import { recordRoute } from "./link/record.route.ts";
-import { LinkResolver, SharingResolver } from "./link/sharing.resolver.ts";
+import {
+  CreateLinkPayloadResolver,
+  LinkResolver,
+  RevokeLinkPayloadResolver,
+  SharingResolver,
+} from "./link/sharing.resolver.ts";
 import { freeBytesOf, StorageRoom } from "./upload/storage-room.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
@@ -172,9 +178,12 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new UsageResolver(config.quota),
     new SharingResolver(allowances),
     new LinkResolver(),
+    new CreateLinkPayloadResolver(),
+    new RevokeLinkPayloadResolver(),
     new RecordLibraryResolver(),
     new RecordConnectionResolver(),
     new NodeResolver(),
+    new ErrorCodeResolver(),
   ]);
   schemaRoute(app, schema);
   await app.register(

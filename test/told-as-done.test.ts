@@ -3,6 +3,7 @@ import {
   getNamedType,
   getNullableType,
   isEnumType,
+  isListType,
   isObjectType,
   isScalarType,
   type GraphQLField,
@@ -45,6 +46,8 @@ const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
   revokeLink: ({ linkId }) => `id: "${linkId}"`,
   revokeToken: ({ tokenId }) => `id: "${tokenId}"`,
   updateRecord: ({ recordIds }) => `id: "${recordIds[0]}", title: "Renamed"`,
+  updateRecords: ({ recordIds }) =>
+    `changes: [${recordIds.map((id) => `{ id: "${id}", title: "Renamed", visibility: PRIVATE }`).join()}]`,
   updateUser: () => `name: "Anne"`,
   uploadRecord: () => "",
 };
@@ -228,14 +231,16 @@ function payloadOf(mutation: string): GraphQLObjectType {
   return getNamedType(schema.getMutationType()!.getFields()[mutation]!.type) as GraphQLObjectType;
 }
 
-/** A selection of all fields, with each type at most once on the way down. */
-function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = []): string {
+/** A selection of all fields, with each type at most once on the way down, and no list of recordings in a list. */
+function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = [], isInList = false): string {
   return Object.values(type.getFields())
     .flatMap((field) => {
       const inner = getNamedType(field.type);
       if (!isObjectType(inner)) return isScalarType(inner) || isEnumType(inner) ? field.name : [];
       if (around.includes(inner) || inner === type || isHidden(around, field)) return [];
-      return `${field.name} { ${everythingOf(inner, [...around, type])} }`;
+      if (isInList && inner.name === "RecordConnection") return [];
+      const isList = isInList || isListType(getNullableType(field.type));
+      return `${field.name} { ${everythingOf(inner, [...around, type], isList)} }`;
     })
     .join(" ");
 }

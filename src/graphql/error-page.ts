@@ -1,5 +1,5 @@
 import { markdownTable } from "../settings/markdown-table.ts";
-import { documentedErrorCodes } from "./error-code.type.ts";
+import { documentedErrorCodes } from "./documented-error-codes.ts";
 
 /** Returns the text of `docs/errors.md`. */
 export function printErrorPage(): string {

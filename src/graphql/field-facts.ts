@@ -7,8 +7,8 @@ import type { RequestContext } from "./request-context.ts";
 export interface FieldPlace {
   /** Id of the user who owns the objects around the field; 0 for a user that the operation will create. */
   readonly ownerId: number;
-  /** The types of the objects around the field, innermost last. */
-  readonly around: readonly string[];
+  /** Whether the field is inside a list, however short that list is. */
+  readonly isInList: boolean;
 }
 
 /**

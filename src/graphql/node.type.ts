@@ -1,7 +1,9 @@
 import { Field, ID, InterfaceType } from "type-graphql";
 
 @InterfaceType({
-  description: "An object that `node` can fetch by its id.",
+  description:
+    "An object that `node` and `nodes` can fetch by its id. A `ShareLink` or an `AccessToken` has an id of its own, but is " +
+    "only fetched with its recording or its user.",
   autoRegisterImplementations: false,
 })
 export abstract class Node {

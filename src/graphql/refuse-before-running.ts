@@ -93,7 +93,7 @@ interface AskedField {
   /** The response key of the top-level field around it. */
   readonly root: string;
   readonly path: readonly string[];
-  readonly around: readonly string[];
+  readonly isInList: boolean;
   readonly nodes: readonly FieldNode[];
   readonly facts: FieldFacts;
   readonly args: unknown;
@@ -104,7 +104,7 @@ async function callerOf({ facts, args }: AskedField, context: RequestContext): P
 }
 
 async function check(
-  { facts, args, around }: AskedField,
+  { facts, args, isInList }: AskedField,
   owner: Caller | undefined,
   context: RequestContext,
 ): Promise<void> {
@@ -115,7 +115,7 @@ async function check(
     }
     requireScope(owner, facts.ownerOnly);
   }
-  facts.check?.(args, { ownerId: owner?.id ?? 0, around });
+  facts.check?.(args, { ownerId: owner?.id ?? 0, isInList });
 }
 
 /** Adds the field to an error. */
@@ -146,7 +146,7 @@ export function readOperation(
 
   interface Place {
     readonly path: readonly string[];
-    readonly around: readonly string[];
+    readonly isInList: boolean;
     /** The list around it, and how often a field in it occurs. */
     readonly list: string;
     readonly times: number;
@@ -160,7 +160,7 @@ export function readOperation(
         extent.add({ key, root, type: TypeNameMetaFieldDef.type, facts, around: place, inside: place });
       }
       const field = type.getFields()[name];
-      if (field) readField(field, key, nodes, { ...place, around: [...place.around, type.name] });
+      if (field) readField(field, key, nodes, place);
     }
   }
   function readField(
@@ -172,21 +172,22 @@ export function readOperation(
     const facts = factsOf(field);
     const path = [...place.path, key];
     const args = argumentsOf(field, nodes, path, variables);
-    asked.push({ key, root: path[0]!, path, around: place.around, nodes, facts, args });
+    asked.push({ key, root: path[0]!, path, isInList: place.isInList, nodes, facts, args });
     const type = getNamedType(field.type);
     const times = place.times * (facts.listLength?.(args) ?? 1);
     const list = facts.listLength ? path.join(".") : place.list;
     extent.add({ key, root: path[0]!, type, facts, around: place, inside: { list, times } });
+    const isInList = place.isInList || facts.listLength !== undefined;
     for (const objectType of objectTypesOf(schema, type)) {
       const fields = collectSubfields(schema, fragments, variables, objectType, nodes);
-      read(objectType, fields, { path, around: place.around, list, times });
+      read(objectType, fields, { path, isInList, list, times });
     }
   }
 
   const rootType = schema.getRootType(operation.operation);
   if (rootType) {
     const fields = collectFields(schema, fragments, variables, rootType, operation.selectionSet);
-    read(rootType, fields, { path: [], around: [], list: "", times: 1 });
+    read(rootType, fields, { path: [], isInList: false, list: "", times: 1 });
   }
   return { roots: asked.filter(({ path }) => path.length === 1), asked, extent };
 }

@@ -12,6 +12,8 @@ import {
 } from "./record-cursor.ts";
 import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { searchWords } from "../record/search-text.ts";
+import { checkedSha256 } from "../record/source-sha256.ts";
+import type { Visibility } from "../settings/visibility.ts";
 
 /** Default and maximum number of recordings on a page. */
 export const defaultPageSize = 20;
@@ -26,6 +28,11 @@ export interface RecordFilter {
   readonly createdAt?: { readonly from?: Date | null; readonly before?: Date | null } | null;
   /** Both ends are inclusive. */
   readonly durationSeconds?: { readonly min?: number | null; readonly max?: number | null } | null;
+  readonly visibility?: Visibility | null;
+  /** The recording has this tag with exactly this text. */
+  readonly tag?: { readonly name: string; readonly value: string } | null;
+  /** In hexadecimal digits. */
+  readonly sourceSha256?: string | null;
 }
 
 /** Arguments of a page, as in the Relay connection specification. */
@@ -124,6 +131,7 @@ export function requireListArguments(
 ): void {
   readPage(page, ownerId, order);
   requireSearchText(filter);
+  if (filter.sourceSha256 != null) checkedSha256(filter.sourceSha256, "filter.sourceSha256");
 }
 
 /** Counts the recordings that match a filter. */
@@ -200,7 +208,7 @@ export function pageQuery(
 /** The ready recordings of a user that match a filter. */
 function recordsOf(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilter) {
   requireSearchText(filter);
-  const { text, createdAt, durationSeconds } = filter;
+  const { text, createdAt, durationSeconds, visibility, tag, sourceSha256 } = filter;
   let records = db.selectFrom("AudioRecord").where("ownerId", "=", ownerId).where("state", "=", "ready");
   for (const word of text == null ? [] : searchWords(text)) {
     records = records.where("searchText", "like", `%${word.replace(/[\\%_]/g, "\\$&")}%`);
@@ -209,7 +217,17 @@ function recordsOf(db: Kysely<RecordTables>, ownerId: number, filter: RecordFilt
   if (createdAt?.before) records = records.where("createdAt", "<", createdAt.before);
   if (durationSeconds?.min != null) records = records.where("durationSeconds", ">=", durationSeconds.min);
   if (durationSeconds?.max != null) records = records.where("durationSeconds", "<=", durationSeconds.max);
+  if (visibility != null) records = records.where("visibility", "=", visibility);
+  if (tag != null) records = records.where(hasTag(tag));
+  if (sourceSha256 != null)
+    records = records.where("sourceSha256", "=", checkedSha256(sourceSha256, "filter.sourceSha256"));
   return records;
+}
+
+/** PostgreSQL's JSON cannot have a NUL or half of a surrogate pair, so no recording has such a tag. */
+function hasTag({ name, value }: { readonly name: string; readonly value: string }): RawBuilder<SqlBool> {
+  const isPossible = [name, value].every((text) => text.isWellFormed() && !text.includes("\0"));
+  return isPossible ? sql`${sql.ref("tags")} @> ${JSON.stringify([{ name, value }])}::jsonb` : sql`false`;
 }
 
 function requireSearchText({ text }: RecordFilter): void {

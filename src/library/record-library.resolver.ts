@@ -4,7 +4,7 @@ import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { requireSelf } from "../graphql/require-self.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
-import { UserType } from "../user/user.type.ts";
+import { toUserType, UserType } from "../user/user.type.ts";
 import { deleteRecords, maxDeletions } from "./delete-records.ts";
 import {
   countRecords,
@@ -19,14 +19,17 @@ import {
   DeleteRecordPayload,
   DeleteRecordsPayload,
   RecordConnectionType,
+  RecordChangeInput,
   RecordFilterInput,
   RecordOrderInput,
   toRecordConnection,
   UpdateRecordPayload,
+  UpdateRecordsPayload,
 } from "./record-library.type.ts";
 import { maxTitleLength } from "../record/record-title.ts";
 import { toRecordType, VisibilityEnum } from "../record/record.type.ts";
 import { updateRecord } from "./update-record.ts";
+import { maxChanges, requireChanges, updateRecords } from "./update-records.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
 /** A user's recordings, and the mutations that change them. */
@@ -42,8 +45,8 @@ export class RecordLibraryResolver {
   @Facts<ListArguments>({
     ownerOnly: "READ",
     listLength: longestPage,
-    check: (args, { ownerId, around }) => {
-      refuseInsideItself(around);
+    check: (args, { ownerId, isInList }) => {
+      if (isInList) throw listInList();
       requireListArguments(ownerId, args, args.filter ?? {}, orderOf(args.orderBy));
     },
   })
@@ -104,6 +107,27 @@ export class RecordLibraryResolver {
     return { record: toRecordType(record) };
   }
 
+  @Mutation(() => UpdateRecordsPayload, {
+    nullable: true,
+    description:
+      "Changes several of the caller's recordings at once, all of them or none. Fails with NOT_FOUND, with the first " +
+      "`id` in `extensions`, if one does not exist or belongs to another user. Safe to repeat.",
+  })
+  @Facts<{ changes: readonly RecordChangeInput[] }>({
+    listLength: ({ changes }) => Math.min(changes.length, maxChanges),
+    check: ({ changes }) => requireChanges(changes),
+  })
+  async updateRecords(
+    @Arg("changes", () => [RecordChangeInput], {
+      description: `The changes, at most ${maxChanges}, each of another recording.`,
+    })
+    changes: RecordChangeInput[],
+    @Ctx() context: RequestContext,
+  ): Promise<UpdateRecordsPayload> {
+    const { id: ownerId } = await context.caller();
+    return { records: (await updateRecords(context.em(), ownerId, changes)).map(toRecordType) };
+  }
+
   @Mutation(() => DeleteRecordPayload, {
     nullable: true,
     description:
@@ -114,10 +138,10 @@ export class RecordLibraryResolver {
     @Arg("id", () => ID, { description: "The recording's id, a UUID." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<DeleteRecordPayload> {
-    const { id: ownerId } = await context.caller();
-    const [deletedId] = await deleteRecords(context.em(), ownerId, [id]);
+    const caller = await context.caller();
+    const [deletedId] = await deleteRecords(context.em(), caller.id, [id]);
     if (deletedId === undefined) throw noSuchRecord();
-    return { deletedId };
+    return { deletedId, user: toUserType(caller) };
   }
 
   @Mutation(() => DeleteRecordsPayload, {
@@ -129,8 +153,8 @@ export class RecordLibraryResolver {
     @Arg("ids", () => [ID], { description: `The recordings' ids, at most ${maxDeletions}.` }) ids: string[],
     @Ctx() context: RequestContext,
   ): Promise<DeleteRecordsPayload> {
-    const { id: ownerId } = await context.caller();
-    return { deletedIds: await deleteRecords(context.em(), ownerId, ids) };
+    const caller = await context.caller();
+    return { deletedIds: await deleteRecords(context.em(), caller.id, ids), user: toUserType(caller) };
   }
 }
 
@@ -162,8 +186,7 @@ function longestPage({ first, last }: ListArguments): number {
   return asked.length === 0 ? defaultPageSize : Math.min(Math.max(0, ...asked), maxPageSize);
 }
 
-/** A list inside each recording of a list would multiply the cost of a request by a hundred without new information. */
-function refuseInsideItself(around: readonly string[]): void {
-  if (!around.includes("RecordConnection")) return;
-  throw new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be requested inside another one.");
+/** A list of recordings in each element of another list would be a hundred lists, each of the same recordings. */
+function listInList(): ServiceError {
+  return new ServiceError("BAD_USER_INPUT", "A list of recordings cannot be requested inside another list.");
 }

@@ -1,4 +1,4 @@
-import { GraphQLDateTime, GraphQLNonNegativeFloat } from "graphql-scalars";
+import { GraphQLDateTime, GraphQLNonNegativeFloat } from "../graphql/scalars.ts";
 import { Field, ID, InputType, ObjectType, registerEnumType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
 import { maxDeletions } from "./delete-records.ts";
@@ -10,8 +10,12 @@ import {
   type RecordPage,
 } from "./list-records.ts";
 import { maxCursorLength, type RecordOrder, type RecordOrderField } from "./record-cursor.ts";
-import { RecordType, toRecordType } from "../record/record.type.ts";
+import type { NamedChange } from "./update-records.ts";
+import { RecordType, toRecordType, VisibilityEnum } from "../record/record.type.ts";
+import { maxTitleLength } from "../record/record-title.ts";
 import { maxSearchWords } from "../record/search-text.ts";
+import type { Visibility } from "../settings/visibility.ts";
+import { UserType } from "../user/user.type.ts";
 
 /** Sort keys of recordings. */
 export const RecordOrderFieldEnum: { readonly [F in RecordOrderField]: F } = {
@@ -72,6 +76,15 @@ export class SecondsRangeInput {
   max?: number | null;
 }
 
+@InputType({ description: "A tag, as `Recording.tags` lists it. Both fields must be equal to it, including case." })
+export class RecordingTagInput {
+  @Field(() => String, { description: "Name of the tag in lower case: `title`, `artist`, `date` ..." })
+  name!: string;
+
+  @Field(() => String, { description: "Text of the tag." })
+  value!: string;
+}
+
 @InputType({ description: "Selects recordings. All given conditions must match." })
 export class RecordFilterInput implements RecordFilter {
   @Field(() => String, {
@@ -87,6 +100,20 @@ export class RecordFilterInput implements RecordFilter {
 
   @Field(() => SecondsRangeInput, { nullable: true, description: "The duration." })
   durationSeconds?: SecondsRangeInput | null;
+
+  @Field(() => VisibilityEnum, { nullable: true, description: "Who can open the recording by its `url`." })
+  visibility?: Visibility | null;
+
+  @Field(() => RecordingTagInput, { nullable: true, description: "A tag that the recording has." })
+  tag?: RecordingTagInput | null;
+
+  @Field(() => String, {
+    nullable: true,
+    description:
+      "SHA-256 of the uploaded file, in hexadecimal digits. Ask for it before an upload to find out whether the file " +
+      "was uploaded before.",
+  })
+  sourceSha256?: string | null;
 }
 
 @ObjectType("PageInfo", { description: "Information for fetching the next or previous page of a list." })
@@ -168,10 +195,39 @@ export class UpdateRecordPayload {
   record!: RecordType;
 }
 
+@InputType({ description: "A change of one recording. Give a title, a visibility, or both." })
+export class RecordChangeInput implements NamedChange {
+  @Field(() => ID, { description: "The recording's id, a UUID." })
+  id!: string;
+
+  @Field(() => String, {
+    nullable: true,
+    description: `The new title: 1 to ${maxTitleLength} characters, without control characters. Omit it to keep the title.`,
+  })
+  title?: string | null;
+
+  @Field(() => VisibilityEnum, {
+    nullable: true,
+    description: "Who can open the recording by its `url` from now on. Omit it to keep the visibility.",
+  })
+  visibility?: Visibility | null;
+}
+
+@ObjectType({ description: "Result of `updateRecords`." })
+export class UpdateRecordsPayload {
+  // The length of `updateRecords` counts for it.
+  @Field(() => [RecordType], { description: "The recordings after the change, in the order of `changes`." })
+  @Facts({ listLength: () => 1 })
+  records!: RecordType[];
+}
+
 @ObjectType({ description: "Result of `deleteRecord`." })
 export class DeleteRecordPayload {
   @Field(() => ID, { description: "Id of the deleted recording." })
   deletedId!: string;
+
+  @Field(() => UserType, { description: "The user who owned the recording." })
+  user!: UserType;
 }
 
 @ObjectType({ description: "Result of `deleteRecords`." })
@@ -181,4 +237,7 @@ export class DeleteRecordsPayload {
   })
   @Facts({ listLength: () => maxDeletions })
   deletedIds!: string[];
+
+  @Field(() => UserType, { description: "The user who owned the recordings." })
+  user!: UserType;
 }

@@ -25,23 +25,10 @@ export async function updateRecord(
   id: string,
   change: RecordChange,
 ): Promise<AudioRecord> {
-  if (change.title == null && change.visibility == null) {
-    throw new ServiceError("BAD_USER_INPUT", "Give a new title, a new visibility, or both.", {
-      argument: "title",
-    });
-  }
-  const title = change.title == null ? undefined : checkedTitle(change.title);
+  const checked = checkedChange(change);
   const record = await findOwnRecord(em, ownerId, id);
   if (!record) throw noSuchRecord();
-  const { fileName, tags } = record;
-  const values = {
-    visibility: change.visibility ?? undefined,
-    ...(title !== undefined && {
-      title,
-      titleKey: titleKeyOf(title),
-      searchText: searchTextOf({ title, fileName, tags }),
-    }),
-  };
+  const values = changedValues(record, checked);
   const update = async (): Promise<AudioRecord> => {
     const changed = await queryBuilder<RecordTables>(em)
       .updateTable("AudioRecord")
@@ -53,4 +40,30 @@ export async function updateRecord(
     return Object.assign(record, changed);
   };
   return await confirmed(update, update);
+}
+
+/** A change whose values have been checked. */
+export interface CheckedChange {
+  readonly title: string | undefined;
+  readonly visibility: Visibility | undefined;
+}
+
+/** @throws {ServiceError} BAD_USER_INPUT if nothing would change or the title is not valid */
+export function checkedChange({ title, visibility }: RecordChange): CheckedChange {
+  if (title == null && visibility == null) {
+    throw new ServiceError("BAD_USER_INPUT", "Give a new title, a new visibility, or both.", { argument: "title" });
+  }
+  return { title: title == null ? undefined : checkedTitle(title), visibility: visibility ?? undefined };
+}
+
+/** The values of a recording that a change sets: those given, and what is derived from them. */
+export function changedValues({ fileName, tags }: AudioRecord, { title, visibility }: CheckedChange) {
+  return {
+    ...(visibility !== undefined && { visibility }),
+    ...(title !== undefined && {
+      title,
+      titleKey: titleKeyOf(title),
+      searchText: searchTextOf({ title, fileName, tags }),
+    }),
+  };
 }

@@ -1,4 +1,4 @@
-import { GraphQLDateTime, GraphQLSafeInt } from "graphql-scalars";
+import { GraphQLDateTime, GraphQLSafeInt } from "../graphql/scalars.ts";
 import { Field, ID, ObjectType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
 import { maxNoteLength, type RecordNames, type SharedLink } from "./share-links.ts";
@@ -48,6 +48,9 @@ export function toLinkType(link: SharedLink, record: RecordNames): LinkType {
 
 @ObjectType({ description: "Result of `createLink`." })
 export class CreateLinkPayload {
+  /** Not an API field: the id of the recording in `record`. */
+  recordId!: string;
+
   @Field(() => LinkType, { description: "The new link." })
   link!: LinkType;
 }

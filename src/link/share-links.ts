@@ -89,7 +89,7 @@ export async function createShareLink(
   ownerId: number,
   request: LinkRequest,
   charge: Charge,
-): Promise<SharedLink & { readonly record: RecordNames }> {
+): Promise<SharedLink & { readonly record: RecordNames & { readonly id: string } }> {
   const { expiresAt } = request;
   requireFutureExpiry(expiresAt);
   const note = request.note?.trim() ? checkedText(request.note, "note", maxNoteLength) : null;
@@ -100,7 +100,7 @@ export async function createShareLink(
     // counts all earlier links.
     const record = await queryBuilder<LinkTables>(em)
       .selectFrom("AudioRecord")
-      .select(["title", "fileName"])
+      .select(["id", "title", "fileName"])
       .where("id", "=", recordId)
       .where("ownerId", "=", ownerId)
       .where("state", "=", "ready")

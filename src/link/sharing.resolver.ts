@@ -1,4 +1,4 @@
-import { GraphQLDateTime, GraphQLURL } from "graphql-scalars";
+import { GraphQLDateTime, GraphQLURL } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
@@ -6,7 +6,8 @@ import { inTurns } from "../graphql/in-turns.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { requireSelf } from "../graphql/require-self.ts";
-import { RecordType } from "../record/record.type.ts";
+import { findOwnRecord } from "../record/find-record.ts";
+import { RecordType, toRecordType } from "../record/record.type.ts";
 import { mp3FileName } from "../record/file-name.ts";
 import { maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
@@ -55,7 +56,7 @@ export class SharingResolver {
     const caller = await context.caller();
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
     const { record, ...link } = await createShareLink(context.em(), caller.id, { recordId, expiresAt, note }, charge);
-    return { link: toLinkType(link, record) };
+    return { link: toLinkType(link, record), recordId: record.id };
   }
 
   @Mutation(() => RevokeLinkPayload, {
@@ -81,6 +82,36 @@ export class SharingResolver {
     await requireSelf(context, record.owner.id, "READ");
     const links = (await this.#linksOf(context, record.id)) ?? [];
     return inTurns(links.map((link) => toLinkType(link, record)));
+  }
+}
+
+/** The recording whose links a mutation has changed. */
+async function changedRecord(
+  { recordId }: { readonly recordId: string },
+  context: RequestContext,
+): Promise<RecordType | null> {
+  const record = await findOwnRecord(context.em(), (await context.caller()).id, recordId);
+  return record && toRecordType(record);
+}
+
+const changedRecordField = {
+  nullable: true,
+  description: "The recording, with the changed `links`. Null if it was deleted meanwhile, or an error occurred.",
+};
+
+@Resolver(() => CreateLinkPayload)
+export class CreateLinkPayloadResolver {
+  @FieldResolver(() => RecordType, changedRecordField)
+  async record(@Root() payload: CreateLinkPayload, @Ctx() context: RequestContext): Promise<RecordType | null> {
+    return await changedRecord(payload, context);
+  }
+}
+
+@Resolver(() => RevokeLinkPayload)
+export class RevokeLinkPayloadResolver {
+  @FieldResolver(() => RecordType, changedRecordField)
+  async record(@Root() payload: RevokeLinkPayload, @Ctx() context: RequestContext): Promise<RecordType | null> {
+    return await changedRecord(payload, context);
   }
 }
 

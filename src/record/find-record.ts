@@ -32,6 +32,34 @@ export async function findReadableRecord(
 }
 
 /**
+ * Those of the caller's recordings with these ids that the token may read, with their owner loaded, by the given id.
+ * @throws {ServiceError} FORBIDDEN if the token may not read any recording
+ */
+export async function findReadableRecords(
+  em: SqlEntityManager,
+  caller: Caller,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, AudioRecord>> {
+  requireScope(caller, "READ", "UPLOAD");
+  const recordIds = ids.map(parseRecordId).filter((id) => id !== undefined);
+  if (recordIds.length === 0) return new Map();
+  const records = await em.find(
+    AudioRecord,
+    { id: recordIds, owner: caller.id, state: "ready" },
+    { populate: ["owner"] },
+  );
+  const readable = new Map(
+    records.filter(({ madeBy }) => mayRead(caller, madeBy)).map((record) => [record.id, record]),
+  );
+  return new Map(
+    ids.flatMap((given) => {
+      const record = readable.get(parseRecordId(given) ?? "");
+      return record ? [[given, record]] : [];
+    }),
+  );
+}
+
+/**
  * The stored waveforms of recordings that the caller may see. A recording that was deleted in the meantime is omitted.
  */
 export async function findWaveforms(

@@ -1,4 +1,4 @@
-import { GraphQLNonNegativeFloat, GraphQLURL } from "graphql-scalars";
+import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, ID, Int, Query, Resolver, Root } from "type-graphql";
 import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/meter/waveform.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";

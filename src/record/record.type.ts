@@ -1,4 +1,4 @@
-import { GraphQLDateTime, GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
+import { GraphQLDateTime, GraphQLNonNegativeFloat, GraphQLSafeInt } from "../graphql/scalars.ts";
 import { Field, Float, Int, ObjectType, registerEnumType } from "type-graphql";
 import { mp3GainDb } from "../audio/mp3/mp3-gain.ts";
 import { tagTable } from "../audio/tag-table.ts";

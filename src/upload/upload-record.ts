@@ -21,6 +21,7 @@ import type { NewUpload } from "./begin-record.ts";
 import { discardRecord, finishWithinQuota, finishWithoutQuota } from "./finish-record.ts";
 import { maxTitleLength, titleFromFileName } from "../record/record-title.ts";
 import type { AudioRecord } from "../record/record.entity.ts";
+import { checkedSha256 } from "../record/source-sha256.ts";
 import { suspendWhileSlow } from "./suspend-while-slow.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
@@ -135,7 +136,7 @@ export class RecordUploader {
     const started = performance.now();
     const { config, leases } = this.#dependencies;
     const title = cleanText(options.title ?? "", maxTitleLength);
-    const sourceSha256 = checkedSha256(options.sourceSha256);
+    const sourceSha256 = options.sourceSha256 == null ? undefined : checkedSha256(options.sourceSha256, "sourceSha256");
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
     const speed = new ClientSpeed(config);
     const signal = AbortSignal.any([context.signal, this.#stop.signal, deadline.signal, speed.signal]);
@@ -261,11 +262,6 @@ export class RecordUploader {
       this.#dependencies.leases.abandon(id);
     }
   }
-}
-
-function checkedSha256(given: string | undefined): string | undefined {
-  if (given == null || /^[\da-f]{64}$/i.test(given)) return given?.toLowerCase();
-  throw new ServiceError("BAD_USER_INPUT", "A SHA-256 has 64 hexadecimal digits.", { argument: "sourceSha256" });
 }
 
 /** A signal that is aborted after `maxSeconds`, unless it is disposed of earlier. */

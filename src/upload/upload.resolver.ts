@@ -1,4 +1,4 @@
-import { GraphQLUUID } from "graphql-scalars";
+import { GraphQLUUID } from "../graphql/scalars.ts";
 import type { FileUpload } from "graphql-upload-minimal";
 import { Arg, Ctx, ID, Mutation, Resolver } from "type-graphql";
 import type { Quality } from "../audio/mp3/quality.ts";

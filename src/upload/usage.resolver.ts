@@ -1,4 +1,4 @@
-import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "graphql-scalars";
+import { GraphQLNonNegativeFloat, GraphQLSafeInt } from "../graphql/scalars.ts";
 import { Ctx, Field, FieldResolver, Int, ObjectType, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";

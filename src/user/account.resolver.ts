@@ -1,4 +1,4 @@
-import { GraphQLDateTime } from "graphql-scalars";
+import { GraphQLDateTime } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import type { TokenScope } from "../caller/caller.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
@@ -74,7 +74,8 @@ export class AccountResolver {
   ): Promise<CreateTokenPayload> {
     const caller = await context.caller("MANAGE");
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
-    return await createToken(context.em(), caller, { name, expiresAt, scopes }, charge);
+    const created = await createToken(context.em(), caller, { name, expiresAt, scopes }, charge);
+    return { ...created, user: toUserType(caller) };
   }
 
   @Mutation(() => RevokeTokenPayload, {
@@ -90,8 +91,9 @@ export class AccountResolver {
     @Arg("id", () => ID, { description: "The token's id. It is not the secret." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RevokeTokenPayload> {
-    const revokedIds = await revokeToken(context.em(), await context.caller("MANAGE"), id);
-    return { revokedId: revokedIds[0]!, revokedIds };
+    const caller = await context.caller("MANAGE");
+    const revokedIds = await revokeToken(context.em(), caller, id);
+    return { revokedId: revokedIds[0]!, revokedIds, user: toUserType(caller) };
   }
 
   @Mutation(() => UpdateUserPayload, {

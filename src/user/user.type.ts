@@ -1,4 +1,4 @@
-import { GraphQLDateTime, GraphQLUUID } from "graphql-scalars";
+import { GraphQLDateTime, GraphQLUUID } from "../graphql/scalars.ts";
 import { Field, ID, ObjectType, registerEnumType } from "type-graphql";
 import { tokenScopes, type TokenScope } from "../caller/caller.ts";
 import { Facts } from "../graphql/field-facts.ts";
@@ -110,6 +110,9 @@ export class CreateTokenPayload {
 
   @Field(() => AccessTokenType, { description: "The token without its secret, as `me.tokens` lists it." })
   accessToken!: AccessTokenType;
+
+  @Field(() => UserType, { description: "The user of the token." })
+  user!: UserType;
 }
 
 @ObjectType({ description: "Result of `revokeToken`." })
@@ -122,6 +125,9 @@ export class RevokeTokenPayload {
   })
   @Facts({ listLength: () => maxTokens })
   revokedIds!: readonly string[];
+
+  @Field(() => UserType, { description: "The user of the tokens." })
+  user!: UserType;
 }
 
 @ObjectType({ description: "Result of `updateUser`." })
