@@ -9,6 +9,7 @@ import {
   RevokeLinkPayloadResolver,
   SharingResolver,
 } from "./link/sharing.resolver.ts";
+import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
@@ -27,6 +28,7 @@ const resolverClasses = [
   LinkResolver,
   CreateLinkPayloadResolver,
   RevokeLinkPayloadResolver,
+  SharedRecordingResolver,
   UsageResolver,
   NodeResolver,
   ErrorCodeResolver,

@@ -35,6 +35,7 @@ import {
   SharingResolver,
 } from "./link/sharing.resolver.ts";
 import { freeBytesOf, StorageRoom } from "./upload/storage-room.ts";
+import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
 import { UploadLeases } from "./upload/upload-leases.ts";
@@ -180,6 +181,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new LinkResolver(),
     new CreateLinkPayloadResolver(),
     new RevokeLinkPayloadResolver(),
+    new SharedRecordingResolver(),
     new RecordLibraryResolver(),
     new RecordConnectionResolver(),
     new NodeResolver(),

@@ -18,7 +18,8 @@ import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
 import { findWaveforms, mayRead } from "../record/find-record.ts";
 import { readMp3 } from "../record/mp3-chunks.ts";
-import { findByAddress, findBySecret, type OpenedRecord } from "./find-opened-record.ts";
+import type { OpenedRecord } from "./find-opened-record.ts";
+import { isRefusedCaller, openPlainLink, openShareLink, type PrivateRecording } from "./open-link.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "../record/record-url.ts";
 import { countDownload } from "./share-links.ts";
@@ -89,19 +90,19 @@ export function recordRoute(
     const other = answerOtherMethod(request.method);
     if (other) await send(reply, other, request);
   });
-  const openPlain: OpenRequest = async (request) => await openPlainLink(em, request, config.recordCacheControl);
-  const openShared: OpenRequest = async (request) => await openShareLink(em, request);
+  const plain: OpenRequest = async (request) => await openPlain(em, request, config.recordCacheControl);
+  const shared: OpenRequest = async (request) => await openShared(em, request);
   const counter = new DownloadCounter();
   // Number of downloads that may read whole rows, which is fastest and takes two rows of memory each. Others read small
   // pieces.
   const maxRowReaders = Math.floor(config.maxWaitingBytes / (2 * rowMemory.blockBytes));
   let rowReaders = 0;
   for (const [path, open] of [
-    ["/record", openPlain],
-    ["/record/:recordId", openPlain],
-    ["/record/:recordId/:name", openPlain],
-    ["/l/:secret", openShared],
-    ["/l/:secret/:name", openShared],
+    ["/record", plain],
+    ["/record/:recordId", plain],
+    ["/record/:recordId/:name", plain],
+    ["/l/:secret", shared],
+    ["/l/:secret/:name", shared],
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
@@ -135,11 +136,11 @@ export function recordRoute(
   }
 
   for (const [path, open] of [
-    ["/record/:recordId/waveform.json", openPlain],
-    ["/l/:secret/waveform.json", openShared],
+    ["/record/:recordId/waveform.json", plain],
+    ["/l/:secret/waveform.json", shared],
     // Punctuation of the text around a link.
-    ["/record/:recordId/:waveform(^waveform\\.json\\W+$)", openPlain],
-    ["/l/:secret/:waveform(^waveform\\.json\\W+$)", openShared],
+    ["/record/:recordId/:waveform(^waveform\\.json\\W+$)", plain],
+    ["/l/:secret/:waveform(^waveform\\.json\\W+$)", shared],
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { row, headers, cacheControl } = await open(request);
@@ -161,17 +162,21 @@ function askedAgain(cacheControl: string): string {
   return /\bpublic\b/i.test(cacheControl) ? "public, no-cache" : "private, no-cache";
 }
 
-/** @throws {ServiceError} NOT_FOUND, also for a private recording without its owner's token */
-async function openPlainLink(
+/** Opens a plain link for a request. */
+async function openPlain(
   em: SqlEntityManager,
   request: FastifyRequest<RecordRequest>,
   cacheControl: string,
 ): Promise<OpenLink> {
-  const { recordId, userId } = parseRecordAddress(linkParameters(request.url), request.params.recordId);
-  const row = await findByAddress(em, { recordId, userId });
-  if (row?.visibility === "PUBLIC") return { row, headers: {}, cacheControl };
-  if (!row || !(await opensTo(em, { userId, madeBy: row.madeBy }, request))) throw noSuchRecord();
-  return { row, headers: { vary: "Authorization" }, cacheControl: revalidatedOnUse };
+  const address = parseRecordAddress(linkParameters(request.url), request.params.recordId);
+  const { row, isPublic } = await openPlainLink(
+    em,
+    address,
+    async (recording) => await opensTo(em, recording, request),
+  );
+  return isPublic
+    ? { row, headers: {}, cacheControl }
+    : { row, headers: { vary: "Authorization" }, cacheControl: revalidatedOnUse };
 }
 
 /**
@@ -179,7 +184,7 @@ async function openPlainLink(
  */
 async function opensTo(
   em: SqlEntityManager,
-  { userId, madeBy }: { userId: number; madeBy: string | null },
+  { userId, madeBy }: PrivateRecording,
   { raw }: FastifyRequest<RecordRequest>,
 ): Promise<boolean> {
   const token = bearerToken(raw.headersDistinct.authorization);
@@ -188,19 +193,15 @@ async function opensTo(
     const caller = await authenticateUser(em, token);
     return caller.id === userId && mayRead(caller, madeBy);
   } catch (error) {
-    if (error instanceof ServiceError && ["UNAUTHENTICATED", "USER_DISABLED"].includes(error.code)) return false;
+    if (isRefusedCaller(error)) return false;
     throw error;
   }
 }
 
-/** @throws {ServiceError} NOT_FOUND for a link that does not exist or was revoked, GONE for one that has expired */
-async function openShareLink(em: SqlEntityManager, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
-  const secret = parseSecret(params.secret);
-  if (secret === undefined) throw noSuchRecord();
-  const row = await findBySecret(em, secret);
-  if (!row) throw noSuchRecord();
-  if (row.isExpired) throw new ServiceError("GONE", "This link has expired.");
-  return { row, headers: {}, cacheControl: revalidatedOnUse, linkId: row.linkId };
+/** Opens a share link for a request. */
+async function openShared(em: SqlEntityManager, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
+  const { row, linkId } = await openShareLink(em, parseSecret(params.secret));
+  return { row, headers: {}, cacheControl: revalidatedOnUse, linkId };
 }
 
 /** Resolves when the response has ended, with whether all of it was sent. */

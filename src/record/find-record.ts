@@ -10,6 +10,11 @@ export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: s
   return await em.findOne(AudioRecord, { id: recordId, owner: ownerId, state: "ready" }, { populate: ["owner"] });
 }
 
+/** A recording that a link has opened, with its owner loaded; null if it was deleted in the meantime. */
+export async function findOpenedRecord(em: SqlEntityManager, id: string): Promise<AudioRecord | null> {
+  return await em.findOne(AudioRecord, { id, state: "ready" }, { populate: ["owner"] });
+}
+
 /**
  * Whether a token allows reading a recording of its user: READ allows all, UPLOAD those that the token uploaded itself.
  */

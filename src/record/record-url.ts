@@ -1,6 +1,7 @@
 import { validate as isUuid } from "uuid";
 import { ServiceError } from "../errors/errors.ts";
 import { maxMp3NameBytes } from "./file-name.ts";
+import { noSuchRecord } from "./record-refusals.ts";
 
 /** Maximum length of a link after its origin, in characters: ids, secret and path. */
 export const maxLinkLength = 100;
@@ -59,6 +60,31 @@ function pathName(fileName: string): string {
 export function parseSecret(given: unknown): string | undefined {
   if (typeof given !== "string") return undefined;
   return /^[^\w-]*([\w-]{32})(?:[_-]*(?:[^\w-].*)?)$/su.exec(join(given))?.[1];
+}
+
+/** What a link opens: a recording of a user, or the recording of a share link. */
+export type LinkTarget = RecordAddress | { readonly secret: string };
+
+/**
+ * Reads a link as the routes of links do, whatever its origin: services move, and links stay.
+ * @throws {ServiceError} NOT_FOUND if it is not a link to a recording, BAD_USER_INPUT as {@link parseRecordAddress} does
+ */
+export function parseLink(url: URL): LinkTarget {
+  const [place, key, , ...more] = url.pathname.split("/").filter((part) => part !== "");
+  if (more.length > 0) throw noSuchRecord();
+  if (place?.toLowerCase() === "record") return parseRecordAddress(linkParameters(url.href), decoded(key));
+  const secret = place?.toLowerCase() === "l" ? parseSecret(decoded(key)) : undefined;
+  if (secret === undefined) throw noSuchRecord();
+  return { secret };
+}
+
+/** A part of a path without its escapes, or as it is if they are not valid. */
+function decoded(part: string | undefined): string | undefined {
+  try {
+    return part && decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** The parameters of a link: each name has all its values, in order. */

@@ -2,7 +2,7 @@ import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, ID, Int, Query, Resolver, Root } from "type-graphql";
 import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/meter/waveform.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
-import { Facts } from "../graphql/field-facts.ts";
+import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { mp3FileName } from "./file-name.ts";
 import { findReadableRecord, findWaveforms } from "./find-record.ts";
@@ -18,6 +18,19 @@ import {
 } from "./record-url.ts";
 
 const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em(), recordIds));
+
+/** The facts of a field with the peaks of a recording. */
+export const peaksFacts: FieldFacts<{ count: number }> = {
+  listLength: ({ count }) => Math.min(Math.max(count, 0), maxWaveformBins),
+  maxCharacters: "0.123".length,
+  check: ({ count }) => requirePeakCount(count),
+};
+
+/** The peaks of a recording that the caller may see; none if it was deleted in the meantime. */
+export async function peaksOf(context: RequestContext, recordId: string, count: number): Promise<number[]> {
+  const waveform = await waveformOf(context, recordId);
+  return waveform ? waveformPeaks(decodeWaveform(waveform), count) : [];
+}
 
 @Resolver(() => RecordType)
 export class RecordResolver {
@@ -78,19 +91,14 @@ export class RecordResolver {
       "The waveform: the largest magnitude in each of `count` equal parts, from 0 to 1 (full scale). Null only " +
       "if an error occurred.",
   })
-  @Facts<{ count: number }>({
-    listLength: ({ count }) => Math.min(Math.max(count, 0), maxWaveformBins),
-    maxCharacters: "0.123".length,
-    check: ({ count }) => requirePeakCount(count),
-  })
+  @Facts(peaksFacts)
   async peaks(
     @Root() record: RecordType,
     @Arg("count", () => Int, { defaultValue: 512, description: `Number of parts, from 1 to ${maxWaveformBins}.` })
     count: number,
     @Ctx() context: RequestContext,
   ): Promise<number[]> {
-    const waveform = await waveformOf(context, record.id);
-    return waveform ? waveformPeaks(decodeWaveform(waveform), count) : [];
+    return await peaksOf(context, record.id, count);
   }
 }
 

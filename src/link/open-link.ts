@@ -1,0 +1,56 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { ServiceError } from "../errors/errors.ts";
+import { noSuchRecord } from "../record/record-refusals.ts";
+import type { RecordAddress } from "../record/record-url.ts";
+import { findByAddress, findBySecret, type OpenedRecord } from "./find-opened-record.ts";
+
+/** A recording that a link has opened. */
+export interface OpenedLink {
+  readonly row: OpenedRecord;
+  /** Whether anyone may open the link. */
+  readonly isPublic: boolean;
+  /** Set for a share link, whose downloads are counted. */
+  readonly linkId?: string;
+}
+
+/** Whose recording a private link leads to, and which token uploaded it. */
+export interface PrivateRecording {
+  readonly userId: number;
+  readonly madeBy: string | null;
+}
+
+/**
+ * Opens a plain link.
+ * @param opensTo whether the caller may open a private recording; a wrong token must count like a missing one
+ * @throws {ServiceError} NOT_FOUND, also for a private recording that does not open to the caller
+ */
+export async function openPlainLink(
+  em: SqlEntityManager,
+  address: RecordAddress,
+  opensTo: (recording: PrivateRecording) => Promise<boolean>,
+): Promise<OpenedLink> {
+  const row = await findByAddress(em, address);
+  if (row?.visibility === "PUBLIC") return { row, isPublic: true };
+  if (!row || !(await opensTo({ userId: address.userId, madeBy: row.madeBy }))) throw noSuchRecord();
+  return { row, isPublic: false };
+}
+
+/**
+ * Opens a share link.
+ * @throws {ServiceError} NOT_FOUND for a link that does not exist or was revoked, GONE for one that has expired
+ */
+export async function openShareLink(
+  em: SqlEntityManager,
+  secret: string | undefined,
+): Promise<OpenedLink & { readonly linkId: string }> {
+  const row = secret === undefined ? undefined : await findBySecret(em, secret);
+  if (!row) throw noSuchRecord();
+  if (row.isExpired) throw new ServiceError("GONE", "This link has expired.");
+  return { row, isPublic: false, linkId: row.linkId };
+}
+
+/** Whether an error only says that the caller has no token that counts. */
+export function isRefusedCaller(error: unknown): boolean {
+  const codes: readonly string[] = ["UNAUTHENTICATED", "USER_DISABLED", "FORBIDDEN"];
+  return error instanceof ServiceError && codes.includes(error.code);
+}
