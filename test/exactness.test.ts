@@ -1,22 +1,11 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { describe, expect, it } from "@jest/globals";
 import { decodeWithFfmpeg, decodeWithMpg123 } from "./support/mp3-decoders.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { serviceForUploads } from "./support/upload-and-download.ts";
 import { infoChunk, wavFile, type FormatOptions, type WavOptions } from "./support/wav-maker.ts";
 
 const { sin, PI, round, abs } = Math;
 
-let service: TestService;
-let client: ApiClient;
-let ann: Credentials;
-
-beforeAll(async () => {
-  service = await startService();
-  client = new ApiClient(service.url);
-  ann = await client.createUser("Ann");
-});
-
-afterAll(async () => await service?.[Symbol.asyncDispose]());
+const upload = serviceForUploads();
 
 /** The file to upload. */
 interface Case {
@@ -69,14 +58,9 @@ describe("an upload comes back with each of its samples and none besides", () =>
     const topHz = 0.15 * Math.min(rateHz, mp3RateHz);
     const sound = chirp(samples, rateHz, seconds, topHz);
     const wav = wavFile({ ...file, format, data: encoded(sound, format, file?.container === "RIFX") });
-    const { data, errors } = await client.uploadRecord(ann, wav, {
-      fields: "url durationSeconds sampleRateHz channels",
-    });
-    expect(errors).toBeUndefined();
-    const { url, ...facts } = data.uploadRecord.record;
+    const { record, mp3 } = await upload(wav, { fields: "durationSeconds sampleRateHz channels" });
     const channels = format.channels === 1 ? 1 : 2;
-    expect(facts).toEqual({ durationSeconds: seconds, sampleRateHz: mp3RateHz, channels });
-    const mp3 = Buffer.from(await (await fetch(url)).arrayBuffer());
+    expect(record).toEqual({ durationSeconds: seconds, sampleRateHz: mp3RateHz, channels });
     const mp3Samples = round(seconds * mp3RateHz);
     const wanted = chirp(mp3Samples, mp3RateHz, seconds, topHz);
     for (const decode of [decodeWithFfmpeg, decodeWithMpg123]) {

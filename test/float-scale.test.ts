@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { describe, expect, it } from "@jest/globals";
 import { FloatScale } from "../src/audio/wav/float-scale.ts";
 import { openWav } from "../src/audio/wav/wav-reader.ts";
 import { wavToPcm } from "../src/audio/wav/wav-to-pcm.ts";
-import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { decodeWithFfmpeg } from "./support/mp3-decoders.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { serviceForUploads } from "./support/upload-and-download.ts";
 import { inPieces, seededRandom, wavFile } from "./support/wav-maker.ts";
 
 const { sin, PI, round, abs, max, sqrt } = Math;
@@ -80,19 +79,11 @@ describe("full scale of a file of floats", () => {
 });
 
 describe("an upload of floats", () => {
-  let service: TestService;
-  let client: ApiClient;
-  let ann: Credentials;
-  beforeAll(async () => {
-    service = await startService();
-    client = new ApiClient(service.url);
-    ann = await client.createUser("Ann");
-  });
-  afterAll(async () => await service?.[Symbol.asyncDispose]());
+  const upload = serviceForUploads();
 
   it("in the range of 16 bits is scaled, with a warning", async () => {
     const sound = swell(1);
-    const { record, heard } = await upload(sound.map((sample) => round(32_768 * sample)));
+    const { record, heard } = await uploadFloats(sound.map((sample) => round(32_768 * sample)));
     expect(record.warnings).toEqual(["RESCALED"]);
     expect(record.loudness.samplePeakDbfs).toBeCloseTo(20 * Math.log10(0.7), 1);
     expect(correlation(sound, heard)).toBeGreaterThan(0.99);
@@ -101,17 +92,13 @@ describe("an upload of floats", () => {
 
   it("30 dB over full scale is limited", async () => {
     const sound = swell(1, 31.6);
-    const { record, heard } = await upload(sound);
+    const { record, heard } = await uploadFloats(sound);
     expect(record.warnings).toEqual(["CLIPPED"]);
     expect(correlation(sound, heard)).toBeGreaterThan(0.9);
   });
 
-  async function upload(samples: readonly number[]) {
-    const { data } = await client.uploadRecord(ann, floatWav(samples, {}), {
-      fields: "url warnings loudness { samplePeakDbfs }",
-    });
-    const { record } = data.uploadRecord;
-    const mp3 = Buffer.from(await (await fetch(record.url)).arrayBuffer());
+  async function uploadFloats(samples: readonly number[]) {
+    const { record, mp3 } = await upload(floatWav(samples, {}), { fields: "warnings loudness { samplePeakDbfs }" });
     return { record, heard: await decodeWithFfmpeg(mp3) };
   }
 });

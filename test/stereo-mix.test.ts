@@ -1,9 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { describe, expect, it } from "@jest/globals";
 import { openWav } from "../src/audio/wav/wav-reader.ts";
 import { wavToPcm } from "../src/audio/wav/wav-to-pcm.ts";
-import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { decodeWithFfmpeg } from "./support/mp3-decoders.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { serviceForUploads } from "./support/upload-and-download.ts";
 import { type FormatOptions, inPieces, seededRandom, wavFile } from "./support/wav-maker.ts";
 
 const { sin, cos, PI, hypot, max, abs } = Math;
@@ -140,15 +139,7 @@ describe("the sum of many channels", () => {
 });
 
 describe("an upload", () => {
-  let service: TestService;
-  let client: ApiClient;
-  let ann: Credentials;
-  beforeAll(async () => {
-    service = await startService();
-    client = new ApiClient(service.url);
-    ann = await client.createUser("Ann");
-  });
-  afterAll(async () => await service?.[Symbol.asyncDispose]());
+  const upload = serviceForUploads();
 
   it.each<[string, FormatOptions]>([
     ["6 tracks of a field recorder", { channels: 6, bits: 24 }],
@@ -164,10 +155,9 @@ describe("an upload", () => {
       Array.from({ length: channels }, (_channel, k) => 0.25 * sin((2 * PI * toneHz(k) * i) / rateHz)),
     );
     const wav = wavFile({ format: { ...format, sampleRateHz: rateHz }, data: encoded(format, frames) });
-    const { data } = await client.uploadRecord(ann, wav, { fields: "url warnings source { channels }" });
-    expect(data.uploadRecord.record).toMatchObject({ warnings: ["MIXED_DOWN"], source: { channels } });
-    const mp3 = await (await fetch(data.uploadRecord.record.url)).arrayBuffer();
-    const stereo = await decodeWithFfmpeg(Buffer.from(mp3));
+    const { record, mp3 } = await upload(wav, { fields: "warnings source { channels }" });
+    expect(record).toEqual({ warnings: ["MIXED_DOWN"], source: { channels } });
+    const stereo = await decodeWithFfmpeg(mp3);
     for (let channel = 0; channel < channels; channel++) {
       expect(max(...[0, 1].map((side) => level(stereo, side, toneHz(channel) / rateHz)))).toBeGreaterThan(0.25 * 0.06);
     }

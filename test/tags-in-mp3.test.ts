@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { describe, expect, it } from "@jest/globals";
 import iconv from "iconv-lite";
 import { parseBuffer, type IAudioMetadata } from "music-metadata";
 import { tagTable, type TagName } from "../src/audio/tag-table.ts";
-import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { serviceForUploads } from "./support/upload-and-download.ts";
 import { bextChunk, chunk, id3Tag, infoChunk, wavFile } from "./support/wav-maker.ts";
 
 const names = tagTable.map(({ name }) => name);
@@ -49,17 +48,7 @@ const values: Readonly<Record<TagName, string>> = {
   software: "Recorder 1.0",
 };
 
-let service: TestService;
-let client: ApiClient;
-let ann: Credentials;
-
-beforeAll(async () => {
-  service = await startService();
-  client = new ApiClient(service.url);
-  ann = await client.createUser("Ann");
-});
-
-afterAll(async () => await service?.[Symbol.asyncDispose]());
+const uploadWav = serviceForUploads();
 
 describe("the tags of the API", () => {
   it("are those of the MP3, each of them", async () => {
@@ -140,18 +129,13 @@ describe("the title", () => {
 });
 
 async function upload(chunks: readonly Buffer[], given: { title?: string } = {}) {
-  const { data: answer, errors } = await client.uploadRecord(ann, wavFile({ before: chunks, data }), {
+  const { record, mp3 } = await uploadWav(wavFile({ before: chunks, data }), {
     fileName: "take 3.wav",
-    fields: "url title tags { name value }",
+    fields: "title tags { name value }",
     declarations: ", $title: String",
     args: ", title: $title",
     variables: given,
   });
-  expect(errors).toBeUndefined();
-  const { url, title, tags } = answer.uploadRecord.record as {
-    url: string;
-    title: string;
-    tags: { name: TagName; value: string }[];
-  };
-  return { title, tags, mp3: Buffer.from(await (await fetch(url)).arrayBuffer()) };
+  const { title, tags } = record as { title: string; tags: { name: TagName; value: string }[] };
+  return { title, tags, mp3 };
 }

@@ -58,7 +58,8 @@ export class ApiClient {
   }
 }
 
-interface UploadRequest {
+/** Details of an upload. */
+export interface UploadRequest {
   readonly fileName?: string;
   /** Fields of the recording to select. */
   readonly fields?: string;
