@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "@jest/globals";
 import { Kind, parse, type OperationDefinitionNode } from "graphql";
-import { readOperation } from "../src/graphql/refuse-before-running.ts";
+import { readOperation } from "../src/graphql/asked-fields.ts";
 import { AnswerMemory } from "../src/http/answer-memory.ts";
 import { createSchema } from "../src/schema.ts";
 import { ApiClient } from "./support/api-client.ts";

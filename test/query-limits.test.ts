@@ -46,6 +46,14 @@ describe("the limits of a query", () => {
     expect(withLiterals.data).toEqual(withVariables.data);
   });
 
+  it("count the variables of each request, also of one document with others", async () => {
+    const few = { first: 20, count: 64 };
+    expect((await client.run(page, few, ann)).status).toBe(200);
+    const many = { first: 100, count: 2048 };
+    expect(refusal(await client.run(page, many, ann))).toMatchObject({ status: 400, maxValues: 250_000 });
+    expect((await client.run(page, few, ann)).status).toBe(200);
+  });
+
   it("take two lists on one screen", async () => {
     const list = "records(first: $first) { nodes { id title peaks(count: $count) links { id url } } }";
     const two = `query ($first: Int = 10, $count: Int = 64) { me { newest: ${list} longest: ${list} } }`;
