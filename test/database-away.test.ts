@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
+import { Pool } from "pg";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { startDatabaseProxy, type DatabaseProxy } from "./support/database-proxy.ts";
 import { startHalfUpload } from "./support/half-upload.ts";
@@ -89,6 +90,35 @@ describe("without its database", () => {
     await refusals();
     proxy.restore();
     expect(await recovery()).toBe(200);
+  });
+
+  it("tells that a user was made by a statement that still ran when its connection was lost", async () => {
+    await using patient = await startService({ DATABASE_URL: proxy.url });
+    await using pools = new AsyncDisposableStack();
+    const pool = pools.adopt(new Pool({ connectionString: database.url }), async (pool) => await pool.end());
+    await using locks = new AsyncDisposableStack();
+    const lock = locks.adopt(await pool.connect(), (client) => client.release(true));
+    const waiting = async (): Promise<number> => {
+      const { rows } = await pool.query<{ count: number }>(
+        "select count(*)::int as count from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert%'",
+      );
+      return rows[0]!.count;
+    };
+    await lock.query("begin");
+    await lock.query("lock table app_user in share mode"); // allows to look for a user
+    let isAnswered = false;
+    const answer = new ApiClient(patient.url).run('mutation { createUser(name: "Bob") { user { id } token } }');
+    void answer.finally(() => (isAnswered = true));
+    expect(await until(waiting, (count) => count === 1)).toBe(1);
+    proxy.cut();
+    proxy.restore();
+    await until(waiting, (count) => count === 2 || isAnswered);
+    await lock.query("commit");
+    const { status, data } = await answer;
+    expect(status).toBe(200);
+    const { rows } = await pool.query<{ id: string }>("select id::text from app_user where name = 'Bob'");
+    expect(rows).toEqual([{ id: data.createUser.user.id }]);
+    expect((await client.run("{ me { name } }", {}, data.createUser)).data).toEqual({ me: { name: "Bob" } });
   });
 
   it("refuses an upload whose database goes away in the middle, and removes its rows when it is back", async () => {

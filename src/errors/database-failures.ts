@@ -49,3 +49,8 @@ export function isDatabaseUnavailable(error: unknown): boolean {
 export function isParentMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "23503";
 }
+
+/** Whether a statement failed because a row with the same key exists (SQLSTATE 23505). */
+export function isDuplicate(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "23505";
+}

@@ -1,9 +1,10 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { sql, type Kysely } from "kysely";
+import { sql, type Kysely, type QueryCreator } from "kysely";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
 import { hashToken } from "../caller/token.ts";
 import { statement } from "../database/query-builder.ts";
 import { confirmed } from "../database/transaction.ts";
+import { isDuplicate } from "../errors/database-failures.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { checkedText } from "../input/plain-text.ts";
 import type { UserTables } from "./user.entity.ts";
@@ -32,35 +33,50 @@ interface UserToInsert {
   readonly name: string;
   readonly isVouchedFor: boolean;
   readonly tokenSha256: Uint8Array;
-  /** Null if the user needs no invitation. */
-  readonly invitationSha256: Uint8Array | null;
 }
 
 const insertUser = statement((db: Kysely<UserTables>, user: UserToInsert) =>
-  db
-    .with("invited", (db) =>
+  withToken(
+    db.with("newUser", (db) =>
+      db.insertInto("User").values({ name: user.name, isVouchedFor: user.isVouchedFor }).returning(["id", "createdAt"]),
+    ),
+    user,
+  ),
+);
+
+/** A statement of its own, because planning the deletion takes as long as all of {@link insertUser}. */
+const insertInvitedUser = statement(
+  (db: Kysely<UserTables>, user: UserToInsert & { readonly invitationSha256: Uint8Array }) =>
+    withToken(
       db
-        .deleteFrom("Invitation")
-        .where("sha256", "=", sql<Uint8Array>`${user.invitationSha256}`)
-        .where("expiresAt", ">", sql<Date>`now()`)
-        .returning("sha256"),
-    )
-    .with("newUser", (db) =>
-      db
-        .insertInto("User")
-        .columns(["name", "isVouchedFor"])
-        .expression(() =>
+        .with("invited", (db) =>
           db
-            .selectNoFrom((eb) => [eb.val(user.name).as("name"), eb.val(user.isVouchedFor).as("isVouchedFor")])
-            .where((eb) =>
-              eb.or([
-                sql<boolean>`${user.invitationSha256}::bytea is null`,
-                eb.exists(eb.selectFrom("invited").select("sha256")),
-              ]),
-            ),
+            .deleteFrom("Invitation")
+            .where("sha256", "=", user.invitationSha256)
+            .where("expiresAt", ">", sql<Date>`now()`)
+            .returning("sha256"),
         )
-        .returning(["id", "createdAt"]),
-    )
+        .with("newUser", (db) =>
+          db
+            .insertInto("User")
+            .columns(["name", "isVouchedFor"])
+            .expression((eb) =>
+              eb
+                .selectFrom("invited")
+                .select((eb) => [eb.val(user.name).as("name"), eb.val(user.isVouchedFor).as("isVouchedFor")]),
+            )
+            .returning(["id", "createdAt"]),
+        ),
+      user,
+    ),
+);
+
+/** Adds the first token to a statement that makes a user. */
+function withToken(
+  db: QueryCreator<UserTables & { newUser: { id: number; createdAt: Date } }>,
+  { tokenSha256 }: UserToInsert,
+) {
+  return db
     .with("newToken", (db) =>
       db
         .insertInto("AccessToken")
@@ -68,12 +84,12 @@ const insertUser = statement((db: Kysely<UserTables>, user: UserToInsert) =>
         .expression((eb) =>
           eb
             .selectFrom("newUser")
-            .select((eb) => ["id", eb.val(user.tokenSha256).as("sha256"), sql.lit("first").as("name")]),
+            .select((eb) => ["id", eb.val(tokenSha256).as("sha256"), sql.lit("first").as("name")]),
         ),
     )
     .selectFrom("newUser")
-    .select(["id", "createdAt"]),
-);
+    .select(["id", "createdAt"]);
+}
 
 const findByToken = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint8Array }) =>
   db
@@ -97,11 +113,18 @@ export async function createUser(
   if (invitation !== undefined && !isUuid(invitation.trim())) throw invitationInvalid();
   const token = uuidv4();
   const tokenSha256 = hashToken(token);
-  const invitationSha256 = invitation === undefined ? null : hashToken(invitation.trim());
-  const user = await confirmed(
-    async () => (await insertUser(em, { name, isVouchedFor, tokenSha256, invitationSha256 }))[0],
-    async () => (await findByToken(em, { sha256: tokenSha256 }))[0],
-  );
+  const made = { name, isVouchedFor, tokenSha256 };
+  const insert = async () => {
+    if (invitation === undefined) return (await insertUser(em, made))[0];
+    return (await insertInvitedUser(em, { ...made, invitationSha256: hashToken(invitation.trim()) }))[0];
+  };
+  const user = await confirmed(insert, async () => {
+    // The lost statement may still run. A second one waits for its token or its invitation, and so for its end.
+    const again = await insert().catch((error: unknown) => {
+      if (!isDuplicate(error)) throw error;
+    });
+    return again ?? (await findByToken(em, { sha256: tokenSha256 }))[0];
+  });
   if (!user) throw invitationInvalid();
   return { user: { ...user, name }, token };
 }
