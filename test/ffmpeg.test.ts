@@ -142,6 +142,31 @@ describe("startFfmpeg", () => {
       }
     });
 
+    it("gives the child the same limits and the same blocked signals, confined or not", async () => {
+      const { confinement: _without, ...unconfined } = ffmpeg;
+      const found = [];
+      for (const each of [ffmpeg, unconfined]) {
+        await using child = startFfmpeg(each, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
+        child.stdin.write(Buffer.alloc(640_000));
+        await once(child.stdout, "readable");
+        const limitsOfChild = readFileSync(`/proc/${child.pid}/limits`, "utf8");
+        const signals = /^SigBlk:\s+(\w+)$/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
+        const { policy } = statFields(child.pid!);
+        const limit = (name: string) => new RegExp(`^Max ${name} +(\\w+) +(\\w+)`, "m").exec(limitsOfChild)?.slice(1);
+        const [memory, cpu, core, file] = ["address space", "cpu time", "core file size", "file size"].map(limit);
+        found.push({ memory, cpu, core, file, signals, policy });
+      }
+      const both = (value: unknown) => [String(value), String(value)];
+      const { addressSpaceBytes, cpuSeconds } = limits;
+      expect(found[0]).toMatchObject({
+        memory: both(addressSpaceBytes),
+        cpu: both(cpuSeconds),
+        core: both(0),
+        file: both(0),
+      });
+      expect(found[0]).toEqual(found[1]);
+    });
+
     it("limits the child's memory", async () => {
       await using child = startFfmpeg(ffmpeg, { ...limits, addressSpaceBytes: 64 * 1024 ** 2 }, [
         ...silence,

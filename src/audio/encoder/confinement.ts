@@ -2,30 +2,42 @@ import { access } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
- * Linux numbers that differ by processor: the system calls `prctl` and `socket`, and the architecture for system call
- * filters (`AUDIT_ARCH_*`).
+ * Linux numbers that differ by processor: the system calls `prctl`, `socket`, `prlimit64`, `rt_sigprocmask` and
+ * `sched_setscheduler`, and the architecture for system call filters (`AUDIT_ARCH_*`).
  */
 const numbers: Readonly<Partial<Record<NodeJS.Architecture, readonly number[]>>> = {
-  x64: [157, 41, 0xc000003e],
-  arm64: [167, 198, 0xc00000b7],
+  x64: [157, 41, 302, 14, 144, 0xc000003e],
+  arm64: [167, 198, 261, 135, 119, 0xc00000b7],
 };
 
 /** Paths that an encoder must read: libraries. Its own folder is added. */
 const readable = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /**
- * Drops all rights that an encoder does not need, then executes the program after `--`. It allows no new privileges, no
+ * Drops all rights that an encoder does not need, then executes a program. Its arguments after `--` are the limits of
+ * the program in bytes of memory and seconds of CPU time, and 1 if it is to run in the background: in the idle class
+ * and without the signals INT, QUIT and TERM. The program can write no files and leaves no core file. It allows no new privileges, no
  * files but libraries, which it may read and execute (Landlock, from Linux 5.13 on; newer versions also deny TCP,
  * signals and abstract sockets outside of itself), no new sockets and no io_uring (seccomp). Open pipes stay open. Perl
  * is part of every Debian and can make system calls without a library; see landlock(7) and seccomp(2).
  */
 const program = `
-my ($prctl, $socket, $processor) = splice @ARGV, 0, 3;
+my ($prctl, $socket, $prlimit, $signals, $schedule, $processor) = map $_ + 0, splice @ARGV, 0, 6;
 my @readable;
 push @readable, shift while $ARGV[0] ne "--";
 shift;
+my ($bytes, $seconds, $background) = map $_ + 0, splice @ARGV, 0, 3;
 sub call { my $answer = syscall($_[0], @_[1 .. $#_]); die "system call $_[0]: $!" if $answer < 0; $answer }
-$_ += 0 for $prctl, $socket, $processor;
+for ([9, $bytes], [0, $seconds], [4, 0], [1, 0]) {
+  my $both = pack "Q2", $_->[1], $_->[1];
+  call($prlimit, 0, $_->[0], $both, 0);
+}
+if ($background) {
+  my $blocked = pack "Q", 1 << 1 | 1 << 2 | 1 << 14;
+  call($signals, 0, $blocked, 0, 8);
+  my $priority = pack "i", 0;
+  call($schedule, 0, 5, $priority);
+}
 call($prctl, 38, 1, 0, 0, 0);
 my $version = call(444, 0, 0, 1);
 my $rights = (1 << ($version < 2 ? 13 : $version < 3 ? 14 : $version < 5 ? 15 : 16)) - 1;
@@ -51,7 +63,10 @@ die "exec: $!";
 
 const perl = "/usr/bin/perl";
 
-/** The command prefix that confines an encoder; undefined on processors and systems that it does not support. */
+/**
+ * The beginning of a command that confines an encoder: the limits and the encoder's own command follow. Undefined on
+ * processors and systems that it does not support.
+ */
 export function confinementCommand(encoderPath: string): readonly string[] | undefined {
   const forProcessor = process.platform === "linux" ? numbers[process.arch] : undefined;
   if (!forProcessor) return undefined;

