@@ -1,20 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { describe, expect, it } from "@jest/globals";
 import { decodeWithFfmpeg, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { serviceForUploads } from "./support/upload-and-download.ts";
 import { sineWav, wavFile } from "./support/wav-maker.ts";
 
-let service: TestService;
-let client: ApiClient;
-let ann: Credentials;
-
-beforeAll(async () => {
-  service = await startService();
-  client = new ApiClient(service.url);
-  ann = await client.createUser("Ann");
-});
-
-afterAll(async () => await service?.[Symbol.asyncDispose]());
+const uploadWav = serviceForUploads();
 
 describe("the level of the MP3", () => {
   it.each([
@@ -82,16 +71,13 @@ describe("the warnings about levels", () => {
 });
 
 async function upload(wav: Buffer, quality = "STANDARD") {
-  const { data, errors } = await client.uploadRecord(ann, wav, {
-    fields: `url bitrateKbps mp3GainDb samplePeakDbfs truePeakDbtp warnings
+  return await uploadWav(wav, {
+    fields: `bitrateKbps mp3GainDb samplePeakDbfs truePeakDbtp warnings
       loudness { integratedLufs rangeLu truePeakDbtp }`,
     declarations: ", $quality: Quality",
     args: ", quality: $quality",
     variables: { quality },
   });
-  expect(errors).toBeUndefined();
-  const { record } = data.uploadRecord;
-  return { record, mp3: Buffer.from(await (await fetch(record.url)).arrayBuffer()) };
 }
 
 function rms(samples: Float32Array): number {
