@@ -7,7 +7,7 @@ const uploadWav = serviceForUploads();
 
 describe("the level of the MP3", () => {
   it.each([
-    ["LOW", 1, 48],
+    ["LOW", 1, 64],
     ["LOW", 2, 96],
     ["STANDARD", 2, 192],
     ["HIGH", 1, 160],
