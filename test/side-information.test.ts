@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { readFrameHeader } from "../src/audio/mp3/mp3-frame.ts";
 import {
+  clearGranule,
   mainDataBytes,
   mostMainDataBegin,
   readMainDataBegin,
@@ -8,7 +9,7 @@ import {
   sideInformationStart,
   writeMainDataBegin,
 } from "../src/audio/mp3/side-information.ts";
-import { decodeMp3, readFrames } from "./support/mp3.ts";
+import { decodeMp3, readFrames, readReservoir } from "./support/mp3.ts";
 import { encodeMp3 } from "./support/mp3-decoders.ts";
 
 describe.each([
@@ -23,28 +24,15 @@ describe.each([
     const since = Math.floor(i / channels) % 5000;
     return Math.round(5000 * Math.exp(-since / 300) * Math.sin(since * since) + 300 * Math.sin(i / (9 * channels)));
   });
-  const encoded = encodeMp3(clicks, rateHz, channels, kbps, "with reservoir");
+  const encoded = encodeMp3(clicks, rateHz, channels, kbps);
 
   it("tells which bytes belong to which frame", async () => {
     const mp3 = await encoded;
-    const begins: number[] = [];
-    let frameStart = 0;
-    let slotStart = 0;
-    let lastEnd = 0;
-    for (const header of readFrames(mp3)) {
-      const begin = readMainDataBegin(mp3, frameStart, header);
-      const dataBytes = mainDataBytes(mp3, frameStart, header);
-      const slotEnd = slotStart + header.byteLength - 4 - header.sideInfoBytes;
-      // The main data of a frame follows that of the last one, and ends in its own frame.
-      expect(slotStart - begin).toBeGreaterThanOrEqual(lastEnd);
-      expect(slotStart - begin + dataBytes).toBeLessThanOrEqual(slotEnd);
-      expect(begin).toBeLessThanOrEqual(mostMainDataBegin(header));
-      lastEnd = slotStart - begin + dataBytes;
-      begins.push(begin);
-      slotStart = slotEnd;
-      frameStart += header.byteLength;
-    }
-    expect(Math.max(...begins)).toBeGreaterThan(mostMainDataBegin(readFrames(mp3)[0]!) / 4);
+    const most = mostMainDataBegin(readFrames(mp3)[0]!);
+    // Throws if the fields do not fit together.
+    const begins = readReservoir(mp3);
+    expect(Math.max(...begins)).toBeLessThanOrEqual(most);
+    expect(Math.max(...begins)).toBeGreaterThan(most / 4);
   });
 
   it("has the gain that a decoder applies", async () => {
@@ -62,6 +50,26 @@ describe.each([
     const after = decodeMp3(louder);
     expect(before.some((sample) => Math.abs(sample) > 0.05)).toBe(true);
     expect(after.every((sample, i) => Math.abs(sample - 2 * before[i]!) < 1e-4)).toBe(true);
+  });
+
+  it("takes the sound out of granules and leaves the rest", async () => {
+    const frame = Buffer.from(await encoded);
+    const header = readFrameHeader(frame)!;
+    const start = sideInformationStart(frame);
+    frame.fill(0xff, start, start + header.sideInfoBytes);
+    const { part23Lengths, globalGains } = sideInformationLayout(header);
+    for (const [i, bit] of part23Lengths.entries()) {
+      const before = Buffer.from(frame);
+      clearGranule(frame, 0, header, i);
+      expect(frame.readUInt32BE(start + (globalGains[i]! >> 3)) >>> 24 === 0xff).toBe(false);
+      expect(frame.subarray(0, start + (bit >> 3))).toEqual(before.subarray(0, start + (bit >> 3)));
+      // A field of 12 ones is 4095 bits.
+      const granulesLeft = part23Lengths.length - i - 1;
+      expect(mainDataBytes(frame, 0, header)).toBe(Math.ceil((granulesLeft * 4095) / 8));
+    }
+    expect(frame.subarray(start + header.sideInfoBytes)).toEqual(
+      (await encoded).subarray(start + header.sideInfoBytes),
+    );
   });
 
   it("keeps all other fields when the begin of the main data is written", async () => {

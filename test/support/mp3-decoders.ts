@@ -7,23 +7,15 @@ import { buffer, text } from "node:stream/consumers";
 import { MPEGDecoder } from "mpg123-decoder";
 import { ffmpeg } from "./ffmpeg.ts";
 
-/** Encodes interleaved 16-bit samples at a constant bit rate in one pass, and returns the bare MP3 frames. */
+/** Encodes interleaved 16-bit samples in one pass, with the service's settings, and gives the bare MP3 frames. */
 export async function encodeMp3(
   samples: Int16Array,
   sampleRateHz: number,
   channels: 1 | 2,
   bitrateKbps: number,
-  reservoir: "with reservoir" | "without reservoir" = "without reservoir",
 ): Promise<Buffer> {
   const input = ["-f", "s16le", "-ar", `${sampleRateHz}`, "-ac", `${channels}`, "-i", "pipe:0"];
-  const codec = [
-    "-c:a",
-    "libmp3lame",
-    "-b:a",
-    `${bitrateKbps}k`,
-    "-reservoir",
-    reservoir === "with reservoir" ? "1" : "0",
-  ];
+  const codec = ["-c:a", "libmp3lame", "-b:a", `${bitrateKbps}k`, "-compression_level", "5"];
   const output = ["-write_xing", "0", "-id3v2_version", "0", "-f", "mp3", "pipe:1"];
   const pcm = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
   return (await run(ffmpeg.path, ["-v", "error", ...input, ...codec, ...output], pcm)).stdout;

@@ -1,12 +1,20 @@
 import { lameDelaySamples, mpegVersionOf, samplesPerFrameOf } from "../mp3/mp3-frame.ts";
+import type { Joint } from "./joint.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "../pcm-format.ts";
 
 /** Minimum of samples that LAME adds after the last one, for the decoder's delay. */
 const leastPaddingSamples = 576;
 
-/** Sound that an encoder gets before the first and after the last frame that is used, so that both are as in one pass. */
+/**
+ * What encoders get around a joint beyond their own segments, in samples of the MP3. The lead-in and the lead-out make the frames
+ * as in one pass; LAME looks less than two frames of MPEG-1 ahead. Both encoders make the frames in between, so that there
+ * is one at which the bit reservoirs fit together. Silence before the lead-in empties the reservoir of an encoder that has
+ * encoded something else: the beginning of the sound takes it all.
+ */
+const silenceSamples = 8 * 1152;
 const leadInSamples = 6 * 1152;
-const leadOutSamples = 4 * 1152;
+const overlapSamples = 12 * 1152;
+const leadOutSamples = 2 * 1152;
 
 /** Frames after which the padding that keeps the bit rate constant repeats, at 44.1 kHz and its fractions; elsewhere 1. */
 const paddingPeriod = 49;
@@ -19,14 +27,18 @@ export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): numb
 /** Maps MP3 frames to the PCM that they encode, also if the encoder resamples. Frames are numbered from 0. */
 export class FrameGrid {
   readonly samplesPerFrame: 1152 | 576;
+  readonly silentFrames: number;
   readonly leadInFrames: number;
   readonly leadOutFrames: number;
+  readonly overlapFrames: number;
   /**
    * Number of frames after which an encoder is at the same point again: of the padding, and between two samples of the
    * source. At most 1225, which is half a minute at 44.1 kHz.
    */
   readonly period: number;
-  /** PCM to keep for a joint: the lead-in of one encoder and the lead-out of the other. */
+  /** Number of frames around a joint whose sound both encoders get. */
+  readonly sharedFrames: number;
+  /** PCM to keep for a joint: that of these frames, and of parts of frames. */
   readonly jointBytes: number;
   readonly #source: PcmFormat;
   readonly #mp3RateHz: number;
@@ -35,12 +47,15 @@ export class FrameGrid {
     this.#source = source;
     this.#mp3RateHz = mp3RateHz;
     this.samplesPerFrame = samplesPerFrameOf(mpegVersionOf(mp3RateHz) ?? 1);
+    this.silentFrames = silenceSamples / this.samplesPerFrame;
     this.leadInFrames = leadInSamples / this.samplesPerFrame;
     this.leadOutFrames = leadOutSamples / this.samplesPerFrame;
+    this.overlapFrames = overlapSamples / this.samplesPerFrame;
     const ofPadding = mp3RateHz % 11_025 === 0 ? paddingPeriod : 1;
     const ofSamples = mp3RateHz / greatestCommonDivisor(this.samplesPerFrame * source.sampleRateHz, mp3RateHz);
     this.period = (ofPadding * ofSamples) / greatestCommonDivisor(ofPadding, ofSamples);
-    this.jointBytes = this.startOf(this.leadInFrames + this.leadOutFrames + 2);
+    this.sharedFrames = this.leadInFrames + this.overlapFrames + this.leadOutFrames;
+    this.jointBytes = this.startOf(this.sharedFrames + 2);
   }
 
   /** Offset of a frame in the PCM, in bytes, rounded down to a whole sample. */
@@ -61,9 +76,10 @@ export class FrameGrid {
     return mp3FramesFor(Math.round((samples * this.#mp3RateHz) / this.#source.sampleRateHz), this.samplesPerFrame);
   }
 
-  /** Number of frames that are as in one pass, whatever follows so much PCM. */
-  finalFramesIn(bytes: number): number {
-    return Math.max(0, this.framesIn(bytes) - this.leadOutFrames);
+  /** The joint at the end of so much PCM: its last frame is as in one pass, whatever follows. */
+  jointIn(bytes: number): Joint {
+    const last = Math.max(0, this.framesIn(bytes) - this.leadOutFrames);
+    return { first: Math.max(0, last - this.overlapFrames), last };
   }
 
   /** The last frame, up to this one, where a new encoder is at the same point as one that encoded everything before. */

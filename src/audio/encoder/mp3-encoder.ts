@@ -14,7 +14,7 @@ export interface Mp3Settings {
 }
 
 /**
- * Encodes PCM as MP3 frames of constant bit rate, without bit reservoir, head or tags, and yields whole frames. It runs
+ * Encodes PCM as MP3 frames of constant bit rate, without head or tags, and yields whole frames. It runs
  * one ffmpeg during each of its turns, and more of them while the source is faster than one and the pool has spares. All of
  * them have ended when the generator has ended, however it ended. PCM is copied, so the source may reuse its buffers.
  * @throws what the source throws; the signal's reason if it is aborted

@@ -4,6 +4,9 @@ import type { EncoderTurns, SpareEncoder } from "./encoder-pool.ts";
 import { conversionFailed, Encoder, type Mp3Format } from "./encoder.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import { FrameGrid } from "./frame-grid.ts";
+import type { Joint } from "./joint.ts";
+import { mainDataSlotBytes, mpegVersionOf } from "../mp3/mp3-frame.ts";
+import { mostMainDataBegin } from "../mp3/side-information.ts";
 import { PcmQueue } from "./pcm-queue.ts";
 import { Segments } from "./segments.ts";
 
@@ -54,7 +57,7 @@ export class SegmentedEncoding implements AsyncDisposable {
   readonly #children = new Map<Encoder, FfmpegProcess>();
   /** The encoder that gets the PCM. If it is ending, the next turn starts with a new one. */
   #current: Encoder;
-  readonly #segments = new Segments();
+  readonly #segments: Segments;
   /** PCM that no encoder has got yet. */
   readonly #pending: PcmQueue;
   /** The PCM that was sent last: the next encoder's lead-in, followed by this encoder's lead-out. */
@@ -62,8 +65,8 @@ export class SegmentedEncoding implements AsyncDisposable {
   #sentBytes = 0;
   /** The part of it that was sent in this turn. */
   #sentInTurn = 0;
-  /** First frame of the next turn's segment. */
-  #joint = 0;
+  /** Where the next turn's segment begins. */
+  #joint: Joint = { first: 0, last: 0 };
   #sourceEnded = false;
   #sourceIsSlow = false;
   /** The turn ends as soon as the encoders have done what they were fed. */
@@ -102,8 +105,9 @@ export class SegmentedEncoding implements AsyncDisposable {
     this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
     this.#pending = new PcmQueue(pool.blocks);
     this.#tail = Buffer.alloc(this.#grid.jointBytes);
+    this.#segments = new Segments(reservoirFrames(mp3));
     this.#current = this.#startEncoder();
-    this.#segments.start(this.#current, 0, 0);
+    this.#segments.start(this.#current, 0);
     this.#source = pcm[Symbol.asyncIterator]();
     this.#signal = signal;
     signal.addEventListener("abort", this.#onAbort);
@@ -284,12 +288,12 @@ export class SegmentedEncoding implements AsyncDisposable {
     this.#guard(() => this.#endSegment());
   }
 
-  /** Ends the encoders and with them the segment. The joint is a lead-out before the end of what was sent. */
+  /** Ends the encoders and with them the segment, at the end of what was sent. */
   #endSegment(): void {
     const partOfSample = modulo(-this.#sentBytes, bytesPerPcmFrame(this.#format));
     if (partOfSample > 0) this.#current.feed({ pcm: Buffer.alloc(partOfSample), release() {} });
-    this.#joint = this.#grid.finalFramesIn(this.#sentBytes);
-    this.#segments.endBefore(this.#joint);
+    this.#joint = this.#grid.jointIn(this.#sentBytes);
+    this.#segments.endAt(this.#joint);
     for (const encoder of this.#encoders) encoder.end();
     this.#notify();
   }
@@ -300,13 +304,13 @@ export class SegmentedEncoding implements AsyncDisposable {
    */
   #goOn(): void {
     const encoder = this.#startEncoder();
-    const leadIn = Math.max(0, this.#joint - this.#grid.leadInFrames);
+    const leadIn = Math.max(0, this.#joint.first - this.#grid.leadInFrames);
     const beginning = this.#grid.beginningBefore(leadIn);
     const keptFrom = this.#grid.startOf(leadIn);
     feedSilence(encoder, keptFrom - this.#grid.startOf(beginning));
     const kept = this.#tail.subarray(this.#tail.length - (this.#sentBytes - keptFrom));
     encoder.feed({ pcm: Buffer.from(kept), release() {} });
-    this.#segments.start(encoder, this.#joint, this.#joint - beginning);
+    this.#segments.start(encoder, -beginning);
     const last = this.#current;
     this.#current = encoder;
     this.#forget(last);
@@ -316,7 +320,8 @@ export class SegmentedEncoding implements AsyncDisposable {
   #nextEncoder(): Encoder | undefined {
     const isSegment = this.#pending.bytes >= this.#segmentBytes;
     const isWorthwhile =
-      isSegment || (this.#sourceEnded && this.#pending.bytes > this.#grid.startOf(this.#grid.period + 1));
+      isSegment ||
+      (this.#sourceEnded && this.#pending.bytes > this.#grid.startOf(this.#grid.period + 3 * this.#grid.sharedFrames));
     return (isWorthwhile ? this.#hungryEncoder() : undefined) ?? (isSegment ? this.#spareEncoder() : undefined);
   }
 
@@ -389,21 +394,23 @@ export class SegmentedEncoding implements AsyncDisposable {
   }
 
   /**
-   * Makes another encoder the current one. The joint is a lead-out before the end of what the old one has got, so the old
-   * one needs no more PCM if the source stalls. At the joint, the new one is at the same point as the old one, so that its
-   * frames have the same lengths as in one pass.
+   * Makes another encoder the current one. The old one has got all that it needs for the joint, also if the source stalls
+   * now. At the joint, the new one is at the same point as the old one, so that its frames have the same lengths as in one
+   * pass.
    */
   #switchTo(encoder: Encoder): void {
-    const { leadInFrames, leadOutFrames, period } = this.#grid;
+    const { silentFrames, sharedFrames, period } = this.#grid;
     const frameBytes = this.#grid.startOf(1);
     this.#send(modulo(-this.#sentBytes, frameBytes));
-    const firstEncoderFrame = encoder.fedBytes / frameBytes + leadInFrames;
-    const earliest = this.#sentBytes / frameBytes - leadOutFrames;
-    const shift = modulo(firstEncoderFrame - earliest, period);
+    if (encoder.fedBytes > 0) feedSilence(encoder, silentFrames * frameBytes);
+    const leadIn = encoder.fedBytes / frameBytes;
+    const leadInOfMp3 = this.#sentBytes / frameBytes - sharedFrames;
+    const shift = modulo(leadIn - leadInOfMp3, period);
     this.#send(shift * frameBytes);
-    this.#segments.endBefore(earliest + shift);
-    this.#segments.start(encoder, earliest + shift, firstEncoderFrame);
-    const kept = this.#tail.subarray(-(leadInFrames + leadOutFrames) * frameBytes);
+    const offset = leadIn - leadInOfMp3 - shift;
+    this.#segments.endAt(this.#grid.jointIn(this.#sentBytes));
+    this.#segments.start(encoder, offset);
+    const kept = this.#tail.subarray(-sharedFrames * frameBytes);
     encoder.feed({ pcm: Buffer.from(kept), release() {} });
     this.#current = encoder;
   }
@@ -422,7 +429,7 @@ export class SegmentedEncoding implements AsyncDisposable {
   }
 
   #takeFrames(): Buffer[] {
-    const frames = this.#segments.take(() => this.#grid.finalFramesIn(this.#sentBytes));
+    const frames = this.#segments.take(() => this.#grid.jointIn(this.#sentBytes).first);
     for (const encoder of this.#children.keys()) this.#forget(encoder);
     return frames;
   }
@@ -456,9 +463,17 @@ function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
   return [
     "-hide_banner -nostdin -loglevel error -filter_threads 1 -protocol_whitelist pipe",
     `-probesize 32 -f ${sampleFormat} -ar ${sampleRateHz} -ac ${channels} -i pipe:0 -map 0:a:0 -map_metadata -1`,
-    `-c:a libmp3lame -b:a ${mp3.bitrateKbps}k -ar ${mp3.sampleRateHz} -reservoir 0 -write_xing 0 -id3v2_version 0`,
+    `-c:a libmp3lame -b:a ${mp3.bitrateKbps}k -compression_level 5 -ar ${mp3.sampleRateHz} -write_xing 0 -id3v2_version 0`,
     "-flush_packets 0 -f mp3 pipe:1",
   ].flatMap((part) => part.split(" "));
+}
+
+/** Number of frames in which the bit reservoir of the next frame can lie. */
+function reservoirFrames({ sampleRateHz, channels, bitrateKbps }: Mp3Format): number {
+  const mpegVersion = mpegVersionOf(sampleRateHz) ?? 1;
+  return Math.ceil(
+    mostMainDataBegin({ mpegVersion, channels }) / mainDataSlotBytes(sampleRateHz, channels, bitrateKbps),
+  );
 }
 
 function feedSilence(encoder: Encoder, byteCount: number): void {

@@ -12,6 +12,8 @@ export interface Mp3FrameHeader {
   readonly sideInfoBytes: number;
 }
 
+const headerBytes = 4;
+
 /** Samples that LAME adds before the sound, for every MPEG version and number of channels. */
 export const lameDelaySamples = 576;
 
@@ -66,8 +68,20 @@ export function readFrameHeader(bytes: Uint8Array, offset = 0): Mp3FrameHeader |
     channels,
     samplesPerFrame,
     byteLength: Math.floor((samplesPerFrame * bitrateKbps * 125) / sampleRateHz) + padding,
-    sideInfoBytes: mpegVersion === 1 ? (channels === 1 ? 17 : 32) : channels === 1 ? 9 : 17,
+    sideInfoBytes: sideInfoBytesOf(mpegVersion, channels),
   };
+}
+
+/** Bytes for main data in a frame of this kind that is not padded. */
+export function mainDataSlotBytes(sampleRateHz: number, channels: 1 | 2, bitrateKbps: number): number {
+  const mpegVersion = mpegVersionOf(sampleRateHz) ?? 1;
+  const frameBytes = Math.floor((samplesPerFrameOf(mpegVersion) * bitrateKbps * 125) / sampleRateHz);
+  return frameBytes - headerBytes - sideInfoBytesOf(mpegVersion, channels);
+}
+
+function sideInfoBytesOf(mpegVersion: 1 | 2 | 2.5, channels: 1 | 2): number {
+  if (mpegVersion === 1) return channels === 1 ? 17 : 32;
+  return channels === 1 ? 9 : 17;
 }
 
 function rateDivisor(mpegVersion: 1 | 2 | 2.5): number {

@@ -14,6 +14,8 @@ export interface SideInformationLayout {
   readonly part23Lengths: readonly number[];
   /** The fields `global_gain`, of 8 bits. One step is a factor of 2^(1/4) in amplitude. */
   readonly globalGains: readonly number[];
+  /** Length of all fields of one granule and channel. Its first field is `part2_3_length`. */
+  readonly granuleBits: number;
 }
 
 const part23LengthBits = 12;
@@ -33,7 +35,8 @@ function layoutOf(
   granules: number,
 ): SideInformationLayout {
   const part23Lengths = Array.from({ length: granules }, (_, granule) => firstGranule + granule * granuleBits);
-  return { mainDataBeginBits, part23Lengths, globalGains: part23Lengths.map((bit) => bit + globalGainOffset) };
+  const globalGains = part23Lengths.map((bit) => bit + globalGainOffset);
+  return { mainDataBeginBits, part23Lengths, globalGains, granuleBits };
 }
 
 /** Where the fields lie in frames of this kind. */
@@ -77,6 +80,14 @@ export function mainDataBytes(bytes: Uint8Array, frameStart: number, kind: SideI
   let bits = 0;
   for (const bit of sideInformationLayout(kind).part23Lengths) bits += readBits(bytes, start, bit, part23LengthBits);
   return Math.ceil(bits / 8);
+}
+
+/** Takes the sound out of one of a frame's granules: number `index` in the lists of {@link SideInformationLayout}. */
+export function clearGranule(bytes: Uint8Array, frameStart: number, kind: SideInformationKind, index: number): void {
+  const start = sideInformationStart(bytes, frameStart);
+  const { part23Lengths, granuleBits } = sideInformationLayout(kind);
+  const first = part23Lengths[index]!;
+  for (let bit = first; bit < first + granuleBits; bit++) bytes[start + (bit >> 3)]! &= ~(0x80 >> (bit & 7));
 }
 
 /** Reads a number of up to 16 bits, `bit` bits after byte `start`. */
