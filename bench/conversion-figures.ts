@@ -16,8 +16,7 @@ export async function longRecordingFigures(bench: Workbench): Promise<Figure[]> 
     const wav = await bench.music(seconds);
     const mp3 = join(bench.folder, "bare.mp3");
     const isLong = seconds > 60;
-    const bare = isLong ? await bench.ffmpeg.convert(wav, mp3, "without reservoir") : undefined;
-    const withReservoir = seconds === 600 ? await bench.ffmpeg.convert(wav, mp3, "with reservoir") : undefined;
+    const bare = isLong ? await bench.ffmpeg.convert(wav, mp3) : undefined;
     await using service = await bench.startService();
     const user = await new ApiClient(service.url).createUser();
     const idleBytes = await residentBytes(service.pid);
@@ -38,14 +37,6 @@ export async function longRecordingFigures(bench: Workbench): Promise<Figure[]> 
         reference: { name, value: bare.seconds },
         ...(isHour && { goal: { of: "ratio", atMost: 0.6 } }),
       });
-      if (withReservoir) {
-        figures.push({
-          name: `${what}: uploadRecord`,
-          value: upload.seconds,
-          unit: "s",
-          reference: { name: `${name}, its own reservoir setting`, value: withReservoir.seconds },
-        });
-      }
       figures.push({
         name: `${what}: CPU of service and encoders`,
         value: cpu,
@@ -97,7 +88,7 @@ export async function manyRecordingsFigures(bench: Workbench): Promise<Figure[]>
   const client = new ApiClient(service.url);
   const users = await Promise.all(Array.from({ length: 8 }, async () => await client.createUser()));
   const convert = async (wav: string, client: number) =>
-    await bench.ffmpeg.convert(wav, join(bench.folder, `bare-${client}.mp3`), "without reservoir");
+    await bench.ffmpeg.convert(wav, join(bench.folder, `bare-${client}.mp3`));
   const upload = async (wav: string, client: number) => await uploadFile(service.url, users[client]!, wav);
 
   for (let i = 0; i < 5; i++) await upload(clip, 0);

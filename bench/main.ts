@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { longRecordingFigures, manyRecordingsFigures, slowClientFigures } from "./conversion-figures.ts";
 import { downloadFigures } from "./download-figures.ts";
+import { qualityFigures } from "./quality-figures.ts";
 import { startFigures } from "./start-figures.ts";
 import { markdownTable, ratioOf, reachesGoal, type Figure } from "./support/figure.ts";
 import { openWorkbench, type Workbench } from "./support/workbench.ts";
@@ -20,6 +21,7 @@ const groups: Readonly<Record<string, (bench: Workbench) => Promise<Figure[]>>> 
   slow: slowClientFigures,
   long: longRecordingFigures,
   downloads: downloadFigures,
+  quality: qualityFigures,
 };
 
 const { values: options, positionals } = parseArgs({

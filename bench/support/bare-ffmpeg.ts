@@ -25,15 +25,9 @@ export class BareFfmpeg {
     return new BareFfmpeg(path, version);
   }
 
-  /** Converts a file with the service's settings, or with LAME's own, which uses the bit reservoir. */
-  async convert(wav: string, mp3: string, reservoir: "with reservoir" | "without reservoir"): Promise<FfmpegRun> {
-    const settings = [
-      "-c:a",
-      "libmp3lame",
-      "-b:a",
-      "192k",
-      ...(reservoir === "with reservoir" ? [] : ["-reservoir", "0"]),
-    ];
+  /** Converts a file with ffmpeg's default settings for LAME, at the service's bit rate. */
+  async convert(wav: string, mp3: string): Promise<FfmpegRun> {
+    const settings = ["-c:a", "libmp3lame", "-b:a", "192k"];
     const cpuBefore = await cpuSeconds("self");
     const ownBefore = process.cpuUsage();
     const started = performance.now();

@@ -9,14 +9,15 @@ export interface Goal {
 export interface Figure {
   readonly name: string;
   readonly value: number;
-  readonly unit: "s" | "ms" | "MB" | "MB/s" | "/s";
+  readonly unit: "s" | "ms" | "MB" | "MB/s" | "/s" | "dB";
   readonly reference?: { readonly name: string; readonly value: number };
   readonly goal?: Goal;
 }
 
 /** The figure divided by its reference; undefined without one. */
-export function ratioOf({ value, reference }: Figure): number | undefined {
-  return reference && value / reference.value;
+export function ratioOf({ value, unit, reference }: Figure): number | undefined {
+  // A ratio in decibels is a difference, which stands in a figure of its own.
+  return reference && unit !== "dB" ? value / reference.value : undefined;
 }
 
 /** Whether the figure reaches its goal; undefined without one. */

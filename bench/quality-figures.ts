@@ -1,0 +1,101 @@
+import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import { findFfmpeg } from "../src/audio/encoder/ffmpeg.ts";
+import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
+import { encodeMp3 as encodeInOnePass } from "../test/support/mp3-decoders.ts";
+import { decodedDelay, decodeMp3, leveled } from "../test/support/mp3.ts";
+import type { Figure } from "./support/figure.ts";
+import { hardSounds, hardSoundsRateHz } from "./support/hard-sounds.ts";
+import { differencesDb, meanDb, noiseToMask, type Ratios } from "./support/noise-to-mask.ts";
+import type { Workbench } from "./support/workbench.ts";
+
+const bitrateKbps = 192;
+/** Blocks for sounds that last, and for what lies ahead of attacks. */
+const blockLengths = [2048, 256] as const;
+/** Samples around a joint in which it can be heard: 34 frames. */
+const stretchSamples = 34 * 1152;
+
+/**
+ * Noise against what the ear masks: the service's MP3s with many joints, compared with one pass of LAME with the same settings.
+ */
+export async function qualityFigures(bench: Workbench): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  const seconds = bench.quick ? 16 : 32;
+  for (const [name, make] of Object.entries(hardSounds)) {
+    const samples = Int16Array.from(make(seconds), (value) => Math.round(value * 32_767));
+    const pcm = Buffer.from(samples.buffer);
+    const plain = await encodeInOnePass(samples, hardSoundsRateHz, 2, bitrateKbps);
+    const joined = await encodeInTurns(pcm);
+    const [ofPlain, ofJoined] = [heard(plain, samples), heard(joined, samples)];
+    const means = ofJoined.map((channel, i) => meanOf(channel) - meanOf(ofPlain[i]!));
+    figures.push(
+      {
+        name: `${name}: noise to mask`,
+        value: meanOf(ofJoined.flat()),
+        unit: "dB",
+        reference: { name: "one pass of LAME", value: meanOf(ofPlain.flat()) },
+      },
+      {
+        name: `${name}: more noise than one pass, mean`,
+        value: Math.max(...means),
+        unit: "dB",
+        goal: { of: "value", atMost: 0.3 },
+      },
+      {
+        name: `${name}: more noise than one pass, worst 0.9 s`,
+        value: Math.max(...ofJoined.map((channels, i) => worstStretch(channels, ofPlain[i]!, samples.length / 2))),
+        unit: "dB",
+        goal: { of: "value", atMost: 1.5 },
+      },
+    );
+  }
+  return figures;
+}
+
+/** Encodes a sound that shares one encoder with another one, so that a turn ends as often as possible. */
+async function encodeInTurns(pcm: Buffer): Promise<Buffer> {
+  await using pool = new EncoderPool({ ffmpeg: await findFfmpeg(), size: 1, turnSeconds: 0 });
+  const { signal } = new AbortController();
+  const format = { sampleFormat: "s16le", sampleRateHz: hardSoundsRateHz, channels: 2 } as const;
+  const encode = async () => {
+    using turns = await pool.acquire(signal);
+    const frames: Buffer[] = [];
+    for await (const bytes of encodeMp3(turns, pieces(pcm), format, { bitrateKbps }, signal)) frames.push(bytes);
+    return Buffer.concat(frames);
+  };
+  const [mp3] = await Promise.all([encode(), encode()]);
+  return mp3;
+}
+
+async function* pieces(pcm: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  for (let at = 0; at < pcm.length; at += 65_536) yield pcm.subarray(at, at + 65_536);
+}
+
+/** The ratios of an MP3's channels, for each length of blocks. */
+function heard(mp3: Buffer, samples: Int16Array): Ratios[][] {
+  const source = Float32Array.from(samples, (sample) => sample / 32_767);
+  const decoded = leveled(decodeMp3(mp3).subarray(2 * decodedDelay), source);
+  return blockLengths.map((blockLength) =>
+    [0, 1].map((channel) => {
+      const [clean, noisy] = [source, decoded].map((sound) =>
+        Float64Array.from({ length: source.length / 2 }, (_, i) => sound[2 * i + channel]!),
+      ) as [Float64Array, Float64Array];
+      return noiseToMask(clean, noisy, hardSoundsRateHz, blockLength);
+    }),
+  );
+}
+
+function meanOf(channels: readonly Ratios[]): number {
+  const means = channels.map((channel) => meanDb(channel)).filter((mean) => !Number.isNaN(mean));
+  return means.reduce((sum, mean) => sum + mean, 0) / means.length;
+}
+
+/** The largest mean of the difference between the blocks of a stretch. */
+function worstStretch(joined: readonly Ratios[], plain: readonly Ratios[], samples: number): number {
+  let worst = -Infinity;
+  for (let from = 0; from + stretchSamples <= samples; from += 4 * 1152) {
+    const differences = joined.flatMap((channel, i) => differencesDb(channel, plain[i]!, from, from + stretchSamples));
+    const mean = differences.reduce((sum, difference) => sum + difference, 0) / differences.length;
+    if (mean > worst) worst = mean;
+  }
+  return worst;
+}
