@@ -1,3 +1,4 @@
+import "reflect-metadata"; // before the first file with decorators
 import type { FastifyInstance } from "fastify";
 import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "./audio/encoder/encoder-pool.ts";
