@@ -3,7 +3,7 @@ import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3Head, openConversion } from "../src/audio/wav-to-mp3.ts";
 import { noCharge } from "../src/limits/write-allowance.ts";
 import { beginRecord } from "../src/upload/begin-record.ts";
-import { finishRecord, finishWithinQuota } from "../src/upload/finish-record.ts";
+import { finishRecord } from "../src/upload/finish-record.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient } from "./support/api-client.ts";
@@ -38,10 +38,15 @@ it("is a conflict if the recording or its user is deleted before the upload is c
     scopes: ["WRITE" as const],
     expiresAt: null,
   };
-  const quota = { bytes: 0, seconds: 0, records: 1 };
   const conflict = { code: "CONFLICT", message: expect.stringContaining("deleted while it was being uploaded") };
-  await expect(finishRecord(em, crypto.randomUUID(), owner, finished)).rejects.toMatchObject(conflict);
-  await expect(finishWithinQuota(em, crypto.randomUUID(), owner, finished, quota)).rejects.toMatchObject(conflict);
+  await new ApiClient(service.url).createUser("Ann");
+  for (const ownerId of [1, 2]) {
+    for (const records of [0, 1]) {
+      const quota = { bytes: 0, seconds: 0, records };
+      const finishing = finishRecord(em, crypto.randomUUID(), { ...owner, id: ownerId }, finished, quota);
+      await expect(finishing).rejects.toMatchObject(conflict);
+    }
+  }
 });
 
 it("tells the user of an upload that begins while the user is being deleted", async () => {

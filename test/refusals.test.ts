@@ -493,10 +493,10 @@ describe("a refusal on /graphql", () => {
       "a filter that there is not",
       () =>
         run("query ($f: RecordFilterInput) { me { records(filter: $f) { totalCount } } }", {
-          f: { visibility: "PUBLIC" },
+          f: { colour: "RED" },
         }),
       "400 BAD_USER_INPUT",
-      'Variable "$f" got invalid value { visibility: "PUBLIC" }; Field "visibility" is not defined by type "RecordFilterInput".',
+      'Variable "$f" got invalid value { colour: "RED" }; Field "colour" is not defined by type "RecordFilterInput".',
       { argument: "filter" },
     ],
     [

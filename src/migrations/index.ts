@@ -8,6 +8,7 @@ import { LeftOutBytes } from "./20261126201500_left-out-bytes.ts";
 import { Registration } from "./20261126214632_registration.ts";
 import { LeastPrivilege } from "./20261126223000_least-privilege.ts";
 import { TrueLevels } from "./20261127035000_true-levels.ts";
+import { QuotaState } from "./20261127045000_quota-state.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -21,4 +22,5 @@ export const migrations = [
   { name: "20261126214632_registration", class: Registration },
   { name: "20261126223000_least-privilege", class: LeastPrivilege },
   { name: "20261127035000_true-levels", class: TrueLevels },
+  { name: "20261127045000_quota-state", class: QuotaState },
 ];

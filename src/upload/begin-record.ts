@@ -10,10 +10,10 @@ import type { Visibility } from "../settings/visibility.ts";
 import { userDeleted } from "../user/authenticate-user.ts";
 import {
   leastAddition,
-  quotaColumns,
   quotaExceeded,
   quotaQuestion,
-  withVerdict,
+  verdict,
+  verdictColumns,
   type QuotaQuestion,
   type QuotaState,
 } from "./quota.ts";
@@ -67,7 +67,8 @@ interface Beginning extends QuotaQuestion {
 }
 
 const begin = statement((db: Kysely<RecordTables>, upload: Beginning) =>
-  withVerdict(db, upload)
+  db
+    .with("verdict", (db) => db.selectFrom(verdict(upload, { locks: false })).select(verdictColumns))
     .with("earlier", (db) =>
       db
         .selectFrom("AudioRecord")
@@ -121,11 +122,11 @@ const begin = statement((db: Kysely<RecordTables>, upload: Beginning) =>
         )
         .returning("id"),
     )
-    .selectFrom(["quota", "used", "verdict"])
+    .selectFrom("verdict")
     .leftJoin("earlier", (join) => join.onTrue())
     .leftJoin("begun", (join) => join.onTrue())
     .leftJoin("charged", (join) => join.onTrue())
-    .select(quotaColumns)
+    .select(verdictColumns)
     .select(["earlier.id as earlierId", "earlier.state", "earlier.fileName", "earlier.madeBy"])
     .select(["earlier.sourceBytes", "earlier.sourceSha256", "begun.id as begunId", "charged.refused"]),
 );

@@ -1,5 +1,5 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { sql, type Kysely } from "kysely";
+import { sql, type Kysely, type Selectable } from "kysely";
 import { encodeWaveform } from "../audio/meter/waveform.ts";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import type { Caller } from "../caller/caller.ts";
@@ -13,7 +13,7 @@ import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import type { Quota } from "../settings/config.ts";
 import { tokenRevoked } from "../user/authenticate-user.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
-import { requireQuota } from "./quota.ts";
+import { quotaExceeded, quotaQuestion, verdict, verdictColumns, type QuotaQuestion } from "./quota.ts";
 
 /** The data that complete a recording. */
 export interface FinishedRecord {
@@ -29,64 +29,47 @@ export interface FinishedRecord {
 /**
  * Makes the recording ready if it fits into the user's quota. Even if many uploads of the user end at once, ready
  * recordings never exceed the quota.
- * @throws {ServiceError} QUOTA_EXCEEDED
+ * @param defaults the quota of users without their own
+ * @throws {ServiceError} as {@link finishRecord} does
  */
-export async function finishWithinQuota(
+export async function finishUpload(
   em: SqlEntityManager,
   id: string,
   owner: Caller,
   finished: FinishedRecord,
   defaults: Quota,
 ): Promise<AudioRecord> {
-  const { samples, format } = finished.facts.source;
-  const addition = {
-    bytes: finished.head.length + finished.frameBytes,
-    microseconds: Math.floor((samples * 1e6) / format.sampleRateHz),
-  };
-  return await em.transactional(async (em) => {
-    await requireQuota(em, owner.id, defaults, addition);
-    return await finishRecord(em, id, owner, finished);
-  });
-}
-
-/**
- * Makes the recording ready for a user without a quota.
- * @throws {ServiceError} as {@link finishRecord} does
- */
-export async function finishWithoutQuota(
-  em: SqlEntityManager,
-  id: string,
-  owner: Caller,
-  finished: FinishedRecord,
-): Promise<AudioRecord> {
   return await confirmed(
-    async () => await finishRecord(em, id, owner, finished),
+    async () => await finishRecord(em, id, owner, finished, defaults),
     // A recording that is not ready by now will not become ready.
     async () => ((await discardRecord(em, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
   );
 }
 
 /** The values of the statement {@link finish}. */
-interface Finish extends Pick<
-  AudioRecord,
-  | "id"
-  | "title"
-  | "headBytes"
-  | "sizeBytes"
-  | "bitrateKbps"
-  | "sampleRateHz"
-  | "channels"
-  | "sourceSamples"
-  | "sourceCodec"
-  | "sourceBitsPerSample"
-  | "sourceSampleRateHz"
-  | "sourceChannels"
-  | "sourceBytes"
-  | "sourceSha256"
-  | "sourceLeftOutBytes"
-  | "titleKey"
-  | "searchText"
-> {
+interface Finish
+  extends
+    QuotaQuestion,
+    Pick<
+      AudioRecord,
+      | "id"
+      | "title"
+      | "headBytes"
+      | "sizeBytes"
+      | "bitrateKbps"
+      | "sampleRateHz"
+      | "channels"
+      | "sourceSamples"
+      | "sourceCodec"
+      | "sourceBitsPerSample"
+      | "sourceSampleRateHz"
+      | "sourceChannels"
+      | "sourceBytes"
+      | "sourceSha256"
+      | "sourceLeftOutBytes"
+      | "titleKey"
+      | "searchText"
+    > {
   readonly head: Uint8Array;
   readonly tags: string;
   readonly warnings: string;
@@ -98,95 +81,136 @@ interface Finish extends Pick<
   readonly madeBy: string | null;
 }
 
+/** The columns of a recording that has become ready. */
+const readyColumns = [
+  "id",
+  "ownerId",
+  "state",
+  "visibility",
+  "title",
+  "fileName",
+  "createdAt",
+  "headBytes",
+  "chunkBytes",
+  "sizeBytes",
+  "bitrateKbps",
+  "sampleRateHz",
+  "channels",
+  "sourceSamples",
+  "sourceCodec",
+  "sourceBitsPerSample",
+  "sourceSampleRateHz",
+  "sourceChannels",
+  "sourceBytes",
+  "sourceLeftOutBytes",
+  "sourceSha256",
+  "tags",
+  "warnings",
+  "integratedLufs",
+  "samplePeakDbfs",
+  "truePeakDbtp",
+  "loudnessRangeLu",
+  "gainSteps",
+] as const satisfies readonly (keyof RecordTables["AudioRecord"])[];
+
+type Ready = Pick<Selectable<RecordTables["AudioRecord"]>, (typeof readyColumns)[number]>;
+
+/** Whether an outer join has found a recording. */
+function isReady(row: { readonly [Column in keyof Ready]: Ready[Column] | null }): row is Ready {
+  return row.id !== null;
+}
+
 const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
   db
-    .with("head", (db) => db.insertInto("Mp3Chunk").values({ recordId: record.id, position: 0, bytes: record.head }))
-    .updateTable("AudioRecord")
-    .set({
-      state: "ready",
-      leaseUntil: null,
-      title: record.title,
-      headBytes: record.headBytes,
-      sizeBytes: record.sizeBytes,
-      bitrateKbps: record.bitrateKbps,
-      sampleRateHz: record.sampleRateHz,
-      channels: record.channels,
-      sourceSamples: record.sourceSamples,
-      sourceCodec: record.sourceCodec,
-      sourceBitsPerSample: record.sourceBitsPerSample,
-      sourceSampleRateHz: record.sourceSampleRateHz,
-      sourceChannels: record.sourceChannels,
-      sourceBytes: record.sourceBytes,
-      sourceSha256: record.sourceSha256,
-      sourceLeftOutBytes: record.sourceLeftOutBytes,
-      tags: sql`${record.tags}`,
-      warnings: sql`${record.warnings}`,
-      integratedLufs: record.integratedLufs,
-      samplePeakDbfs: record.samplePeakDbfs,
-      truePeakDbtp: record.truePeakDbtp,
-      loudnessRangeLu: record.loudnessRangeLu,
-      waveform: record.waveform,
-      titleKey: record.titleKey,
-      searchText: record.searchText,
-      madeBy: record.madeBy,
-    })
-    .where("id", "=", record.id)
-    .where("state", "=", "receiving")
-    .where((eb) =>
-      eb.or([
-        sql<boolean>`${record.madeBy}::uuid is null`,
-        eb.exists(eb.selectFrom("AccessToken").select("AccessToken.id").where("AccessToken.id", "=", record.madeBy!)),
-      ]),
+    .with("verdict", (db) => db.selectFrom(verdict(record, { locks: true })).select(verdictColumns))
+    .with("head", (db) =>
+      db
+        .insertInto("Mp3Chunk")
+        .columns(["recordId", "position", "bytes"])
+        .expression((eb) =>
+          eb
+            .selectFrom("verdict")
+            .select((eb) => [
+              eb.val(record.id).as("recordId"),
+              sql.lit(0).as("position"),
+              eb.val(record.head).as("bytes"),
+            ])
+            .where("exceeded", "is", null),
+        ),
     )
-    .returning([
-      "id",
-      "ownerId",
-      "state",
-      "visibility",
-      "title",
-      "fileName",
-      "createdAt",
-      "headBytes",
-      "chunkBytes",
-      "sizeBytes",
-      "bitrateKbps",
-      "sampleRateHz",
-      "channels",
-      "sourceSamples",
-      "sourceCodec",
-      "sourceBitsPerSample",
-      "sourceSampleRateHz",
-      "sourceChannels",
-      "sourceBytes",
-      "sourceLeftOutBytes",
-      "sourceSha256",
-      "tags",
-      "warnings",
-      "integratedLufs",
-      "samplePeakDbfs",
-      "truePeakDbtp",
-      "loudnessRangeLu",
-      "gainSteps",
-    ]),
+    .with("ready", (db) =>
+      db
+        .updateTable("AudioRecord")
+        .set({
+          state: "ready",
+          leaseUntil: null,
+          title: record.title,
+          headBytes: record.headBytes,
+          sizeBytes: record.sizeBytes,
+          bitrateKbps: record.bitrateKbps,
+          sampleRateHz: record.sampleRateHz,
+          channels: record.channels,
+          sourceSamples: record.sourceSamples,
+          sourceCodec: record.sourceCodec,
+          sourceBitsPerSample: record.sourceBitsPerSample,
+          sourceSampleRateHz: record.sourceSampleRateHz,
+          sourceChannels: record.sourceChannels,
+          sourceBytes: record.sourceBytes,
+          sourceSha256: record.sourceSha256,
+          sourceLeftOutBytes: record.sourceLeftOutBytes,
+          tags: sql`${record.tags}`,
+          warnings: sql`${record.warnings}`,
+          integratedLufs: record.integratedLufs,
+          samplePeakDbfs: record.samplePeakDbfs,
+          truePeakDbtp: record.truePeakDbtp,
+          loudnessRangeLu: record.loudnessRangeLu,
+          waveform: record.waveform,
+          titleKey: record.titleKey,
+          searchText: record.searchText,
+          madeBy: record.madeBy,
+        })
+        .where("id", "=", record.id)
+        .where("state", "=", "receiving")
+        .where((eb) => eb.exists(eb.selectFrom("verdict").select("exceeded").where("exceeded", "is", null)))
+        .where((eb) =>
+          eb.or([
+            sql<boolean>`${record.madeBy}::uuid is null`,
+            eb.exists(
+              eb.selectFrom("AccessToken").select("AccessToken.id").where("AccessToken.id", "=", record.madeBy!),
+            ),
+          ]),
+        )
+        .returning(readyColumns),
+    )
+    .selectFrom("verdict")
+    .leftJoin("ready", (join) => join.onTrue())
+    .select(verdictColumns)
+    .selectAll("ready"),
 );
 
 /**
  * Writes the head and makes the recording ready, in one statement.
- * @throws {ServiceError} CONFLICT if the recording or its owner was deleted meanwhile; UNAUTHENTICATED if the token was
- * revoked
+ * @throws {ServiceError} QUOTA_EXCEEDED; CONFLICT if the recording or its owner was deleted meanwhile; UNAUTHENTICATED
+ * if the token was revoked
  */
 export async function finishRecord(
   em: SqlEntityManager,
   id: string,
   owner: Caller,
   { title, fileName, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
+  defaults: Quota,
 ): Promise<AudioRecord> {
+  const addition = {
+    bytes: head.length + frameBytes,
+    microseconds: Math.floor((source.samples * 1e6) / source.format.sampleRateHz),
+  };
   const finishing = finish(em, {
+    ...quotaQuestion(owner.id, defaults, addition),
     id,
     head,
     title,
     headBytes: head.length,
-    sizeBytes: head.length + frameBytes,
+    sizeBytes: addition.bytes,
     bitrateKbps: mp3.bitrateKbps,
     sampleRateHz: mp3.sampleRateHz,
     channels: mp3.channels,
@@ -212,9 +236,14 @@ export async function finishRecord(
   const [row] = await finishing.catch((error: unknown) => {
     throw isParentMissing(error) ? removedMeanwhile() : error;
   });
-  if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
+  if (!row) throw removedMeanwhile();
+  const { exceeded, maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords, ...ready } = row;
+  if (exceeded) {
+    throw quotaExceeded(exceeded, { maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords });
+  }
+  if (!isReady(ready)) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
   em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
-  const { ownerId, ...record } = row;
+  const { ownerId, ...record } = ready;
   return em.merge(AudioRecord, { ...record, owner: ownerId });
 }
 

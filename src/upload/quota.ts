@@ -1,6 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { sql, type Kysely } from "kysely";
-import { queryBuilder, statement } from "../database/query-builder.ts";
+import { sql, type AliasedRawBuilder } from "kysely";
+import { queryBuilder } from "../database/query-builder.ts";
 import { counted, ServiceError } from "../errors/errors.ts";
 import type { RecordTables } from "../record/record.entity.ts";
 import type { Quota } from "../settings/config.ts";
@@ -29,7 +29,7 @@ const usageColumns = [
 
 type Column = `AudioRecord.${keyof RecordTables["AudioRecord"]}`;
 
-/** The values of a statement that begins with {@link withVerdict}. */
+/** The values of a statement with {@link verdict}. */
 export interface QuotaQuestion {
   readonly ownerId: number;
   /** The quota of users without their own. */
@@ -40,7 +40,7 @@ export interface QuotaQuestion {
   readonly addedMicroseconds: number;
 }
 
-/** The values for {@link withVerdict}. */
+/** The values for {@link verdict}. */
 export function quotaQuestion(ownerId: number, defaults: Quota, addition: Addition): QuotaQuestion {
   return {
     ownerId,
@@ -52,67 +52,7 @@ export function quotaQuestion(ownerId: number, defaults: Quota, addition: Additi
   };
 }
 
-/**
- * The beginning of a statement that checks whether a recording fits into the user's quota. It defines `quota`, `used`
- * (not summed for a user without limits) and `verdict`, the limit that would be exceeded.
- */
-export function withVerdict(db: Kysely<RecordTables>, question: QuotaQuestion) {
-  return db
-    .with("quota", (db) =>
-      db
-        .selectFrom("User")
-        .where("id", "=", question.ownerId)
-        .select((eb) => [
-          eb.fn.coalesce("quotaBytes", sql<number>`${question.defaultBytes}::bigint`).as("maxBytes"),
-          eb.fn.coalesce("quotaSeconds", sql<number>`${question.defaultSeconds}::bigint`).as("maxSeconds"),
-          eb.fn.coalesce("quotaRecords", sql<number>`${question.defaultRecords}::int`).as("maxRecords"),
-        ]),
-    )
-    .with("used", (db) =>
-      db
-        .selectFrom("AudioRecord")
-        .select(usageColumns)
-        .where("ownerId", "=", question.ownerId)
-        .where("state", "=", "ready")
-        .where((eb) =>
-          eb.exists(
-            eb
-              .selectFrom("quota")
-              .select("maxBytes")
-              .where((eb) => eb.or([eb("maxBytes", ">", 0), eb("maxSeconds", ">", 0), eb("maxRecords", ">", 0)])),
-          ),
-        ),
-    )
-    .with("verdict", (db) =>
-      db.selectFrom(["quota", "used"]).select((eb) => {
-        const bytes = eb("usedBytes", "+", sql<number>`${question.addedBytes}::bigint`);
-        const microseconds = eb("usedMicroseconds", "+", sql<number>`${question.addedMicroseconds}::bigint`);
-        return eb
-          .case()
-          .when(eb.and([eb("maxBytes", ">", 0), eb(bytes, ">", eb.ref("maxBytes"))]))
-          .then(sql.lit("bytes" as const))
-          .when(eb.and([eb("maxSeconds", ">", 0), eb(microseconds, ">", eb("maxSeconds", "*", sql.lit(1_000_000)))]))
-          .then(sql.lit("seconds" as const))
-          .when(eb.and([eb("maxRecords", ">", 0), eb(eb("usedRecords", "+", sql.lit(1)), ">", eb.ref("maxRecords"))]))
-          .then(sql.lit("records" as const))
-          .end()
-          .as("exceeded");
-      }),
-    );
-}
-
-/** The columns of such a statement. */
-export const quotaColumns = [
-  "verdict.exceeded",
-  "quota.maxBytes",
-  "quota.maxSeconds",
-  "quota.maxRecords",
-  "used.usedBytes",
-  "used.usedMicroseconds",
-  "used.usedRecords",
-] as const;
-
-/** A user's quota (0: unlimited) and usage. */
+/** A user's quota (0: unlimited) and usage, which is not summed for a user without limits. */
 export interface QuotaState {
   readonly maxBytes: number;
   readonly maxSeconds: number;
@@ -122,9 +62,32 @@ export interface QuotaState {
   readonly usedRecords: number;
 }
 
-const askQuota = statement((db: Kysely<RecordTables>, question: QuotaQuestion) =>
-  withVerdict(db, question).selectFrom(["quota", "used", "verdict"]).select(quotaColumns),
-);
+/** The quota, and the limit that an addition would exceed. */
+export interface Verdict extends QuotaState {
+  readonly exceeded: keyof Quota | null;
+}
+
+/**
+ * A call of the function `quota_state`, which a migration creates: one row, or none if the user was deleted.
+ * @param locks whether a user with limits is locked until the end of the transaction, so that the user's uploads end
+ * one after the other
+ */
+export function verdict(question: QuotaQuestion, { locks }: { locks: boolean }): AliasedRawBuilder<Verdict, "verdict"> {
+  const { ownerId, defaultBytes, defaultSeconds, defaultRecords, addedBytes, addedMicroseconds } = question;
+  return sql<Verdict>`quota_state(${ownerId}::int, ${defaultBytes}::bigint, ${defaultSeconds}::bigint,
+    ${defaultRecords}::int, ${addedBytes}::bigint, ${addedMicroseconds}::bigint, ${sql.lit(locks)})`.as("verdict");
+}
+
+/** The columns of {@link verdict}. */
+export const verdictColumns = [
+  "verdict.exceeded",
+  "verdict.maxBytes",
+  "verdict.maxSeconds",
+  "verdict.maxRecords",
+  "verdict.usedBytes",
+  "verdict.usedMicroseconds",
+  "verdict.usedRecords",
+] as const;
 
 /** The storage used by users' recordings and their quotas, by user id. Deleted users are omitted. */
 export async function findUsages(
@@ -154,28 +117,6 @@ export async function findUsages(
     .execute();
   return new Map(rows.map((row) => [row.id, { ...usedOf(row), limits: limitsOf(row) }]));
 }
-
-/**
- * Locks the user until the end of the transaction, so that the user's uploads end one after the other, then checks the
- * quota. The lock is a statement of its own, because only a statement that begins after it sees what the previous
- * upload has stored.
- * @param em in a transaction
- * @throws {ServiceError} QUOTA_EXCEEDED
- */
-export async function requireQuota(
-  em: SqlEntityManager,
-  ownerId: number,
-  defaults: Quota,
-  addition: Addition,
-): Promise<void> {
-  await lockUser(em, { id: ownerId });
-  const [state] = await askQuota(em, quotaQuestion(ownerId, defaults, addition));
-  if (state?.exceeded) throw quotaExceeded(state.exceeded, state);
-}
-
-const lockUser = statement((db: Kysely<RecordTables>, { id }: { id: number }) =>
-  db.selectFrom("User").select("id").where("id", "=", id).forNoKeyUpdate(),
-);
 
 /** The error, with the name and value of the limit and the usage. */
 export function quotaExceeded(limit: keyof Quota, state: QuotaState): ServiceError {

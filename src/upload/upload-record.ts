@@ -18,7 +18,7 @@ import { openIncomingFile } from "./incoming-file.ts";
 import { writeMp3 } from "../record/mp3-chunks.ts";
 import { isLimited, quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
 import type { NewUpload } from "./begin-record.ts";
-import { discardRecord, finishWithinQuota, finishWithoutQuota } from "./finish-record.ts";
+import { discardRecord, finishUpload } from "./finish-record.ts";
 import { maxTitleLength, titleFromFileName } from "../record/record-title.ts";
 import type { AudioRecord } from "../record/record.entity.ts";
 import { checkedSha256 } from "../record/source-sha256.ts";
@@ -228,8 +228,8 @@ export class RecordUploader {
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const finished = { title, fileName, head: mp3Head(facts, title), frameBytes, facts };
-      if (!isLimited(quota)) return await finishWithoutQuota(em, id, owner, finished);
-      return await this.#inTurn(owner.id, async () => await finishWithinQuota(em, id, owner, finished, config.quota));
+      const finish = async () => await finishUpload(em, id, owner, finished, config.quota);
+      return isLimited(quota) ? await this.#inTurn(owner.id, finish) : await finish();
     } catch (error) {
       const isQuota = room.seconds < config.maxDurationSeconds;
       throw isQuota && error instanceof ServiceError && error.code === "UPLOAD_TOO_LONG"
