@@ -301,7 +301,7 @@ describe("a refusal on /graphql", () => {
       "no WAV",
       () => multipart(operations, Buffer.from("ID3\x04 and so on, an MP3"), bearer()),
       "415 UNSUPPORTED_MEDIA",
-      "The file is not a WAV. It looks like MP3.",
+      "The file is not a WAV. It looks like MP3. Export it as WAV (PCM).",
     ],
     [
       "a file of 0 bytes",

@@ -107,6 +107,30 @@ export function wavFile(options: WavOptions = {}): Buffer {
   ]);
 }
 
+/** Chunks of a Sony Wave64 file: name, body, and a size in the header that differs from the true one. */
+type Wave64Chunk = readonly [id: string, body: Buffer, statedBytes?: bigint];
+
+/** A Sony Wave64 file: chunk headers are GUIDs and 64-bit sizes that include them, at multiples of 8 bytes. */
+export function wave64File({ form = "wave", chunks }: { form?: string; chunks: readonly Wave64Chunk[] }): Buffer {
+  const header = (id: string, tail: string, size: bigint): Buffer => {
+    const bytes = Buffer.alloc(24);
+    bytes.write(id, "latin1");
+    bytes.write(tail, 4, "hex");
+    bytes.writeBigUInt64LE(size, 16);
+    return bytes;
+  };
+  const tail = "f3acd3118cd100c04f8edb8a";
+  const parts = chunks.map(([id, body, stated]) =>
+    Buffer.concat([
+      header(id, tail, stated ?? BigInt(24 + body.length)),
+      body,
+      Buffer.alloc((8 - (body.length % 8)) % 8),
+    ]),
+  );
+  const body = Buffer.concat([header(form, tail, 0n).subarray(0, 16), ...parts]);
+  return Buffer.concat([header("riff", "2e91cf11a5d628db04c10000", BigInt(24 + body.length)), body]);
+}
+
 /** A correct WAV of a sine. */
 export function sineWav(options: SineOptions): Buffer {
   const { data, format } = sine(options);

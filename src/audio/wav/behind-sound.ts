@@ -2,6 +2,7 @@ import { codedDecoder } from "./coded-sound.ts";
 import { isKnownChunk, isPrintableId, isWavStart } from "./wav-chunks.ts";
 import type { WavFormat } from "./wav-format.ts";
 import { id3TagBytes } from "./id3-frames.ts";
+import { otherFileAt } from "./other-files.ts";
 import { pcmFormatOf, wavToPcm } from "./wav-to-pcm.ts";
 
 /** Number of bytes that are examined to decide what follows the sound. */
@@ -109,27 +110,8 @@ export function otherFileIn(bytes: Buffer): string | undefined {
   if (start.startsWith("ID3") && (id3TagBytes(bytes) ?? 0) > 10 && bytes[3]! < 5) return "MP3";
   if (/^[^]{0,4}ftyp/u.test(start)) return "MP4"; // after zeros, which may have been skipped
   if (start.startsWith("FORM") && start.slice(8, 11) !== "AIF") return undefined;
-  return otherFiles.find(([magic]) => start.startsWith(magic))?.[1];
+  return otherFileAt(bytes)?.name;
 }
-
-const otherFiles: readonly (readonly [magic: string, name: string])[] = [
-  ["fLaC", "FLAC"],
-  ["OggS", "Ogg"],
-  ["FORM", "AIFF"],
-  ["caff", "CAF"],
-  ["wvpk", "WavPack"],
-  ["MAC ", "Monkey's Audio"],
-  ["#!AMR", "AMR"],
-  ["\x1aE\xdf\xa3", "WebM or Matroska"],
-  ["\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"],
-  [".snd", "AU"],
-  ["PK\x03\x04", "ZIP"],
-  ["%PDF", "PDF"],
-  ["\x89PNG", "PNG"],
-  ["\xff\xd8\xff\xe0", "JPEG"],
-  ["\xff\xd8\xff\xe1", "JPEG"],
-  ["\x1f\x8b\x08", "gzip"],
-];
 
 /** White noise has a roughness of 1 (see {@link Shape}); speech and music rarely reach 0.3. */
 const maxMusicRoughness = 0.25;

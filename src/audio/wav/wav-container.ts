@@ -3,6 +3,7 @@ import type { ByteReader } from "./byte-reader.ts";
 import { isContainer } from "./wav-chunks.ts";
 import { isBigEndian, uint32, type WavFormat } from "./wav-format.ts";
 import { id3TagBytes } from "./id3-frames.ts";
+import { kindOfFile, type OtherFile } from "./other-files.ts";
 import type { WavTags } from "./wav-tags.ts";
 
 /** The first 12 bytes: the type of file, and the size of the rest, which is often wrong. */
@@ -18,7 +19,7 @@ export const maxTagChunkBytes = 1024 * 1024;
 export async function readContainer(bytes: ByteReader, tags: WavTags): Promise<Container> {
   if ((await bytes.peek(3)).toString("latin1") !== "ID3") return await readForm(bytes);
   await readId3(bytes, tags);
-  if (!isContainer((await bytes.peek(4)).toString("latin1"))) throw notWav("MP3");
+  if (!isContainer((await bytes.peek(4)).toString("latin1"))) throw notWav(kindOfFile(Buffer.from("ID3")));
   return await readForm(bytes);
 }
 
@@ -31,7 +32,8 @@ export async function readId3(bytes: ByteReader, tags: WavTags): Promise<void> {
 }
 
 async function readForm(bytes: ByteReader): Promise<Container> {
-  const container = (await bytes.read(4)).toString("latin1");
+  const start = await bytes.read(4);
+  const container = start.toString("latin1");
   if (container.length === 0) {
     throw new ServiceError("UPLOAD_INCOMPLETE", "The file is empty (0 bytes). Choose another one, or record it again.");
   }
@@ -39,33 +41,17 @@ async function readForm(bytes: ByteReader): Promise<Container> {
     if (["RIFF", "RIFX", "RF64", "BW64"].some((name) => name.startsWith(container))) throw noSound();
     throw notWav();
   }
-  if (!isContainer(container)) throw notWav(kindOf(container));
+  if (!isContainer(container)) throw notWav(kindOfFile(start));
   const header = await bytes.read(8);
   const form = header.toString("latin1", 4);
   if (form.length < 4 && "WAVE".startsWith(form)) throw noSound();
-  if (form !== "WAVE") throw notWav(`a RIFF file of another kind ("${printable(form)}")`);
+  if (form !== "WAVE") {
+    throw notWav({
+      name: `a RIFF file of another kind ("${printable(form)}")`,
+      advice: "Export the sound as WAV (PCM).",
+    });
+  }
   return { id: container, bytes: uint32(header, 0, isBigEndian(container)) };
-}
-
-/** The type of a file that is not a WAV, from its first four bytes. */
-function kindOf(start: string): string | undefined {
-  const kinds: Readonly<Record<string, string>> = {
-    fLaC: "FLAC",
-    OggS: "Ogg",
-    FORM: "AIFF",
-    caff: "CAF",
-    riff: "Wave64",
-    "PK\x03\x04": "a ZIP archive",
-    "%PDF": "a PDF",
-    "\x1aE\xdf\xa3": "WebM or Matroska",
-    "\x30\x26\xb2\x75": "WMA",
-    ".snd": "AU",
-    UklG: "a WAV in Base64: send the decoded bytes",
-    data: "a data URL: send the decoded bytes",
-  };
-  if (start.startsWith("\x1f\x8b")) return "gzip: send it uncompressed";
-  if (/^\xff[\xe2-\xfd]/u.test(start)) return "MP3 or AAC";
-  return /^\0{3}[^\0]/u.test(start) ? "MP4" : kinds[start];
 }
 
 function printable(id: string): string {
@@ -77,7 +63,7 @@ export function noSound(): ServiceError {
   return new ServiceError("UPLOAD_INCOMPLETE", "The file ended before its sound began. Send the complete file.");
 }
 
-function notWav(kind?: string): ServiceError {
-  const guess = kind === undefined ? "" : ` It looks like ${kind}.`;
-  return new ServiceError("UNSUPPORTED_MEDIA", `The file is not a WAV.${guess}`);
+function notWav(kind?: OtherFile): ServiceError {
+  const guess = kind === undefined ? "Export the sound as WAV (PCM)." : `It looks like ${kind.name}. ${kind.advice}`;
+  return new ServiceError("UNSUPPORTED_MEDIA", `The file is not a WAV. ${guess}`);
 }

@@ -2,6 +2,7 @@ import { ByteReader } from "./byte-reader.ts";
 import { ChunkReader, type WavBounds, type WavRemark } from "./chunk-reader.ts";
 import { readContainer } from "./wav-container.ts";
 import type { WavFormat } from "./wav-format.ts";
+import { isWave64, wave64AsRf64, wave64MarkBytes } from "./wave64.ts";
 import { WavTags } from "./wav-tags.ts";
 
 export type { WavBounds };
@@ -29,14 +30,14 @@ export interface WavFile extends AsyncDisposable {
 
 /**
  * Reads a WAV up to its sound. RIFF and `fmt `: Microsoft and IBM, Multimedia Programming Interface 1.0, and
- * Microsoft's WAVEFORMATEXTENSIBLE; RF64 and BW64: EBU Tech 3306, ITU-R BS.2088. Wrong sizes in headers are handled as
+ * Microsoft's WAVEFORMATEXTENSIBLE; RF64 and BW64: EBU Tech 3306, ITU-R BS.2088; Sony Wave64. Wrong sizes in headers are handled as
  * players do: the sound continues to the end of the file. Consecutive WAVs form one recording if their formats match.
  * If the file is refused, its source is closed.
  *
  * @throws {ServiceError} UNSUPPORTED_MEDIA as soon as it is certain; UPLOAD_INCOMPLETE if there is no sound.
  */
 export async function openWav(source: AsyncIterable<Buffer>, bounds: WavBounds = {}): Promise<WavFile> {
-  const bytes = new ByteReader(source);
+  const bytes = await riffReader(source);
   try {
     const tags = new WavTags();
     const file = new ChunkReader(bytes, await readContainer(bytes, tags), tags, bounds);
@@ -57,6 +58,13 @@ export async function openWav(source: AsyncIterable<Buffer>, bounds: WavBounds =
     await bytes.close();
     throw error;
   }
+}
+
+/** A reader of the source's bytes, which are rewritten if it is a Sony Wave64 file. */
+async function riffReader(source: AsyncIterable<Buffer>): Promise<ByteReader> {
+  const bytes = new ByteReader(source);
+  const isCandidate = isWave64(await bytes.peek(4)) && isWave64(await bytes.peek(wave64MarkBytes));
+  return isCandidate ? new ByteReader(wave64AsRf64(bytes)) : bytes;
 }
 
 async function* closing(bytes: ByteReader, sound: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
