@@ -242,7 +242,7 @@ describe("openWav", () => {
     ["UNSUPPORTED_MEDIA", "65 channels", wavFile({ format: { channels: 65 } }), "65 channels, not 1 to 64"],
     ["UNSUPPORTED_MEDIA", "1 Hz", wavFile({ format: { sampleRateHz: 1 } }), "1 Hz"],
     ["UNSUPPORTED_MEDIA", "4 GHz", wavFile({ format: { sampleRateHz: 4e9, bytesPerSecond: 0 } }), "4000000000 Hz"],
-    ["UNSUPPORTED_MEDIA", "MP3 in a WAV", wavFile({ format: { tag: 0x55 } }), "MP3 (format tag 0x0055)"],
+    ["UNSUPPORTED_MEDIA", "AAC in a WAV", wavFile({ format: { tag: 0x1600 } }), "AAC (format tag 0x1600)"],
     ["UNSUPPORTED_MEDIA", "an unknown codec", wavFile({ format: { tag: 0x1234 } }), "0x1234"],
     ["UNSUPPORTED_MEDIA", "40-bit samples", wavFile({ format: { bits: 40 } }), "40 bits"],
     ["UNSUPPORTED_MEDIA", "16-bit floats", wavFile({ format: { tag: 3, bits: 16 } }), "16 bits"],
@@ -254,6 +254,44 @@ describe("openWav", () => {
       code,
       message: expect.stringContaining(words),
     });
+  });
+
+  it.each([
+    ["FLAC", "fLaC\0\0\0\x22"],
+    ["Ogg", "OggS\0\x02"],
+    ["AIFF", "FORM\0\0\x10\0AIFF"],
+    ["CAF", "caff\0\x01"],
+    ["WavPack", "wvpk\0\x01"],
+    ["Monkey's Audio", "MAC \x96\x0f"],
+    ["AMR", "#!AMR\n"],
+    ["WebM or Matroska", "\x1aE\xdf\xa3\x9f"],
+    ["WMA", "\x30\x26\xb2\x75\x8e\x66"],
+    ["AU", ".snd\0\0\0\x18"],
+    ["VOC", "Creative Voice File\x1a"],
+    ["TTA", "TTA1\x01\0"],
+    ["DSF (DSD)", "DSD \x1c\0"],
+    ["DSDIFF (DSD)", "FRM8\0\0"],
+    ["Musepack", "MPCKSH"],
+    ["AC-3", "\x0b\x77\x12\x34"],
+    ["MP3 or AAC", "\xff\xf1\x50\x80"],
+    ["MP3 or AAC", "\xff\xfb\x90\x64"],
+    ["MP3", "ID3\x04\0\0\0\0\0\0\xff\xfb"],
+    ["MP4 or M4A", "\0\0\0\x20ftypM4A "],
+  ])("names %s and says what to export", async (name, start) => {
+    const file = Buffer.concat([Buffer.from(start, "latin1"), Buffer.alloc(100)]);
+    const message = `The file is not a WAV. It looks like ${name}. Export it as WAV (PCM).`;
+    await expect(readWav(file)).rejects.toMatchObject({ code: "UNSUPPORTED_MEDIA", message });
+  });
+
+  it.each([
+    ["MIDI, which has notes but no sound", "MThd\0\0\0\x06", "Render it as WAV (PCM)."],
+    ["a recording that was not finished: it begins with zeros", "\0\0\0\0\0\0\0\0", "Record it again."],
+    ["a ZIP archive", "PK\x03\x04", "Unpack it and send the WAV."],
+    ["a web page", "<!DOCTYPE html>", "Send the recording as WAV (PCM)."],
+    ['a RIFF file of another kind ("AVI ")', "RIFF\0\0\0\0AVI LIST", "Export the sound as WAV (PCM)."],
+  ])("names %s and says what to do", async (name, start, advice) => {
+    const message = `The file is not a WAV. It looks like ${name}. ${advice}`;
+    await expect(readWav(Buffer.from(start, "latin1"))).rejects.toMatchObject({ code: "UNSUPPORTED_MEDIA", message });
   });
 
   it("refuses as soon as it can, and closes the source", async () => {

@@ -42,14 +42,15 @@ describe("Sony Wave64", () => {
     expect([...opened.remarks]).toEqual([]);
   });
 
-  it("may have an odd size, and tags before the sound", async () => {
+  it("may have an odd size, and tags behind odd chunks", async () => {
     const mono = formatChunk({ channels: 1, bits: 8 });
     const file = wave64File({
       chunks: [
-        ["bext", bext],
+        ["levl", bext],
         ["fmt ", mono],
         ["data", sound.subarray(0, 399)],
-        ["junk", sound],
+        ["junk", sound.subarray(0, 5)],
+        ["bext", bext],
       ],
     });
     const { wav, read } = await readWav(file);

@@ -153,12 +153,12 @@ export class RecordSourceType {
   @Field(() => String, {
     description:
       "Encoding of the samples: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`, `oki-adpcm` (also Dialogic), " +
-      "`yamaha-adpcm`, `g722`, `g726` (also G.721), `gsm` (GSM 6.10).",
+      "`yamaha-adpcm`, `g722`, `g726` (also G.721), `gsm` (GSM 6.10), `mp2` and `mp3` (MPEG audio in a WAV).",
   })
   @Facts({ maxCharacters: "yamaha-adpcm".length })
   codec!: string;
 
-  @Field(() => Int, { description: "Bits per sample; 0 in `gsm`, which has no fixed number." })
+  @Field(() => Int, { description: "Bits per sample; 0 in `gsm`, `mp2` and `mp3`, which have no fixed number." })
   bitsPerSample!: number;
 
   @Field(() => Int, { description: "Sample rate, in Hz." })

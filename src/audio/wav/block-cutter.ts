@@ -1,11 +1,14 @@
 import { framesInBlock } from "./coded-sound.ts";
-import type { WavFormat } from "./wav-format.ts";
+import { isMpeg, type WavFormat } from "./wav-format.ts";
 
 /** Approximate size of the pieces that are passed on, whatever the sizes of the source's pieces. */
 const pieceBytes = 128 * 1024;
 
 /** Maximum number of sample frames in a piece of coded sound: decoding it takes about 10 ms at most. */
 const maxCodedFrames = 16_384;
+
+/** Size of a piece of MPEG audio: a quarter of a second at 128 kbit/s, and 6 seconds at most. */
+const mpegPieceBytes = 4096;
 
 /** Cuts a stretch of sound into pieces of whole blocks. It copies only blocks that span two of the source's pieces. */
 export class BlockCutter {
@@ -17,7 +20,8 @@ export class BlockCutter {
   constructor(format: WavFormat) {
     this.#format = format;
     const { blockAlign, framesPerBlock } = format;
-    const wanted = framesPerBlock > 1 ? (maxCodedFrames / framesPerBlock) * blockAlign : pieceBytes;
+    const codedBytes = isMpeg(format.codec) ? mpegPieceBytes : (maxCodedFrames / framesPerBlock) * blockAlign;
+    const wanted = framesPerBlock > 1 ? codedBytes : pieceBytes;
     this.#stepBytes = Math.max(Math.floor(wanted / blockAlign) * blockAlign, blockAlign);
   }
 

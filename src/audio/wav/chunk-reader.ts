@@ -7,9 +7,11 @@ import { codedDecoder, type Decode } from "./coded-sound.ts";
 import { DisguisedSound } from "./disguised-sound.ts";
 import { HeldTail } from "./held-tail.ts";
 import { findMark, isKnownChunk, isMark, isPrintableId, isWavStart, markBytes, trailerStart } from "./wav-chunks.ts";
+import { MpegDecoder } from "./mpeg-decoder.ts";
+import { firstFrameWithin, firstMpegFrame } from "./mpeg-frames.ts";
 import { TextChunks, type Chunk } from "./text-chunks.ts";
 import { noSound, readContainer, readId3, type Container } from "./wav-container.ts";
-import { framesIn, isSameSound, silenceByte, uint32, unsupported, type WavFormat } from "./wav-format.ts";
+import { framesIn, isMpeg, isSameSound, silenceByte, uint32, unsupported, type WavFormat } from "./wav-format.ts";
 import { headerOf, is64, isPlaceholder, readDs64, readFormat, type WavHeader } from "./wav-header.ts";
 import type { WavTags } from "./wav-tags.ts";
 
@@ -73,6 +75,8 @@ export class ChunkReader {
   #cutter: BlockCutter | undefined;
   /** Decodes coded sound, from the beginning of a WAV on. */
   #decode: Decode | undefined;
+  /** Decodes MPEG audio, of all WAVs in the file. */
+  #mpeg: MpegDecoder | undefined;
   /** Whether the last chunk had an odd size, after which a pad byte should follow. */
   #atPad = false;
   /** The last bytes of the last stretch, for comparison with what follows. */
@@ -100,7 +104,16 @@ export class ChunkReader {
     this.#first = await this.#nextStretch();
     if (this.#first?.format === undefined) throw this.#noSound();
     this.#format = this.#first.format;
-    return this.#format;
+    return isMpeg(this.#format.codec) ? await this.#openMpeg(this.#format) : this.#format;
+  }
+
+  /** Opens the decoder of MPEG audio. Its frames state their layer, rate and channels; the header may be wrong. */
+  async #openMpeg(format: WavFormat): Promise<WavFormat> {
+    const frame = firstMpegFrame(await this.#bytes.peek(firstFrameWithin));
+    if (frame === undefined) throw unsupported(`sound coded as MPEG audio (${format.codec}), but no frame of it`);
+    this.#mpeg = await MpegDecoder.open(frame);
+    const { layer, sampleRateHz, channels } = frame;
+    return { ...format, codec: layer === 3 ? "mp3" : "mp2", sampleRateHz, channels };
   }
 
   /**
@@ -118,7 +131,7 @@ export class ChunkReader {
       if (!stretch.isContinued || this.#cutter === undefined) {
         yield* this.#lastBlocks();
         this.#cutter = new BlockCutter(format);
-        this.#decode = codedDecoder(format);
+        this.#decode = this.#mpeg ? (blocks) => this.#mpeg!.decode(blocks) : codedDecoder(format);
       }
       const { factFrames } = this.#header;
       for await (const bytes of this.#bytesOf(stretch)) {
@@ -128,7 +141,7 @@ export class ChunkReader {
       }
       this.#hasSound ||= framesIn(format, this.#cutter.bytes) > 0;
       const padding = framesIn(format, this.#cutter.bytes) - factFrames;
-      if (padding <= 0 || padding >= format.framesPerBlock) continue;
+      if (padding <= 0 || padding >= format.framesPerBlock || this.#mpeg) continue;
       yield* this.#lastBlocks(padding);
     }
     yield* this.#lastBlocks();
@@ -165,9 +178,9 @@ export class ChunkReader {
     const format = this.#format!;
     const samples = decode(blocks);
     const expected = framesIn(format, blocks.length) * format.channels;
-    if (samples.length < expected) this.remarks.add("DAMAGED");
+    if (this.#mpeg ? this.#mpeg.isDamaged : samples.length < expected) this.remarks.add("DAMAGED");
     const length = Math.max(0, samples.length - paddingFrames * format.channels);
-    return Buffer.from(samples.buffer, samples.byteOffset, 2 * length);
+    return Buffer.from(samples.buffer, samples.byteOffset, samples.BYTES_PER_ELEMENT * length);
   }
 
   /** Skips a stretch that is not part of this recording. */
@@ -259,7 +272,7 @@ export class ChunkReader {
     const isPossible =
       this.#maxBytes === undefined ? !isPlaceholder(size) : this.#bytes.position + size <= this.#maxBytes;
     const isOpen = size === 0 || !isPossible;
-    if (!hasSound && !isOpen && this.#maxBytes !== undefined && format !== undefined) {
+    if (!hasSound && !isOpen && this.#maxBytes !== undefined && format !== undefined && !isMpeg(format.codec)) {
       this.announcedFrames = framesIn(format, size);
     }
     return {

@@ -14,7 +14,7 @@ export interface CodedFormat extends Pick<WavFormat, "channels" | "bitsPerSample
 }
 
 /** Decodes whole blocks, and a truncated last one, to interleaved samples. A damaged block gives none. */
-export type Decode = (blocks: Buffer) => Int16Array<ArrayBuffer>;
+export type Decode = (blocks: Buffer) => Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
 interface Coding {
   /** Its name in messages. */

@@ -1,4 +1,5 @@
 import { isText, otherFileIn, shapeOf } from "./behind-sound.ts";
+import { mpegFrameAt } from "./mpeg-frames.ts";
 import { disguised, type WavFormat } from "./wav-format.ts";
 
 /** Number of bytes that are examined, from the first one that is not zero: three seconds of a CD. */
@@ -276,34 +277,6 @@ function ac3FrameAt(bytes: Buffer, at: number): Frame | undefined {
   if (rateHz === undefined || kbps === undefined) return undefined;
   const words = Math.floor((kbps * 96_000) / rateHz) + (rateHz === 44_100 ? sizeCode & 1 : 0);
   return { bytes: 2 * words, coding: "AC-3", kind };
-}
-
-/** Bit rates by layer, as the header writes it: 1 is Layer III, 2 is Layer II. Nobody has files of Layer I. */
-const mpeg1Kbps: readonly (readonly number[])[] = [
-  [],
-  [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
-  [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
-];
-const mpeg2Kbps: readonly (readonly number[])[] = [
-  [],
-  [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-  [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-];
-
-/** MPEG audio (ISO 11172-3 section 2.4.1.3, ISO 13818-3; version 0 is MPEG-2.5). */
-function mpegFrameAt(bytes: Buffer, at: number): Frame | undefined {
-  if (at + 4 > bytes.length || bytes[at] !== 0xff || bytes[at + 1]! < 0xe0) return undefined;
-  const version = (bytes[at + 1]! >> 3) & 3;
-  const layer = (bytes[at + 1]! >> 1) & 3;
-  const kbps = (version === 3 ? mpeg1Kbps : mpeg2Kbps)[layer]?.[(bytes[at + 2]! >> 4) - 1];
-  const rateCode = (bytes[at + 2]! >> 2) & 3;
-  const mpeg1RateHz = [44_100, 48_000, 32_000][rateCode];
-  if (version === 1 || kbps === undefined || mpeg1RateHz === undefined) return undefined;
-  const rateHz = mpeg1RateHz / (version === 3 ? 1 : version === 2 ? 2 : 4);
-  const padding = (bytes[at + 2]! >> 1) & 1;
-  const kind = (version << 4) | (layer << 2) | rateCode;
-  const bytesAtOneHz = (layer === 1 && version !== 3 ? 72_000 : 144_000) * kbps;
-  return { bytes: Math.floor(bytesAtOneHz / rateHz) + padding, coding: layer === 1 ? "MP3" : "MPEG audio", kind };
 }
 
 /** AAC in ADTS frames (ISO 13818-7 section 6.2). */

@@ -5,10 +5,10 @@ import { codedLayout, framesInBlock, isCoded, type CodedCodec } from "./coded-so
 /** The format of the sound, from the chunks before it. */
 export interface WavFormat {
   readonly container: "RIFF" | "RIFX" | "RF64" | "BW64";
-  readonly codec: "pcm" | "float" | "alaw" | "mulaw" | CodedCodec;
-  /** Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM; 0 if they vary, as in GSM. */
+  readonly codec: "pcm" | "float" | "alaw" | "mulaw" | CodedCodec | MpegCodec;
+  /** Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM; 0 if they vary, as in GSM and MP3. */
   readonly bitsPerSample: number;
-  /** Bits that a sample occupies in the file. Shorter samples are left-justified in them. */
+  /** Bits that a sample occupies in the file, or after decoding. Shorter samples are left-justified in them. */
   readonly containerBits: number;
   readonly sampleRateHz: number;
   /** From 1 to 64. */
@@ -27,11 +27,22 @@ export interface WavFormat {
   readonly floatFullScale: 1 | 32_768;
 }
 
+/** MPEG audio of Layer II and III. */
+export type MpegCodec = "mp2" | "mp3";
+
+/** Upper bound of the sample frames in a byte of MPEG audio: 8 kbit/s at 24 kHz. */
+const maxMpegFramesPerByte = 24;
+
 const minSampleRateHz = 1000;
 const maxSampleRateHz = 768_000;
 const maxChannels = 64;
 
-/** Sample frames in this number of bytes of sound, including those of a truncated last block. */
+/** Whether the sound is MPEG audio, whose bytes do not tell how many samples they are. */
+export function isMpeg(codec: WavFormat["codec"]): codec is MpegCodec {
+  return codec === "mp2" || codec === "mp3";
+}
+
+/** Sample frames in this number of bytes of sound (at most so many, in MPEG audio), including those of a truncated last block. */
 export function framesIn(format: WavFormat, bytes: number): number {
   const rest = bytes % format.blockAlign;
   return Math.floor(bytes / format.blockAlign) * format.framesPerBlock + framesInBlock(format, rest);
@@ -115,6 +126,8 @@ const codecs: Readonly<Record<number, WavFormat["codec"]>> = {
   0x0031: "gsm",
   0x0040: "g726",
   0x0045: "g726",
+  0x0050: "mp2",
+  0x0055: "mp3",
   0x0064: "g726",
   0x0065: "g722",
   0x0069: "ima-adpcm",
@@ -126,8 +139,6 @@ const otherCodecs: Readonly<Record<number, string>> = {
   0x0008: "DTS",
   0x0022: "TrueSpeech",
   0x0042: "G.723.1",
-  0x0050: "MPEG Layer II",
-  0x0055: "MP3",
   0x0092: "AC-3",
   0x00ff: "AAC",
   0x0161: "WMA",
@@ -172,6 +183,9 @@ function blocksOf(
     const layout = codedLayout(codec, channels, { bits: stated.bits ?? 0, blockAlign: stated.blockAlign });
     if (typeof layout === "string") throw unsupported(layout);
     return layout;
+  }
+  if (isMpeg(codec)) {
+    return { bitsPerSample: 0, containerBits: 32, blockAlign: 1, framesPerBlock: maxMpegFramesPerByte };
   }
   const bytes = codec === "alaw" || codec === "mulaw" ? 1 : sampleBytes(codec, channels, stated);
   const { validBits, bits = 0 } = stated;

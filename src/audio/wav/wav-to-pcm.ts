@@ -1,7 +1,7 @@
 import { isCoded } from "./coded-sound.ts";
 import type { PcmFormat } from "../pcm-format.ts";
 import { stereoMixOf } from "./stereo-mix.ts";
-import type { WavFormat } from "./wav-format.ts";
+import { isMpeg, type WavFormat } from "./wav-format.ts";
 
 type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
@@ -29,7 +29,7 @@ export function decodedFullScale(format: WavFormat): 32_768 | 1 {
 }
 
 function is16Bit({ codec, containerBits }: WavFormat): boolean {
-  return codec === "pcm" ? containerBits <= 16 : codec !== "float";
+  return codec === "pcm" ? containerBits <= 16 : codec !== "float" && !isMpeg(codec);
 }
 
 /**
@@ -37,7 +37,7 @@ function is16Bit({ codec, containerBits }: WavFormat): boolean {
  * 1. Floats are limited to 8.
  */
 export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
-  if (codec === "float") return maxFloat;
+  if (codec === "float" || isMpeg(codec)) return maxFloat;
   if (codec === "pcm") return 1 - 2 ** (1 - bitsPerSample);
   const table = codec === "alaw" ? alawSamples : codec === "mulaw" ? mulawSamples : undefined;
   return table === undefined ? 1 : Math.max(...table) / 32_768;
@@ -45,7 +45,8 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
 
 /**
  * Creates a converter from the blocks that the reader yields to samples of {@link pcmFormatOf}. 16-bit little-endian
- * sound passes unchanged, in the same memory; so does coded sound, which the reader has decoded to that. More than two
+ * sound passes unchanged, in the same memory; so does coded sound, which the reader has decoded to that. MPEG audio arrives as
+ * floats. More than two
  * channels are mixed (`stereo-mix.ts`).
  * @param floatFullScale full scale of floats, which `float-scale.ts` may have to determine
  * @param beforeMix gets the decoded samples of all channels, if there are more than two
@@ -93,6 +94,9 @@ function decoderOf(format: WavFormat, floatFullScale: () => number): (blocks: Bu
       return (blocks) => lookUp(alawSamples, blocks);
     case "mulaw":
       return (blocks) => lookUp(mulawSamples, blocks);
+    case "mp2":
+    case "mp3":
+      return (blocks) => limited(floatsOf(blocks, format), 1);
     case "float":
       return (blocks) => limited(floatsOf(blocks, format), 1 / floatFullScale());
     default:
