@@ -16,7 +16,7 @@ import { uploadRequest } from "../test/support/half-upload.ts";
 import { connectRaw, type RawAnswer } from "../test/support/raw-http.ts";
 import { ffmpegChildrenOf } from "../test/support/ffmpeg.ts";
 import { startServiceProcess } from "../test/support/service-process.ts";
-import { sineWav } from "../test/support/wav-maker.ts";
+import { sineWav, wave64File, wavFile, type FormatOptions } from "../test/support/wav-maker.ts";
 
 const { values } = parseArgs({ options: { seconds: { type: "string" }, seed: { type: "string" } } });
 const seconds = Number(values.seconds ?? 60);
@@ -113,11 +113,7 @@ function describe({ status, body }: RawAnswer): string {
 }
 
 function mutatedRequest(user: Credentials, random: Random): Buffer {
-  const wav = sineWav({
-    seconds: 0.05 + random(10) / 20,
-    channels: 1 + random(3),
-    bits: ([8, 16, 24] as const)[random(3)]!,
-  });
+  const wav = anyWav(random);
   const header = random(2) === 0;
   if (header) for (let times = 1 + random(6); times > 0; times--) mutateHeader(wav, random);
   const { bytes, fileStart } = uploadRequest(user, wav);
@@ -125,6 +121,53 @@ function mutatedRequest(user: Credentials, random: Random): Buffer {
   const bodyStart = bytes.indexOf("\r\n\r\n") + 4;
   const pieces = [bytes.subarray(0, bodyStart), mutateBody(bytes.subarray(bodyStart), fileStart - bodyStart, random)];
   return Buffer.concat(pieces);
+}
+
+/** PCM, coded sound of random bits, or a Sony Wave64 file. */
+function anyWav(random: Random): Buffer {
+  const kind = random(4);
+  if (kind === 0) {
+    const format = codedFormats[random(codedFormats.length)]!;
+    return wavFile({ format, data: Buffer.from(Array.from({ length: random(5000) }, () => random(256))) });
+  }
+  if (kind === 1) {
+    const data = Buffer.concat(Array.from({ length: 1 + random(20) }, () => mp3Frame(random)));
+    return wavFile({ format: { tag: 0x55, channels: 2, bits: 0, blockAlign: 1 }, data });
+  }
+  const wav = sineWav({
+    seconds: 0.05 + random(10) / 20,
+    channels: 1 + random(3),
+    bits: ([8, 16, 24] as const)[random(3)]!,
+  });
+  return random(8) > 0
+    ? wav
+    : wave64File({
+        chunks: [
+          ["fmt ", wav.subarray(20, 36)],
+          ["data", wav.subarray(44)],
+        ],
+      });
+}
+
+/** The codecs that the reader decodes, with headers as they should be. */
+const codedFormats: readonly FormatOptions[] = [
+  { tag: 0x02, channels: 2, bits: 4, blockAlign: 256 },
+  { tag: 0x11, channels: 1, bits: 4, blockAlign: 256 },
+  { tag: 0x31, channels: 1, sampleRateHz: 8000, bits: 0, blockAlign: 65 },
+  { tag: 0x45, channels: 1, sampleRateHz: 8000, bits: 2, blockAlign: 1 },
+  { tag: 0x64, channels: 1, sampleRateHz: 8000, bits: 3, blockAlign: 3 },
+  { tag: 0x40, channels: 1, sampleRateHz: 8000, bits: 4, blockAlign: 1 },
+  { tag: 0x28f, channels: 1, sampleRateHz: 16_000, bits: 4, blockAlign: 1 },
+  { tag: 0x17, channels: 1, sampleRateHz: 6000, bits: 4, blockAlign: 1 },
+  { tag: 0x20, channels: 2, sampleRateHz: 22_050, bits: 4, blockAlign: 1 },
+];
+
+/** A frame of 128 kbit/s at 44.1 kHz whose header is right, mostly. */
+function mp3Frame(random: Random): Buffer {
+  const frame = Buffer.from(Array.from({ length: 417 }, () => random(256)));
+  frame.writeUInt32BE(0xfffb_9064, 0);
+  if (random(10) === 0) frame[random(4)] = random(256);
+  return frame;
 }
 
 function mutateHeader(wav: Buffer, random: Random): void {

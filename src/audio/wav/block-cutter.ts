@@ -4,8 +4,8 @@ import { isMpeg, type WavFormat } from "./wav-format.ts";
 /** Approximate size of the pieces that are passed on, whatever the sizes of the source's pieces. */
 const pieceBytes = 128 * 1024;
 
-/** Maximum number of sample frames in a piece of coded sound: decoding it takes about 10 ms at most. */
-const maxCodedFrames = 16_384;
+/** Maximum number of sample frames in a piece of coded sound. Decoding them takes about 2 ms. */
+const maxCodedFrames = 4096;
 
 /** Size of a piece of MPEG audio: a quarter of a second at 128 kbit/s, and 6 seconds at most. */
 const mpegPieceBytes = 4096;
