@@ -7,6 +7,7 @@ import { RateLimit } from "./limits/rate-limit.entity.ts";
 import { WriteAllowanceRow } from "./limits/write-allowance.entity.ts";
 import { AudioRecord, Mp3Chunk } from "./record/record.entity.ts";
 import { ShareLink } from "./link/share-link.entity.ts";
+import { UploadTicket } from "./upload/upload-ticket.entity.ts";
 import { AccessToken, Invitation, User } from "./user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
 
@@ -15,7 +16,17 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
   return defineConfig({
     dbName: new Client(driverOptions(databaseUrl)).database ?? "",
     driverOptions: driverOptions(databaseUrl),
-    entities: [User, AccessToken, AudioRecord, Mp3Chunk, ShareLink, RateLimit, Invitation, WriteAllowanceRow],
+    entities: [
+      User,
+      AccessToken,
+      AudioRecord,
+      Mp3Chunk,
+      ShareLink,
+      RateLimit,
+      Invitation,
+      WriteAllowanceRow,
+      UploadTicket,
+    ],
     extensions: [Migrator],
     forceUtcTimezone: true,
     pool: { min: 0, max: poolSize },

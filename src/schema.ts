@@ -11,6 +11,7 @@ import {
 } from "./link/sharing.resolver.ts";
 import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
+import { UploadTicketResolver } from "./upload/upload-ticket.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { UserResolver } from "./user/user.resolver.ts";
@@ -21,6 +22,7 @@ const resolverClasses = [
   UserResolver,
   AccountResolver,
   UploadResolver,
+  UploadTicketResolver,
   RecordResolver,
   RecordLibraryResolver,
   RecordConnectionResolver,

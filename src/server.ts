@@ -38,6 +38,8 @@ import {
 import { freeBytesOf, StorageRoom } from "./upload/storage-room.ts";
 import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
+import { UploadTicketResolver } from "./upload/upload-ticket.resolver.ts";
+import { openTicket } from "./upload/upload-tickets.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
 import { UploadLeases } from "./upload/upload-leases.ts";
 import { RecordUploader } from "./upload/upload-record.ts";
@@ -176,6 +178,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     ),
     new AccountResolver(deleteSomeRecords, allowances),
     new UploadResolver(uploader),
+    new UploadTicketResolver(allowances),
     new RecordResolver(),
     new UsageResolver(config.quota),
     new SharingResolver(allowances),
@@ -195,6 +198,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         schema,
         em: database.em,
         authenticate: async (token, userId) => await authenticateUser(database.em, token, userId),
+        authenticateTicket: async (ticket) => (await openTicket(database.em, ticket)).owner,
         beforeUpload: async (owner, address) => await uploader.admit(owner, address),
         stopping: stopping.signal,
         unvouched,

@@ -85,6 +85,8 @@ describe("the scopes of a token", () => {
     revokeLink: [`mutation { revokeLink(id: "${absent}") { revokedId } }`, ["WRITE"]],
     createToken: ['mutation { createToken(name: "x", scopes: [MANAGE]) { token } }', ["MANAGE"]],
     revokeToken: [`mutation { revokeToken(id: "${absent}") { revokedId } }`, ["MANAGE"]],
+    createUploadTicket: ["mutation { createUploadTicket(maxBytes: 0) { ticket } }", ["WRITE", "UPLOAD"]],
+    revokeUploadTicket: [`mutation { revokeUploadTicket(id: "${absent}") { revokedId } }`, ["WRITE"]],
     updateUser: ['mutation { updateUser(name: "Ann") { user { id } } }', ["MANAGE"]],
     deleteUser: ['mutation { deleteUser(confirm: "nobody") { deletedId } }', ["MANAGE"]],
   };

@@ -33,18 +33,21 @@ interface Stock {
   readonly recordIds: readonly string[];
   readonly linkId: string;
   readonly tokenId: string;
+  readonly ticketId: string;
 }
 
 /** Arguments with which each mutation changes something. */
 const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
   createLink: ({ recordIds }) => `recordId: "${recordIds[0]}", note: "for Bob", expiresAt: "${inAYear}"`,
   createToken: () => `name: "phone", scopes: [READ]`,
+  createUploadTicket: () => `title: "From a form", maxBytes: 1000`,
   createUser: () => `name: "Eve"`,
   deleteRecord: ({ recordIds }) => `id: "${recordIds[0]}"`,
   deleteRecords: ({ recordIds }) => `ids: ${JSON.stringify(recordIds)}`,
   deleteUser: () => `confirm: "Ann"`,
   revokeLink: ({ linkId }) => `id: "${linkId}"`,
   revokeToken: ({ tokenId }) => `id: "${tokenId}"`,
+  revokeUploadTicket: ({ ticketId }) => `id: "${ticketId}"`,
   updateRecord: ({ recordIds }) => `id: "${recordIds[0]}", title: "Renamed"`,
   updateRecords: ({ recordIds }) =>
     `changes: [${recordIds.map((id) => `{ id: "${id}", title: "Renamed", visibility: PRIVATE }`).join()}]`,
@@ -87,7 +90,9 @@ describe("a mutation", () => {
     // Not truncate: it makes new files for every table, and this runs hundreds of times.
     await pool.query("delete from app_user");
     const tokens = Array.from({ length: 4 }, () => crypto.randomUUID());
-    const { rows } = await pool.query<{ stock: Pick<Stock, "recordIds" | "linkId" | "tokenId"> & { id: number } }>(
+    const { rows } = await pool.query<{
+      stock: Pick<Stock, "recordIds" | "linkId" | "tokenId" | "ticketId"> & { id: number };
+    }>(
       `with ann as (insert into app_user (name) values ('Ann') returning id),
        tokens as (
          insert into access_token (owner_id, sha256, name, scopes)
@@ -102,8 +107,11 @@ describe("a mutation", () => {
            decode('02000000' || '01000000' || '44ac0000' || '00010000' || '02000000' || '01000000' || 'ff01fe02', 'hex')
          from ann, generate_series(1, 3) n returning id),
        link as (
-         insert into share_link (record_id, secret) select id, gen_random_uuid() from records limit 1 returning id)
-       select json_build_object('id', (select id from ann), 'recordIds', (select json_agg(id) from records),
+         insert into share_link (record_id, secret) select id, gen_random_uuid() from records limit 1 returning id),
+       ticket as (
+         insert into upload_ticket (owner_id, sha256, expires_at)
+         select id, '\\x01', now() + interval '1 hour' from ann returning id)
+       select json_build_object('id', (select id from ann), 'ticketId', (select id from ticket), 'recordIds', (select json_agg(id) from records),
          'linkId', (select id from link), 'tokenId', (select id from tokens where name = 'old')) as stock`,
       tokens.map(hashToken),
     );
@@ -120,6 +128,7 @@ describe("a mutation", () => {
          'users', (select json_agg(json_build_array(id, name) order by id) from app_user),
          'tokens', (select json_agg(json_build_array(id, name, scopes, expires_at) order by id) from access_token),
          'records', (select json_agg(json_build_array(id, title, visibility) order by id) from audio_record where state = 'ready'),
+         'tickets', (select json_agg(json_build_array(id, title) order by id) from upload_ticket),
          'links', (select json_agg(json_build_array(id, note, expires_at) order by id) from share_link))::text as state`,
     );
     return rows[0]!.state;

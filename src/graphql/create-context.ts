@@ -12,6 +12,11 @@ export interface ContextDependencies {
   readonly em: SqlEntityManager;
   readonly authenticate: Authenticate;
   /**
+   * Finds the owner of an upload with a ticket.
+   * @throws {ServiceError} UNAUTHENTICATED, CONFLICT if it was used, or USER_DISABLED
+   */
+  readonly authenticateTicket: (ticket: string) => Promise<Caller>;
+  /**
    * Called before a file is read, once for each request and user.
    * @throws {ServiceError} if this user may not upload from this address now
    */
@@ -33,7 +38,7 @@ type Authenticate = (token: string, userId?: string) => Promise<Caller>;
 export function createContext(
   request: FastifyRequest,
   reply: FastifyReply,
-  { em, authenticate, beforeUpload, answers }: ContextDependencies,
+  { em, authenticate, authenticateTicket, beforeUpload, answers }: ContextDependencies,
   publicUrl: string | undefined,
 ): RequestContext {
   const gone = new AbortController();
@@ -70,6 +75,13 @@ export function createContext(
         const user = await authenticate(token, userId);
         requireScope(user, "UPLOAD");
         authenticated.set(userId, user);
+        logWithUser(request, user);
+        return user;
+      }),
+    authenticateTicket: async (ticket) =>
+      await once(callers, JSON.stringify([ticket]), async () => {
+        const user = await authenticateTicket(ticket);
+        authenticated.set(String(user.id), user);
         logWithUser(request, user);
         return user;
       }),

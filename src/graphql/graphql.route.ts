@@ -6,6 +6,7 @@ import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest }
 import { OperationTypeNode, type DocumentNode, type GraphQLSchema } from "graphql";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Config } from "../settings/config.ts";
+import type { Caller } from "../caller/caller.ts";
 import type { RequestContext } from "./request-context.ts";
 import { ServiceError, shuttingDown } from "../errors/errors.ts";
 import { keepOfBody } from "../http/arriving-body.ts";
@@ -27,7 +28,7 @@ import { readPartOf, type GraphQLRequestBody } from "./multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
 import { queryLimits } from "./query-limits.ts";
 import { refuseBeforeRunning } from "./refuse-before-running.ts";
-import { uploadCredentials } from "./upload-credentials.ts";
+import { uploadCredentials, type UploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
 
 type GraphqlConfig = Pick<Config, "introspection" | "sandbox" | "publicUrl" | "maxUploadBytes" | "stallTimeoutSeconds">;
@@ -199,13 +200,15 @@ async function readUpload(
   const body = await readMultipartRequest(request.raw, reply.raw, limits, async (operations) => {
     const credentials = uploadCredentials(operations);
     if (!credentials) return;
-    const owner =
-      credentials === "from the header"
-        ? await context.caller("UPLOAD")
-        : await context.authenticate(credentials.userId, credentials.token);
-    await context.admitUpload(owner);
+    await context.admitUpload(await ownerOf(credentials, context));
   });
   return readPartOf(body);
+}
+
+async function ownerOf(credentials: UploadCredentials, context: RequestContext): Promise<Caller> {
+  if (credentials === "from the header") return await context.caller("UPLOAD");
+  if ("ticket" in credentials) return await context.authenticateTicket(credentials.ticket);
+  return await context.authenticate(credentials.userId, credentials.token);
 }
 
 /** Refuses mutations while the service stops. Queries still work. */

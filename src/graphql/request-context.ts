@@ -33,8 +33,10 @@ export interface RequestContext {
   readOnly(): void;
   /** Like {@link caller}, for credentials in the arguments of an upload. The token needs UPLOAD. */
   authenticate(userId: string, token: string): Promise<Caller>;
+  /** The owner of an upload with this ticket, with the scope UPLOAD. */
+  authenticateTicket(ticket: string): Promise<Caller>;
   /**
-   * The user with this id if {@link authenticate} has found them, else the user of the Bearer token, with any scope.
+   * The user with this id if {@link authenticate} or {@link authenticateTicket} has found them, else the user of the Bearer token, with any scope.
    */
   callerAs(userId: string): Promise<Caller>;
   /**

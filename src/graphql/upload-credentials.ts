@@ -9,8 +9,9 @@ import {
 import type { GraphQLRequestBody } from "./multipart-fields.ts";
 import { queryLimits } from "./query-limits.ts";
 
-/** The user id and token in the arguments of `uploadRecord`, or "from the header" if it has none. */
-export type UploadCredentials = { readonly userId: string; readonly token: string } | "from the header";
+/** The ticket, or user id and token, in the arguments of `uploadRecord`, or "from the header" if it has none. */
+export type UploadCredentials =
+  { readonly ticket: string } | { readonly userId: string; readonly token: string } | "from the header";
 
 /**
  * Finds the credentials of an upload before the operation is executed. Undefined if the operation does not call
@@ -25,10 +26,11 @@ export function uploadCredentials(operation: GraphQLRequestBody): UploadCredenti
   );
   if (!definition || !field) return undefined;
   const variables = { ...defaultsOf(definition), ...operation.variables };
-  const [userId, token] = ["userId", "token"].map((name) => {
+  const [ticket, userId, token] = ["ticket", "userId", "token"].map((name) => {
     const value = field.arguments?.find((argument) => argument.name.value === name)?.value;
     return value && valueFromASTUntyped(value, variables);
   });
+  if (ticket != null) return typeof ticket === "string" ? { ticket } : undefined;
   if (userId == null && token == null) return "from the header";
   if ((typeof userId === "string" || typeof userId === "number") && typeof token === "string") {
     return { userId: String(userId), token };

@@ -9,6 +9,7 @@ import { Registration } from "./20261126214632_registration.ts";
 import { LeastPrivilege } from "./20261126223000_least-privilege.ts";
 import { TrueLevels } from "./20261127035000_true-levels.ts";
 import { QuotaState } from "./20261127045000_quota-state.ts";
+import { UploadTickets } from "./20261127045411_upload-tickets.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -23,4 +24,5 @@ export const migrations = [
   { name: "20261126223000_least-privilege", class: LeastPrivilege },
   { name: "20261127035000_true-levels", class: TrueLevels },
   { name: "20261127045000_quota-state", class: QuotaState },
+  { name: "20261127045411_upload-tickets", class: UploadTickets },
 ];

@@ -8,6 +8,7 @@ import { findOwnRecord, mayRead } from "../record/find-record.ts";
 import { AudioRecord } from "../record/record.entity.ts";
 import type { Config } from "../settings/config.ts";
 import type { QuotaState } from "./quota.ts";
+import { ticketUsed, type OpenTicket } from "./upload-tickets.ts";
 import { beginRecord, type EarlierUpload, type NewUpload } from "./begin-record.ts";
 
 /** Maximum size of a request whose file is read to decide whether it is a retry. */
@@ -25,6 +26,7 @@ export interface BeginningUpload {
   readonly options: {
     /** The expected SHA-256 of the file, in hexadecimal digits. */
     readonly sourceSha256: string | undefined;
+    readonly ticket?: OpenTicket;
   };
   readonly em: SqlEntityManager;
   readonly signal: AbortSignal;
@@ -39,19 +41,24 @@ export async function beginOrFind(
   config: Pick<Config, "quota" | "queueTimeoutSeconds">,
 ): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
   const { upload, owner, charge, em, signal } = work;
+  const isByTicket = work.options.ticket !== undefined;
+  // The key of a ticket's upload is known only with the ticket, whoever has it.
+  const isTold = (earlier: EarlierUpload): boolean => isByTicket || mayBeTold(owner, earlier);
+  const keyTaken = (earlier: EarlierUpload): ServiceError =>
+    isByTicket ? ticketUsed() : keyOfAnotherFile(earlier, isTold(earlier));
   for (;;) {
     const { begun, earlier, quota } = await beginRecord(em, upload, { quota: config.quota, charge });
     if (begun) return { record: null, quota };
     if (!earlier) continue;
-    if (earlier.fileName !== upload.fileName) throw keyTaken(earlier, owner);
+    if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);
     if (earlier.state === "receiving") {
       await waitForUpload(em, earlier.id, config.queueTimeoutSeconds, signal);
       continue;
     }
-    if (!mayBeTold(owner, earlier)) throw keyTaken(earlier, owner);
+    if (!isTold(earlier)) throw keyTaken(earlier);
     const record = await findOwnRecord(em, upload.ownerId, earlier.id);
     if (!record) continue;
-    if (!(await isSameFile(earlier, work))) throw keyTaken(earlier, owner);
+    if (!(await isSameFile(earlier, work))) throw keyTaken(earlier);
     return { record, quota };
   }
 }
@@ -99,9 +106,7 @@ function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
   return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
 }
 
-function keyTaken(earlier: EarlierUpload, owner: Caller): ServiceError {
-  const { id, state } = earlier;
-  const isTold = mayBeTold(owner, earlier);
+function keyOfAnotherFile({ id, state }: EarlierUpload, isTold: boolean): ServiceError {
   const message = isTold
     ? "This idempotency key belongs to another file. Use a new key for each file, and send retries unchanged."
     : "This idempotency key was used with another token. Use a new key for each file, and retry with the same token.";

@@ -30,6 +30,7 @@ export interface FinishedRecord {
  * Makes the recording ready if it fits into the user's quota. Even if many uploads of the user end at once, ready
  * recordings never exceed the quota.
  * @param defaults the quota of users without their own
+ * @param consume what else has to be done with it, such as marking a ticket as used; then it is a transaction
  * @throws {ServiceError} as {@link finishRecord} does
  */
 export async function finishUpload(
@@ -38,7 +39,15 @@ export async function finishUpload(
   owner: Caller,
   finished: FinishedRecord,
   defaults: Quota,
+  consume?: (em: SqlEntityManager) => Promise<void>,
 ): Promise<AudioRecord> {
+  if (consume) {
+    return await em.transactional(async (em) => {
+      const record = await finishRecord(em, id, owner, finished, defaults);
+      await consume(em);
+      return record;
+    });
+  }
   return await confirmed(
     async () => await finishRecord(em, id, owner, finished, defaults),
     // A recording that is not ready by now will not become ready.

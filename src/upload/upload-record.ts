@@ -1,3 +1,4 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
 import { v4 as uuidv4 } from "uuid";
 import { addressKeys } from "../addresses/address-key.ts";
@@ -26,6 +27,7 @@ import { suspendWhileSlow } from "./suspend-while-slow.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { Uploader, UploadSlots } from "./upload-slots.ts";
+import { consumeTicket, type OpenTicket } from "./upload-tickets.ts";
 import { upTo, whileRoom } from "./while-room.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
@@ -38,6 +40,8 @@ export interface UploadOptions {
   readonly idempotencyKey: string | undefined;
   /** The expected SHA-256 of the file, in hexadecimal digits. */
   readonly sourceSha256: string | undefined;
+  /** Set if the upload is made with a ticket, whose id is then the idempotency key. */
+  readonly ticket?: OpenTicket;
 }
 
 /** The result of an upload. */
@@ -156,7 +160,7 @@ export class RecordUploader {
     const work: Work = {
       upload,
       fileName: incoming.fileName,
-      source: speed.watch(incoming.bytes()),
+      source: speed.watch(upToTicket(options.ticket, incoming.bytes())),
       uploader: { userId: owner.id, address: addressKeys(context.clientAddress).narrow, client: speed },
       requestBytes,
       owner,
@@ -228,7 +232,9 @@ export class RecordUploader {
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const finished = { title, fileName, head: mp3Head(facts, title), frameBytes, facts };
-      const finish = async () => await finishUpload(em, id, owner, finished, config.quota);
+      const { ticket } = options;
+      const consume = ticket && (async (em: SqlEntityManager) => await consumeTicket(em, ticket.id));
+      const finish = async () => await finishUpload(em, id, owner, finished, config.quota, consume);
       return isLimited(quota) ? await this.#inTurn(owner.id, finish) : await finish();
     } catch (error) {
       const isQuota = room.seconds < config.maxDurationSeconds;
@@ -262,6 +268,20 @@ export class RecordUploader {
       this.#dependencies.leases.abandon(id);
     }
   }
+}
+
+/** The bytes of a file, up to the limit of the ticket. */
+function upToTicket(
+  ticket: OpenTicket | undefined,
+  source: AsyncGenerator<Buffer, void, undefined>,
+): AsyncGenerator<Buffer, void, undefined> {
+  const maxBytes = ticket?.terms.maxBytes;
+  if (maxBytes === undefined) return source;
+  const failure = () =>
+    new ServiceError("UPLOAD_TOO_LARGE", `The file has more than the ${counted(maxBytes, "byte")} of the ticket.`, {
+      maxBytes,
+    });
+  return upTo(maxBytes, source, failure);
 }
 
 /** A signal that is aborted after `maxSeconds`, unless it is disposed of earlier. */

@@ -10,7 +10,8 @@ import { GraphQLUpload } from "../graphql/upload-scalar.ts";
 import { maxTitleLength } from "../record/record-title.ts";
 import { QualityEnum, toRecordType, VisibilityEnum } from "../record/record.type.ts";
 import type { Visibility } from "../settings/visibility.ts";
-import type { RecordUploader } from "./upload-record.ts";
+import type { RecordUploader, UploadOptions } from "./upload-record.ts";
+import { openTicket, type OpenTicket } from "./upload-tickets.ts";
 import { UploadRecordPayload } from "./upload.type.ts";
 
 @Resolver()
@@ -26,13 +27,13 @@ export class UploadResolver {
     description:
       "Uploads a WAV file, converts it to MP3 and returns the recording with its link. Send the file as the " +
       "GraphQL multipart request specification describes. The owner is the user of `userId` and `token` if " +
-      "given, otherwise the user of the Bearer token. Without a Bearer token, the request needs the header " +
+      "given, otherwise the user of the Bearer token; with `ticket`, the user who created the ticket. Without a Bearer token, the request needs the header " +
       "`apollo-require-preflight: true`. Needs the scope UPLOAD, which WRITE includes. If the token is revoked " +
       "before the file is stored, the upload fails and nothing is stored.",
   })
   @Facts<UploadCredentials>({
     takesFile: true,
-    answersTo: async ({ userId, token }, context) => await ownerOf(context, userId, token),
+    answersTo: async (credentials, context) => await ownerOf(context, credentials),
   })
   async uploadRecord(
     @Arg("file", () => GraphQLUpload, { description: "The WAV file." }) file: Promise<FileUpload>,
@@ -78,11 +79,20 @@ export class UploadResolver {
         "one. It fails with `CONFLICT` if the idempotency key belongs to a file with a different one.",
     })
     sourceSha256: string | undefined,
+    @Arg("ticket", () => GraphQLUUID, {
+      nullable: true,
+      description:
+        "A ticket from `createUploadTicket`, instead of a token. What the ticket decides, the upload cannot. It is good for " +
+        "one recording; a retry with the same ticket and file returns that recording with `created: false`. Give it " +
+        "without `userId`, `token` and `idempotencyKey`; a Bearer token beside it does not count.",
+    })
+    ticket: string | undefined,
     @Ctx() context: RequestContext,
   ): Promise<UploadRecordPayload> {
-    const owner = await ownerOf(context, userId, token);
+    const owner = await ownerOf(context, { userId, token, ticket });
     await context.admitUpload(owner);
-    const options = { title, quality, visibility, idempotencyKey, sourceSha256 };
+    const given = { title, quality, visibility, idempotencyKey, sourceSha256 };
+    const options = ticket == null ? given : withTicket(given, (await openTicket(context.em(), ticket)).ticket);
     try {
       const { record, created } = await this.#uploader.upload(owner, file, options, context);
       return { record: toRecordType(record), created };
@@ -96,17 +106,41 @@ export class UploadResolver {
 interface UploadCredentials {
   readonly userId: string | undefined;
   readonly token: string | undefined;
+  readonly ticket: string | undefined;
 }
 
-/** The user of the arguments if given, else the user of the Bearer token. */
-async function ownerOf(
-  context: RequestContext,
-  userId: string | undefined,
-  token: string | undefined,
-): Promise<Caller> {
+/** The owner of the ticket, or the user of the arguments if given, else the user of the Bearer token. */
+async function ownerOf(context: RequestContext, { userId, token, ticket }: UploadCredentials): Promise<Caller> {
+  if (ticket != null) {
+    if (userId == null && token == null) return await context.authenticateTicket(ticket);
+    const message = "Give either ticket, or userId and token.";
+    throw new ServiceError("BAD_USER_INPUT", message, { argument: "ticket" });
+  }
   if (userId != null && token != null) return await context.authenticate(userId, token);
   if (userId == null && token == null) return await context.caller("UPLOAD");
   throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.", {
     argument: userId == null ? "userId" : "token",
   });
+}
+
+/**
+ * The options of an upload with a ticket.
+ * @throws {ServiceError} BAD_USER_INPUT if the upload gives what the ticket decides
+ */
+function withTicket(given: UploadOptions, ticket: OpenTicket): UploadOptions {
+  const { title, quality, visibility } = ticket.terms;
+  const decided = { title, quality, visibility, idempotencyKey: ticket.id };
+  for (const argument of ["title", "quality", "visibility", "idempotencyKey"] as const) {
+    if (given[argument] == null || decided[argument] === undefined) continue;
+    const message = `The ticket decides ${argument}. Omit the argument.`;
+    throw new ServiceError("BAD_USER_INPUT", message, { argument });
+  }
+  return {
+    ...given,
+    title: title ?? given.title,
+    quality: quality ?? given.quality,
+    visibility: visibility ?? given.visibility,
+    idempotencyKey: ticket.id,
+    ticket,
+  };
 }

@@ -57,10 +57,13 @@ export async function authenticateUser(em: SqlEntityManager, token: string, user
     );
   }
   const { isDisabled, ...caller } = user;
-  if (isDisabled) {
-    throw new ServiceError("USER_DISABLED", "This user is disabled. Ask the operator of the service.");
-  }
+  if (isDisabled) throw userDisabled();
   return { ...caller, isVouchedFor: Boolean(caller.isVouchedFor) };
+}
+
+/** The error for a user whom the operator has disabled. */
+export function userDisabled(): ServiceError {
+  return new ServiceError("USER_DISABLED", "This user is disabled. Ask the operator of the service.");
 }
 
 /** The error for a request whose user was deleted in the meantime. */

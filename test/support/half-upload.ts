@@ -1,10 +1,16 @@
 import type { Credentials } from "./api-client.ts";
 import { connectRaw, fieldPart, filePart, multipartBody, rawPost, type RawConnection } from "./raw-http.ts";
 
-const query = "mutation ($file: Upload!) { uploadRecord(file: $file) { record { id url durationSeconds } } }";
-
-/** The bytes of an upload request, and the offset of its file. */
-export function uploadRequest(user: Credentials, wav: Buffer): { readonly bytes: Buffer; readonly fileStart: number } {
+/**
+ * The bytes of an upload request, and the offset of its file.
+ * @param args more arguments of the mutation, such as `, title: "x"`
+ */
+export function uploadRequest(
+  user: Credentials,
+  wav: Buffer,
+  args = "",
+): { readonly bytes: Buffer; readonly fileStart: number } {
+  const query = `mutation ($file: Upload!) { uploadRecord(file: $file${args}) { record { id url durationSeconds } } }`;
   const body = multipartBody(
     fieldPart("operations", JSON.stringify({ query, variables: { file: null } })),
     fieldPart("map", '{"0":["variables.file"]}'),
@@ -22,8 +28,13 @@ export interface HalfUpload extends Disposable {
 }
 
 /** Sends an upload up to the middle of its file. */
-export async function startHalfUpload(port: number, user: Credentials, wav: Buffer): Promise<HalfUpload> {
-  const { bytes, fileStart } = uploadRequest(user, wav);
+export async function startHalfUpload(
+  port: number,
+  user: Credentials,
+  wav: Buffer,
+  args?: string,
+): Promise<HalfUpload> {
+  const { bytes, fileStart } = uploadRequest(user, wav, args);
   const middle = fileStart + Math.floor(wav.length / 2);
   const connection = await connectRaw(port);
   await connection.send(bytes.subarray(0, middle));

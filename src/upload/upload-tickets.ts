@@ -1,0 +1,206 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql, type Kysely } from "kysely";
+import { v4 as uuidv4, validate as isUuid } from "uuid";
+import type { Quality } from "../audio/mp3/quality.ts";
+import type { Caller } from "../caller/caller.ts";
+import { hashToken } from "../caller/token.ts";
+import { queryBuilder, statement } from "../database/query-builder.ts";
+import { ServiceError } from "../errors/errors.ts";
+import { requireFutureExpiry } from "../input/expiry.ts";
+import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
+import { checkedTitle } from "../record/record-title.ts";
+import type { Visibility } from "../settings/visibility.ts";
+import { tokenRevoked, userDeleted, userDisabled } from "../user/authenticate-user.ts";
+import { UploadTicket, type TicketTables } from "./upload-ticket.entity.ts";
+
+/** Maximum number of a user's tickets that can still be used. */
+export const maxTickets = 1000;
+
+const hourMs = 3_600_000;
+const defaultLifeMs = 24 * hourMs;
+const maxLifeMs = 31 * 24 * hourMs;
+/** How long a used ticket still answers a retry after it has expired, in hours. */
+const answerableHours = 24;
+
+/** What the maker of a ticket decides for the upload; undefined if whoever uploads decides. */
+export interface TicketTerms {
+  readonly title: string | undefined;
+  readonly quality: Quality | undefined;
+  readonly visibility: Visibility | undefined;
+  /** Maximum size of the file; undefined for that of the service. */
+  readonly maxBytes: number | undefined;
+}
+
+/** The properties of a new ticket. */
+export interface TicketRequest extends TicketTerms {
+  /** Undefined: in 24 hours, or earlier with the caller's token. */
+  readonly expiresAt: Date | undefined;
+}
+
+/** A ticket, without its secret. */
+export interface OpenTicket {
+  readonly id: string;
+  readonly terms: TicketTerms;
+}
+
+/**
+ * Creates a ticket for one upload into the caller's library. It does not expire later than the caller's token, and is
+ * revoked with it.
+ * @throws {ServiceError} BAD_USER_INPUT, RATE_LIMITED, CONFLICT if {@link maxTickets} can still be used, or
+ * UNAUTHENTICATED if the caller's token was revoked meanwhile
+ */
+export async function createUploadTicket(
+  em: SqlEntityManager,
+  caller: Caller,
+  request: TicketRequest,
+  charge: Charge,
+): Promise<{ readonly id: string; readonly secret: string; readonly expiresAt: Date }> {
+  const title = request.title === undefined ? null : checkedTitle(request.title);
+  const expiresAt = expiryOf(request.expiresAt, caller);
+  const { quality = null, visibility = null, maxBytes = null } = request;
+  if (maxBytes !== null && maxBytes < 1) {
+    throw new ServiceError("BAD_USER_INPUT", "maxBytes must be at least 1.", { argument: "maxBytes" });
+  }
+  const secret = uuidv4();
+  const id = uuidv4();
+  await em.transactional(async (em) => {
+    const db = queryBuilder<TicketTables>(em);
+    // Lock the user first: only a statement that begins with the lock held counts what others have just created.
+    const owner = db.selectFrom("User").select("id").where("id", "=", caller.id).forNoKeyUpdate();
+    if (!(await owner.executeTakeFirst())) throw userDeleted();
+    if (caller.tokenId !== null) {
+      const maker = db.selectFrom("AccessToken").select("id").where("id", "=", caller.tokenId).forKeyShare();
+      if (!(await maker.executeTakeFirst())) throw tokenRevoked();
+    }
+    await db
+      .deleteFrom("UploadTicket")
+      .where("ownerId", "=", caller.id)
+      .where("expiresAt", "<", sql<Date>`now() - make_interval(hours => ${answerableHours})`)
+      .execute();
+    const { usable } = await db
+      .selectFrom("UploadTicket")
+      .select((eb) => eb.fn.countAll<number>().as("usable"))
+      .where("ownerId", "=", caller.id)
+      .where("usedAt", "is", null)
+      .where("expiresAt", ">", sql<Date>`now()`)
+      .executeTakeFirstOrThrow();
+    if (usable >= maxTickets) {
+      const message = `You already have ${maxTickets} tickets that can be used. Revoke one, or wait until one expires.`;
+      throw new ServiceError("CONFLICT", message, { max: maxTickets });
+    }
+    const terms = { title, quality, visibility, maxBytes };
+    const ticket = { id, ownerId: caller.id, makerId: caller.tokenId, sha256: hashToken(secret), expiresAt, ...terms };
+    await db.insertInto("UploadTicket").values(ticket).execute();
+    await takeAllowance(em, charge, rowBytes.token);
+  });
+  return { id, secret, expiresAt };
+}
+
+function expiryOf(given: Date | undefined, caller: Caller): Date {
+  const now = Date.now();
+  const latest = Math.min(now + maxLifeMs, caller.expiresAt?.getTime() ?? Infinity);
+  if (given === undefined) return new Date(Math.min(now + defaultLifeMs, latest));
+  requireFutureExpiry(given);
+  if (given.getTime() <= latest) return given;
+  const message = "A ticket must expire within 31 days, and not later than the token that creates it.";
+  throw new ServiceError("BAD_USER_INPUT", message, { argument: "expiresAt", max: new Date(latest).toISOString() });
+}
+
+/**
+ * Revokes a ticket of the caller. An upload that is running with it fails when it ends.
+ * @throws {ServiceError} NOT_FOUND
+ */
+export async function revokeUploadTicket(em: SqlEntityManager, ownerId: number, id: string): Promise<void> {
+  // In a transaction, whose outcome is asked for if the answer to its commit is lost.
+  const deleteTicket = async (em: SqlEntityManager) => await em.nativeDelete(UploadTicket, { id, owner: ownerId });
+  const deleted = isUuid(id) ? await em.transactional(deleteTicket) : 0;
+  if (deleted === 0) throw new ServiceError("NOT_FOUND", "Upload ticket not found.");
+}
+
+const findBySecret = statement((db: Kysely<TicketTables>, { sha256 }: { sha256: Uint8Array }) =>
+  db
+    .selectFrom("UploadTicket")
+    .innerJoin("User", "User.id", "UploadTicket.ownerId")
+    .select(["User.id", "User.name", "User.createdAt"])
+    .select((eb) => [
+      eb("User.disabledAt", "is not", null).as("isDisabled"),
+      eb.or([eb("User.isVouchedFor", "=", true), eb("User.quotaBytes", "is not", null)]).as("isVouchedFor"),
+      eb
+        .and([
+          eb("UploadTicket.usedAt", "is not", null),
+          eb.not(
+            eb.exists(
+              eb
+                .selectFrom("AudioRecord")
+                .select("AudioRecord.id")
+                .whereRef("AudioRecord.ownerId", "=", "UploadTicket.ownerId")
+                .whereRef("AudioRecord.idempotencyKey", "=", "UploadTicket.id"),
+            ),
+          ),
+        ])
+        .as("isSpent"),
+    ])
+    .select(["UploadTicket.id as ticketId", "UploadTicket.makerId", "UploadTicket.expiresAt", "UploadTicket.title"])
+    .select(["UploadTicket.quality", "UploadTicket.visibility", "UploadTicket.maxBytes"])
+    .where("UploadTicket.sha256", "=", sha256)
+    .where(
+      "UploadTicket.expiresAt",
+      ">",
+      sql<Date>`now() - case when ${sql.ref("UploadTicket.usedAt")} is null then interval '0'
+        else make_interval(hours => ${sql.lit(answerableHours)}) end`,
+    ),
+);
+
+/**
+ * Finds a ticket, and whose upload it allows. A used ticket is found while its recording exists, to answer a retry.
+ * @throws {ServiceError} UNAUTHENTICATED if it is unknown, revoked or expired; CONFLICT if it was used for a recording
+ * that was deleted; USER_DISABLED
+ */
+export async function openTicket(
+  em: SqlEntityManager,
+  secret: string,
+): Promise<{ readonly owner: Caller; readonly ticket: OpenTicket }> {
+  const [row] = await findBySecret(em, { sha256: hashToken(secret) });
+  if (!row) {
+    const message = "The upload ticket is unknown, revoked or expired. Ask for a new one.";
+    throw new ServiceError("UNAUTHENTICATED", message, { argument: "ticket" });
+  }
+  if (row.isDisabled) throw userDisabled();
+  if (row.isSpent) throw ticketUsed();
+  const { id, name, createdAt, isVouchedFor, makerId, expiresAt } = row;
+  const terms = {
+    title: row.title ?? undefined,
+    quality: row.quality ?? undefined,
+    visibility: row.visibility ?? undefined,
+    maxBytes: row.maxBytes ?? undefined,
+  };
+  return {
+    owner: {
+      id,
+      name,
+      createdAt,
+      isVouchedFor: Boolean(isVouchedFor),
+      // It does what its maker could do, as far as UPLOAD goes.
+      tokenId: makerId,
+      scopes: ["UPLOAD"],
+      expiresAt,
+    },
+    ticket: { id: row.ticketId, terms },
+  };
+}
+
+/**
+ * Marks a ticket as used, in the transaction that makes the recording ready.
+ * @throws {ServiceError} CONFLICT if it was used or revoked meanwhile
+ */
+export async function consumeTicket(em: SqlEntityManager, id: string): Promise<void> {
+  const used = await em.nativeUpdate(UploadTicket, { id, usedAt: null }, { usedAt: new Date() });
+  if (used === 0) throw ticketUsed();
+}
+
+/** The error for a ticket that does not allow an upload any more. */
+export function ticketUsed(): ServiceError {
+  return new ServiceError("CONFLICT", "The upload ticket has been used or revoked. Ask for a new one.", {
+    argument: "ticket",
+  });
+}
