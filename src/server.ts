@@ -44,7 +44,10 @@ import { UsageResolver } from "./upload/usage.resolver.ts";
 import { UploadLeases } from "./upload/upload-leases.ts";
 import { RecordUploader } from "./upload/upload-record.ts";
 import { UploadSlots } from "./upload/upload-slots.ts";
+import { Subjects } from "./user/authenticate-subject.ts";
 import { authenticateUser } from "./user/authenticate-user.ts";
+import { IdentityProvider, isJwt } from "./user/identity-provider.ts";
+import type { Caller } from "./caller/caller.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { Registration } from "./user/registration.ts";
 import { UserResolver } from "./user/user.resolver.ts";
@@ -153,29 +156,40 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     },
   });
   frontPageRoute(app, config);
+  const registration = new Registration({
+    em: database.em,
+    mode: config.registration,
+    newUsersFromAddress: new AddressLimiter(database.pool, {
+      name: "new-user:address",
+      what: "new user",
+      whose: "from this address",
+      perHour: config.maxNewUsersPerHour,
+    }),
+    newUsers: new RateLimiter(database.pool, {
+      name: "new-user",
+      what: "new user",
+      whose: "altogether",
+      perHour: config.allNewUsersPerHour,
+    }),
+    allowances,
+  });
+  const subjects = subjectsOf(config, database, registration);
+  const authenticate = async (token: string, newFrom: string | undefined, userId?: string): Promise<Caller> =>
+    subjects && userId === undefined && isJwt(token)
+      ? await subjects.authenticate(token, newFrom)
+      : await authenticateUser(database.em, token, userId);
   await app.register(async (scope) =>
-    recordRoute(scope, { em: database.em, pool: database.pool, rowMemory, waiting, config }),
+    recordRoute(scope, {
+      em: database.em,
+      authenticate: async (token) => await authenticate(token, undefined),
+      pool: database.pool,
+      rowMemory,
+      waiting,
+      config,
+    }),
   );
   const schema = await createSchema([
-    new UserResolver(
-      new Registration({
-        em: database.em,
-        mode: config.registration,
-        newUsersFromAddress: new AddressLimiter(database.pool, {
-          name: "new-user:address",
-          what: "new user",
-          whose: "from this address",
-          perHour: config.maxNewUsersPerHour,
-        }),
-        newUsers: new RateLimiter(database.pool, {
-          name: "new-user",
-          what: "new user",
-          whose: "altogether",
-          perHour: config.allNewUsersPerHour,
-        }),
-        allowances,
-      }),
-    ),
+    new UserResolver(registration),
     new AccountResolver(deleteSomeRecords, allowances),
     new UploadResolver(uploader),
     new UploadTicketResolver(allowances),
@@ -197,7 +211,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       await graphqlRoute(scope, {
         schema,
         em: database.em,
-        authenticate: async (token, userId) => await authenticateUser(database.em, token, userId),
+        authenticate,
         authenticateTicket: async (ticket) => (await openTicket(database.em, ticket)).owner,
         beforeUpload: async (owner, address) => await uploader.admit(owner, address),
         stopping: stopping.signal,
@@ -232,6 +246,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     failed: embedded?.exited ?? new Promise(() => {}),
     [Symbol.asyncDispose]: async () => await open.disposeAsync(),
   };
+}
+
+function subjectsOf({ oidcIssuer, oidcAudience }: Config, { em }: Database, registration: Registration) {
+  if (oidcIssuer === undefined || oidcAudience === undefined) return undefined;
+  return new Subjects(em, new IdentityProvider({ issuer: oidcIssuer, audience: oidcAudience }), registration);
 }
 
 /** By default, all new users together may fill 1/48 of the embedded database's free disk per day. */

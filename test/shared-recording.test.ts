@@ -87,6 +87,7 @@ describe("shared", () => {
       link.url.replace("/l/", "//L/"),
       `${link.url})`,
       `https://old.example.com${pathname}${search}`,
+      `https://example.com/music${pathname}${search}`,
       `${service.url}/record?audio_id=${record.id}&amp;user_id=${ann.id}`,
       `${service.url}/record/%20${record.id}?user=${ann.id}`,
     ];

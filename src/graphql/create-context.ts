@@ -26,10 +26,11 @@ export interface ContextDependencies {
 
 /**
  * Finds the user of a token.
+ * @param clientAddress from where a subject of the identity provider becomes a user
  * @param userId if given, the token must belong to this user
  * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
-type Authenticate = (token: string, userId?: string) => Promise<Caller>;
+type Authenticate = (token: string, clientAddress: string, userId?: string) => Promise<Caller>;
 
 /**
  * Creates the context of a request. The caller is looked up when a resolver first needs it, once.
@@ -72,7 +73,7 @@ export function createContext(
     callerAs: async (userId) => authenticated.get(userId) ?? (await findCaller()),
     authenticate: async (userId, token) =>
       await once(callers, JSON.stringify([userId, token]), async () => {
-        const user = await authenticate(token, userId);
+        const user = await authenticate(token, clientAddress(request), userId);
         requireScope(user, "UPLOAD");
         authenticated.set(userId, user);
         logWithUser(request, user);
@@ -101,7 +102,7 @@ async function callerOf(request: FastifyRequest, authenticate: Authenticate): Pr
       : "Send your token in the header: Authorization: Bearer <token>.";
     throw new ServiceError("UNAUTHENTICATED", message);
   }
-  const user = await authenticate(token);
+  const user = await authenticate(token, clientAddress(request));
   logWithUser(request, user);
   return user;
 }

@@ -4,6 +4,7 @@ import type { ServerResponse } from "node:http";
 import type { Pool } from "pg";
 import { addressKey } from "../addresses/address-key.ts";
 import { audiowaveformJson, decodeWaveform } from "../audio/meter/waveform.ts";
+import type { Caller } from "../caller/caller.ts";
 import { bearerToken } from "../caller/token.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
 import type { Config } from "../settings/config.ts";
@@ -13,7 +14,6 @@ import { answerText } from "../http/answer-text.ts";
 import { sendBytes, slowPieceBytes, type ByteSource } from "../http/send-bytes.ts";
 import type { WaitingAnswers } from "../http/waiting-answers.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
-import { authenticateUser } from "../user/authenticate-user.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
 import { findWaveforms, mayRead } from "../record/find-record.ts";
@@ -37,6 +37,9 @@ interface OpenLink {
   /** Set for a share link, whose downloads are counted. */
   readonly linkId?: string;
 }
+
+/** Finds the user of a token, and creates none. */
+type Authenticate = (token: string) => Promise<Caller>;
 
 type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
 
@@ -68,12 +71,14 @@ export function recordRoute(
   app: FastifyInstance,
   {
     em,
+    authenticate,
     pool,
     rowMemory,
     waiting,
     config,
   }: {
     em: SqlEntityManager;
+    authenticate: Authenticate;
     pool: Pool;
     rowMemory: MemoryBlocks;
     waiting: WaitingAnswers;
@@ -90,7 +95,7 @@ export function recordRoute(
     const other = answerOtherMethod(request.method);
     if (other) await send(reply, other, request);
   });
-  const plain: OpenRequest = async (request) => await openPlain(em, request, config.recordCacheControl);
+  const plain: OpenRequest = async (request) => await openPlain(em, authenticate, request, config.recordCacheControl);
   const shared: OpenRequest = async (request) => await openShared(em, request);
   const counter = new DownloadCounter();
   // Number of downloads that may read whole rows, which is fastest and takes two rows of memory each. Others read small
@@ -165,6 +170,7 @@ function askedAgain(cacheControl: string): string {
 /** Opens a plain link for a request. */
 async function openPlain(
   em: SqlEntityManager,
+  authenticate: Authenticate,
   request: FastifyRequest<RecordRequest>,
   cacheControl: string,
 ): Promise<OpenLink> {
@@ -172,7 +178,7 @@ async function openPlain(
   const { row, isPublic } = await openPlainLink(
     em,
     address,
-    async (recording) => await opensTo(em, recording, request),
+    async (recording) => await opensTo(authenticate, recording, request),
   );
   return isPublic
     ? { row, headers: {}, cacheControl }
@@ -183,14 +189,14 @@ async function openPlain(
  * Whether the header has a token of this user that may read the recording. A wrong token is treated like a missing one.
  */
 async function opensTo(
-  em: SqlEntityManager,
+  authenticate: Authenticate,
   { userId, madeBy }: PrivateRecording,
   { raw }: FastifyRequest<RecordRequest>,
 ): Promise<boolean> {
   const token = bearerToken(raw.headersDistinct.authorization);
   if (token === undefined) return false;
   try {
-    const caller = await authenticateUser(em, token);
+    const caller = await authenticate(token);
     return caller.id === userId && mayRead(caller, madeBy);
   } catch (error) {
     if (isRefusedCaller(error)) return false;

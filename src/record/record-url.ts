@@ -66,11 +66,13 @@ export function parseSecret(given: unknown): string | undefined {
 export type LinkTarget = RecordAddress | { readonly secret: string };
 
 /**
- * Reads a link as the routes of links do, whatever its origin: services move, and links stay.
+ * Reads a link as the routes of links do, whatever the service's address in it: services move, and links stay.
  * @throws {ServiceError} NOT_FOUND if it is not a link to a recording, BAD_USER_INPUT as {@link parseRecordAddress} does
  */
 export function parseLink(url: URL): LinkTarget {
-  const [place, key, , ...more] = url.pathname.split("/").filter((part) => part !== "");
+  const parts = url.pathname.split("/").filter((part) => part !== "");
+  // In front may be the path under which a proxy has the service.
+  const [place, key, , ...more] = parts.slice(parts.findIndex((part) => /^(?:record|l)$/i.test(part)));
   if (more.length > 0) throw noSuchRecord();
   if (place?.toLowerCase() === "record") return parseRecordAddress(linkParameters(url.href), decoded(key));
   const secret = place?.toLowerCase() === "l" ? parseSecret(decoded(key)) : undefined;

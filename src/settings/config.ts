@@ -46,6 +46,9 @@ export function readConfig(env: Env, faults: readonly string[] = []): Config {
   if (databasePassword !== undefined && completeUrl === undefined && (isEmbedded || databaseUrl !== undefined)) {
     found.push("DATABASE_PASSWORD goes with a DATABASE_URL that names a user and no password");
   }
+  if ((values.oidcIssuer === undefined) !== (values.oidcAudience === undefined)) {
+    found.push("OIDC_ISSUER and OIDC_AUDIENCE go together: set both or neither");
+  }
   if (found.length > 0) throw new ConfigError(found.join("; "));
   return {
     ...values,

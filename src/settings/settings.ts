@@ -4,6 +4,7 @@ import { parseCorsOrigin } from "../addresses/cors-origins.ts";
 import { qualityNames } from "../audio/mp3/quality.ts";
 import { maxEmbeddedPoolSize } from "../database/embedded/server-connections.ts";
 import { parseDatabaseUrl } from "./database-url.ts";
+import { isSecure } from "./secure-url.ts";
 import { registrationModes } from "./registration-mode.ts";
 import { flag, integer, oneOf, parsed, text, type Setting } from "./setting.ts";
 import { parseTrustProxy } from "./trusted-proxies.ts";
@@ -218,6 +219,20 @@ export const settings = {
     meaning:
       "Who may create users: anybody (`open`), holders of an invitation (`invite`), or the operator only (`closed`).",
   }),
+  oidcIssuer: parsed<string | undefined>(parseIssuer, {
+    default: undefined,
+    defaultText: "no issuer",
+    values: "https URL",
+    meaning:
+      "OpenID Connect issuer whose JWTs are accepted as Bearer tokens, such as `https://login.example.com`. Each subject " +
+      "becomes a user at first use, unless `REGISTRATION` is `closed`.",
+  }),
+  oidcAudience: text({
+    default: undefined,
+    defaultText: "required with `OIDC_ISSUER`",
+    values: "text",
+    meaning: "Audience (`aud`) that those JWTs must name.",
+  }),
   maxNewUsersPerHour: integer({
     default: 0,
     inProduction: 60,
@@ -341,6 +356,15 @@ function parsePublicUrl(given: string): string {
   }
   if (url.search || url.hash) throw new RangeError("must not have a query or a fragment");
   return url.href.replace(/\/+$/, "");
+}
+
+/** The text itself: tokens must name exactly this issuer. */
+function parseIssuer(given: string): string {
+  const url = URL.parse(given);
+  if (!url || !isSecure(url))
+    throw new RangeError("must be a URL that starts with https://, or http:// on this machine");
+  if (url.search || url.hash) throw new RangeError("must not have a query or a fragment");
+  return given;
 }
 
 function parseAllowedHosts(given: string): readonly string[] {

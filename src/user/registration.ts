@@ -30,13 +30,8 @@ export class Registration {
    * @throws {ServiceError} REGISTRATION_CLOSED, RATE_LIMITED or BAD_USER_INPUT
    */
   async register(name: string, invitation: string | undefined, clientAddress: string): Promise<NewUser> {
-    const { em, mode, newUsersFromAddress, newUsers, allowances } = this.#dependencies;
-    if (mode === "closed") {
-      throw new ServiceError(
-        "REGISTRATION_CLOSED",
-        "Registration is closed. Ask the operator of this service to create a user for you.",
-      );
-    }
+    const { em, mode, newUsersFromAddress } = this.#dependencies;
+    this.#refuseIfClosed();
     if (mode === "invite" && invitation === undefined) {
       throw new ServiceError(
         "REGISTRATION_CLOSED",
@@ -48,10 +43,32 @@ export class Registration {
     await newUsersFromAddress.consume(clientAddress);
     // Uninvited users must not use up the limit of invited ones. An invalid code creates no user.
     const isVouchedFor = invitation !== undefined;
-    if (!isVouchedFor) {
-      await newUsers.consume("all");
-      await this.#prepaid.take(chargeOfNewcomer(allowances, clientAddress), rowBytes.user);
-    }
+    if (!isVouchedFor) await this.#takeRoom(clientAddress);
     return await createUser(em, userName, { invitation, isVouchedFor });
+  }
+
+  /**
+   * Checks whether a subject of the identity provider may become a user now, and counts it. The provider stands for an
+   * invitation, but the user counts as new.
+   * @throws {ServiceError} REGISTRATION_CLOSED or RATE_LIMITED
+   */
+  async admitSubject(clientAddress: string): Promise<void> {
+    this.#refuseIfClosed();
+    await this.#dependencies.newUsersFromAddress.consume(clientAddress);
+    await this.#takeRoom(clientAddress);
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#dependencies.mode !== "closed") return;
+    throw new ServiceError(
+      "REGISTRATION_CLOSED",
+      "Registration is closed. Ask the operator of this service to create a user for you.",
+    );
+  }
+
+  async #takeRoom(clientAddress: string): Promise<void> {
+    const { newUsers, allowances } = this.#dependencies;
+    await newUsers.consume("all");
+    await this.#prepaid.take(chargeOfNewcomer(allowances, clientAddress), rowBytes.user);
   }
 }

@@ -23,7 +23,11 @@ const UserSchema = defineEntity({
     isVouchedFor: p.boolean().default(false),
     /** When the user was disabled, so that tokens are refused and recordings not served; null if not disabled. */
     disabledAt: p.datetime().nullable(),
+    /** The identity provider's issuer and subject; null for a user who was created here. */
+    issuer: p.text().nullable(),
+    subject: p.text().nullable(),
   },
+  uniques: [{ name: "app_user_identity", properties: ["issuer", "subject"] }],
   checks: [
     {
       name: "app_user_quotas",
