@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import type { Browser, Page } from "playwright-core";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
+import { exampleDocument, exampleHeaders } from "../src/graphql/example-document.ts";
 import { needs } from "./support/needs.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav, sineWavStream } from "./support/wav-maker.ts";
@@ -41,6 +42,31 @@ describe("a browser", () => {
     const html = await response.text();
     expect(html).toContain("apollo-require-preflight");
     expect(html).toContain("UploadRecord");
+    expect(html).toContain("PASTE-THE-TOKEN");
+  });
+
+  it("gets an example that runs from its first step to its last, with a retry", async () => {
+    const run = async (operationName: string, token = exampleHeaders.authorization, file?: Buffer) => {
+      const operation = { query: exampleDocument, operationName, ...(file && { variables: { file: null } }) };
+      const form = new FormData();
+      form.set("operations", JSON.stringify(operation));
+      form.set("map", JSON.stringify({ 0: ["variables.file"] }));
+      if (file) form.set("0", new Blob([new Uint8Array(file)]), "take.wav");
+      const headers = { authorization: token, "apollo-require-preflight": "true" };
+      const json = { ...headers, "content-type": "application/json" };
+      const body = file ? { headers, body: form } : { headers: json, body: JSON.stringify(operation) };
+      const response = await fetch(`${service.url}/graphql`, { method: "POST", ...body });
+      return (await response.json()).data;
+    };
+    const { createUser } = await run("CreateUser");
+    const token = `Bearer ${createUser.token}`;
+    const wav = sineWav({ seconds: 0.5 });
+    const { record } = (await run("UploadRecord", token, wav)).uploadRecord;
+    expect((await fetch(record.streamUrl, { method: "HEAD" })).status).toBe(200);
+    const first = (await run("UploadWithRetry", token, wav)).uploadRecord;
+    expect(first.created).toBe(true);
+    expect((await run("UploadWithRetry", token, wav)).uploadRecord).toEqual({ ...first, created: false });
+    expect((await run("Me", token)).me).toMatchObject({ id: createUser.user.id, records: { totalCount: 2 } });
   });
 
   needs("Chromium", () => {

@@ -7,10 +7,11 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { buffer } from "node:stream/consumers";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
-import { needs } from "./support/needs.ts";
+import { needs, pythonWithRequests } from "./support/needs.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -53,7 +54,7 @@ describe("the examples for client developers", () => {
     return await run([...command, tone], env);
   }
 
-  const programs = ["fetch.mjs", "apollo-client.mjs", "urql.mjs"];
+  const programs = ["fetch.mjs", "axios.mjs", "apollo-client.mjs", "urql.mjs"];
   describe.each(programs)("%s", (name) => {
     declareTests(name, process.execPath);
   });
@@ -61,6 +62,12 @@ describe("the examples for client developers", () => {
   needs("curl", () => {
     describe("upload.sh", () => {
       declareTests("upload.sh", "sh");
+    });
+  });
+
+  needs("requests for Python", () => {
+    describe("upload.py", () => {
+      declareTests("upload.py", pythonWithRequests()!);
     });
   });
 
@@ -158,6 +165,21 @@ describe("the examples for client developers", () => {
       expect(await refusal()).toBe("UNAUTHENTICATED: The token is unknown, revoked or expired.");
       await page.fill("[name=endpoint]", `${strict.url}/graphql`);
       expect(await refusal()).toBe("UPLOAD_TOO_LARGE: The file has more than 50000 bytes.");
+    });
+  });
+
+  needs("Chromium", () => {
+    it("open from disk, as the page says", async () => {
+      await using development = await startService({ DATABASE_URL: service.databaseUrl });
+      await using browser = await openBrowser();
+      const page = await browser.newPage();
+      await page.goto(pathToFileURL(join(examples, "progress.html")).href);
+      await page.fill("[name=endpoint]", `${development.url}/graphql`);
+      await page.fill("[name=token]", ann.token);
+      await page.setInputFiles("[name=file]", tone);
+      await page.click("button");
+      await page.waitForSelector("output a");
+      expect(await page.textContent("output a")).toBe("tone");
     });
   });
 

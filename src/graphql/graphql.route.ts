@@ -15,7 +15,7 @@ import { securityHeaders } from "../http/security-headers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { createContext, type ContextDependencies } from "./create-context.ts";
 import { answerErrorsPlugin } from "./answer-errors.ts";
-import { exampleDocument } from "./example-document.ts";
+import { exampleDocument, exampleHeaders } from "./example-document.ts";
 import {
   requireAcceptable,
   requireOperation,
@@ -242,6 +242,7 @@ function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {
   if (!sandbox) return ApolloServerPluginLandingPageDisabled();
   return ApolloServerPluginLandingPageLocalDefault({
     document: exampleDocument,
+    headers: exampleHeaders,
     embed: { runTelemetry: false, initialState: { sharedHeaders: { "apollo-require-preflight": "true" } } },
     includeCookies: false,
     footer: false,
