@@ -40,6 +40,19 @@ const oddTexts = [
 
 type Random = (below: number) => number;
 
+/** The codecs that the reader decodes, with headers as they should be. */
+const codedFormats: readonly FormatOptions[] = [
+  { tag: 0x02, channels: 2, bits: 4, blockAlign: 256 },
+  { tag: 0x11, channels: 1, bits: 4, blockAlign: 256 },
+  { tag: 0x31, channels: 1, sampleRateHz: 8000, bits: 0, blockAlign: 65 },
+  { tag: 0x45, channels: 1, sampleRateHz: 8000, bits: 2, blockAlign: 1 },
+  { tag: 0x64, channels: 1, sampleRateHz: 8000, bits: 3, blockAlign: 3 },
+  { tag: 0x40, channels: 1, sampleRateHz: 8000, bits: 4, blockAlign: 1 },
+  { tag: 0x28f, channels: 1, sampleRateHz: 16_000, bits: 4, blockAlign: 1 },
+  { tag: 0x17, channels: 1, sampleRateHz: 6000, bits: 4, blockAlign: 1 },
+  { tag: 0x20, channels: 2, sampleRateHz: 22_050, bits: 4, blockAlign: 1 },
+];
+
 const dataDir = await mkdtemp(join(tmpdir(), "web-user-music-fuzz-"));
 await chmod(dataDir, 0o711); // run as root, PostgreSQL becomes another user
 try {
@@ -148,19 +161,6 @@ function anyWav(random: Random): Buffer {
         ],
       });
 }
-
-/** The codecs that the reader decodes, with headers as they should be. */
-const codedFormats: readonly FormatOptions[] = [
-  { tag: 0x02, channels: 2, bits: 4, blockAlign: 256 },
-  { tag: 0x11, channels: 1, bits: 4, blockAlign: 256 },
-  { tag: 0x31, channels: 1, sampleRateHz: 8000, bits: 0, blockAlign: 65 },
-  { tag: 0x45, channels: 1, sampleRateHz: 8000, bits: 2, blockAlign: 1 },
-  { tag: 0x64, channels: 1, sampleRateHz: 8000, bits: 3, blockAlign: 3 },
-  { tag: 0x40, channels: 1, sampleRateHz: 8000, bits: 4, blockAlign: 1 },
-  { tag: 0x28f, channels: 1, sampleRateHz: 16_000, bits: 4, blockAlign: 1 },
-  { tag: 0x17, channels: 1, sampleRateHz: 6000, bits: 4, blockAlign: 1 },
-  { tag: 0x20, channels: 2, sampleRateHz: 22_050, bits: 4, blockAlign: 1 },
-];
 
 /** A frame of 128 kbit/s at 44.1 kHz whose header is right, mostly. */
 function mp3Frame(random: Random): Buffer {
