@@ -7,7 +7,7 @@ import { serviceForUploads } from "./support/upload-and-download.ts";
 import { inPieces, seededRandom, wavFile } from "./support/wav-maker.ts";
 
 const { sin, PI, round, abs, max, sqrt } = Math;
-const rateHz = 16_000;
+const rateHz = 24_000;
 
 /** A tone that grows louder, with full scale at 1. */
 function swell(seconds: number, peak = 0.7): number[] {

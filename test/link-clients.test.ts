@@ -11,7 +11,7 @@ import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const run = promisify(execFile);
-const sampleRateHz = 8000;
+const sampleRateHz = 24_000;
 const seconds = 300;
 
 describe("programs that open the link", () => {
