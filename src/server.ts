@@ -2,7 +2,7 @@ import "reflect-metadata"; // before the first file with decorators
 import type { FastifyInstance } from "fastify";
 import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "./audio/encoder/encoder-pool.ts";
-import { describeFfmpeg, findFfmpeg } from "./audio/encoder/ffmpeg.ts";
+import { askFfmpeg, describeFfmpeg, findFfmpeg } from "./audio/encoder/ffmpeg.ts";
 import { chunkBytes } from "./record/mp3-chunks.ts";
 import type { Config } from "./settings/config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
@@ -148,7 +148,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     storage: { check: async () => await room.lookForRoom(), validSeconds: 0 },
     ffmpeg: {
       check: async () =>
-        await findFfmpeg(config.ffmpegPath).then(
+        await askFfmpeg(config.ffmpegPath).then(
           () => undefined,
           () => "ffmpeg cannot be used",
         ),

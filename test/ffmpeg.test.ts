@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { once } from "node:events";
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -225,6 +226,25 @@ needs("perl", () => {
 });
 
 needs("util-linux", () => {
+  describe("findFfmpeg with util-linux", () => {
+    it("asks for nothing in the background, where a busy machine gives a program no time", async () => {
+      const folder = await mkdtemp(join(tmpdir(), "fake-ffmpeg-"));
+      try {
+        const path = join(folder, "ffmpeg");
+        const script = `#!/bin/sh
+chrt --pid $$ | grep -q SCHED_IDLE && exit 1
+echo "ffmpeg version 7"
+echo "-reservoir"
+`;
+        await writeFile(path, script, { mode: 0o755 });
+        const { whyUnconfined } = await findFfmpeg(path);
+        expect(whyUnconfined).toBe(ffmpeg.whyUnconfined);
+      } finally {
+        await rm(folder, { recursive: true });
+      }
+    });
+  });
+
   describe("startFfmpeg with util-linux", () => {
     it("gives everything else priority, in the service's own session", async () => {
       await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);

