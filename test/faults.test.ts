@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { readFileSync } from "node:fs";
 import { Client } from "pg";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { ffmpegChildrenOf } from "./support/ffmpeg.ts";
@@ -11,6 +12,12 @@ import { sineWav } from "./support/wav-maker.ts";
 
 const short = sineWav({ seconds: 1, channels: 1 });
 const long = sineWav({ seconds: 20, channels: 2 });
+
+/** Whether a process has blocked SIGTERM, which takes its first program some hundred microseconds (proc_pid_status(5)). */
+function blocksTermination(pid: number): boolean {
+  const blocked = /^SigBlk:\s*([\da-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? "0";
+  return (BigInt(`0x${blocked}`) & (1n << 14n)) !== 0n;
+}
 
 describe("after a fault", () => {
   let database: TestDatabase;
@@ -102,7 +109,10 @@ describe("after a fault", () => {
 
   it("of SIGTERM to the whole process group, the encoders continue, so that running uploads finish", async () => {
     using upload = await startUpload();
-    const children = await encoders();
+    const children = await until(
+      async () => await encoders(),
+      (found) => found.every(blocksTermination),
+    );
     for (const child of children) process.kill(child, "SIGTERM");
     void upload.finish();
     const answer = await upload.connection.answer();

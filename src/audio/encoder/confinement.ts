@@ -2,12 +2,12 @@ import { access } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
- * Linux numbers that differ by processor: the system calls `prctl`, `socket`, `prlimit64`, `rt_sigprocmask` and
- * `sched_setscheduler`, and the architecture for system call filters (`AUDIT_ARCH_*`).
+ * Linux numbers that differ by processor: the system calls `prctl`, `socket`, `prlimit64` and `sched_setscheduler`, and
+ * the architecture for system call filters (`AUDIT_ARCH_*`).
  */
 const numbers: Readonly<Partial<Record<NodeJS.Architecture, readonly number[]>>> = {
-  x64: [157, 41, 302, 14, 144, 0xc000003e],
-  arm64: [167, 198, 261, 135, 119, 0xc00000b7],
+  x64: [157, 41, 302, 144, 0xc000003e],
+  arm64: [167, 198, 261, 119, 0xc00000b7],
 };
 
 /** Paths that an encoder must read: libraries. Its own folder is added. */
@@ -15,14 +15,13 @@ const readable = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /**
  * Drops all rights that an encoder does not need, then executes a program. Its arguments after `--` are the limits of
- * the program in bytes of memory and seconds of CPU time, and 1 if it is to run in the background: in the idle class
- * and without the signals INT, QUIT and TERM. The program can write no files and leaves no core file. It allows no new privileges, no
+ * the program in bytes of memory and seconds of CPU time, and 1 if it is to run in the idle class. The program can write no files and leaves no core file. It allows no new privileges, no
  * files but libraries, which it may read and execute (Landlock, from Linux 5.13 on; newer versions also deny TCP,
  * signals and abstract sockets outside of itself), no new sockets and no io_uring (seccomp). Open pipes stay open. Perl
  * is part of every Debian and can make system calls without a library; see landlock(7) and seccomp(2).
  */
 const program = `
-my ($prctl, $socket, $prlimit, $signals, $schedule, $processor) = map $_ + 0, splice @ARGV, 0, 6;
+my ($prctl, $socket, $prlimit, $schedule, $processor) = map $_ + 0, splice @ARGV, 0, 5;
 my @readable;
 push @readable, shift while $ARGV[0] ne "--";
 shift;
@@ -33,8 +32,6 @@ for ([9, $bytes], [0, $seconds], [4, 0], [1, 0]) {
   call($prlimit, 0, $_->[0], $both, 0);
 }
 if ($background) {
-  my $blocked = pack "Q", 1 << 1 | 1 << 2 | 1 << 14;
-  call($signals, 0, $blocked, 0, 8);
   my $priority = pack "i", 0;
   call($schedule, 0, 5, $priority);
 }
