@@ -39,18 +39,23 @@ export class NodeResolver {
   @Facts<{ ids: readonly string[] }>({
     answersTo: anyScope,
     listLength: ({ ids }) => Math.min(ids.length, maxNodes),
-    check: ({ ids }) => {
-      if (ids.length <= maxNodes) return;
-      const message = `One request can ask for at most ${maxNodes} nodes.`;
-      throw new ServiceError("BAD_USER_INPUT", message, { argument: "ids", max: maxNodes });
-    },
+    check: ({ ids }) => requireFewNodes(ids),
   })
   async nodes(
     @Arg("ids", () => [ID], { description: `Ids of the user and of recordings, at most ${maxNodes}.` }) ids: string[],
     @Ctx() context: RequestContext,
   ): Promise<(Node | null)[]> {
+    // Again, because a query runs unchecked if the caller may not read another of its fields.
+    requireFewNodes(ids);
     return await findNodes(context, ids);
   }
+}
+
+/** @throws {ServiceError} BAD_USER_INPUT */
+function requireFewNodes(ids: readonly string[]): void {
+  if (ids.length <= maxNodes) return;
+  const message = `One request can ask for at most ${maxNodes} nodes.`;
+  throw new ServiceError("BAD_USER_INPUT", message, { argument: "ids", max: maxNodes });
 }
 
 async function findNodes(context: RequestContext, ids: readonly string[]): Promise<(Node | null)[]> {

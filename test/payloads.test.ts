@@ -120,6 +120,14 @@ describe("the API", () => {
     it("are refused when they are too many, or would each have a list of recordings", async () => {
       const tooMany = await client.run(nodes, { ids: Array.from({ length: 101 }, () => absent) }, ann);
       expect([tooMany.status, tooMany.errors?.[0]?.extensions]).toMatchObject([400, { argument: "ids", max: 100 }]);
+      const beside = `query ($ids: [ID!]!) { record(id: "${absent}") { id } nodes(ids: $ids) { id } }`;
+      const manager = await newToken(ann, ["MANAGE"]);
+      const answer = await client.run(beside, { ids: Array.from({ length: 101 }, () => ann.id) }, manager);
+      expect(answer.data).toBeNull();
+      expect(answer.errors?.map(({ extensions }) => extensions.code).toSorted()).toEqual([
+        "BAD_USER_INPUT",
+        "FORBIDDEN",
+      ]);
       for (const inside of [
         "... on User { records { totalCount } }",
         "... on Recording { owner { records { totalCount } } }",
@@ -174,6 +182,8 @@ describe("the API", () => {
       expect((await find({ visibility: "PRIVATE" })).totalCount).toBe(99);
       expect((await find({})).nodes[0]).toEqual({ title: "Ähnlich" });
       expect((await client.run(update, { changes: [] }, eve)).data.updateRecords.records).toEqual([]);
+      const wrong = await client.run(update, { changes: [{ id: "nonsense", title: "x" }] }, eve);
+      expect(wrong.errors?.[0]?.extensions).toMatchObject({ code: "NOT_FOUND", id: "nonsense" });
     });
 
     it("changes none if one cannot be changed, and says which", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "../src/record/record-url.ts";
+import { asksForInline, linkParameters, parseLink, parseRecordAddress, parseSecret } from "../src/record/record-url.ts";
 
 const recordId = "0d9ad2b4-6e6f-4f6a-9f0b-0c2f4a3f8f11";
 const address = { recordId, userId: 512 };
@@ -10,6 +10,12 @@ function addressIn(url: string, idInPath?: string): unknown {
 }
 
 describe("a plain link", () => {
+  it("is read up to the length that a request may have, and no further", () => {
+    const link = (more: string) => new URL(`http://a.example/record?id=${recordId}&user=512${more}`);
+    expect(parseLink(link("&a".repeat(8000)))).toEqual(address);
+    expect(() => parseLink(link("&a".repeat(9000)))).toThrow(expect.objectContaining({ code: "NOT_FOUND" }));
+  });
+
   it.each([
     ["as it is", `/record?id=${recordId}&user=512`],
     ["in the ancestor's spelling", `/record?audio_id=${recordId}&user_id=512`],

@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "@jest/globals";
+import { ByteReader } from "../src/audio/wav/byte-reader.ts";
+import { wave64AsRf64 } from "../src/audio/wav/wave64.ts";
 import { openWav, type WavBounds } from "../src/audio/wav/wav-reader.ts";
 import { ServiceError } from "../src/errors/errors.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
@@ -57,6 +59,15 @@ describe("Sony Wave64", () => {
     expect(read).toEqual(sound.subarray(0, 399));
     expect(wav.tags.list).toContainEqual({ name: "comment", value: "A long take" });
     expect([...wav.remarks]).toEqual([]);
+  });
+
+  it("keeps a limited part of what comes before the sound", async () => {
+    const text = Buffer.alloc(60_000, "a");
+    const texts = Array.from({ length: 100 }, () => ["junk", text] as const);
+    const file = wave64File({ chunks: [["fmt ", format], ...texts, ["data", sound]] });
+    const { value: head } = await wave64AsRf64(new ByteReader(inPieces(file, 10_000))).next();
+    expect(head?.length).toBeLessThan(300_000);
+    expect((await readWav(file)).read).toEqual(sound);
   });
 
   it("trims ADPCM by its 64-bit fact chunk", async () => {

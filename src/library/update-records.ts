@@ -42,8 +42,12 @@ export async function updateRecords(
 ): Promise<AudioRecord[]> {
   requireChanges(changes);
   if (changes.length === 0) return [];
+  const ids = changes.map(({ id }) => {
+    const recordId = parseRecordId(id);
+    if (recordId === undefined) throw noSuchRecord({ id });
+    return recordId;
+  });
   return await em.transactional(async (em) => {
-    const ids = changes.flatMap(({ id }) => parseRecordId(id) ?? []);
     // Locked in one order, so that two requests for the same recordings never wait for each other.
     await queryBuilder<RecordTables>(em)
       .selectFrom("AudioRecord")
@@ -56,8 +60,8 @@ export async function updateRecords(
     const mine = { id: ids, owner: ownerId, state: "ready" as const };
     const found = await em.find(AudioRecord, mine, { populate: ["owner"] });
     const byId = new Map(found.map((record) => [record.id, record]));
-    return changes.map((change) => {
-      const record = byId.get(parseRecordId(change.id) ?? "");
+    return changes.map((change, index) => {
+      const record = byId.get(ids[index]!);
       if (!record) throw noSuchRecord({ id: change.id });
       return Object.assign(record, changedValues(record, checkedChange(change)));
     });

@@ -70,6 +70,7 @@ export type LinkTarget = RecordAddress | { readonly secret: string };
  * @throws {ServiceError} NOT_FOUND if it is not a link to a recording, BAD_USER_INPUT as {@link parseRecordAddress} does
  */
 export function parseLink(url: URL): LinkTarget {
+  if (url.href.length > maxHrefLength) throw noSuchRecord();
   const parts = url.pathname.split("/").filter((part) => part !== "");
   // In front may be the path under which a proxy has the service.
   const [place, key, , ...more] = parts.slice(parts.findIndex((part) => /^(?:record|l)$/i.test(part)));
@@ -79,6 +80,9 @@ export function parseLink(url: URL): LinkTarget {
   if (secret === undefined) throw noSuchRecord();
   return { secret };
 }
+
+/** Maximum length of a link: that of the headers of a request for it. */
+const maxHrefLength = 16 * 1024;
 
 /** A part of a path without its escapes, or as it is if they are not valid. */
 function decoded(part: string | undefined): string | undefined {
@@ -111,7 +115,9 @@ export function linkParameters(url: string): LinkParameters {
       .toLowerCase()
       .replaceAll(/[^a-z_]/g, "")
       .replace(/^(?:amp)+/, "");
-    parameters.set(name, [...(parameters.get(name) ?? []), value]);
+    const values = parameters.get(name);
+    if (values) values.push(value);
+    else parameters.set(name, [value]);
   }
   return parameters;
 }

@@ -10,6 +10,8 @@ const headerBytes = 24;
 
 /** Chunks before the sound that are longer than this are left out; they are no texts. */
 const maxKeptBytes = 64 * 1024;
+/** Maximum of such chunks together, which stay in memory until the sound begins; further ones are left out. */
+const maxBytesBefore = 256 * 1024;
 const maxChunksBefore = 1000;
 
 /** Number of bytes that {@link isWave64} looks at. */
@@ -40,18 +42,22 @@ async function* rewritten(bytes: ByteReader): AsyncGenerator<Buffer, void, undef
     return;
   }
   const before: Buffer[] = [];
+  let keptBytes = 0;
   let data: Chunk | undefined;
   while (data === undefined && before.length < maxChunksBefore) {
     const chunk = await readHeader(bytes);
     if (chunk === undefined) break;
     if (chunk.id === "data") data = chunk;
-    else before.push(await readSmall(bytes, chunk));
+    else {
+      const kept = await readSmall(bytes, chunk, Math.min(maxKeptBytes, maxBytesBefore - keptBytes));
+      keptBytes += kept.length;
+      before.push(kept);
+    }
   }
   const dataBytes = data?.bytes ?? 0;
   const ds64 = Buffer.alloc(36);
   ds64.write("ds64\x1c", "latin1");
-  const sizeBefore = before.reduce((sum, chunk) => sum + chunk.length, 0);
-  ds64.writeBigUInt64LE(BigInt(4 + ds64.length + sizeBefore + 8) + BigInt(dataBytes), 8);
+  ds64.writeBigUInt64LE(BigInt(4 + ds64.length + keptBytes + 8) + BigInt(dataBytes), 8);
   ds64.writeBigUInt64LE(BigInt(dataBytes), 16);
   yield Buffer.concat([riffHeader("RF64", 0xffff_ffff), formOf(form), ds64, ...before]);
   if (data === undefined) return;
@@ -97,10 +103,10 @@ async function readHeader(bytes: ByteReader): Promise<Chunk | undefined> {
   return { id: tail === chunkTail && /^[\w ]{4}$/u.test(id) ? id : "JUNK", bytes: body };
 }
 
-/** Reads a chunk before the sound and rewrites it. */
-async function readSmall(bytes: ByteReader, { id, bytes: size }: Chunk): Promise<Buffer> {
-  const body = size > maxKeptBytes ? Buffer.alloc(0) : await bytes.read(size);
-  if (size > maxKeptBytes) await bytes.skip(size);
+/** Reads a chunk before the sound and rewrites it, without its body if that is longer than `maxBytes`. */
+async function readSmall(bytes: ByteReader, { id, bytes: size }: Chunk, maxBytes: number): Promise<Buffer> {
+  const body = size > maxBytes ? Buffer.alloc(0) : await bytes.read(size);
+  if (size > maxBytes) await bytes.skip(size);
   await bytes.skip(padBytes(size));
   return Buffer.concat([riffHeader(id, body.length), body, Buffer.alloc(body.length % 2)]);
 }
