@@ -30,7 +30,7 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
     extensions: [Migrator],
     forceUtcTimezone: true,
     pool: { min: 0, max: poolSize },
-    // The function `charge_allowance` is only defined in a migration.
+    // Functions are only defined in migrations.
     schemaGenerator: { ignoreRoutines: true },
     migrations: {
       tableName: "schema_migration",

@@ -1,5 +1,5 @@
 import "reflect-metadata";
-import { GraphQLObjectType, GraphQLSchema } from "graphql";
+import type { GraphQLSchema } from "graphql";
 import { buildSchema } from "type-graphql";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./library/record-library.resolver.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
@@ -49,21 +49,11 @@ export async function createSchema(resolvers?: readonly object[]): Promise<Graph
     container: { get: (type) => instances.get(type) },
     validate: false,
   });
-  const { query, mutation, types, ...config } = schema.toConfig();
-  const roots = [query, mutation];
-  return new GraphQLSchema({
-    ...config,
-    query: described(query, "Reads. Unless a field says otherwise, it needs a Bearer token with the scope READ."),
-    mutation: described(
-      mutation,
-      "Changes. The fields of an operation run one after the other, and each can fail on its own. Unless a field says " +
-        "otherwise, it needs a Bearer token with the scope WRITE.",
-    ),
-    types: types.filter((type) => !roots.some((root) => root === type)),
-  });
-}
-
-/** The library gives the types of operations no description. */
-function described(type: GraphQLObjectType | null | undefined, description: string): GraphQLObjectType | undefined {
-  return type ? new GraphQLObjectType({ ...type.toConfig(), description }) : undefined;
+  // The library gives the types of operations no description.
+  schema.getQueryType()!.description =
+    "Reads. Unless a field says otherwise, it needs a Bearer token with the scope READ.";
+  schema.getMutationType()!.description =
+    "Changes. The fields of an operation run one after the other, and each can fail on its own. Unless a field says " +
+    "otherwise, it needs a Bearer token with the scope WRITE.";
+  return schema;
 }

@@ -246,6 +246,23 @@ describe("a token of the identity provider", () => {
     await broken.stop();
   });
 
+  it("is answered with BUSY when the issuer's keys are none, and these are not fetched each time", async () => {
+    const broken = new Issuer();
+    await broken.start();
+    broken.configuration = { jwks_uri: `${broken.url}/nothing` };
+    await using theirs = await startService({
+      OIDC_ISSUER: broken.url,
+      OIDC_AUDIENCE: audience,
+      DATABASE_URL: service.databaseUrl,
+    });
+    const api = new ApiClient(theirs.url);
+    for (let attempt = 0; attempt < 3; attempt++) {
+      expect(codeOf(await me(await broken.token(), api))).toEqual([503, "BUSY"]);
+    }
+    expect(broken.asked).toEqual(["/.well-known/openid-configuration", "/nothing"]);
+    await broken.stop();
+  });
+
   it("makes no new user where registration is closed, or beyond its limits", async () => {
     const start = async (env: Record<string, string>) =>
       await startService({
@@ -261,12 +278,24 @@ describe("a token of the identity provider", () => {
       "REGISTRATION_CLOSED",
     ]);
     expect((await me(await issuer.token({ sub: "first" }), new ApiClient(closed.url))).status).toBe(200);
-    expect(await userCount()).toBe(before);
+    const ann = await client.createUser("Ann");
+    const options = { args: ", visibility: PRIVATE", fields: "url" };
+    const { url } = (await client.uploadRecord(ann, sineWav({ seconds: 1 }), options)).data.uploadRecord.record;
+    const shared = "query ($url: URL!) { shared(url: $url) { title } }";
+    for (const link of [url, url.replace(/id=\w{8}/, "id=00000000")]) {
+      const answer = await new ApiClient(closed.url).run(
+        shared,
+        { url: link },
+        as(await issuer.token({ sub: "late" })),
+      );
+      expect(codeOf(answer)[1]).toBe("NOT_FOUND");
+    }
+    expect(await userCount()).toBe(before + 1);
     await using strict = await start({ REGISTRATION: "invite", MAX_NEW_USERS_PER_HOUR: "1" });
     const api = new ApiClient(strict.url);
     expect((await me(await issuer.token({ sub: "one" }), api)).status).toBe(200);
     expect(codeOf(await me(await issuer.token({ sub: "two" }), api))).toEqual([429, "RATE_LIMITED"]);
-    expect(await userCount()).toBe(before + 1);
+    expect(await userCount()).toBe(before + 2);
   });
 });
 

@@ -7,7 +7,7 @@ export function monoFormatOf({ sampleRateHz }: PcmFormat): PcmFormat {
 
 /** The samples of PCM as numbers. */
 export function samplesOf(pcm: Buffer, { sampleFormat }: PcmFormat): Int16Array | Float32Array {
-  const { buffer } = Uint8Array.from(pcm);
+  const { buffer } = new Uint8Array(pcm);
   return sampleFormat === "s16le" ? new Int16Array(buffer) : new Float32Array(buffer);
 }
 

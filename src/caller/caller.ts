@@ -14,7 +14,7 @@ export interface Caller {
   readonly createdAt: Date;
   /** Whether the operator created, invited or gave a quota to the user. */
   readonly isVouchedFor: boolean;
-  /** The token's id; null for the operator, who needs no token. */
+  /** The token's id; null for the operator and for tokens of an identity provider, which have none. */
   readonly tokenId: string | null;
   /** The token's scopes. */
   readonly scopes: readonly TokenScope[];

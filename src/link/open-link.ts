@@ -49,8 +49,17 @@ export async function openShareLink(
   return { row, isPublic: false, linkId: row.linkId };
 }
 
-/** Whether an error only says that the caller has no token that counts. */
+/**
+ * Whether an error only says that the caller has no token that counts, or one of an identity provider whose subject cannot
+ * become a user now.
+ */
 export function isRefusedCaller(error: unknown): boolean {
-  const codes: readonly string[] = ["UNAUTHENTICATED", "USER_DISABLED", "FORBIDDEN"];
+  const codes: readonly string[] = [
+    "UNAUTHENTICATED",
+    "USER_DISABLED",
+    "FORBIDDEN",
+    "REGISTRATION_CLOSED",
+    "RATE_LIMITED",
+  ];
   return error instanceof ServiceError && codes.includes(error.code);
 }

@@ -55,7 +55,7 @@ const AudioRecordSchema = defineEntity({
     samplePeakDbfs: p.double().nullable(),
     truePeakDbtp: p.double().nullable(),
     loudnessRangeLu: p.double().nullable(),
-    /** Steps of gain (see `audio/mp3/mp3-gain.ts`) that are applied to the frames when they are sent. */
+    /** Steps of gain (see `audio/mp3/mp3-gain.ts`) to apply to the frames when they are sent; so far always 0. */
     gainSteps: p.integer().default(0),
     /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),

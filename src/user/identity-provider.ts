@@ -90,7 +90,7 @@ export class IdentityProvider {
       });
       return identityOf(payload, issuer);
     } catch (error) {
-      if (error instanceof IssuerFailure || error instanceof errors.JWKSTimeout) throw issuerUnavailable(error);
+      if (error instanceof IssuerFailure) throw issuerUnavailable(error);
       if (!(error instanceof errors.JOSEError)) throw error;
       throw notValid(error);
     } finally {
@@ -114,6 +114,7 @@ export class IdentityProvider {
       const keysUrl = URL.parse(String(discovered["jwks_uri"]));
       if (!keysUrl || !isSecure(keysUrl)) throw new IssuerFailure("The issuer's configuration has no https jwks_uri.");
       const keys = await fetchDocument(keysUrl, signal);
+      if (!Array.isArray(keys["keys"])) throw new IssuerFailure("The issuer's jwks_uri has no set of keys.");
       this.#fetchedAt = Date.now();
       return Response.json(keys);
     } catch (error) {

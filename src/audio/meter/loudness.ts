@@ -23,8 +23,7 @@ const tiniestState = 1e-20;
 
 /**
  * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) and the loudness range of streamed samples in constant
- * memory. Blocks are
- * counted in a histogram with their exact power; only their comparison with the relative gate is rounded, to 0.01 LU.
+ * memory. Blocks are counted in a histogram with their exact power; only their comparison with the relative gate is rounded, to 0.01 LU.
  * Mono counts as one channel, 3 LU below the same sound on two channels.
  */
 export class LoudnessMeter {

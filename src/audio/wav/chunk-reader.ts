@@ -41,6 +41,8 @@ const rememberedBytes = 16 * 1024;
 const nearEndBytes = 1024 * 1024;
 /** Maximum duration of silence from `slnt` chunks: a few bytes of a file can request very much of it. */
 const maxSilenceSeconds = 3600;
+/** The largest bit rate of MPEG audio up to Layer II, 384 kbit/s (ISO/IEC 11172-3), in bytes. */
+const mostMpegBytesPerSecond = 48_000;
 const silencePieceBytes = 128 * 1024;
 
 /** A part of the file that does not consist of chunks: sound, silence, or bytes that are left out. */
@@ -359,7 +361,10 @@ export class ChunkReader {
     // Some programs include the header in the size of the sound, or state the size of the file.
     const isWhole =
       Math.abs(headerStart + 8 + bytes - this.#bytes.position) <= 8 || promisedBytes - got <= start - headerStart;
-    if (framesIn(format, got) >= frames || isWhole || frames > this.#maxSeconds * format.sampleRateHz) return;
+    // Of MPEG audio, the number of frames is an upper bound only; the bytes are a lower bound for the duration.
+    const leastSeconds = isMpeg(format.codec) ? promisedBytes / mostMpegBytesPerSecond : frames / format.sampleRateHz;
+    const isIncredible = leastSeconds > this.#maxSeconds;
+    if (framesIn(format, got) >= frames || isWhole || isIncredible) return;
     this.remarks.add("CUT_SHORT");
   }
 

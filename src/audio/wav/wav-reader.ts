@@ -13,8 +13,8 @@ export interface WavFile extends AsyncDisposable {
   /** Sample frames that the header promises, if the source can contain them; undefined if unknown. */
   readonly announcedFrames: number | undefined;
   /**
-   * Yields the sound in whole blocks, many in one Buffer. Coded sound is yielded as 16-bit little-endian samples,
-   * without the padding that the `fact` chunk states. It can be iterated once and reads the source to its end. Errors of
+   * Yields the sound in whole blocks, many in one Buffer. Coded sound is yielded as 16-bit little-endian samples, MPEG
+   * audio as floats, without the padding that the `fact` chunk states. It can be iterated once and reads the source to its end. Errors of
    * the source pass through unchanged.
    *
    * @throws {ServiceError} UPLOAD_INCOMPLETE if there is no sound; UNSUPPORTED_MEDIA if it is not what the header says.

@@ -45,9 +45,8 @@ export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
 
 /**
  * Creates a converter from the blocks that the reader yields to samples of {@link pcmFormatOf}. 16-bit little-endian
- * sound passes unchanged, in the same memory; so does coded sound, which the reader has decoded to that. MPEG audio arrives as
- * floats. More than two
- * channels are mixed (`stereo-mix.ts`).
+ * sound passes unchanged, in the same memory; so does coded sound, which the reader has decoded to that.
+ * MPEG audio arrives as floats. More than two channels are mixed (`stereo-mix.ts`).
  * @param floatFullScale full scale of floats, which `float-scale.ts` may have to determine
  * @param beforeMix gets the decoded samples of all channels, if there are more than two
  */
