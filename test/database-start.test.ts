@@ -220,7 +220,8 @@ describe("a database that was set up by somebody else", () => {
     const observe = async () => {
       while (performance.now() < endsAt) {
         const { rows } = await observer.client.query(
-          "select count(*)::int as backends from pg_stat_activity where datname = current_database()",
+          "select count(*)::int as backends from pg_stat_activity " +
+            "where datname = current_database() and backend_type = 'client backend'",
         );
         most = Math.max(most, rows[0].backends);
       }

@@ -139,14 +139,20 @@ describe("the query builder", () => {
     expect(await database.em.fork().count(User, {})).toBe(users);
   });
 
+  const backend = async (): Promise<unknown> => (await database.pool.query("select pg_backend_pid() as id")).rows[0].id;
+
   it("closes the connection of a transaction whose statement took too long", async () => {
-    const backend = async (): Promise<unknown> =>
-      (await database.pool.query("select pg_backend_pid() as id")).rows[0].id;
     const before = await backend();
     const sleep = database.em.transactional(async (em) => {
       await em.execute("select pg_sleep(30)");
     });
     await expect(sleep).rejects.toMatchObject({ code: "57014" });
     expect(await backend()).not.toBe(before);
+  });
+
+  it("keeps the connection of a single statement that took too long", async () => {
+    const before = await backend();
+    await expect(database.em.fork().execute("select pg_sleep(30)")).rejects.toMatchObject({ code: "57014" });
+    expect(await backend()).toBe(before);
   });
 });

@@ -7,7 +7,7 @@ import {
   type TransactionSettings,
 } from "kysely";
 import type { Pool, PoolClient, QueryResult as Answer, QueryResultRow } from "pg";
-import { isDatabaseUnavailable } from "../errors/database-failures.ts";
+import { isDatabaseUnavailable, isStatementEnded } from "../errors/database-failures.ts";
 import { isCommitted } from "./transaction.ts";
 
 /**
@@ -47,6 +47,7 @@ class PooledDriver implements Driver {
   async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
     const borrowed = asBorrowed(connection);
     const { isolationLevel = "read committed", accessMode = "" } = settings; // a read-only server stays one
+    borrowed.isInTransaction = true;
     try {
       const answers: unknown = await borrowed.send(
         `begin isolation level ${isolationLevel} ${accessMode}; select pg_current_xact_id() as id`,
@@ -89,6 +90,8 @@ class PooledDriver implements Driver {
 /** A connection in use. It is closed afterwards if the database failed on it. */
 class BorrowedConnection implements DatabaseConnection {
   transactionId = "";
+  /** A transaction whose statement took too long holds its locks until its connection is closed. */
+  isInTransaction = false;
   isGivenUp = false;
   readonly giveUp = (): void => void (this.isGivenUp = true);
   readonly #client: PoolClient;
@@ -104,7 +107,8 @@ class BorrowedConnection implements DatabaseConnection {
       // SQL as text: here the statements of MikroORM and its query builder go out.
       return await this.#client.query<Row>(text, values && [...values]);
     } catch (error) {
-      if (isDatabaseUnavailable(error)) this.giveUp();
+      const isHealthy = isStatementEnded(error) && !this.isInTransaction;
+      if (isDatabaseUnavailable(error) && !isHealthy) this.giveUp();
       throw error;
     }
   }

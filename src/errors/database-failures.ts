@@ -42,6 +42,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return false;
 }
 
+/** Whether the server ended a statement that took too long (SQLSTATE 57014). Its connection still works. */
+export function isStatementEnded(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "57014";
+}
+
 /**
  * Whether a statement failed because the parent of its row was deleted: the recording of a chunk, or the owner of a
  * recording (SQLSTATE 23503).
