@@ -16,6 +16,8 @@ import { UsageResolver } from "./upload/usage.resolver.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { UserResolver } from "./user/user.resolver.ts";
 import { ErrorCodeResolver } from "./graphql/error-code.resolver.ts";
+import { requireExtents } from "./graphql/answer-extent.ts";
+import { resolveListsInTurns } from "./graphql/in-turns.ts";
 import { NodeResolver } from "./node.resolver.ts";
 
 const resolverClasses = [
@@ -55,5 +57,7 @@ export async function createSchema(resolvers?: readonly object[]): Promise<Graph
   schema.getMutationType()!.description =
     "Changes. The fields of an operation run one after the other, and each can fail on its own. Unless a field says " +
     "otherwise, it needs a Bearer token with the scope WRITE.";
+  requireExtents(schema);
+  resolveListsInTurns(schema);
   return schema;
 }

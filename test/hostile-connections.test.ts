@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it } from "@jest/globals";
-import { Pool } from "pg";
 import { ServiceError } from "../src/errors/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
 import { answerInTurn } from "../src/http/answer-in-turn.ts";
@@ -20,7 +19,7 @@ import {
   rawPost,
   type RawConnection,
 } from "./support/raw-http.ts";
-import { seedRecords } from "./support/seed-records.ts";
+import { fillLibrary } from "./support/seed-records.ts";
 import { startService } from "./support/service.ts";
 import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase } from "./support/test-database.ts";
@@ -153,7 +152,7 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
 
   it("that ask for the largest answers and read none", async () => {
     const outcome = await withService(async ({ service: { port }, connections, ann, databaseUrl }) => {
-      await fillLibrary(databaseUrl, ann);
+      await fillLibrary(databaseUrl, ann.id);
       const aliases = Array.from({ length: 5 }, (_, i) => `a${i}: note`).join(" ");
       const query = `{ me { records(first: 100) { nodes { links { ${aliases} } } } } }`;
       const request = rawPost(Buffer.from(JSON.stringify({ query })), {
@@ -177,18 +176,6 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
     expect(outcome).toEqual(unharmed);
   });
 });
-
-/** A library whose texts have the maximum length. */
-async function fillLibrary(databaseUrl: string, { id }: Credentials): Promise<void> {
-  const pool = new Pool({ connectionString: databaseUrl });
-  await seedRecords(pool, { ownerId: id, count: 100 });
-  await pool.query(
-    `insert into share_link (record_id, secret, note)
-     select id, left(md5(random()::text) || md5(random()::text), 32), repeat('漢', 200)
-     from audio_record, generate_series(1, 100)`,
-  );
-  await pool.end();
-}
 
 describe("requests that follow each other without waiting", () => {
   it("are answered in order, however many, and whatever they are", async () => {

@@ -125,9 +125,23 @@ describe("the limits of a query", () => {
 
   it("allow only short aliases, which are repeated in the response with each field", async () => {
     const longest = "a".repeat(queryLimits.maxAliasCharacters);
-    expect((await client.run(`{ __schema { types { ${longest}: name } } }`, {}, ann)).status).toBe(200);
-    const answer = await client.run(`{ __schema { types { ${longest}a: name } } }`, {}, ann);
+    expect((await client.run(`{ me { ${longest}: name } }`, {}, ann)).status).toBe(200);
+    const answer = await client.run(`{ me { ${longest}a: name } }`, {}, ann);
     expect(refusal(answer)).toMatchObject({ code: "QUERY_TOO_COMPLEX", maxAliasCharacters: 100, found: 101 });
+  });
+
+  it.each([
+    ["aliases inside it", "{ __schema { types { a: name } } }", { maxSchemaAliases: 0, found: 1 }],
+    ["aliases in a fragment", '{ __type(name: "User") { ...a } } fragment a on __Type { a: name }', { found: 1 }],
+    ["itself again", "{ __schema { description } again: __schema { description } }", { maxSchemas: 1, found: 2 }],
+  ])("take introspection without %s, which would multiply it", async (_what, query, details) => {
+    expect(refusal(await client.run(query))).toMatchObject({ code: "QUERY_TOO_COMPLEX", ...details });
+  });
+
+  it("take what Apollo Kotlin asks before it asks for the schema", async () => {
+    const types = ["__Schema", "__Type", "__Directive", "__Field", "__InputValue"];
+    const query = `{ ${types.map((name, i) => `a${i}: __type(name: "${name}") { fields { name args { name } } }`).join(" ")} }`;
+    expect((await client.run(query)).status).toBe(200);
   });
 
   it.each([

@@ -1,12 +1,10 @@
 import { describe, expect, it } from "@jest/globals";
 import {
-  getNamedType,
-  getNullableType,
+  buildSchema,
   isEnumType,
   isInputObjectType,
   isInterfaceType,
   isIntrospectionType,
-  isListType,
   isNonNullType,
   isObjectType,
   isScalarType,
@@ -19,6 +17,7 @@ import {
 import { readFile } from "node:fs/promises";
 import { errorCodes } from "../src/errors/errors.ts";
 import { errorPageFile, schemaFile } from "../src/emit-schema.ts";
+import { requireExtents } from "../src/graphql/answer-extent.ts";
 import { printSdl } from "../src/graphql/print-sdl.ts";
 import { printErrorPage } from "../src/graphql/error-page.ts";
 import { factsOf } from "../src/graphql/field-facts.ts";
@@ -73,14 +72,12 @@ describe("the schema", () => {
     expect(unspecified.map(({ name }) => name)).toEqual([]);
   });
 
-  it("declares the maximum length of every list and every text", async () => {
-    const isText = new Set(["String", "URL"]);
-    const silent = fieldsOf(await createSchema()).filter(({ field }) => {
-      const facts = factsOf(field);
-      const isList = isListType(getNullableType(field.type));
-      return (isList && !facts.listLength) || (isText.has(getNamedType(field.type).name) && !facts.maxCharacters);
-    });
-    expect(silent.map(({ name }) => name)).toEqual([]);
+  it.each([
+    ["a list without a length", "type Query { a: [Int!]! }", "Query.a"],
+    ["a text without a length", "type Query { a: B } type B { c: String }", "B.c"],
+    ["a scalar without a width", "type Query { a: Money } scalar Money", "Query.a"],
+  ])("is refused with %s", async (_what, sdl, field) => {
+    expect(() => requireExtents(buildSchema(sdl))).toThrow(`Nothing limits the size of ${field}`);
   });
 
   it("makes every mutation, and every field that can fail, nullable", async () => {

@@ -1,11 +1,28 @@
-import { getNamedType, isEnumType, isLeafType, type GraphQLLeafType, type GraphQLOutputType } from "graphql";
-import type { FieldFacts } from "./field-facts.ts";
+import {
+  getNamedType,
+  getNullableType,
+  isEnumType,
+  isIntrospectionType,
+  isLeafType,
+  isListType,
+  isObjectType,
+  isScalarType,
+  SchemaMetaFieldDef,
+  type GraphQLLeafType,
+  type GraphQLOutputType,
+  type GraphQLSchema,
+} from "graphql";
+import { factsOf, type FieldFacts } from "./field-facts.ts";
 import { queryLimits, tooComplex, type QueryLimits } from "./query-limits.ts";
 
 /** What a member of an object, an object itself, and a value in a list take beside their characters (V8 of Node 24). */
 const memberBytes = 64;
 const objectBytes = 128;
 const leafBytes = 32;
+
+/** What `__schema` and one `__type` take at most. */
+const schemaBytes = 4 * 1024 * 1024;
+const typeBytes = 256 * 1024;
 
 /** A character of JSON in UTF-16; in UTF-8 it has three at most, but then it counts twice here. */
 const characterBytes = 2;
@@ -67,6 +84,11 @@ export class AnswerExtent {
     addTo(this.#bytes, root, inside.times * ((isLeaf ? leafBytes : objectBytes) + characterBytes * jsonWidth));
   }
 
+  /** What asks for the schema. `query-limits.ts` bounds it: without aliases no answer is larger. */
+  addIntrospection(root: string, name: string): void {
+    addTo(this.#bytes, root, name === SchemaMetaFieldDef.name ? schemaBytes : typeBytes);
+  }
+
   /** @throws {ServiceError} QUERY_TOO_COMPLEX */
   refuseTooMuch(): void {
     refuseTooMuch("maxValues", "values", this.#values);
@@ -78,18 +100,15 @@ export class AnswerExtent {
    * @throws {ServiceError} QUERY_TOO_COMPLEX
    */
   refuseTooMuchBefore(root: string): void {
-    const roots = [...this.#bytes];
-    const before = sumOf(
-      new Map(
-        roots.slice(
-          0,
-          roots.findIndex(([name]) => name === root),
-        ),
-      ),
-    );
-    if (before <= queryLimits.maxBytesBeforeFile) return;
-    const sentence = `What is answered before a file has arrived may take ${queryLimits.maxBytesBeforeFile} bytes of memory, and can take ${before}: put \`${root}\` in front.`;
-    throw tooComplex(sentence, "maxBytesBeforeFile", { found: before, field: roots[0]?.[0] ?? root });
+    const [first = root] = this.#bytes.keys();
+    let found = 0;
+    for (const [name, bytes] of this.#bytes) {
+      if (name === root) break;
+      found += bytes;
+    }
+    if (found <= queryLimits.maxBytesBeforeFile) return;
+    const sentence = `What is answered before a file has arrived may take ${queryLimits.maxBytesBeforeFile} bytes of memory, and can take ${found}: put \`${root}\` in front.`;
+    throw tooComplex(sentence, "maxBytesBeforeFile", { found, field: first });
   }
 }
 
@@ -101,7 +120,26 @@ function nameWidth(key: string): number {
 function widthOf(type: GraphQLLeafType, { maxCharacters }: FieldFacts, origin: string): number {
   if (maxCharacters !== undefined) return type.name === "URL" ? origin.length + maxCharacters : maxCharacters;
   if (isEnumType(type)) return Math.max(...type.getValues().map(({ name }) => name.length)) + 2;
-  return scalarWidths[type.name] ?? 0;
+  return scalarWidths[type.name]!; // requireExtents has seen to it
+}
+
+/**
+ * Checks that every field of the schema says how large it can be.
+ * @throws {Error} that names the first one that does not
+ */
+export function requireExtents(schema: GraphQLSchema): void {
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (!isObjectType(type) || isIntrospectionType(type)) continue;
+    for (const field of Object.values(type.getFields())) {
+      const facts = factsOf(field);
+      const named = getNamedType(field.type);
+      const lacksLength = isListType(getNullableType(field.type)) && !facts.listLength;
+      const lacksWidth = isScalarType(named) && facts.maxCharacters === undefined && !(named.name in scalarWidths);
+      if (!lacksLength && !lacksWidth) continue;
+      const fact = lacksLength ? "listLength" : "maxCharacters";
+      throw new Error(`Nothing limits the size of ${type.name}.${field.name}: declare it with @Facts({ ${fact} }).`);
+    }
+  }
 }
 
 function addTo(sums: Map<string, number>, list: string, more: number): void {

@@ -5,6 +5,8 @@ import {
   isAbstractType,
   isLeafType,
   Kind,
+  SchemaMetaFieldDef,
+  TypeMetaFieldDef,
   TypeNameMetaFieldDef,
   type DocumentNode,
   type FieldNode,
@@ -25,6 +27,8 @@ import { factsOf, type FieldFacts } from "./field-facts.ts";
 /** A field that an operation selects: all that does not depend on the values of variables. */
 interface SelectedField {
   readonly key: string;
+  /** Its type and its name, such as `Recording.tags`. */
+  readonly coordinate: string;
   /** The response key of the top-level field around it. */
   readonly root: string;
   readonly path: readonly string[];
@@ -77,7 +81,7 @@ export function readOperation(
   for (const [at, field] of selection.fields.entries()) {
     if (!field.definition) continue;
     const { key, root, path, isInList, nodes, facts } = field;
-    asked.push({ key, root, path, isInList, nodes, facts, args: args[at] });
+    asked.push({ key, coordinate, root, path, isInList, nodes, facts, args: args[at] });
   }
   return { roots: asked.filter(({ path }) => path.length === 1), asked, extent: extentOf(selection, args, origin) };
 }

@@ -1,10 +1,11 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FormattedExecutionResult } from "graphql";
 import { clientAddress } from "../addresses/client-address.ts";
 import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
 import { bearerToken } from "../caller/token.ts";
 import { ServiceError } from "../errors/errors.ts";
-import { clientGone, type AnswerMemory } from "../http/answer-memory.ts";
+import { clientGone, largeAnswerBytes, type AnswerMemory } from "../http/answer-memory.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /** The dependencies of a context. */
@@ -54,6 +55,8 @@ export function createContext(
   let fork: SqlEntityManager | undefined;
   let usualScope: TokenScope = "WRITE";
   let answerBytes = 0;
+  let selected: ReadonlySet<string> = new Set();
+  let keptResult: FormattedExecutionResult | undefined;
   const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate));
   return {
     requestId: request.id,
@@ -88,7 +91,14 @@ export function createContext(
       }),
     admitUpload: async (owner) =>
       await once(admissions, owner.id, async () => await beforeUpload(owner, clientAddress(request))),
-    expectAnswer: (bytes) => void (answerBytes = bytes),
+    expectAnswer: (bytes, fields) => {
+      answerBytes = bytes;
+      selected = fields;
+    },
+    selects: (field) => selected.has(field),
+    expectsLargeAnswer: () => answerBytes >= largeAnswerBytes,
+    keepResult: (result) => void (keptResult = result),
+    keptResult: () => keptResult,
     roomForAnswer: async (isDone) => await answers.reserve(reply.raw, answerBytes, isDone),
   };
 }

@@ -24,6 +24,7 @@ import {
   requirePreflight,
   requireSmallJson,
 } from "./graphql-request.ts";
+import { keepLargeResults, writeInTurns } from "./large-answers.ts";
 import { readPartOf, type GraphQLRequestBody } from "./multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
 import { queryLimits } from "./query-limits.ts";
@@ -78,6 +79,7 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
       refuseMutationsWhen(stopping),
       refuseBeforeRunning,
       answerErrorsPlugin(!config.introspection),
+      keepLargeResults,
     ],
   });
   await apollo.start();
@@ -116,8 +118,8 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
       if (multipart && stopping.aborted) throw shuttingDown();
       const read = async () => (multipart ? await readUpload(request, reply, context, limits) : readJson(request));
       const body = request.method === "POST" ? await read() : {};
-      const answer = await apollo
-        .executeHTTPGraphQLRequest({
+      try {
+        const answer = await apollo.executeHTTPGraphQLRequest({
           httpGraphQLRequest: {
             method: request.method === "HEAD" ? "GET" : request.method,
             // The body was read and checked, so Apollo gets it as JSON, whatever its original type.
@@ -126,11 +128,15 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
             body,
           },
           context: async () => context,
-        })
-        .finally(() => dependencies.answers.ended(reply.raw));
-      for (const [name, value] of answer.headers) void reply.header(name, value);
-      void reply.code(answer.status ?? 200);
-      return answer.body.kind === "complete" ? answer.body.string : reply.send(answer.body.asyncIterator);
+        });
+        for (const [name, value] of answer.headers) void reply.header(name, value);
+        void reply.code(answer.status ?? 200);
+        const result = context.keptResult();
+        if (result) return await writeInTurns(result);
+        return answer.body.kind === "complete" ? answer.body.string : await reply.send(answer.body.asyncIterator);
+      } finally {
+        dependencies.answers.ended(reply.raw);
+      }
     },
   });
 }

@@ -16,6 +16,10 @@ export const queryLimits = {
   maxDepth: 12,
   maxAliases: 50,
   maxAliasCharacters: 100,
+  /** Times that an operation may ask for `__schema`. Introspection is not resolved in turns, so it has to be small. */
+  maxSchemas: 1,
+  /** Aliases inside `__schema` and `__type`, which would multiply the answer. */
+  maxSchemaAliases: 0,
   /** Top-level fields. */
   maxRootFields: 20,
   maxFields: 1000,
@@ -59,6 +63,9 @@ interface Extent {
   deepest: Step | undefined;
   aliases: number;
   longestAlias: string;
+  /** How often `__schema` is selected, and the aliases inside it and `__type`. */
+  schemas: number;
+  schemaAliases: number;
   fields: number;
   /** How often each name occurs here, including the fields of fragments. */
   readonly names: Map<string, number>;
@@ -83,13 +90,15 @@ export function refusalOfDocument(document: DocumentNode): ServiceError | undefi
 
 function refusalOfDefinition(
   { kind }: OperationDefinitionNode | FragmentDefinitionNode,
-  { depth, deepest, aliases, longestAlias, fields, names, mostRepeated }: Extent,
+  { depth, deepest, aliases, longestAlias, schemas, schemaAliases, fields, names, mostRepeated }: Extent,
 ): ServiceError | undefined {
   const rootFields = [...names.values()].reduce((sum, times) => sum + times, 0);
   const ofOperation = [
     ["maxDepth", "levels of nested fields", depth, pathOf(deepest)],
     ["maxAliases", "aliases", aliases],
     ["maxRootFields", "top-level fields", rootFields],
+    ["maxSchemas", "`__schema`", schemas],
+    ["maxSchemaAliases", "aliases inside `__schema` and `__type`", schemaAliases],
   ] as const;
   const checks = [
     ["maxFields", "fields", fields],
@@ -135,6 +144,8 @@ function measureOf(document: DocumentNode): (selectionSet: SelectionSetNode) => 
       deepest: { name: name.value, inside: asksForSchema ? undefined : inside.deepest },
       aliases: inside.aliases + (alias ? 1 : 0),
       longestAlias: longest(alias?.value ?? "", inside.longestAlias),
+      schemas: inside.schemas + (name.value === "__schema" ? 1 : 0),
+      schemaAliases: asksForSchema ? inside.aliases : inside.schemaAliases,
       fields: inside.fields + 1,
       names: new Map([[(alias ?? name).value, 1]]),
     };
@@ -157,6 +168,8 @@ function emptyExtent(): Extent {
     deepest: undefined,
     aliases: 0,
     longestAlias: "",
+    schemas: 0,
+    schemaAliases: 0,
     fields: 0,
     names: new Map(),
     mostRepeated: { name: "", times: 0 },
@@ -170,6 +183,8 @@ function add(extent: Extent, more: Extent): void {
   }
   extent.aliases += more.aliases;
   extent.longestAlias = longest(extent.longestAlias, more.longestAlias);
+  extent.schemas += more.schemas;
+  extent.schemaAliases += more.schemaAliases;
   extent.fields += more.fields;
   for (const [name, times] of more.names) extent.names.set(name, (extent.names.get(name) ?? 0) + times);
   if (more.mostRepeated.times > extent.mostRepeated.times) extent.mostRepeated = more.mostRepeated;

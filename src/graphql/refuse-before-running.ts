@@ -45,7 +45,7 @@ export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
       const takesFile = roots.find(({ facts }) => facts.takesFile);
       if (takesFile) extent.refuseTooMuchBefore(takesFile.key);
       await refuseFields(operation, roots, asked, contextValue);
-      contextValue.expectAnswer(extent.bytes);
+      contextValue.expectAnswer(extent.bytes, new Set(asked.map(({ coordinate }) => coordinate)));
       if (!takesFile) await contextValue.roomForAnswer();
     },
   }),

@@ -1,4 +1,5 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { FormattedExecutionResult } from "graphql";
 import type { Caller, TokenScope } from "../caller/caller.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -44,8 +45,20 @@ export interface RequestContext {
    * @throws {ServiceError} SHUTTING_DOWN, BUSY or RATE_LIMITED
    */
   admitUpload(owner: Caller): Promise<void>;
-  /** Says how much memory the answer takes at most. */
-  expectAnswer(bytes: number): void;
+  /**
+   * Says what the operation selects.
+   * @param bytes what its answer takes at most, in memory
+   * @param fields the fields in it, such as `Recording.tags`
+   */
+  expectAnswer(bytes: number, fields: ReadonlySet<string>): void;
+  /** Whether the operation selects a field, such as `Recording.tags`, anywhere. */
+  selects(field: string): boolean;
+  /** Whether the answer may be too large to be made in one step. */
+  expectsLargeAnswer(): boolean;
+  /** Keeps the result of a large answer, of which the route writes the JSON. */
+  keepResult(result: FormattedExecutionResult): void;
+  /** The result that was kept. */
+  keptResult(): FormattedExecutionResult | undefined;
   /**
    * Waits until there is memory for the answer.
    * @param isDone whether the answer is about something that has been done: then it is never refused

@@ -14,6 +14,7 @@ import { isAllowedHost } from "../addresses/allowed-hosts.ts";
 import { isTrustedProxy } from "../addresses/client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { largeAnswerBytes, type AnswerMemory } from "./answer-memory.ts";
+import { AnswerInPieces } from "./answer-in-pieces.ts";
 import { answerInTurn } from "./answer-in-turn.ts";
 import { answerError, answerErrors, withoutLonePercent } from "./answer-errors.ts";
 import { watchBody } from "./arriving-body.ts";
@@ -119,7 +120,10 @@ export async function createApp(
     if (!isMultipart) watchBody(request, reply, { unvouched, patienceMs });
   });
   app.addHook("onSend", (_request, reply, payload, done) => {
-    answers.made(reply.raw, typeof payload === "string" ? Buffer.byteLength(payload) : 0);
+    if (payload instanceof AnswerInPieces) {
+      answers.made(reply.raw, payload.byteLength);
+      void reply.header("content-length", payload.byteLength);
+    } else answers.made(reply.raw, typeof payload === "string" ? Buffer.byteLength(payload) : 0);
     done();
   });
   const usual = securityHeaders({ defaultSrc: ["'none'"], frameAncestors: ["'none'"] });

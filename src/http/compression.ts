@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import Negotiator from "negotiator";
 import type { IncomingHttpHeaders } from "node:http";
 import { constants } from "node:zlib";
+import { AnswerInPieces } from "./answer-in-pieces.ts";
 import { addVary } from "./vary.ts";
 
 const encodings = ["gzip", "br", "identity"];
@@ -22,7 +23,7 @@ export async function compressAnswers(app: FastifyInstance): Promise<void> {
   app.addHook("onSend", async ({ raw }, reply, payload) => {
     if (!compressible.test(String(reply.getHeader("content-type")))) return;
     addVary(reply, "accept-encoding"); // the plugin looks for this spelling
-    if (typeof payload !== "string" || Buffer.byteLength(payload) < minBytes) return;
+    if (!(payload instanceof AnswerInPieces || isLong(payload))) return;
     const encoding = new Negotiator(raw).encoding(encodings) ?? "identity";
     raw.headers["accept-encoding"] = encoding;
     delete raw.headers["x-no-compression"];
@@ -39,6 +40,10 @@ export async function compressAnswers(app: FastifyInstance): Promise<void> {
       params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_LGWIN]: 18 },
     },
   });
+}
+
+function isLong(payload: unknown): boolean {
+  return typeof payload === "string" && Buffer.byteLength(payload) >= minBytes;
 }
 
 /** Different bytes need a different strong tag (RFC 9110 section 8.8.3.3). */

@@ -10,7 +10,7 @@ import {
   type RecordOrderField,
   type RecordPosition,
 } from "./record-cursor.ts";
-import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
+import { AudioRecord, type ListedRecord, type RecordTables } from "../record/record.entity.ts";
 import { searchWords } from "../record/search-text.ts";
 import { checkedSha256 } from "../record/source-sha256.ts";
 import type { Visibility } from "../settings/visibility.ts";
@@ -45,7 +45,7 @@ export interface PageRequest {
 
 /** A page of a list. */
 export interface RecordPage {
-  readonly edges: readonly { readonly cursor: string; readonly record: AudioRecord }[];
+  readonly edges: readonly { readonly cursor: string; readonly record: ListedRecord }[];
   readonly hasPreviousPage: boolean;
   readonly hasNextPage: boolean;
   /** Number of recordings that match the filter, if it is known from the page. */
@@ -88,6 +88,7 @@ const sortKeys: Readonly<Record<RecordOrderField, SortKey>> = {
 /**
  * Returns one page of a user's recordings. It takes two statements: the first finds the ids in an index alone, the
  * second reads the rows.
+ * @param withTags whether the tags are read: they can be most of a row
  * @throws {ServiceError} BAD_USER_INPUT if the page is too large, the arguments contradict each other, or a cursor
  * belongs to another list
  */
@@ -97,6 +98,7 @@ export async function listRecords(
   page: PageRequest,
   filter: RecordFilter = {},
   order: RecordOrder = defaultOrder,
+  withTags = true,
 ): Promise<RecordPage> {
   const { size, backward, after, before } = readPage(page, ownerId, order);
   const db = queryBuilder<RecordTables>(em);
@@ -105,7 +107,15 @@ export async function listRecords(
   const more = found.length > size;
   const positions = found.slice(0, size);
   if (backward) positions.reverse();
-  const records = await em.find(AudioRecord, { id: positions.map(({ id }) => id) }, { populate: ["owner"] });
+  const records = await em.find(
+    AudioRecord,
+    { id: positions.map(({ id }) => id) },
+    {
+      populate: ["owner"],
+      exclude: withTags ? [] : ["tags"],
+      disableIdentityMap: true,
+    },
+  );
   const byId = new Map(records.map((record) => [record.id, record]));
   return {
     // Recordings that were deleted between the two statements are omitted.

@@ -2,6 +2,7 @@ import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Resolver, Root } from "type
 import { ServiceError } from "../errors/errors.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
+import { oneAtATime } from "../graphql/one-at-a-time.ts";
 import { requireSelf } from "../graphql/require-self.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
 import { toUserType, UserType } from "../user/user.type.ts";
@@ -77,8 +78,12 @@ export class RecordLibraryResolver {
   ): Promise<RecordConnectionType> {
     await requireSelf(context, user.id, "READ");
     const ownerId = Number(user.id);
-    const page = await listRecords(context.em(), ownerId, { first, after, last, before }, filter ?? {}, orderOf(order));
-    return toRecordConnection(page, ownerId, filter ?? {});
+    const range = { first, after, last, before };
+    const withTags = context.selects("Recording.tags");
+    return await oneAtATime(context, async () => {
+      const page = await listRecords(context.em(), ownerId, range, filter ?? {}, orderOf(order), withTags);
+      return toRecordConnection(page, ownerId, filter ?? {});
+    });
   }
 
   @Mutation(() => UpdateRecordPayload, {
@@ -168,7 +173,7 @@ export class RecordConnectionResolver {
     @Root() { ownerId, filter, knownCount }: RecordConnectionType,
     @Ctx() context: RequestContext,
   ): Promise<number> {
-    return knownCount ?? (await countRecords(context.em(), ownerId, filter));
+    return knownCount ?? (await oneAtATime(context, async () => await countRecords(context.em(), ownerId, filter)));
   }
 }
 

@@ -1,7 +1,8 @@
 import { GraphQLDateTime, GraphQLSafeInt } from "../graphql/scalars.ts";
 import { Field, ID, ObjectType } from "type-graphql";
 import { Facts } from "../graphql/field-facts.ts";
-import { maxNoteLength, type RecordNames, type SharedLink } from "./share-links.ts";
+import type { RecordNames } from "../record/file-name.ts";
+import { maxNoteLength, type SharedLink } from "./share-links.ts";
 
 @ObjectType("ShareLink", {
   description:

@@ -8,6 +8,7 @@ import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedText } from "../input/plain-text.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
+import type { RecordNames } from "../record/file-name.ts";
 import { parseRecordId } from "../record/record-url.ts";
 import type { LinkTables, ShareLink } from "./share-link.entity.ts";
 
@@ -21,12 +22,6 @@ export interface SharedLink {
   /** Null if the link works until it is revoked. */
   readonly expiresAt: Date | null;
   readonly downloads: number;
-}
-
-/** What the name is made of under which a recording is saved. */
-export interface RecordNames {
-  readonly title: string;
-  readonly fileName: string;
 }
 
 /** The properties of a new share link. */

@@ -2,13 +2,12 @@ import { GraphQLDateTime, GraphQLURL } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
-import { inTurns } from "../graphql/in-turns.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { requireSelf } from "../graphql/require-self.ts";
 import { findOwnRecord } from "../record/find-record.ts";
 import { RecordType, toRecordType } from "../record/record.type.ts";
-import { mp3FileName } from "../record/file-name.ts";
+import { nameOfRecord } from "../record/file-name.ts";
 import { maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
 import {
@@ -17,7 +16,6 @@ import {
   maxLinksPerRecord,
   maxNoteLength,
   revokeShareLink,
-  type RecordNames,
   type SharedLink,
 } from "./share-links.ts";
 
@@ -78,10 +76,10 @@ export class SharingResolver {
     description: "The recording's share links, newest first, including expired ones. Null only if an error occurred.",
   })
   @Facts({ ownerOnly: "READ", listLength: () => maxLinksPerRecord })
-  async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<Promise<LinkType>[]> {
+  async links(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<LinkType[]> {
     await requireSelf(context, record.owner.id, "READ");
     const links = (await this.#linksOf(context, record.id)) ?? [];
-    return inTurns(links.map((link) => toLinkType(link, record)));
+    return links.map((link) => toLinkType(link, record));
   }
 }
 
@@ -118,9 +116,6 @@ export class RevokeLinkPayloadResolver {
 /** The addresses of a share link. */
 @Resolver(() => LinkType)
 export class LinkResolver {
-  /** All links of a recording have the same. */
-  readonly #names = new WeakMap<RecordNames, string>();
-
   @FieldResolver(() => GraphQLURL, {
     description: "The link. You may append any file name, such as `/take.mp3`, for players that expect one.",
   })
@@ -144,9 +139,7 @@ export class LinkResolver {
   })
   @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() { secret, record }: LinkType, @Ctx() { origin }: RequestContext): URL {
-    let name = this.#names.get(record);
-    if (name === undefined) this.#names.set(record, (name = mp3FileName(record.title, record.fileName)));
-    return new URL(shareMp3Url(origin, secret, name));
+    return new URL(shareMp3Url(origin, secret, nameOfRecord(record)));
   }
 
   @FieldResolver(() => GraphQLURL, { description: "Link to the waveform as JSON, as in `record.waveformUrl`." })

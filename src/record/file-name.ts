@@ -62,6 +62,23 @@ export function mp3FileName(...texts: readonly string[]): string {
   return `${name}.mp3`;
 }
 
+/** The texts from which a recording's file name is made. */
+export interface RecordNames {
+  readonly title: string;
+  readonly fileName: string;
+}
+
+const namesOfRecords = new WeakMap<RecordNames, string>();
+
+/** The name under which a recording is saved. It is made once for each object, because one answer may have it often. */
+export function nameOfRecord(record: RecordNames): string {
+  const known = namesOfRecords.get(record);
+  if (known !== undefined) return known;
+  const name = mp3FileName(record.title, record.fileName);
+  namesOfRecords.set(record, name);
+  return name;
+}
+
 /** The `Content-Disposition` that saves an MP3 under this name or, if `inline`, plays it (RFC 6266, RFC 8187). */
 export function contentDisposition(fileName: string, inline: boolean): string {
   // For clients that only know the plain parameter, such as curl.

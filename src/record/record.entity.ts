@@ -112,6 +112,10 @@ const AudioRecordSchema = defineEntity({
 export class AudioRecord extends AudioRecordSchema.class {}
 AudioRecordSchema.setClass(AudioRecord);
 
+/** A recording as a list reads it: without its tags if nobody asks for them. */
+export type ListedRecord = Pick<AudioRecord, Exclude<keyof AudioRecord, "tags" | symbol>> &
+  Partial<Pick<AudioRecord, "tags">>;
+
 const Mp3ChunkSchema = defineEntity({
   name: "Mp3Chunk",
   tableName: "mp3_chunk",

@@ -4,7 +4,7 @@ import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
-import { mp3FileName } from "./file-name.ts";
+import { nameOfRecord } from "./file-name.ts";
 import { findReadableRecord, findWaveforms } from "./find-record.ts";
 import { RecordType, toRecordType } from "./record.type.ts";
 import {
@@ -73,7 +73,7 @@ export class RecordResolver {
   })
   @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
-    return new URL(mp3Url(origin, addressOf(record), mp3FileName(record.title, record.fileName)));
+    return new URL(mp3Url(origin, addressOf(record), nameOfRecord(record)));
   }
 
   @FieldResolver(() => GraphQLURL, {

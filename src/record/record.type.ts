@@ -10,7 +10,7 @@ import { Node } from "../graphql/node.type.ts";
 import { toUserType, UserType } from "../user/user.type.ts";
 import { maxFileNameLength } from "./file-name.ts";
 import { maxTitleLength } from "./record-title.ts";
-import type { AudioRecord } from "./record.entity.ts";
+import type { ListedRecord } from "./record.entity.ts";
 import type { Visibility } from "../settings/visibility.ts";
 
 /** The quality of an MP3. */
@@ -272,8 +272,8 @@ export class RecordType extends Node {
   warnings!: ConversionWarning[];
 }
 
-/** Converts a recording to its API type. Its owner must be loaded. */
-export function toRecordType(record: AudioRecord): RecordType {
+/** Converts a recording to its API type. Its owner must be loaded, and its tags if they are selected. */
+export function toRecordType(record: ListedRecord): RecordType {
   const { integratedLufs } = record;
   const peaks = { samplePeakDbfs: record.samplePeakDbfs ?? null, truePeakDbtp: record.truePeakDbtp ?? null };
   return Object.assign(new RecordType(), {

@@ -1,4 +1,4 @@
-import type { Pool } from "pg";
+import { Pool } from "pg";
 
 /** Recordings without bytes, which the database itself creates. */
 export interface SeededRecords {
@@ -31,4 +31,31 @@ export async function seedRecords(pool: Pool, { ownerId, count, secondsApart = 6
     [ownerId, count, secondsApart],
   );
   await pool.query("vacuum analyze audio_record");
+}
+
+/** Fills one page of a user's library with as many links and tokens, and texts as long, as there may be. */
+export async function fillLibrary(databaseUrl: string, ownerId: string): Promise<void> {
+  const pool = new Pool({ connectionString: databaseUrl });
+  await seedRecords(pool, { ownerId, count: 100 });
+  await pool.query(
+    `update audio_record set title = repeat('漢', 1000), file_name = repeat('漢', 255),
+       warnings = '["CUT_SHORT","DAMAGED","CLIPPED","SILENT","MIXED_DOWN","RESAMPLED","RESCALED","SOUND_LEFT_OUT","TRAILING_JUNK"]',
+       waveform = decode('02000000' || '01000000' || '44ac0000' || '00010000' || '00080000' || '01000000', 'hex')
+         || decode(repeat('817f', 2048), 'hex'),
+       tags = (select jsonb_agg(jsonb_build_object('name', 'date', 'value', repeat('漢', 1000)))
+               from generate_series(1, 16))`,
+  );
+  await pool.query(
+    `insert into share_link (record_id, secret, note, expires_at)
+     select id, left(md5(random()::text) || md5(random()::text), 32), repeat('漢', 200), now() + interval '1 day'
+     from audio_record, generate_series(1, 100)`,
+  );
+  await pool.query(
+    `insert into access_token (owner_id, sha256, name, scopes, expires_at)
+     select $1, sha256(random()::text::bytea), repeat('漢', 100), '{READ,WRITE,UPLOAD,MANAGE}', now() + interval '1 day'
+     from generate_series(1, 99)`,
+    [ownerId],
+  );
+  await pool.query("vacuum analyze audio_record, share_link, access_token");
+  await pool.end();
 }
