@@ -84,6 +84,7 @@ describe("the scopes of a token", () => {
     createLink: [`mutation { createLink(recordId: "${absent}") { link { url } } }`, ["WRITE"]],
     revokeLink: [`mutation { revokeLink(id: "${absent}") { revokedId } }`, ["WRITE"]],
     createToken: ['mutation { createToken(name: "x", scopes: [MANAGE]) { token } }', ["MANAGE"]],
+    renewToken: [`mutation { renewToken(id: "${absent}") { token } }`, ["MANAGE"]],
     revokeToken: [`mutation { revokeToken(id: "${absent}") { revokedId } }`, ["MANAGE"]],
     createUploadTicket: ["mutation { createUploadTicket(maxBytes: 0) { ticket } }", ["WRITE", "UPLOAD"]],
     revokeUploadTicket: [`mutation { revokeUploadTicket(id: "${absent}") { revokedId } }`, ["WRITE"]],

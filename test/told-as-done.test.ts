@@ -46,6 +46,7 @@ const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
   deleteRecords: ({ recordIds }) => `ids: ${JSON.stringify(recordIds)}`,
   deleteUser: () => `confirm: "Ann"`,
   revokeLink: ({ linkId }) => `id: "${linkId}"`,
+  renewToken: ({ tokenId }) => `id: "${tokenId}"`,
   revokeToken: ({ tokenId }) => `id: "${tokenId}"`,
   revokeUploadTicket: ({ ticketId }) => `id: "${ticketId}"`,
   updateRecord: ({ recordIds }) => `id: "${recordIds[0]}", title: "Renamed"`,

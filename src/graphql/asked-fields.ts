@@ -34,7 +34,7 @@ interface SelectedField {
   readonly path: readonly string[];
   readonly isInList: boolean;
   readonly nodes: readonly FieldNode[];
-  /** Undefined for `__typename`. */
+  /** Undefined for `__typename`, `__schema` and `__type`. */
   readonly definition: GraphQLField<unknown, unknown> | undefined;
   readonly type: GraphQLOutputType;
   readonly facts: FieldFacts;
@@ -43,7 +43,10 @@ interface SelectedField {
 }
 
 /** A field that will be executed, with its arguments as the resolver gets them. */
-export interface AskedField extends Pick<SelectedField, "key" | "root" | "path" | "isInList" | "nodes" | "facts"> {
+export interface AskedField extends Pick<
+  SelectedField,
+  "key" | "coordinate" | "root" | "path" | "isInList" | "nodes" | "facts"
+> {
   readonly args: unknown;
 }
 
@@ -80,7 +83,7 @@ export function readOperation(
   const asked: AskedField[] = [];
   for (const [at, field] of selection.fields.entries()) {
     if (!field.definition) continue;
-    const { key, root, path, isInList, nodes, facts } = field;
+    const { key, coordinate, root, path, isInList, nodes, facts } = field;
     asked.push({ key, coordinate, root, path, isInList, nodes, facts, args: args[at] });
   }
   return { roots: asked.filter(({ path }) => path.length === 1), asked, extent: extentOf(selection, args, origin) };
@@ -92,12 +95,14 @@ function extentOf(selection: Selection, args: readonly unknown[], origin: string
   const extent = new AnswerExtent(origin);
   /** The list around the values of each field, and how often they occur in all. */
   const insides: { readonly list: string; readonly times: number }[] = [];
-  for (const [at, { key, root, path, type, facts, outer }] of fields.entries()) {
+  for (const [at, { key, root, path, nodes, type, facts, outer }] of fields.entries()) {
     const around = outer === undefined ? { list: "", times: 1 } : insides[outer]!;
     const length = facts.listLength?.(args[at]);
     const inside = length === undefined ? around : { list: path.join("."), times: around.times * length };
     insides.push(inside);
-    extent.add({ key, root, type, facts, around, inside });
+    const name = nodes[0]!.name.value;
+    if (asksForSchema(name)) extent.addIntrospection(root, name);
+    else extent.add({ key, root, type, facts, around, inside });
   }
   if (fields.every(({ facts }) => !facts.listLength)) selection.fixedExtent = { origin, extent };
   return extent;
@@ -141,7 +146,9 @@ function selectedFields(
       const name = nodes[0]!.name.value;
       const definition = type.getFields()[name];
       const path = [...place.path, key];
-      const field = { ...place, key, root: path[0]!, path, nodes };
+      const field = { ...place, key, coordinate: `${type.name}.${name}`, root: path[0]!, path, nodes };
+      if (asksForSchema(name))
+        selected.push({ ...field, definition: undefined, type: SchemaMetaFieldDef.type, facts: {} });
       if (name === TypeNameMetaFieldDef.name) {
         const facts = { maxCharacters: type.name.length };
         selected.push({ ...field, definition: undefined, type: TypeNameMetaFieldDef.type, facts });
@@ -163,6 +170,10 @@ function selectedFields(
     read(rootType, fields, { path: [], isInList: false, outer: undefined });
   }
   return selected;
+}
+
+function asksForSchema(name: string): boolean {
+  return name === SchemaMetaFieldDef.name || name === TypeMetaFieldDef.name;
 }
 
 function objectTypesOf(schema: GraphQLSchema, type: GraphQLNamedOutputType): readonly GraphQLObjectType[] {

@@ -11,6 +11,7 @@ import { TrueLevels } from "./20261127035000_true-levels.ts";
 import { QuotaState } from "./20261127045000_quota-state.ts";
 import { UploadTickets } from "./20261127045411_upload-tickets.ts";
 import { Identities } from "./20261127050550_identities.ts";
+import { RenewedTokens } from "./20261127051500_renewed-tokens.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -27,4 +28,5 @@ export const migrations = [
   { name: "20261127045000_quota-state", class: QuotaState },
   { name: "20261127045411_upload-tickets", class: UploadTickets },
   { name: "20261127050550_identities", class: Identities },
+  { name: "20261127051500_renewed-tokens", class: RenewedTokens },
 ];

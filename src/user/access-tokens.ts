@@ -48,6 +48,9 @@ interface NewToken {
   readonly parentId: string | null;
 }
 
+/** The columns of a {@link TokenDescription}. */
+const describing = ["id", "name", "createdAt", "lastUsedAt", "expiresAt", "scopes", "parentId"] as const;
+
 /** Inserts no row if the user already has {@link maxTokens}. */
 const insertToken = statement((db: Kysely<UserTables>, token: NewToken) =>
   db
@@ -75,7 +78,11 @@ const insertToken = statement((db: Kysely<UserTables>, token: NewToken) =>
           maxTokens,
         ),
     )
-    .returning(["id", "name", "createdAt", "lastUsedAt", "expiresAt", "scopes", "parentId"]),
+    .returning(describing),
+);
+
+const giveNextSecret = statement((db: Kysely<UserTables>, { id, nextSha256 }: { id: string; nextSha256: Uint8Array }) =>
+  db.updateTable("AccessToken").set({ nextSha256 }).where("id", "=", id).returning(describing),
 );
 
 /** A token and all its descendants; itself first. */
@@ -158,6 +165,35 @@ export async function createToken(
   return { token, accessToken };
 }
 
+/**
+ * Gives a token another secret; everything else of it stays. The secret that it has works until the new one is used for
+ * the first time, so a caller who does not get the new one has lost nothing.
+ * @param id of the caller's own token, or of one that descends from it: others may have scopes that it does not have
+ * @throws {ServiceError} NOT_FOUND, FORBIDDEN, RATE_LIMITED, or UNAUTHENTICATED if the caller's token was revoked
+ */
+export async function renewToken(
+  em: SqlEntityManager,
+  caller: Caller,
+  id: string | null,
+  charge: Charge,
+): Promise<{ token: string; accessToken: TokenDescription }> {
+  const token = uuidv4();
+  return await em.transactional(async (em) => {
+    const branch = caller.tokenId === null ? [] : await findBranch(em, { id: caller.tokenId, ownerId: caller.id });
+    if (!branch[0]) throw tokenRevoked();
+    const wanted = id?.toLowerCase() ?? branch[0].id;
+    if (!branch.some((descendant) => descendant.id === wanted)) {
+      const exists = isUuid(wanted) && (await em.count(AccessToken, { id: wanted, owner: caller.id })) > 0;
+      if (!exists) throw noSuchToken();
+      throw new ServiceError("FORBIDDEN", "A token can renew only itself and the tokens that were created with it.");
+    }
+    const [renewed] = await giveNextSecret(em, { id: wanted, nextSha256: hashToken(token) });
+    if (!renewed) throw noSuchToken();
+    await takeAllowance(em, charge, rowBytes.token);
+    return { token, accessToken: renewed };
+  });
+}
+
 /** The tokens of users, newest first, by user id. */
 export async function findTokens(
   em: SqlEntityManager,
@@ -166,7 +202,7 @@ export async function findTokens(
   const tokens = await em.find(
     AccessToken,
     { owner: [...ownerIds] },
-    { exclude: ["sha256"], orderBy: { createdAt: "desc", id: "asc" }, disableIdentityMap: true },
+    { exclude: ["sha256", "nextSha256"], orderBy: { createdAt: "desc", id: "asc" }, disableIdentityMap: true },
   );
   const byOwner = Map.groupBy(tokens, ({ owner }) => owner.id);
   return new Map([...byOwner].map(([ownerId, owned]) => [ownerId, owned.map(toDescription)]));
@@ -178,20 +214,23 @@ export async function findTokens(
  * @throws {ServiceError} NOT_FOUND, or FORBIDDEN if the caller's token descends from it
  */
 export async function revokeToken(em: SqlEntityManager, caller: Caller, id: string): Promise<readonly string[]> {
-  const noSuchToken = new ServiceError("NOT_FOUND", "Token not found.");
-  if (!isUuid(id)) throw noSuchToken;
+  if (!isUuid(id)) throw noSuchToken();
   return await em.transactional(async (em) => {
     const branch = await findBranch(em, { id, ownerId: caller.id });
     const ids = branch.map((token) => token.id);
-    if (ids[0] === undefined) throw noSuchToken;
+    if (ids[0] === undefined) throw noSuchToken();
     if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
       const message =
         "A token cannot revoke the token that created it. Use that token itself, or one that it has not created.";
       throw new ServiceError("FORBIDDEN", message);
     }
-    if ((await em.nativeDelete(AccessToken, { id: ids[0] })) === 0) throw noSuchToken;
+    if ((await em.nativeDelete(AccessToken, { id: ids[0] })) === 0) throw noSuchToken();
     return ids;
   });
+}
+
+function noSuchToken(): ServiceError {
+  return new ServiceError("NOT_FOUND", "Token not found.");
 }
 
 type StoredToken = Pick<AccessToken, "id" | "name" | "createdAt" | "lastUsedAt" | "expiresAt" | "scopes"> & {

@@ -5,13 +5,14 @@ import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
-import { createToken, findTokens, maxTokens, revokeToken, type TokenDescription } from "./access-tokens.ts";
+import { createToken, findTokens, maxTokens, renewToken, revokeToken, type TokenDescription } from "./access-tokens.ts";
 import { deleteUser, renameUser, type DeleteSomeOfUser } from "./change-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import { requireSelf } from "../graphql/require-self.ts";
 import {
   CreateTokenPayload,
   DeleteUserPayload,
+  RenewTokenPayload,
   RevokeTokenPayload,
   TokenScopeEnum,
   AccessTokenType,
@@ -76,6 +77,27 @@ export class AccountResolver {
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
     const created = await createToken(context.em(), caller, { name, expiresAt, scopes }, charge);
     return { ...created, user: toUserType(caller) };
+  }
+
+  @Mutation(() => RenewTokenPayload, {
+    nullable: true,
+    description:
+      "Gives a token another secret, for example because somebody may have seen the one that it has. Its id, " +
+      "scopes, expiry and recordings stay, and so do the tokens that were created with it. The secret that it has " +
+      "works until the new one is used for the first time, and never again: use the new one at once. If this " +
+      "response is lost, nothing else is: renew again. Only the last new secret counts. Fails with NOT_FOUND if no " +
+      "token has this id, and with FORBIDDEN if it is neither the caller's own token nor descends from it. Needs " +
+      "the scope MANAGE.",
+  })
+  @Facts(managing)
+  async renewToken(
+    @Arg("id", () => ID, { nullable: true, description: "The token's id. If omitted, it is the caller's own token." })
+    id: string | null,
+    @Ctx() context: RequestContext,
+  ): Promise<RenewTokenPayload> {
+    const caller = await context.caller("MANAGE");
+    const charge = chargeOf(this.#allowances, caller, context.clientAddress);
+    return await renewToken(context.em(), caller, id, charge);
   }
 
   @Mutation(() => RevokeTokenPayload, {

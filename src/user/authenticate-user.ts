@@ -19,7 +19,7 @@ const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint
           eb
             .selectFrom("AccessToken")
             .select("id")
-            .where("sha256", "=", sha256)
+            .where((eb) => eb.or([eb("sha256", "=", sha256), eb("nextSha256", "=", sha256)]))
             .where((eb) => eb.or([eb("expiresAt", "is", null), eb("expiresAt", ">", now)]))
             .where((eb) => eb.or([eb("lastUsedAt", "is", null), eb("lastUsedAt", "<=", aMinuteAgo)]))
             .forUpdate()
@@ -31,23 +31,30 @@ const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint
     .select(["User.id", "User.name", "User.createdAt", "AccessToken.id as tokenId"])
     .select(["AccessToken.scopes", "AccessToken.expiresAt"])
     .select((eb) => [
+      eb("AccessToken.sha256", "!=", sha256).as("isRenewed"),
       eb("User.disabledAt", "is not", null).as("isDisabled"),
       eb.or([eb("User.isVouchedFor", "=", true), eb("User.quotaBytes", "is not", null)]).as("isVouchedFor"),
     ])
-    .where("AccessToken.sha256", "=", sha256)
+    .where((eb) => eb.or([eb("AccessToken.sha256", "=", sha256), eb("AccessToken.nextSha256", "=", sha256)]))
     .where((eb) => eb.or([eb("AccessToken.expiresAt", "is", null), eb("AccessToken.expiresAt", ">", now)])),
+);
+
+/** Ends the secret that a token had before it was renewed. */
+const endOldSecret = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint8Array }) =>
+  db.updateTable("AccessToken").set({ sha256, nextSha256: null }).where("nextSha256", "=", sha256).returning("id"),
 );
 
 /**
  * Finds the user of a token by one indexed look-up of the token's hash. No secrets are compared here. An unknown user
  * and a wrong, malformed or expired token take the same time and get the same error. Nothing is cached, so every
  * replica refuses a revoked token at once. The same statement records the use, at most once a minute, and never waits
- * for another statement that does so.
+ * for another statement that does so. The first use of a renewed token's new secret ends the old one.
  * @param userId if given, the token must belong to this user
  * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
 export async function authenticateUser(em: SqlEntityManager, token: string, userId?: string): Promise<Caller> {
-  const [user] = await findCaller(em, { sha256: hashToken(token) });
+  const sha256 = hashToken(token);
+  const [user] = await findCaller(em, { sha256 });
   if (!user || (userId !== undefined && userId !== String(user.id))) {
     throw new ServiceError(
       "UNAUTHENTICATED",
@@ -56,8 +63,9 @@ export async function authenticateUser(em: SqlEntityManager, token: string, user
         : "The token is unknown, revoked or expired, or it belongs to another user id.",
     );
   }
-  const { isDisabled, ...caller } = user;
+  const { isDisabled, isRenewed, ...caller } = user;
   if (isDisabled) throw userDisabled();
+  if (isRenewed) await endOldSecret(em, { sha256 });
   return { ...caller, isVouchedFor: Boolean(caller.isVouchedFor) };
 }
 

@@ -49,6 +49,8 @@ const AccessTokenSchema = defineEntity({
     owner: () => p.manyToOne(User).deleteRule("cascade").index(),
     /** SHA-256 of the token. A token has 122 random bits, so a plain hash cannot be reversed by trying. */
     sha256: p.blob().unique(),
+    /** SHA-256 of the secret that replaces it when it is used for the first time; see `renewToken`. */
+    nextSha256: p.blob().nullable().unique(),
     name: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
     scopes: p

@@ -115,6 +115,17 @@ export class CreateTokenPayload {
   user!: UserType;
 }
 
+@ObjectType({ description: "Result of `renewToken`. Only this response shows the new secret." })
+export class RenewTokenPayload {
+  @Field(() => GraphQLUUID, {
+    description: "The new secret, for `Authorization: Bearer`. Its first use ends the one before.",
+  })
+  token!: string;
+
+  @Field(() => AccessTokenType, { description: "The token without its secret, as `me.tokens` lists it." })
+  accessToken!: AccessTokenType;
+}
+
 @ObjectType({ description: "Result of `revokeToken`." })
 export class RevokeTokenPayload {
   @Field(() => ID, { description: "Id of the token that was asked for." })
