@@ -7,8 +7,8 @@ import { readOperation } from "../src/graphql/asked-fields.ts";
 import { AnswerMemory } from "../src/http/answer-memory.ts";
 import { createSchema } from "../src/schema.ts";
 import { ApiClient } from "./support/api-client.ts";
-import { connectRaw, type RawConnection } from "./support/raw-http.ts";
-import { seedRecords } from "./support/seed-records.ts";
+import { connectRaw, rawPost, type RawConnection } from "./support/raw-http.ts";
+import { fillLibrary, seedRecords } from "./support/seed-records.ts";
 import { startService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -163,6 +163,41 @@ describe("what an answer takes is known before it is made", () => {
       form.set("0", new Blob([new Uint8Array(sineWav({ seconds: 0.1 }))]), "a.wav");
       const headers = { authorization: `Bearer ${ann.token}` };
       return await (await fetch(`${service.url}/graphql`, { method: "POST", headers, body: form })).json();
+    }
+  });
+});
+
+describe("a service", () => {
+  it("gives up the large answer that has been unread for longest when another one needs its memory", async () => {
+    await using service = await startService();
+    const client = new ApiClient(service.url);
+    const ann = await client.createUser();
+    await fillLibrary(service.databaseUrl, ann.id);
+    // An answer of 43 MB: the memory of all answers has room for three.
+    const tags = Array.from({ length: 9 }, (_, i) => `a${i}: tags { value }`).join(" ");
+    const body = JSON.stringify({ query: `{ me { records(first: 100) { nodes { ${tags} } } } }` });
+    const headers = { "content-type": "application/json", authorization: `Bearer ${ann.token}` };
+    const request = rawPost(Buffer.from(body), headers);
+    const port = Number(new URL(service.url).port);
+    const unread: RawConnection[] = [];
+    try {
+      for (let i = 0; i < 3; i++) {
+        const connection = await connectRaw(port);
+        unread.push(connection);
+        await connection.send(request);
+        await once(connection.socket, "data"); // it is made, and its beginning has arrived
+        connection.socket.pause();
+      }
+      const response = await fetch(`${service.url}/graphql`, { method: "POST", headers, body });
+      expect(response.status).toBe(200);
+      expect((await response.arrayBuffer()).byteLength).toBeGreaterThan(43_000_000);
+      expect((await client.run("{ me { id } }", {}, ann)).status).toBe(200);
+      unread[0]!.socket.resume();
+      await unread[0]!.ended();
+      expect(await unread[0]!.answer()).toBeUndefined();
+      expect(unread[2]!.socket.closed).toBe(false);
+    } finally {
+      for (const connection of unread) connection[Symbol.dispose]();
     }
   });
 });
