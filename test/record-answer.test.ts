@@ -7,6 +7,7 @@ import { answerOtherMethod, answerRecord, readBody } from "../src/link/record-an
 const mp3 = Buffer.from(Array.from({ length: 5_000 }, (_, index) => index % 251));
 const record: LinkedRecord = {
   id: "0d9ad2b4-6e6f-4f6a-9f0b-0c2f4a3f8f11",
+  gainSteps: 0,
   sizeBytes: mp3.length,
   lastModified: new Date("2026-11-06T08:49:37.654Z"),
   fileName: "my song.mp3",

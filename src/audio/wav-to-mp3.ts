@@ -3,7 +3,7 @@ import { counted, ServiceError } from "../errors/errors.ts";
 import type { Applicant, EncoderPool } from "./encoder/encoder-pool.ts";
 import { FloatScale } from "./wav/float-scale.ts";
 import { id3Tag } from "./mp3/id3-tag.ts";
-import { mp3GainDb } from "./mp3/mp3-gain.ts";
+import { mp3GainDb, ownGainSteps } from "./mp3/mp3-gain.ts";
 import { ClippingCounter } from "./meter/clipping.ts";
 import { replayGainDb } from "./meter/loudness.ts";
 import { Peekable } from "./peekable.ts";
@@ -17,6 +17,7 @@ import { framesIn, type WavFormat } from "./wav/wav-format.ts";
 import { openWav } from "./wav/wav-reader.ts";
 import type { WavTags } from "./wav/wav-tags.ts";
 import { mp3BitrateFor, mp3RateFor, qualities, type Quality } from "./mp3/quality.ts";
+import { mixAttenuationDb } from "./wav/stereo-mix.ts";
 import { decodedFullScale, largestSampleOf, pcmFormatOf, wavToPcm } from "./wav/wav-to-pcm.ts";
 
 /** A problem of an upload that did not prevent its conversion, as the API reports it. */
@@ -71,6 +72,8 @@ export interface ConversionFacts {
     readonly index: Mp3Index;
     /** Samples of silence before the sound, at the MP3's rate. */
     readonly silenceBefore: number;
+    /** Steps of gain to apply to the frames when they are sent; see `mp3-gain.ts`. The head states them. */
+    readonly gainSteps: number;
   };
   readonly sound: SoundFacts;
   readonly warnings: readonly ConversionWarning[];
@@ -177,6 +180,9 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       ["RESCALED", scale.fullScale !== wav.format.floatFullScale],
       ["RESAMPLED", mpegVersionOf(wav.format.sampleRateHz) === undefined],
     ];
+    const { samplePeakDbfs, truePeakDbtp } = measured;
+    const mixAttenuation = mixAttenuationDb(wav.format);
+    const gainSteps = ownGainSteps({ ...mp3, samplePeakDbfs, truePeakDbtp, mixAttenuationDb: mixAttenuation });
     return {
       source: {
         format: wav.format,
@@ -186,7 +192,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
         sha256: hash.digest("hex"),
         tags: wav.tags,
       },
-      mp3: { ...mp3, index, silenceBefore },
+      mp3: { ...mp3, index, silenceBefore, gainSteps },
       sound: measured,
       warnings: conditions.filter(([, applies]) => applies).map(([warning]) => warning),
     };
@@ -198,7 +204,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
 /** Makes the bytes that stand before the frames: the tag, and the Info frame that tells players the length. */
 export function mp3Head({ source, mp3, sound }: ConversionFacts, title: string): Buffer {
   const { sampleRateHz } = source.format;
-  const gainDb = mp3GainDb(mp3.bitrateKbps, 0);
+  const gainDb = mp3GainDb(mp3.bitrateKbps, mp3.gainSteps);
   const level = {
     replayGainDb: sound.integratedLufs === null ? undefined : replayGainDb(sound.integratedLufs + gainDb),
     peak: sound.samplePeak * 10 ** (gainDb / 20),
@@ -206,7 +212,7 @@ export function mp3Head({ source, mp3, sound }: ConversionFacts, title: string):
   const samples = Math.round((source.samples * mp3.sampleRateHz) / sampleRateHz);
   return Buffer.concat([
     id3Tag({ ...source.tags.texts, title, durationSeconds: source.samples / sampleRateHz, ...level }),
-    infoFrame(mp3.index, { samples, silenceBefore: mp3.silenceBefore, ...level }),
+    infoFrame(mp3.index, { samples, silenceBefore: mp3.silenceBefore, gainSteps: mp3.gainSteps, ...level }),
   ]);
 }
 

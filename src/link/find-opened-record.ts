@@ -7,7 +7,20 @@ import type { LinkTables } from "./share-link.entity.ts";
 /** What an answer to a link needs to know of the recording. */
 export type OpenedRecord = Pick<
   AudioRecord,
-  "id" | "headBytes" | "chunkBytes" | "sizeBytes" | "createdAt" | "title" | "fileName"
+  | "id"
+  | "headBytes"
+  | "chunkBytes"
+  | "sizeBytes"
+  | "createdAt"
+  | "title"
+  | "fileName"
+  | "bitrateKbps"
+  | "sampleRateHz"
+  | "channels"
+  | "gainSteps"
+  | "integratedLufs"
+  | "samplePeakDbfs"
+  | "truePeakDbtp"
 >;
 
 const rowColumns = [
@@ -18,6 +31,13 @@ const rowColumns = [
   "AudioRecord.createdAt",
   "AudioRecord.title",
   "AudioRecord.fileName",
+  "AudioRecord.bitrateKbps",
+  "AudioRecord.sampleRateHz",
+  "AudioRecord.channels",
+  "AudioRecord.gainSteps",
+  "AudioRecord.integratedLufs",
+  "AudioRecord.samplePeakDbfs",
+  "AudioRecord.truePeakDbtp",
 ] as const;
 
 /** What a disabled user has is not served, by no link. */

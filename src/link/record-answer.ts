@@ -9,9 +9,12 @@ import { contentDisposition } from "../record/file-name.ts";
 /** The properties of a recording and its link that determine the response. */
 export interface LinkedRecord {
   /**
-   * The recording's UUID. Its hash is the ETag: it does not reveal the id, and the bytes of a recording never change.
+   * The recording's UUID. The ETag is its hash, with the gain: it does not reveal the id, and with one gain the bytes of a
+   * recording never change.
    */
   readonly id: string;
+  /** The steps of gain that are applied to the stored frames. */
+  readonly gainSteps: number;
   readonly sizeBytes: number;
   readonly lastModified: Date;
   /** The file name for saving it, with its extension. */
@@ -64,7 +67,8 @@ export function answerOtherMethod(method: string): RecordAnswer | undefined {
 /** The response to a `GET` or `HEAD` for an existing recording (RFC 9110 sections 13 and 14). */
 export function answerRecord(method: "GET" | "HEAD", request: IncomingHttpHeaders, record: LinkedRecord): RecordAnswer {
   const { sizeBytes, lastModified } = record;
-  const etag = `"${createHash("sha256").update(record.id).digest("base64url").slice(0, 27)}"`;
+  const version = record.gainSteps === 0 ? record.id : `${record.id} ${record.gainSteps}`;
+  const etag = `"${createHash("sha256").update(version).digest("base64url").slice(0, 27)}"`;
   const stateHeaders = {
     ...crossOriginHeaders,
     "accept-ranges": "bytes",

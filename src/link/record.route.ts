@@ -3,6 +3,7 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { ServerResponse } from "node:http";
 import type { Pool } from "pg";
 import { addressKey } from "../addresses/address-key.ts";
+import { stepsToLoudness } from "../audio/mp3/mp3-gain.ts";
 import { audiowaveformJson, decodeWaveform } from "../audio/meter/waveform.ts";
 import type { Caller } from "../caller/caller.ts";
 import { bearerToken } from "../caller/token.ts";
@@ -11,17 +12,19 @@ import type { Config } from "../settings/config.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { answerError } from "../http/answer-errors.ts";
 import { answerText } from "../http/answer-text.ts";
+import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes, slowPieceBytes, type ByteSource } from "../http/send-bytes.ts";
 import type { WaitingAnswers } from "../http/waiting-answers.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
 import { findWaveforms, mayRead } from "../record/find-record.ts";
+import { readLeveled } from "../record/leveled-mp3.ts";
 import { readMp3 } from "../record/mp3-chunks.ts";
 import type { OpenedRecord } from "./find-opened-record.ts";
 import { isRefusedCaller, openPlainLink, openShareLink, type PrivateRecording } from "./open-link.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
-import { asksForInline, linkParameters, parseRecordAddress, parseSecret } from "../record/record-url.ts";
+import { asksForInline, linkParameters, loudnessIn, parseRecordAddress, parseSecret } from "../record/record-url.ts";
 import { countDownload } from "./share-links.ts";
 
 interface RecordRequest {
@@ -65,7 +68,7 @@ const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inlin
  * - Share links: `/l/<secret>` and `/l/<secret>/<any name>.mp3`. They open private recordings too, until they expire
  *   (410).
  *
- * `inline=1` plays instead of downloading. Each link also has its waveform.
+ * `inline=1` plays instead of downloading; `loudness=-16` changes the level. Each link also has its waveform.
  */
 export function recordRoute(
   app: FastifyInstance,
@@ -112,9 +115,13 @@ export function recordRoute(
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
       const { row, headers, cacheControl, linkId } = await open(request);
-      const isInline = asksForInline(linkParameters(request.url));
+      const parameters = linkParameters(request.url);
+      const isInline = asksForInline(parameters);
+      const wantedLufs = loudnessIn(parameters);
+      const addedSteps = wantedLufs === undefined ? 0 : stepsToLoudness(row, wantedLufs);
       const record = {
         id: row.id,
+        gainSteps: row.gainSteps + addedSteps,
         sizeBytes: row.sizeBytes,
         lastModified: row.createdAt,
         fileName: mp3FileName(row.title, row.fileName),
@@ -131,7 +138,9 @@ export function recordRoute(
         if (readsRows) rowReaders += 1;
         try {
           const pieceBytes = readsRows ? undefined : slowPieceBytes;
-          yield* readBody(answer.body, from, (range) => readMp3(pool, rowMemory, row, range, signal, pieceBytes));
+          const read = (range: ByteInterval): AsyncGenerator<Buffer, void, undefined> =>
+            readMp3(pool, rowMemory, row, range, signal, pieceBytes);
+          yield* readBody(answer.body, from, (range) => readLeveled(read, row, addedSteps, range));
         } finally {
           if (readsRows) rowReaders -= 1;
         }

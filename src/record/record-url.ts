@@ -1,4 +1,5 @@
 import { validate as isUuid } from "uuid";
+import { leastLufs, mostLufs } from "../audio/mp3/mp3-gain.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { maxMp3NameBytes } from "./file-name.ts";
 import { noSuchRecord } from "./record-refusals.ts";
@@ -142,6 +143,19 @@ export function parseRecordAddress(parameters: LinkParameters, idInPath?: string
 export function asksForInline(parameters: LinkParameters): boolean {
   const value = parameters.get("inline")?.at(-1);
   return value !== undefined && !/^(?:0|false)$/i.test(unwrap(value));
+}
+
+/**
+ * The loudness that a link asks for, in LUFS: `loudness=-16`; undefined if it asks for none.
+ * @throws {ServiceError} BAD_USER_INPUT if it is not a number within its bounds
+ */
+export function loudnessIn(parameters: LinkParameters): number | undefined {
+  const given = parameters.get("loudness")?.at(-1);
+  if (given === undefined) return undefined;
+  const lufs = Number(/^-?\d+(?:\.\d+)?(?=(?:lufs)?$)/i.exec(unwrap(given))?.[0]);
+  if (lufs >= leastLufs && lufs <= mostLufs) return lufs;
+  const message = `The loudness is a number from ${leastLufs} to ${mostLufs}, in LUFS, such as loudness=-16.`;
+  throw new ServiceError("BAD_USER_INPUT", message, { argument: "loudness" });
 }
 
 function onlyOne<T>(values: ReadonlySet<T | undefined>, argument: string, need: string): T {

@@ -51,11 +51,11 @@ const AudioRecordSchema = defineEntity({
     sourceSha256: p.text().default(""),
     tags: p.json<{ name: string; value: string }[]>().defaultRaw("'[]'"),
     warnings: p.json<ConversionWarning[]>().defaultRaw("'[]'"),
-    integratedLufs: p.double().nullable(),
-    samplePeakDbfs: p.double().nullable(),
-    truePeakDbtp: p.double().nullable(),
-    loudnessRangeLu: p.double().nullable(),
-    /** Steps of gain (see `audio/mp3/mp3-gain.ts`) to apply to the frames when they are sent; so far always 0. */
+    integratedLufs: p.double().$type<number>().nullable(),
+    samplePeakDbfs: p.double().$type<number>().nullable(),
+    truePeakDbtp: p.double().$type<number>().nullable(),
+    loudnessRangeLu: p.double().$type<number>().nullable(),
+    /** Steps of gain (see `audio/mp3/mp3-gain.ts`) that are applied to the frames when they are sent. */
     gainSteps: p.integer().default(0),
     /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),

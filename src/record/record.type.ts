@@ -260,8 +260,9 @@ export class RecordType extends Node {
   @Field(() => Float, {
     description:
       "How much louder the MP3 is than the WAV, or than its stereo mix, in dB. Below 256 kbit/s the encoder makes sound " +
-      "quieter as a guard against clipping: by 0.45 dB up to 160 kbit/s, 0.26 dB at 192 and 0.18 dB at 224. The " +
-      "ReplayGain tags of the MP3 include this.",
+      "quieter as a guard against clipping: by 0.45 dB up to 160 kbit/s, 0.26 dB at 192 and 0.18 dB at 224. " +
+      "Floating-point samples over full scale are brought down to a true peak of -1 dBTP, and a stereo mix is brought up " +
+      "towards it. The ReplayGain tags of the MP3 include this. A link with `loudness` adds to it.",
   })
   mp3GainDb!: number;
 

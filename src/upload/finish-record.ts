@@ -68,6 +68,7 @@ interface Finish
       | "bitrateKbps"
       | "sampleRateHz"
       | "channels"
+      | "gainSteps"
       | "sourceSamples"
       | "sourceCodec"
       | "sourceBitsPerSample"
@@ -173,6 +174,7 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
           samplePeakDbfs: record.samplePeakDbfs,
           truePeakDbtp: record.truePeakDbtp,
           loudnessRangeLu: record.loudnessRangeLu,
+          gainSteps: record.gainSteps,
           waveform: record.waveform,
           titleKey: record.titleKey,
           searchText: record.searchText,
@@ -223,6 +225,7 @@ export async function finishRecord(
     bitrateKbps: mp3.bitrateKbps,
     sampleRateHz: mp3.sampleRateHz,
     channels: mp3.channels,
+    gainSteps: mp3.gainSteps,
     sourceSamples: source.samples,
     sourceCodec: source.format.codec,
     sourceBitsPerSample: source.format.bitsPerSample,

@@ -26,11 +26,21 @@ export function id3Tag(fields: Id3Fields): Buffer {
   const frames = Buffer.concat([
     ...tagTable.map(({ name, frame, holds }) => textFrames[holds](frame, fields[name])),
     textFrame("TLEN", milliseconds(fields.durationSeconds)),
-    namedTextFrame("REPLAYGAIN_TRACK_GAIN", decimal(fields.replayGainDb, 2, " dB")),
-    namedTextFrame("REPLAYGAIN_TRACK_PEAK", decimal(fields.peak, 6, "")),
+    replayGainFrames(fields),
   ]);
   if (frames.length === 0) return frames;
   return Buffer.concat([Buffer.from([...Buffer.from("ID3"), 4, 0, 0]), synchsafe(frames.length), frames]);
+}
+
+/** The frames with the level, with so many decimals of the gain. */
+export function replayGainFrames(
+  { replayGainDb, peak }: Pick<Id3Fields, "replayGainDb" | "peak">,
+  decimals = 2,
+): Buffer {
+  return Buffer.concat([
+    namedTextFrame("REPLAYGAIN_TRACK_GAIN", decimal(replayGainDb, decimals, " dB")),
+    namedTextFrame("REPLAYGAIN_TRACK_PEAK", decimal(peak, 6, "")),
+  ]);
 }
 
 /** How to encode a text, by the content of its frame. */

@@ -35,9 +35,42 @@ export function lameGainDb(bitrateKbps: number): number {
  */
 export function ownGainSteps({ bitrateKbps, samplePeakDbfs, truePeakDbtp, mixAttenuationDb }: GainSource): number {
   if (samplePeakDbfs === null || truePeakDbtp === null) return 0;
-  const roomSteps = Math.floor((maxTruePeakDbtp - truePeakDbtp - lameGainDb(bitrateKbps)) / gainStepDb);
+  const lameDb = lameGainDb(bitrateKbps);
+  const roomSteps = Math.floor((maxTruePeakDbtp - truePeakDbtp - lameDb) / gainStepDb);
   if (samplePeakDbfs > overFullScaleDbfs) return Math.min(0, roomSteps);
-  return Math.max(0, Math.min(roomSteps, Math.floor(mixAttenuationDb / gainStepDb)));
+  if (mixAttenuationDb === 0) return 0;
+  return Math.max(0, Math.min(roomSteps, Math.round((mixAttenuationDb - lameDb) / gainStepDb)));
+}
+
+/** Bounds of the loudness that a link can ask for, in LUFS. */
+export const leastLufs = -40;
+export const mostLufs = -5;
+
+/** The levels of a stored MP3 and of its source. */
+export interface StoredLevel {
+  readonly bitrateKbps: number;
+  /** The steps that every player gets. */
+  readonly gainSteps: number;
+  readonly integratedLufs?: number | null | undefined;
+  readonly samplePeakDbfs?: number | null | undefined;
+  readonly truePeakDbtp?: number | null | undefined;
+}
+
+/** Between samples, music is louder than at them by up to about 3 dB. For recordings whose true peak was not measured. */
+const mostBetweenSamplesDb = 3;
+
+/**
+ * The steps to add to an MP3 so that its loudness is as close as possible to the wanted one, in LUFS. They make no MP3
+ * louder than {@link maxTruePeakDbtp} allows. A sound without a loudness is not changed.
+ */
+export function stepsToLoudness(stored: StoredLevel, wantedLufs: number): number {
+  const { integratedLufs, samplePeakDbfs, truePeakDbtp } = stored;
+  if (integratedLufs == null || samplePeakDbfs == null) return 0;
+  const gainDb = mp3GainDb(stored.bitrateKbps, stored.gainSteps);
+  const steps = Math.round((wantedLufs - integratedLufs - gainDb) / gainStepDb);
+  const peakDbtp = gainDb + (truePeakDbtp ?? samplePeakDbfs + mostBetweenSamplesDb);
+  const roomSteps = Math.floor((maxTruePeakDbtp - peakDbtp) / gainStepDb);
+  return Math.min(steps, Math.max(0, roomSteps));
 }
 
 /** The level of an MP3 relative to its source, or to the stereo mix of it, in dB. */

@@ -1,17 +1,25 @@
 import { ServiceError } from "../../errors/errors.ts";
+import { crc16 } from "./crc16.ts";
+import { FramePositions } from "./frame-positions.ts";
 import { bitratesOf, decoderDelaySamples, lameDelaySamples, readFrameHeader } from "./mp3-frame.ts";
 import type { Mp3FrameHeader } from "./mp3-frame.ts";
 
-/** Measurements of the sound of an {@link Mp3Index}, from before it was encoded. */
-export interface EncodedSound {
-  /** Samples of each channel, at the rate of the MP3. */
-  readonly samples: number;
-  /** Samples of silence that the encoder got before the sound; see {@link silenceAround}. Default: 0. */
-  readonly silenceBefore?: number | undefined;
+/** What an MP3 states about its level. */
+export interface Mp3Level {
   /** ReplayGain 2.0 of the track, in dB; omitted if it has no value, as for silence. */
   readonly replayGainDb?: number | undefined;
   /** Largest absolute sample, relative to full scale (1). */
   readonly peak?: number | undefined;
+  /** Steps of gain that the frames have when they are sent, but not in the {@link Mp3Index}. Default: 0. */
+  readonly gainSteps?: number | undefined;
+}
+
+/** Facts about the sound of an {@link Mp3Index}. */
+export interface EncodedSound extends Mp3Level {
+  /** Samples of each channel, at the rate of the MP3. */
+  readonly samples: number;
+  /** Samples of silence that the encoder got before the sound; see {@link silenceAround}. Default: 0. */
+  readonly silenceBefore?: number | undefined;
 }
 
 /** A sound with fewer samples than this results in fewer than nine MPEG-1 frames. */
@@ -31,13 +39,15 @@ export function silenceAround(samples: number): { readonly before: number; reado
 
 /** Counts the frames of a constant bit rate MP3 and their bytes, for {@link infoFrame}. */
 export class Mp3Index {
-  #first: { readonly word: number; readonly header: Mp3FrameHeader } | undefined;
+  #first: { readonly word: number; readonly header: Mp3FrameHeader; readonly positions: FramePositions } | undefined;
   #frames = 0;
   #bytes = 0;
   #crc = 0;
+  #encoderName: string | undefined;
 
   /**
-   * Adds frames. They must be whole, in order, and all of one kind and bit rate.
+   * Adds frames. They must be whole, in order, all of one kind and bit rate, and as long as {@link FramePositions} says:
+   * a range of an MP3 is changed on its way out without knowing more.
    * @throws {ServiceError} CONVERSION_FAILED if they are not.
    */
   add(frames: Buffer): void {
@@ -47,6 +57,9 @@ export class Mp3Index {
       this.#frames++;
     }
     if (offset !== frames.length) throw brokenMp3();
+    if (this.#encoderName === undefined && this.#bytes < searchedBytes) {
+      this.#encoderName = /LAME3\.\d{3}/u.exec(frames.toString("latin1", 0, searchedBytes))?.[0];
+    }
     this.#bytes += frames.length;
     this.#crc = crc16(this.#crc, frames);
   }
@@ -54,6 +67,11 @@ export class Mp3Index {
   /** Number of MP3 frames so far. */
   get frames(): number {
     return this.#frames;
+  }
+
+  /** The name and version of the encoder, in nine characters. */
+  get encoderName(): string {
+    return this.#encoderName ?? usualEncoderName;
   }
 
   /** Bytes of these frames. */
@@ -81,11 +99,13 @@ export class Mp3Index {
     if (this.#first === undefined) {
       const header = readFrameHeader(frames, offset);
       if (header === undefined) throw brokenMp3();
-      this.#first = { word, header };
+      this.#first = { word, header, positions: new FramePositions(header) };
     }
-    const { word: firstWord, header } = this.#first;
+    const { word: firstWord, header, positions } = this.#first;
     if (((word ^ firstWord) & sameInEveryFrame) !== 0) throw brokenMp3();
-    return header.byteLength + ((word & paddingBit) - (firstWord & paddingBit)) / paddingBit;
+    const byteLength = header.byteLength + ((word & paddingBit) - (firstWord & paddingBit)) / paddingBit;
+    if (byteLength !== positions.startOf(this.#frames + 1) - positions.startOf(this.#frames)) throw brokenMp3();
+    return byteLength;
   }
 }
 
@@ -97,6 +117,14 @@ const bitrateShift = 12;
 const sameInEveryFrame = 0xffff_fcc0;
 /** Fields that the Info frame copies from the sound: all but the bit rate, the padding slot and the mode extension. */
 const takenFromSound = 0xffff_0dcf;
+
+/** LAME's 100 - 10 V - q, with the V of constant bit rates, 4, and the q of `-compression_level 5`. */
+const qualityField = 100 - 10 * 4 - 5;
+
+/** LAME writes its name into bits that it does not need, in most frames. This is what it is called if it had none to spare. */
+const usualEncoderName = "LAME3.100";
+/** So many bytes of the first frames are searched for the name. */
+const searchedBytes = 64 * 1024;
 
 const tocEntries = 100;
 /** Sizes of "Info", flags, frame count, byte count, seek table and quality, and of LAME's part. */
@@ -131,23 +159,34 @@ export function infoFrame(index: Mp3Index, sound: EncodedSound): Buffer {
     const position = percent === 0 ? 0 : frame.length + (index.bytes * percent) / tocEntries;
     at = frame.writeUInt8(Math.floor((256 * position) / totalBytes), at);
   }
-  at = frame.writeUInt32BE(0, at); // quality: not stated
-  at += frame.write("LAME3.100", at, "latin1"); // players use the delay and the padding only after this name
+  at = frame.writeUInt32BE(qualityField, at);
+  at += frame.write(index.encoderName, at, "latin1"); // players use the delay and the padding only after this name
   at = frame.writeUInt8(revision0ConstantBitrate, at);
   at = frame.writeUInt8(0, at); // lowpass: not stated
-  at = frame.writeUInt32BE(peakField(sound.peak), at);
-  at = frame.writeUInt16BE(gainField(sound.replayGainDb), at);
-  at = frame.writeUInt16BE(0, at); // album gain: none
+  at += 4 + 2 + 2; // peak, track gain, and album gain: none
   at = frame.writeUInt8(0, at); // encoder switches: not stated
   at = frame.writeUInt8(Math.min(header.bitrateKbps, 255), at);
   at = frame.writeUIntBE((delay << 12) | padding, at, 3);
   at = frame.writeUInt8((sourceRateField(header.sampleRateHz) << 6) | (stereoModeField(word) << 2), at);
-  at = frame.writeUInt8(0, at); // gain applied to the MP3: none
-  at = frame.writeUInt16BE(0, at); // preset and surround: none
+  at += 1 + 2; // gain applied to the MP3; preset and surround: none
   at = frame.writeUInt32BE(totalBytes > 0xffff_ffff ? 0 : totalBytes, at);
-  at = frame.writeUInt16BE(index.musicCrc, at);
-  frame.writeUInt16BE(crc16(0, frame.subarray(0, at)), at);
+  frame.writeUInt16BE(index.musicCrc, at);
+  setInfoLevel(frame, sound);
   return frame;
+}
+
+/** Offsets of LAME's fields, from "Info" on. */
+const levelFields = { peak: 131, trackGain: 135, mp3Gain: 145, musicCrc: 152, tagCrc: 154 } as const;
+
+/** Writes the level into an Info frame. The CRC of the sound is unknown, and left out, if gain is applied to it later. */
+export function setInfoLevel(frame: Buffer, { replayGainDb, peak, gainSteps = 0 }: Mp3Level): void {
+  const info = 4 + readFrameHeader(frame)!.sideInfoBytes;
+  frame.writeUInt32BE(peakField(peak), info + levelFields.peak);
+  frame.writeUInt16BE(gainField(replayGainDb), info + levelFields.trackGain);
+  frame.writeUInt8(Math.min(Math.abs(gainSteps), 0x7f) | (gainSteps < 0 ? 0x80 : 0), info + levelFields.mp3Gain);
+  if (gainSteps !== 0) frame.writeUInt16BE(0, info + levelFields.musicCrc);
+  const tagCrcAt = info + levelFields.tagCrc;
+  frame.writeUInt16BE(crc16(0, frame.subarray(0, tagCrcAt)), tagCrcAt);
 }
 
 /**
@@ -184,43 +223,6 @@ function sourceRateField(sampleRateHz: number): number {
 /** LAME's numbers for the channel modes: stereo, joint stereo, dual channel and mono. */
 function stereoModeField(word: number): number {
   return [1, 3, 2, 0][(word >> 6) & 3] ?? 0;
-}
-
-/** Eight tables: the effect of a byte on a CRC-16 (polynomial 0x8005, reflected) when 0 to 7 more bytes follow it. */
-const crcTables = makeCrcTables();
-
-function makeCrcTables(): Uint16Array {
-  const tables = new Uint16Array(8 * 256);
-  for (let byte = 0; byte < 256; byte++) {
-    let crc = byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >> 1) ^ ((crc & 1) * 0xa001);
-    tables[byte] = crc;
-  }
-  for (let entry = 256; entry < tables.length; entry++) {
-    const before = tables[entry - 256]!;
-    tables[entry] = (before >> 8) ^ tables[before & 0xff]!;
-  }
-  return tables;
-}
-
-/** Continues a CRC-16, eight bytes per step. This takes under 1 ms per MB, a third of the time of single bytes. */
-function crc16(start: number, bytes: Uint8Array): number {
-  const table = crcTables;
-  let crc = start;
-  let at = 0;
-  for (; at + 8 <= bytes.length; at += 8) {
-    crc =
-      table[0x700 + (bytes[at]! ^ (crc & 0xff))]! ^
-      table[0x600 + (bytes[at + 1]! ^ (crc >> 8))]! ^
-      table[0x500 + bytes[at + 2]!]! ^
-      table[0x400 + bytes[at + 3]!]! ^
-      table[0x300 + bytes[at + 4]!]! ^
-      table[0x200 + bytes[at + 5]!]! ^
-      table[0x100 + bytes[at + 6]!]! ^
-      table[bytes[at + 7]!]!;
-  }
-  for (; at < bytes.length; at++) crc = (crc >> 8) ^ table[(crc ^ bytes[at]!) & 0xff]!;
-  return crc;
 }
 
 function brokenMp3(): ServiceError {
