@@ -1,11 +1,14 @@
 import { beforeAll, describe, expect, it } from "@jest/globals";
 import { parseBuffer } from "music-metadata";
 import type { Id3Fields } from "../src/audio/mp3/id3-tag.ts";
-import { id3Tag, maxCommentBytes, maxLineBytes } from "../src/audio/mp3/id3-tag.ts";
+import { id3Tag, maxCommentLength, maxLineLength } from "../src/audio/mp3/id3-tag.ts";
+import { changeHeadLevel } from "../src/audio/mp3/head-level.ts";
+import { gainStepDb } from "../src/audio/mp3/mp3-gain.ts";
 import { infoFrame, Mp3Index } from "../src/audio/mp3/mp3-header.ts";
 import {
   decodeWithFfmpeg,
   decodeWithMpg123,
+  describeWithFfmpeg,
   encodeMp3,
   problemsFoundByMp3val,
   readTagsWithFfmpeg,
@@ -13,15 +16,21 @@ import {
 import { needs } from "./support/needs.ts";
 
 const samples = 20_000;
+/** A PNG of one pixel. */
+const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 let sound: Buffer;
 let frames: number;
+/** Size of the Info frame, with which `sound` begins. */
+let infoFrameBytes: number;
 
 beforeAll(async () => {
   const index = new Mp3Index();
   const encoded = await encodeMp3(new Int16Array(samples), 44_100, 1, 32);
   index.add(encoded);
   frames = index.frames + 1;
-  sound = Buffer.concat([infoFrame(index, { samples }), encoded]);
+  const info = infoFrame(index, { samples });
+  infoFrameBytes = info.length;
+  sound = Buffer.concat([info, encoded]);
 });
 
 describe("the ID3 tag", () => {
@@ -47,7 +56,7 @@ describe("the ID3 tag", () => {
       album: fields.album,
       comment: "First line\nsecond line\\ with a backslash",
       genre: fields.genre,
-      date: fields.date,
+      date: "2024-02-29 23:59",
       track: fields.track,
       copyright: fields.copyright,
       encoder: expect.stringMatching(/^Lavf|Recorder/),
@@ -61,7 +70,7 @@ describe("the ID3 tag", () => {
     const { common, format, quality } = await parseBuffer(Buffer.concat([id3Tag(fields), sound]), {
       mimeType: "audio/mpeg",
     });
-    expect(format.tagTypes).toEqual(["ID3v2.4"]);
+    expect(format.tagTypes).toEqual(["ID3v2.3"]);
     expect(quality.warnings).toEqual([]);
     expect(common).toMatchObject({
       title: fields.title,
@@ -69,7 +78,6 @@ describe("the ID3 tag", () => {
       album: fields.album,
       comment: [{ text: "First line\nsecond line\\ with a backslash" }],
       genre: [fields.genre],
-      date: fields.date,
       year: 2024,
       track: { no: 3, of: 12 },
       copyright: fields.copyright,
@@ -100,21 +108,52 @@ describe("the ID3 tag", () => {
   });
 
   it("truncates long texts between two characters", async () => {
-    const endless: Id3Fields = { title: "𝄞".repeat(400_000), comment: "é".repeat(400_000), artist: " ".repeat(1e6) };
+    const endless: Id3Fields = {
+      title: "-" + "𝄞".repeat(400_000),
+      comment: "é".repeat(400_000),
+      artist: " ".repeat(1e6),
+    };
     const tag = id3Tag(endless);
-    expect(tag.length).toBeLessThan(maxLineBytes + maxCommentBytes + 50);
+    expect(tag.length).toBeLessThan(2 * (maxLineLength + maxCommentLength) + 100);
     expect(await readTagsWithFfmpeg(Buffer.concat([tag, sound]))).toMatchObject({
-      title: "𝄞".repeat(maxLineBytes / 4),
-      comment: "é".repeat(maxCommentBytes / 2),
+      title: "-" + "𝄞".repeat(maxLineLength / 2 - 1),
+      comment: "é".repeat(maxCommentLength),
     });
   });
 
-  it("has sizes that never look like the start of a frame, and no byte 0xFF", () => {
-    const tag = id3Tag({ ...fields, comment: "ÿ\u{10FFFF}".repeat(500) });
-    expect(tag.includes(0xff)).toBe(false);
+  it("does not let a genre in brackets be taken for a number", async () => {
+    const mp3 = Buffer.concat([id3Tag({ genre: "(Field) recording" }), sound]);
+    const { common } = await parseBuffer(mp3, { mimeType: "audio/mpeg" });
+    expect(common.genre).toEqual(["(Field) recording"]);
+  });
+
+  it("has the form of version 2.3: plain sizes, ASCII or UTF-16 with a BOM", () => {
+    const tag = id3Tag({ title: "plain", artist: "ÿ", comment: "ж".repeat(100) });
+    expect(tag.subarray(0, 6)).toEqual(Buffer.from("ID3\x03\0\0", "latin1"));
     expect(tag.subarray(6, 10).every((byte) => byte < 0x80)).toBe(true);
     const [b6, b7, b8, b9] = tag.subarray(6, 10);
     expect((b6! << 21) | (b7! << 14) | (b8! << 7) | b9!).toBe(tag.length - 10);
+    expect(tag.toString("latin1")).toContain("TIT2\0\0\0\x06\0\0\0plain");
+    expect(tag.toString("latin1")).toContain("TPE1\0\0\0\x05\0\0\x01\xff\xfe\xff\0");
+    expect(tag.toString("latin1")).toContain("COMM\0\0\0\xd2\0\0\x01XXX\xff\xfe\0\0\xff\xfe\x36\x04");
+  });
+
+  it("has chapters and a cover that ffmpeg and music-metadata read", async () => {
+    const cover = { mediaType: "image/png", bytes: Buffer.from(pixel, "base64") } as const;
+    const chapters = [
+      { title: "Einführung", startSeconds: 0, endSeconds: 0.125 },
+      { title: null, startSeconds: 0.2, endSeconds: 0.4 },
+    ];
+    const mp3 = Buffer.concat([id3Tag({ title: "Chapters", chapters, cover }), sound]);
+    const { common, quality } = await parseBuffer(mp3, { mimeType: "audio/mpeg" }, { includeChapters: true });
+    expect(quality.warnings).toEqual([]);
+    expect(common.picture).toMatchObject([{ format: "image/png", type: "Cover (front)" }]);
+    expect(Buffer.from(common.picture![0]!.data).equals(cover.bytes)).toBe(true);
+    const said = await describeWithFfmpeg(mp3);
+    expect(said).toMatch(/Chapter #0:0: start 0\.0\d*, end 0\.1[25]\d*\s+Metadata:\s+title\s+: Einführung/);
+    expect(said).toMatch(/Chapter #0:1: start 0\.2\d*, end 0\.4/);
+    expect(said).toMatch(/Video: png/);
+    expect((await decodeWithFfmpeg(mp3)).length).toBe(samples);
   });
 
   it.each([
@@ -128,15 +167,42 @@ describe("the ID3 tag", () => {
 
   it.each([
     ["2024", "2024"],
-    ["2024-02", "2024-02"],
-    ["2024/02/29", "2024-02-29"],
-    ["2024:02:29 23:59", "2024-02-29T23:59"],
-    ["2024-02-29T23:59:58Z", "2024-02-29T23:59:58"],
+    ["2024-02", "2024"],
+    ["2024/02/29", "2024 2902"],
+    ["2024:02:29 23:59", "2024 2902 2359"],
+    ["2024-02-29T23:59:58Z", "2024 2902 2359"],
     ["29 February 2024", "2024"],
     ["Recorded 20240229", undefined],
     ["yesterday", undefined],
   ])("reads the date %j as %j", (date, timestamp) => {
-    const text = id3Tag({ date }).toString("latin1", 21);
-    expect(text).toBe(timestamp ?? "");
+    const tag = id3Tag({ date }).toString("latin1");
+    const frames = tag.matchAll(/(?:TYER|TDAT|TIME)[^A-Z]{7}(\d{4})/g);
+    expect([...frames].map(([, digits]) => digits).join(" ")).toBe(timestamp ?? "");
+  });
+});
+
+describe("the level at the end of a head", () => {
+  it.each([
+    [-6.54, 0.5, 3],
+    [-6.54, 0.5, -5],
+    [5, 0.99, 10],
+    [-12.34, 1.5, -20],
+    [22.01, 0.02, 25],
+  ])("changes in place: gain %d dB and peak %d by %d steps", async (replayGainDb, peak, steps) => {
+    const index = new Mp3Index();
+    const encoded = sound.subarray(infoFrameBytes);
+    index.add(encoded);
+    const level = { replayGainDb, peak };
+    const head = Buffer.concat([id3Tag({ title: "ж", ...level }), infoFrame(index, { samples, ...level })]);
+    const bytes = head.length;
+    changeHeadLevel(head, { from: 0, to: steps });
+    expect(head.length).toBe(bytes);
+    const { common, format, quality } = await parseBuffer(Buffer.concat([head, encoded]), { mimeType: "audio/mpeg" });
+    expect(quality.warnings).toEqual([]);
+    const [gainDb, factor] = [replayGainDb - steps * gainStepDb, 10 ** ((steps * gainStepDb) / 20)];
+    expect(Math.abs(common.replaygain_track_gain!.dB - gainDb)).toBeLessThan(0.51);
+    expect(Math.abs(common.replaygain_track_peak!.ratio - peak * factor)).toBeLessThan(1e-4);
+    expect(Math.abs(format.trackGain! - gainDb)).toBeLessThan(0.051);
+    expect(format.trackPeakLevel).toBeCloseTo(peak * factor, 4);
   });
 });

@@ -1,9 +1,9 @@
 /** Location of a tag in a WAV and in the MP3. */
 interface TagPlaces {
-  /** Its frame in ID3v2.3 and 2.4 (id3.org), in the WAV and in the MP3. */
+  /** Its frame in ID3v2.4 and, except for the date, in 2.3 (id3.org), in the WAV and in the MP3. */
   readonly frame: string;
-  /** Content of the frame: a line, a text of several lines, a time stamp, or a number with or without a total. */
-  readonly holds: "line" | "comment" | "timestamp" | "number";
+  /** Content: a line, a genre, a text of several lines, a time stamp, or a number with or without a total. */
+  readonly holds: "line" | "genre" | "comment" | "timestamp" | "number";
   /** Equivalent frames: those of ID3v2.2, and older ones. */
   readonly olderFrames: readonly string[];
   /** Sub-chunks of a LIST chunk of type INFO (Multimedia Programming Interface 1.0, "INFO List Chunk"). */
@@ -18,7 +18,7 @@ const table = [
   { name: "album", frame: "TALB", holds: "line", olderFrames: ["TAL"], info: ["IPRD"] },
   { name: "album_artist", frame: "TPE2", holds: "line", olderFrames: ["TP2"], info: [] },
   { name: "composer", frame: "TCOM", holds: "line", olderFrames: ["TCM"], info: ["IMUS"] },
-  { name: "genre", frame: "TCON", holds: "line", olderFrames: ["TCO"], info: ["IGNR"] },
+  { name: "genre", frame: "TCON", holds: "genre", olderFrames: ["TCO"], info: ["IGNR"] },
   { name: "date", frame: "TDRC", holds: "timestamp", olderFrames: ["TYE", "TYER"], info: ["ICRD"], bext: [320, 330] },
   { name: "track", frame: "TRCK", holds: "number", olderFrames: ["TRK"], info: ["ITRK", "IPRT"] },
   { name: "disc", frame: "TPOS", holds: "number", olderFrames: ["TPA"], info: [] },

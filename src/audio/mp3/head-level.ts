@@ -1,15 +1,10 @@
-import { replayGainFrames } from "./id3-tag.ts";
+import { decibels, trackGainName, trackPeakName } from "./id3-tag.ts";
 import { gainStepDb } from "./mp3-gain.ts";
 import { setInfoLevel } from "./mp3-header.ts";
 import { readFrameHeader } from "./mp3-frame.ts";
 
 /** So many bytes at the end of a head hold everything that depends on the level: ReplayGain frames and the Info frame. */
 export const headLevelBytes = 2048;
-
-const gainName = "REPLAYGAIN_TRACK_GAIN\0";
-const peakName = "REPLAYGAIN_TRACK_PEAK\0";
-/** From a frame of the ID3 tag to its name: the header of the frame, and the encoding. */
-const bytesBeforeName = 11;
 
 /**
  * Changes the level that the end of an MP3's head states, in place and without changing its length.
@@ -18,21 +13,15 @@ const bytesBeforeName = 11;
  */
 export function changeHeadLevel(tail: Buffer, gainSteps: { readonly from: number; readonly to: number }): void {
   const frame = infoFrameIn(tail);
-  const replayGainAt = tail.indexOf(gainName, 0, "latin1") - bytesBeforeName;
-  if (frame === undefined || replayGainAt < 0) return;
+  const gain = valueAfter(tail, trackGainName, decibels);
+  const peak = valueAfter(tail, trackPeakName, "");
+  if (frame === undefined || gain === undefined || peak === undefined) return;
   const addedDb = (gainSteps.to - gainSteps.from) * gainStepDb;
-  const level = {
-    replayGainDb: numberAfter(tail, gainName) - addedDb,
-    peak: numberAfter(tail, peakName) * 10 ** (addedDb / 20),
-  };
-  setInfoLevel(frame, { ...level, gainSteps: gainSteps.to });
-
-  // New heads have padding here. Those of earlier releases have none, so a value with one more digit loses a decimal.
-  const place = tail.subarray(replayGainAt, frame.byteOffset - tail.byteOffset);
-  const fitting = [2, 1, 0]
-    .map((decimals) => replayGainFrames(level, decimals))
-    .find((frames) => frames.length <= place.length);
-  if (fitting) place.fill(0).set(fitting);
+  const replayGainDb = numberIn(gain) - addedDb;
+  const samplePeak = numberIn(peak) * 10 ** (addedDb / 20);
+  gain.write(fitted(replayGainDb, gain.length), "latin1");
+  peak.write(fitted(samplePeak, peak.length), "latin1");
+  setInfoLevel(frame, { replayGainDb, peak: samplePeak, gainSteps: gainSteps.to });
 }
 
 /** The Info frame, with which every head ends. */
@@ -45,9 +34,23 @@ function infoFrameIn(tail: Buffer): Buffer | undefined {
   return undefined;
 }
 
-/** The number in a text of the tag; 0 if there is none. */
-function numberAfter(tail: Buffer, name: string): number {
-  const at = tail.indexOf(name, 0, "latin1");
-  const text = at < 0 ? "" : tail.toString("latin1", at + name.length, at + name.length + 16);
-  return Number(/^-?[\d.]+/.exec(text)?.[0] ?? 0);
+/** The place of a number in a text of the tag, before its unit. */
+function valueAfter(tail: Buffer, name: string, unit: string): Buffer | undefined {
+  const at = tail.indexOf(`${name}\0`, 0, "latin1") + name.length + 1;
+  const number = new RegExp(`^-?\\d+\\.\\d+(?=${unit})`).exec(tail.toString("latin1", at, at + 16))?.[0];
+  return at > name.length && number !== undefined ? tail.subarray(at, at + number.length) : undefined;
+}
+
+function numberIn(text: Buffer): number {
+  return Number(text.toString("latin1"));
+}
+
+/** A number with as many decimals as fill the length; zeros in front if it is too short without any. */
+function fitted(number: number, length: number): string {
+  for (let decimals = length; decimals >= 0; decimals--) {
+    const text = number.toFixed(decimals);
+    if (text.length === length) return text;
+  }
+  const digits = Math.abs(number).toFixed(0);
+  return number < 0 ? `-${digits.padStart(length - 1, "0")}` : digits.padStart(length, "0");
 }

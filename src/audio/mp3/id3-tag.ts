@@ -1,72 +1,131 @@
 import { tagTable, type TagTexts } from "../tag-table.ts";
+import { encodedText, encodings } from "./id3-text.ts";
+
+/** A picture of the front cover. */
+export interface Cover {
+  readonly mediaType: "image/jpeg" | "image/png";
+  readonly bytes: Uint8Array;
+}
+
+/** A part of the sound that players can jump to. */
+export interface Id3Chapter {
+  readonly title: string | null;
+  readonly startSeconds: number;
+  readonly endSeconds: number;
+}
 
 /** Fields of an MP3's ID3 tag. Empty and missing fields are not written. */
 export interface Id3Fields extends TagTexts {
   readonly durationSeconds?: number | undefined;
+  /** In the order of the sound; at most {@link maxChapters}. */
+  readonly chapters?: readonly Id3Chapter[] | undefined;
+  readonly cover?: Cover | undefined;
   /** ReplayGain 2.0 of the track, in dB. */
   readonly replayGainDb?: number | undefined;
   /** Largest absolute sample, relative to full scale (1). */
   readonly peak?: number | undefined;
 }
 
-/** Maximum length of a one-line text in a tag, in bytes of UTF-8. */
-export const maxLineBytes = 4000;
+/** Maximum length of a one-line text in a tag, in characters of UTF-16. */
+export const maxLineLength = 2000;
 
-/** Maximum length of a comment in a tag, in bytes of UTF-8. */
-export const maxCommentBytes = 8000;
+/** Maximum length of a comment in a tag, in characters of UTF-16. */
+export const maxCommentLength = 4000;
 
-const utf8 = 3;
-const textEncoder = new TextEncoder();
+/** The names of the ReplayGain texts, and the unit of the gain. */
+export const trackGainName = "REPLAYGAIN_TRACK_GAIN";
+export const trackPeakName = "REPLAYGAIN_TRACK_PEAK";
+export const decibels = " dB";
+
+/** Maximum number of chapters: a table of contents counts them in one byte. */
+export const maxChapters = 255;
 
 /**
- * Creates an ID3v2.4 tag (https://id3.org/id3v2.4.0-structure and -frames) in UTF-8. The result is empty if no field
- * has a value. Long texts are truncated. Unsynchronisation is not needed, because UTF-8 has no byte 0xFF.
+ * Creates an ID3v2.3 tag (https://id3.org/id3v2.3.0), with chapters (ID3v2 Chapter Frame Addendum). Windows, many cars and
+ * programs that use id3lib do not read version 2.4. The result is empty if no field has a value. Long texts are
+ * truncated.
  */
 export function id3Tag(fields: Id3Fields): Buffer {
   const frames = Buffer.concat([
     ...tagTable.map(({ name, frame, holds }) => textFrames[holds](frame, fields[name])),
     textFrame("TLEN", milliseconds(fields.durationSeconds)),
-    replayGainFrames(fields),
+    ...chapterFrames((fields.chapters ?? []).slice(0, maxChapters)),
+    ...(fields.cover === undefined ? [] : [coverFrame(fields.cover)]),
+    namedTextFrame(trackGainName, decimal(fields.replayGainDb, 2, decibels)),
+    namedTextFrame(trackPeakName, decimal(fields.peak, 6, "")),
   ]);
   if (frames.length === 0) return frames;
-  return Buffer.concat([Buffer.from([...Buffer.from("ID3"), 4, 0, 0]), synchsafe(frames.length), frames]);
-}
-
-/** The frames with the level, with so many decimals of the gain. */
-export function replayGainFrames(
-  { replayGainDb, peak }: Pick<Id3Fields, "replayGainDb" | "peak">,
-  decimals = 2,
-): Buffer {
-  return Buffer.concat([
-    namedTextFrame("REPLAYGAIN_TRACK_GAIN", decimal(replayGainDb, decimals, " dB")),
-    namedTextFrame("REPLAYGAIN_TRACK_PEAK", decimal(peak, 6, "")),
-  ]);
+  const header = Buffer.from([...Buffer.from("ID3"), 3, 0, 0, ...synchsafe(frames.length)]);
+  return Buffer.concat([header, frames]);
 }
 
 /** How to encode a text, by the content of its frame. */
 const textFrames = {
   line: (id: string, text?: string): Buffer => textFrame(id, line(text)),
+  genre: (id: string, text?: string): Buffer => textFrame(id, genre(line(text))),
   comment: (id: string, text?: string): Buffer => commentFrame(id, paragraphs(text)),
-  timestamp: (id: string, text?: string): Buffer => textFrame(id, timestamp(text)),
+  timestamp: (_: string, text?: string): Buffer => dateFrames(text),
   number: (id: string, text?: string): Buffer => textFrame(id, numberOfCount(text)),
 } as const;
 
-function textFrame(id: string, text: Uint8Array): Buffer {
-  return text.length === 0 ? Buffer.alloc(0) : frame(id, [Uint8Array.of(utf8), text]);
+function textFrame(id: string, text: string): Buffer {
+  if (text === "") return Buffer.alloc(0);
+  const { encoding, bytes } = encodedText(text);
+  return frame(id, [Uint8Array.of(encoding), bytes]);
 }
 
 /** A comment frame with an unknown language ("XXX") and without a description. */
-function commentFrame(id: string, text: Uint8Array): Buffer {
-  return text.length === 0 ? Buffer.alloc(0) : frame(id, [Uint8Array.of(utf8), Buffer.from("XXX\0"), text]);
+function commentFrame(id: string, text: string): Buffer {
+  if (text === "") return Buffer.alloc(0);
+  const { encoding, bytes } = encodedText(text);
+  const noDescription = encoding === encodings.latin1 ? [0] : [0xff, 0xfe, 0, 0];
+  return frame(id, [Uint8Array.of(encoding), Buffer.from("XXX"), Uint8Array.from(noDescription), bytes]);
 }
 
 function namedTextFrame(name: string, text: string): Buffer {
-  return text === "" ? Buffer.alloc(0) : frame("TXXX", [Uint8Array.of(utf8), Buffer.from(`${name}\0${text}`)]);
+  return text === "" ? Buffer.alloc(0) : frame("TXXX", [Buffer.from(`\0${name}\0${text}`)]);
+}
+
+/** The parts of a date, as far as they are known: year, day and month, hour and minute. */
+function dateFrames(text = ""): Buffer {
+  const start = text.slice(0, maxLineLength);
+  const [, year, month, day, hour, minute] =
+    /^\s*(\d{4})(?:[-/.:](\d\d)(?:[-/.:](\d\d)(?:[T ](\d\d):(\d\d)(?::\d\d)?)?)?)?(?!\d)/.exec(start) ?? [];
+  return Buffer.concat([
+    textFrame("TYER", year ?? /(?<!\d)\d{4}(?!\d)/.exec(start)?.[0] ?? ""),
+    textFrame("TDAT", day === undefined ? "" : `${day}${month}`),
+    textFrame("TIME", minute === undefined ? "" : `${hour}${minute}`),
+  ]);
+}
+
+function chapterFrames(chapters: readonly Id3Chapter[]): Buffer[] {
+  if (chapters.length === 0) return [];
+  const idOf = (position: number): Buffer => Buffer.from(`ch${position}\0`);
+  const topLevelAndOrdered = 0x03;
+  const ids = chapters.map((_, position) => idOf(position));
+  const contents = frame("CTOC", [Buffer.from("toc\0"), Uint8Array.of(topLevelAndOrdered, chapters.length), ...ids]);
+  const parts = chapters.map(({ title, startSeconds, endSeconds }, position) => {
+    const times = Buffer.alloc(16, 0xff); // the last two numbers are offsets in bytes: not stated
+    times.writeUInt32BE(Math.round(startSeconds * 1000), 0);
+    times.writeUInt32BE(Math.round(endSeconds * 1000), 4);
+    return frame("CHAP", [idOf(position), times, textFrame("TIT2", line(title ?? ""))]);
+  });
+  return [contents, ...parts];
+}
+
+function coverFrame({ mediaType, bytes }: Cover): Buffer {
+  const frontCover = 3;
+  return frame("APIC", [Buffer.from(`\0${mediaType}\0`), Uint8Array.of(frontCover, 0), bytes]);
 }
 
 function frame(id: string, parts: readonly Uint8Array[]): Buffer {
-  const body = Buffer.concat(parts);
-  return Buffer.concat([Buffer.from(id), synchsafe(body.length), Buffer.alloc(2), body]);
+  const header = Buffer.alloc(10);
+  header.write(id, "latin1");
+  header.writeUInt32BE(
+    parts.reduce((sum, { length }) => sum + length, 0),
+    4,
+  );
+  return Buffer.concat([header, ...parts]);
 }
 
 /** Encodes a 28-bit number in four bytes of 7 bits each. */
@@ -74,46 +133,36 @@ function synchsafe(number: number): Uint8Array {
   return Uint8Array.of((number >> 21) & 0x7f, (number >> 14) & 0x7f, (number >> 7) & 0x7f, number & 0x7f);
 }
 
-/** Encodes a one-line text. It removes NUL, which would start a second value, and other control characters. */
-function line(text = ""): Uint8Array {
-  return cut(text, maxLineBytes, (part) => part.replace(/[\p{Cc}\s]+/gu, " "));
+/** A one-line text, without NUL, which would start a second value, and other control characters. */
+function line(text = ""): string {
+  return cut(text, maxLineLength, (part) => part.replace(/[\p{Cc}\s]+/gu, " "));
 }
 
-function paragraphs(text = ""): Uint8Array {
-  return cut(text, maxCommentBytes, (part) => part.replace(/\r\n?/g, "\n").replace(/[^\P{Cc}\n\t]+/gu, " "));
+function paragraphs(text = ""): string {
+  return cut(text, maxCommentLength, (part) => part.replace(/\r\n?/g, "\n").replace(/[^\P{Cc}\n\t]+/gu, " "));
 }
 
-/**
- * Encodes text as UTF-8 with at most `maxBytes` bytes, without splitting a character. A lone surrogate becomes U+FFFD.
- */
-function cut(text: string, maxBytes: number, clean: (part: string) => string): Uint8Array {
+/** The text without spaces at its ends and with at most `maxLength` characters, whole ones. */
+function cut(text: string, maxLength: number, clean: (part: string) => string): string {
   // Only the beginning of a long text needs to be cleaned.
-  const part = clean(text.slice(0, 4 * maxBytes)).trim();
-  const bytes = new Uint8Array(maxBytes);
-  return bytes.subarray(0, textEncoder.encodeInto(part, bytes).written);
+  const part = clean(text.slice(0, 4 * maxLength))
+    .trim()
+    .slice(0, maxLength);
+  return part.replace(/[\uD800-\uDBFF]$/, "").toWellFormed();
 }
 
-/**
- * Encodes a date in the form of ID3v2.4 (yyyy-MM-ddTHH:mm:ss, truncated after any part), else only its year, else
- * nothing.
- */
-function timestamp(text = ""): Uint8Array {
-  const start = text.slice(0, maxLineBytes);
-  const [, year, month, day, hour, minute, second] =
-    /^\s*(\d{4})(?:[-/.:](\d\d)(?:[-/.:](\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?)?)?)?(?!\d)/.exec(start) ?? [];
-  if (year === undefined) return textEncoder.encode(/(?<!\d)\d{4}(?!\d)/.exec(start)?.[0] ?? "");
-  const date = [year, month, day].filter((part) => part !== undefined).join("-");
-  const time = [hour, minute, second].filter((part) => part !== undefined).join(":");
-  return textEncoder.encode(time === "" ? date : `${date}T${time}`);
+/** In a genre, "(" begins a reference to a list of genres, unless it is doubled. */
+function genre(text: string): string {
+  return text.startsWith("(") ? `(${text}` : text;
 }
 
-/** Encodes "3" or "3/12". Other values are not valid here and are omitted. */
-function numberOfCount(text = ""): Uint8Array {
-  return textEncoder.encode(/^\s*(\d{1,5}(?:\/\d{1,5})?)(?!\d)/.exec(text)?.[1] ?? "");
+/** "3" or "3/12". Other values are not valid here and are omitted. */
+function numberOfCount(text = ""): string {
+  return /^\s*(\d{1,5}(?:\/\d{1,5})?)(?!\d)/.exec(text)?.[1] ?? "";
 }
 
-function milliseconds(seconds = 0): Uint8Array {
-  return textEncoder.encode(seconds > 0 ? `${Math.round(seconds * 1000)}` : "");
+function milliseconds(seconds = 0): string {
+  return seconds > 0 ? `${Math.round(seconds * 1000)}` : "";
 }
 
 function decimal(number: number | undefined, places: number, unit: string): string {
