@@ -2,7 +2,7 @@ import { describe, expect, it } from "@jest/globals";
 import iconv from "iconv-lite";
 import { parseBuffer, type IAudioMetadata } from "music-metadata";
 import { tagTable, type TagName } from "../src/audio/tag-table.ts";
-import { readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
+import { describeWithFfmpeg, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
 import { serviceForUploads } from "./support/upload-and-download.ts";
 import { bextChunk, chunk, id3Tag, infoChunk, wavFile } from "./support/wav-maker.ts";
 
@@ -100,6 +100,54 @@ describe("the tags of the API", () => {
   });
 });
 
+describe("the MP3", () => {
+  const png = Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), Buffer.alloc(100_000, 1)]);
+  const apic = (type: number, picture: Buffer, encoding = 0) =>
+    Buffer.concat([
+      Buffer.of(encoding),
+      Buffer.from("image/png\0"),
+      Buffer.of(type),
+      encoding === 1 ? Buffer.from("\uFEFFĀ\0", "utf16le") : Buffer.from("Cover\0"),
+      picture,
+    ]);
+  const pictureIn = async (...frames: Buffer[]) => {
+    const { mp3 } = await upload([chunk("id3 ", id3Tag(3, frames.map((frame) => ["APIC", frame] as const)))]); // prettier-ignore
+    const { common } = await parseBuffer(mp3, { mimeType: "audio/mpeg" });
+    return common.picture?.map(({ data: picture }) => Buffer.from(picture));
+  };
+
+  it("has the front cover of the WAV", async () => {
+    expect(await pictureIn(apic(0, Buffer.concat([png, png])), apic(3, png, 1))).toEqual([png]);
+    expect(await pictureIn(apic(0, png), apic(4, Buffer.concat([png, png])))).toEqual([png]);
+  });
+
+  it("has no picture that is too large or of another kind", async () => {
+    expect(await pictureIn(apic(3, Buffer.concat([png, Buffer.alloc(500_000)])))).toBeUndefined();
+    expect(await pictureIn(apic(3, Buffer.from("GIF89a")))).toBeUndefined();
+  });
+
+  it("has the cue points of the WAV as chapters, with their labels", async () => {
+    const cues = [[7, 2205], [3, 0], [9, 4000], [4, 99_999]] as const; // prettier-ignore
+    const cue = Buffer.alloc(4 + 24 * cues.length);
+    cue.writeUInt32LE(cues.length);
+    for (const [at, [number, sample]] of cues.entries()) {
+      cue.writeUInt32LE(number, 4 + 24 * at);
+      cue.writeUInt32LE(sample, 24 + 24 * at);
+    }
+    const label = (number: number, text: string) =>
+      chunk("labl", Buffer.concat([Buffer.of(number, 0, 0, 0), Buffer.from(`${text}\0`)]));
+    const labels = chunk("LIST", Buffer.concat([Buffer.from("adtl"), label(3, "Intro"), label(7, "Ärger")]));
+    const { mp3 } = await upload([chunk("cue ", cue), labels], {}, Buffer.alloc(4 * 4410, 1));
+    const said = await describeWithFfmpeg(mp3);
+    const chapters = said.matchAll(/Chapter #0:\d: start ([\d.]+), end ([\d.]+)(?:\s+Metadata:\s+title\s+: (\S+))?/g);
+    expect([...chapters].map(([, start, end, title]) => [Number(start), Number(end), title])).toEqual([
+      [0, 0.05, "Intro"],
+      [0.05, 0.091, "Ärger"],
+      [0.091, 0.1, "ch2"], // what ffmpeg calls a chapter without a title
+    ]);
+  });
+});
+
 describe("the title", () => {
   it("that is given with the upload is in the MP3", async () => {
     const { title, mp3 } = await upload([infoChunk({ INAM: "From the file" })], { title: "Given — 标题" });
@@ -128,8 +176,8 @@ describe("the title", () => {
   });
 });
 
-async function upload(chunks: readonly Buffer[], given: { title?: string } = {}) {
-  const { record, mp3 } = await uploadWav(wavFile({ before: chunks, data }), {
+async function upload(chunks: readonly Buffer[], given: { title?: string } = {}, sound = data) {
+  const { record, mp3 } = await uploadWav(wavFile({ before: chunks, data: sound }), {
     fileName: "take 3.wav",
     fields: "title tags { name value }",
     declarations: ", $title: String",

@@ -209,9 +209,14 @@ export function mp3Head({ source, mp3, sound }: ConversionFacts, title: string):
     replayGainDb: sound.integratedLufs === null ? undefined : replayGainDb(sound.integratedLufs + gainDb),
     peak: sound.samplePeak * 10 ** (gainDb / 20),
   };
+  const facts = {
+    durationSeconds: source.samples / sampleRateHz,
+    chapters: source.tags.chapters(sampleRateHz, source.samples),
+    cover: source.tags.cover,
+  };
   const samples = Math.round((source.samples * mp3.sampleRateHz) / sampleRateHz);
   return Buffer.concat([
-    id3Tag({ ...source.tags.texts, title, durationSeconds: source.samples / sampleRateHz, ...level }),
+    id3Tag({ ...source.tags.texts, ...facts, title, ...level }),
     infoFrame(mp3.index, { samples, silenceBefore: mp3.silenceBefore, gainSteps: mp3.gainSteps, ...level }),
   ]);
 }

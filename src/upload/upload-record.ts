@@ -11,7 +11,7 @@ import { counted, ServiceError, shuttingDown } from "../errors/errors.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { cleanText } from "../input/plain-text.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
-import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
+import { chargeOf, rowBytes, takeAllowance, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { beginOrFind, type BeginningUpload } from "./begin-or-find.ts";
 import { ClientSpeed } from "./client-speed.ts";
@@ -231,7 +231,10 @@ export class RecordUploader {
         );
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
-      const finished = { title, fileName, head: mp3Head(facts, title), frameBytes, facts };
+      const head = mp3Head(facts, title);
+      // The row of the recording has paid for its texts, but not for a cover.
+      if (head.length > rowBytes.record) await takeAllowance(em, charge, head.length);
+      const finished = { title, fileName, head, frameBytes, facts };
       const { ticket } = options;
       const consume = ticket && (async (em: SqlEntityManager) => await consumeTicket(em, ticket.id));
       const finish = async () => await finishUpload(em, id, owner, finished, config.quota, consume);

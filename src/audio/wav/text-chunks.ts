@@ -1,11 +1,12 @@
 import type { ByteReader } from "./byte-reader.ts";
+import { maxCueBytes, maxLabelBytes } from "./cue-points.ts";
 import { isKnownChunk } from "./wav-chunks.ts";
 import { maxTagChunkBytes } from "./wav-container.ts";
 import { uint32 } from "./wav-format.ts";
 import { isKnownInfo, maxTagBytes, type WavTags } from "./wav-tags.ts";
 
-/** Maximum number of INFO entries that are read, in all INFO chunks together. There are a few dozen ids. */
-const maxInfoCount = 1000;
+/** Maximum number of entries that are read, in all lists together. There are a few dozen ids. */
+const maxEntryCount = 1000;
 
 /** The first eight bytes of a chunk. */
 export interface Chunk {
@@ -18,7 +19,7 @@ export interface Chunk {
 export class TextChunks {
   readonly #bytes: ByteReader;
   readonly #tags: WavTags;
-  /** INFO entries so far. */
+  /** Entries of lists so far. */
   #count = 0;
 
   constructor(bytes: ByteReader, tags: WavTags) {
@@ -31,7 +32,12 @@ export class TextChunks {
     let left = bytes;
     if (id === "LIST" && bytes >= 4) {
       left -= 4;
-      if ((await this.#bytes.read(4)).toString("latin1") === "INFO") left = await this.#readInfo(left, bigEndian);
+      const form = (await this.#bytes.read(4)).toString("latin1");
+      if (form === "INFO" || form === "adtl") left = await this.#readList(form, left, bigEndian);
+    } else if (id === "cue ") {
+      const chunk = await this.#bytes.read(Math.min(bytes, maxCueBytes));
+      left -= chunk.length;
+      this.#tags.cues.addCues(chunk, bigEndian);
     } else if (id === "bext" || id === "CSET" || id.toLowerCase() === "id3 ") {
       const chunk = await this.#bytes.read(Math.min(bytes, maxTagChunkBytes));
       left -= chunk.length;
@@ -42,17 +48,19 @@ export class TextChunks {
     return (await this.#bytes.skip(left)) === left || isKnownChunk(Buffer.from(id, "latin1"));
   }
 
-  /** Reads the sub-chunks of a LIST of type INFO and returns how many of its bytes are left. */
-  async #readInfo(bytes: number, bigEndian: boolean): Promise<number> {
+  /** Reads the sub-chunks of a LIST of texts or labels and returns how many of its bytes are left. */
+  async #readList(form: "INFO" | "adtl", bytes: number, bigEndian: boolean): Promise<number> {
     let left = bytes;
-    for (; left >= 8 && this.#count < maxInfoCount; this.#count++) {
+    for (; left >= 8 && this.#count < maxEntryCount; this.#count++) {
       const header = await this.#bytes.read(8);
       left -= header.length;
       if (header.length < 8) break;
       const id = header.toString("latin1", 0, 4);
       const size = Math.min(uint32(header, 4, bigEndian), left);
-      const value = await this.#bytes.read(isKnownInfo(id) ? Math.min(size, maxTagBytes) : 0);
-      this.#tags.addInfo(id, value);
+      const wanted = form === "INFO" ? (isKnownInfo(id) ? maxTagBytes : 0) : id === "labl" ? maxLabelBytes : 0;
+      const value = await this.#bytes.read(Math.min(size, wanted));
+      if (form === "INFO") this.#tags.addInfo(id, value);
+      else this.#tags.cues.addLabel(value, bigEndian);
       await this.#bytes.skip(size - value.length);
       left -= size;
       // Some programs omit pad bytes here, too: then the next letter begins an id.

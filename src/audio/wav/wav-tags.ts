@@ -1,5 +1,7 @@
 import { cleanText } from "../../input/plain-text.ts";
+import { CuePoints, type Chapter } from "./cue-points.ts";
 import { id3Frames } from "./id3-frames.ts";
+import { pictureIn, type Picture } from "./id3-picture.ts";
 import { tagTable, type TagName, type TagTexts } from "../tag-table.ts";
 import { codePageOf, decodeBytes, decodeUnlabelled, decodeUtf16 } from "./tag-text.ts";
 import { uint16 } from "./wav-format.ts";
@@ -42,6 +44,9 @@ interface Found {
  */
 export class WavTags {
   readonly #found = new Map<TagName, Found[]>();
+  /** The cue points of the file. */
+  readonly cues = new CuePoints();
+  #picture: (Picture & { readonly isFrontCover: boolean }) | undefined;
   #codePage: number | undefined;
   /** The decoded values, until the next change. */
   #texts: TagTexts | undefined;
@@ -63,6 +68,16 @@ export class WavTags {
   /** The value of one tag, if any. */
   get(name: TagName): string | undefined {
     return this.texts[name];
+  }
+
+  /** The front cover, or else the first picture, if there is one. */
+  get cover(): Picture | undefined {
+    return this.#picture;
+  }
+
+  /** The chapters of a sound of so many samples. */
+  chapters(sampleRateHz: number, samples: number): Chapter[] {
+    return this.cues.chapters(sampleRateHz, samples, this.#codePage);
   }
 
   /** Reads a CSET chunk (Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
@@ -98,6 +113,7 @@ export class WavTags {
   /** Reads an ID3v2 tag (version 2.2, 2.3 or 2.4), or its beginning. It stops at a broken frame. */
   addId3(tag: Buffer): void {
     for (const { id, body } of id3Frames(tag)) {
+      if (id === "APIC" || id === "PIC") this.#addPicture(id, body);
       const name = id3Tags.get(id);
       const text = name === undefined ? undefined : name === "comment" ? id3Comment(body) : body.subarray(1);
       if (name === undefined || text === undefined) continue;
@@ -110,6 +126,12 @@ export class WavTags {
         return name === "genre" ? joined && withoutGenreNumber(joined) : joined;
       });
     }
+  }
+
+  #addPicture(id: string, body: Buffer): void {
+    const picture = this.#picture?.isFrontCover ? undefined : pictureIn(id, body);
+    if (picture === undefined || (this.#picture && !picture.isFrontCover)) return;
+    this.#picture = { ...picture, bytes: Buffer.from(picture.bytes) };
   }
 
   #add(
