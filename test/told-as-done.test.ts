@@ -45,8 +45,8 @@ const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
   deleteRecord: ({ recordIds }) => `id: "${recordIds[0]}"`,
   deleteRecords: ({ recordIds }) => `ids: ${JSON.stringify(recordIds)}`,
   deleteUser: () => `confirm: "Ann"`,
+  renewToken: () => `id: null`,
   revokeLink: ({ linkId }) => `id: "${linkId}"`,
-  renewToken: ({ tokenId }) => `id: "${tokenId}"`,
   revokeToken: ({ tokenId }) => `id: "${tokenId}"`,
   revokeUploadTicket: ({ ticketId }) => `id: "${ticketId}"`,
   updateRecord: ({ recordIds }) => `id: "${recordIds[0]}", title: "Renamed"`,
@@ -127,7 +127,7 @@ describe("a mutation", () => {
     const { rows } = await pool.query<{ state: string }>(
       `select json_build_object(
          'users', (select json_agg(json_build_array(id, name) order by id) from app_user),
-         'tokens', (select json_agg(json_build_array(id, name, scopes, expires_at) order by id) from access_token),
+         'tokens', (select json_agg(json_build_array(id, name, scopes, expires_at, next_sha256) order by id) from access_token),
          'records', (select json_agg(json_build_array(id, title, visibility) order by id) from audio_record where state = 'ready'),
          'tickets', (select json_agg(json_build_array(id, title) order by id) from upload_ticket),
          'links', (select json_agg(json_build_array(id, note, expires_at) order by id) from share_link))::text as state`,
