@@ -1,12 +1,12 @@
-import { Upload, type FileUpload } from "graphql-upload-minimal";
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
-import { Readable } from "node:stream";
 import { ServiceError } from "../errors/errors.ts";
 import { readContentType } from "../multipart/content-type.ts";
 import { MultipartScanner, type MultipartEvent } from "../multipart/multipart-scanner.ts";
 import { readPartHead, type PartHead } from "../multipart/part-head.ts";
 import type { HeldBytes, UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { jsonSize } from "./bounded-json.ts";
+import { FieldBuffer } from "./field-buffer.ts";
+import { MultipartFile, tooLarge } from "./multipart-file.ts";
 import {
   maxJsonValues,
   parseMap,
@@ -15,7 +15,7 @@ import {
   replaceNull,
   type GraphQLRequestBody,
 } from "./multipart-fields.ts";
-import { endsTooEarly, missingPart, places, refuseEncoded, refuseText, unexpectedPart } from "./multipart-refusals.ts";
+import { endsTooEarly, missingPart, places, refuseEncoded, unexpectedPart } from "./multipart-refusals.ts";
 
 /** Limits of a multipart request. */
 export interface MultipartLimits {
@@ -31,14 +31,8 @@ export interface MultipartLimits {
 /** Bytes allowed for boundaries, part headers (up to 16 KiB each), a preamble and an epilogue. */
 const framingBytes = 64 * 1024;
 
-/** Number of file bytes that are buffered. When the buffer is full, the body is not read. */
-const fileBufferBytes = 64 * 1024;
-
 /** Approximate memory of a value of parsed JSON. */
 const valueBytes = 64;
-
-/** Text that was sent instead of a file is shorter than this and is examined completely. */
-const maxTextBytes = 256;
 
 /**
  * Refuses a body whose `Content-Length` is too large for an allowed file.
@@ -46,7 +40,8 @@ const maxTextBytes = 256;
  * @throws {ServiceError} UPLOAD_TOO_LARGE with `maxBytes`, the maximum size of a file.
  */
 export function refuseByLength(headers: IncomingHttpHeaders, limits: MultipartLimits): void {
-  if (Number(headers["content-length"] ?? 0) > limits.maxFileBytes + maxOverheadBytes(limits)) throw tooLarge(limits);
+  if (Number(headers["content-length"] ?? 0) > limits.maxFileBytes + maxOverheadBytes(limits))
+    throw tooLarge(limits.maxFileBytes);
 }
 
 /**
@@ -70,12 +65,6 @@ export async function readMultipartRequest(
   return await new MultipartReader(request, response, limits, authorize).body;
 }
 
-/** The package's declaration omits the methods that settle an Upload. */
-class PendingUpload extends Upload {
-  declare resolve: (file: Omit<FileUpload, "createReadStream"> & { createReadStream(): Readable }) => void;
-  declare reject: (error: Error) => void;
-}
-
 class MultipartReader {
   readonly body: Promise<GraphQLRequestBody>;
   readonly #settle: PromiseWithResolvers<GraphQLRequestBody>;
@@ -87,27 +76,19 @@ class MultipartReader {
   readonly #charset: string | undefined;
   readonly #stallTimer: NodeJS.Timeout;
   readonly #onData = (chunk: Buffer) => this.#take(chunk);
-  readonly #upload = new PendingUpload();
+  readonly #field: FieldBuffer;
+  readonly #file: MultipartFile;
   /** Number of parts that have begun. */
   #parts = 0;
   #partHead: PartHead | undefined;
   readonly #memory: HeldBytes | undefined;
-  /** Buffer for the field that is being read. Bytes that arrive one by one cost no more than others. */
-  #field = Buffer.alloc(0);
-  #fieldBytes = 0;
   #operations: GraphQLRequestBody = {};
   #authorized: Promise<void> = Promise.resolve();
   #fileField = "";
-  #file: Readable | undefined;
   #insideFile = false;
-  /**
-   * The beginning of a file without a name, until it is certain that it is not text that was sent instead of a file.
-   */
-  #held: Buffer | undefined;
   /** Whether the body is left unread until the reader of the file wants more bytes. */
   #waitsForRoom = false;
   #receivedBytes = 0;
-  #fileBytes = 0;
   #stopped = false;
 
   constructor(
@@ -125,6 +106,12 @@ class MultipartReader {
     this.#memory = limits.unvouched?.hold((busy) => this.#fail(busy));
     this.#scanner = new MultipartScanner(boundary);
     this.#charset = charset;
+    this.#field = new FieldBuffer(this.#memory);
+    this.#file = new MultipartFile(
+      limits.maxFileBytes,
+      () => this.#makeRoom(),
+      () => this.#stop(),
+    );
 
     this.#stallTimer = setTimeout(() => {
       const receivedBytes = this.#receivedBytes;
@@ -144,7 +131,7 @@ class MultipartReader {
   }
 
   #take(chunk: Buffer): void {
-    if (this.#receivedBytes - this.#fileBytes > maxOverheadBytes(this.#limits)) {
+    if (this.#receivedBytes - this.#file.receivedBytes > maxOverheadBytes(this.#limits)) {
       return this.#fail(badRequest("The multipart body has too many bytes besides the file."));
     }
     this.#receivedBytes += chunk.length;
@@ -153,9 +140,17 @@ class MultipartReader {
       for (const event of this.#scanner.scan(chunk)) this.#takeEvent(event);
     });
     if (this.#stopped) return;
-    if ((this.#file?.readableLength ?? 0) < fileBufferBytes) this.#goOn();
     // A function made here would keep the chunk in memory until the next one: long enough to outlive the nursery.
-    else this.#waitsForRoom = true;
+    if (this.#file.isFull) this.#waitsForRoom = true;
+    else this.#goOn();
+  }
+
+  /** The reader of the file wants more bytes. */
+  #makeRoom(): void {
+    if (!this.#waitsForRoom) return;
+    this.#waitsForRoom = false;
+    this.#stallTimer.refresh();
+    this.#goOn();
   }
 
   /** Processes the next chunk after the last one. */
@@ -171,7 +166,7 @@ class MultipartReader {
     if (this.#stopped) return;
     if (event.kind === "head") this.#beginPart(readPartHead(event.bytes, this.#charset));
     else if (event.kind === "part end") this.#endPart();
-    else if (this.#insideFile) this.#takeFileBytes(event.bytes);
+    else if (this.#insideFile) this.#file.take(event.bytes);
     else this.#takeFieldBytes(event.bytes);
   }
 
@@ -181,32 +176,21 @@ class MultipartReader {
     if (name === undefined || head.name !== name) throw unexpectedPart(head, place, name);
     refuseEncoded(head);
     this.#partHead = head;
-    if (place === "file") return this.#openFile(head);
-    this.#fieldBytes = 0;
+    if (place !== "file") return;
+    this.#insideFile = true;
+    this.#file.begin(head, this.#fileField);
   }
 
   #takeFieldBytes(bytes: Buffer): void {
     const { maxOperationsBytes, maxMapBytes } = this.#limits;
     const maxBytes = this.#parts === 1 ? maxOperationsBytes : maxMapBytes;
-    const needed = this.#fieldBytes + bytes.length;
-    if (needed > maxBytes) {
-      const message = `The field \`${this.#partHead?.name}\` has more than ${maxBytes} bytes. Only the file may be larger.`;
-      throw new ServiceError("BAD_REQUEST", message, { maxBytes });
-    }
-    if (needed > this.#field.length) {
-      const field = Buffer.allocUnsafeSlow(Math.min(maxBytes, Math.max(2 * this.#field.length, needed)));
-      this.#field.copy(field, 0, 0, this.#fieldBytes);
-      this.#memory?.add(field.length - this.#field.length);
-      this.#field = field;
-    }
-    this.#fieldBytes += bytes.copy(this.#field, this.#fieldBytes);
+    this.#field.take(bytes, this.#partHead?.name ?? "", maxBytes);
   }
 
   #endPart(): void {
     if (this.#insideFile) return this.#endFile();
     const { name = "", charset } = this.#partHead ?? {};
-    const text = readFieldText(name, this.#field.subarray(0, this.#fieldBytes), charset);
-    this.#field = Buffer.alloc(0);
+    const text = readFieldText(name, this.#field.end(), charset);
     if (this.#parts === 1) {
       this.#operations = parseOperations(text);
       this.#memory?.add(valueBytes * jsonSize(text, maxJsonValues).values);
@@ -214,7 +198,7 @@ class MultipartReader {
       this.#authorized.catch((error: unknown) => this.#fail(toError(error)));
     } else {
       const { fileField, path } = parseMap(text);
-      replaceNull(this.#operations, path, this.#upload);
+      replaceNull(this.#operations, path, this.#file.upload);
       this.#fileField = fileField;
       this.#memory?.arrived();
       const operations = this.#operations;
@@ -226,66 +210,24 @@ class MultipartReader {
     }
   }
 
-  #openFile(head: PartHead): void {
-    this.#insideFile = true;
-    if (!head.fileName) this.#held = Buffer.alloc(0);
-    const read = () => {
-      if (!this.#waitsForRoom) return;
-      this.#waitsForRoom = false;
-      this.#stallTimer.refresh();
-      this.#goOn();
-    };
-    const file = new Readable({ highWaterMark: fileBufferBytes, read });
-    this.#file = file;
-    file.on("error", () => {}); // it may not be read yet
-    file.once("close", () => this.#stop());
-    let taken = false;
-    this.#upload.resolve({
-      fieldName: this.#fileField,
-      filename: head.fileName ?? "",
-      mimetype: head.type,
-      encoding: head.transferEncoding,
-      createReadStream: () => {
-        if (taken) throw badRequest("An uploaded file can be used only once.");
-        taken = true;
-        return file;
-      },
-    });
-  }
-
-  #takeFileBytes(bytes: Buffer): void {
-    this.#fileBytes += bytes.length;
-    if (this.#fileBytes > this.#limits.maxFileBytes) throw tooLarge(this.#limits);
-    if (this.#held === undefined) return void this.#file?.push(bytes);
-    this.#held = Buffer.concat([this.#held, bytes]);
-    if (this.#held.length > maxTextBytes) this.#release(this.#held);
-  }
-
   #endFile(): void {
-    if (this.#held !== undefined) {
-      refuseText(this.#held, this.#partHead);
-      this.#release(this.#held);
-    }
+    this.#file.endPart();
     this.#insideFile = false;
     this.#stallTimer.refresh();
   }
 
-  #release(held: Buffer): void {
-    this.#held = undefined;
-    if (held.length > 0) this.#file?.push(held);
-  }
-
   #finish(): void {
     if (!this.#scanner.closed) {
-      if (this.#file)
+      if (this.#file.begun) {
         throw new ServiceError(
           "UPLOAD_INCOMPLETE",
           "The request body ended before the file did. Send the complete file.",
         );
+      }
       throw endsTooEarly(this.#scanner.begun, this.#receivedBytes);
     }
     if (this.#parts < places.length) throw missingPart(this.#parts, this.#fileField);
-    this.#file?.push(null);
+    this.#file.finish();
     this.#stop();
   }
 
@@ -313,8 +255,7 @@ class MultipartReader {
     if (this.#stopped) return;
     this.#stop();
     this.#settle.reject(error);
-    this.#upload.reject(error);
-    this.#file?.destroy(error);
+    this.#file.fail(error);
   }
 
   #stop(): void {
@@ -329,12 +270,6 @@ class MultipartReader {
 
 function maxOverheadBytes(limits: MultipartLimits): number {
   return limits.maxOperationsBytes + limits.maxMapBytes + framingBytes;
-}
-
-function tooLarge({ maxFileBytes }: MultipartLimits): ServiceError {
-  return new ServiceError("UPLOAD_TOO_LARGE", `The file has more than ${maxFileBytes} bytes.`, {
-    maxBytes: maxFileBytes,
-  });
 }
 
 function toError(thrown: unknown): Error {
