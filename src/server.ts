@@ -44,9 +44,8 @@ import { UsageResolver } from "./upload/usage.resolver.ts";
 import { UploadLeases } from "./upload/upload-leases.ts";
 import { RecordUploader } from "./upload/upload-record.ts";
 import { UploadSlots } from "./upload/upload-slots.ts";
-import { Subjects } from "./user/authenticate-subject.ts";
+import { isJwt, Subjects } from "./user/authenticate-subject.ts";
 import { authenticateUser } from "./user/authenticate-user.ts";
-import { IdentityProvider, isJwt } from "./user/identity-provider.ts";
 import type { Caller } from "./caller/caller.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { Registration } from "./user/registration.ts";
@@ -173,7 +172,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     }),
     allowances,
   });
-  const subjects = subjectsOf(config, database, registration);
+  const subjects = await subjectsOf(config, database, registration);
   const authenticate = async (token: string, newFrom: string | undefined, userId?: string): Promise<Caller> =>
     subjects && userId === undefined && isJwt(token)
       ? await subjects.authenticate(token, newFrom)
@@ -248,8 +247,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   };
 }
 
-function subjectsOf({ oidcIssuer, oidcAudience }: Config, { em }: Database, registration: Registration) {
+async function subjectsOf({ oidcIssuer, oidcAudience }: Config, { em }: Database, registration: Registration) {
   if (oidcIssuer === undefined || oidcAudience === undefined) return undefined;
+  // Loaded only here: most services have no identity provider, and its library takes 40 ms and 15 MB.
+  const { IdentityProvider } = await import("./user/identity-provider.ts");
   return new Subjects(em, new IdentityProvider({ issuer: oidcIssuer, audience: oidcAudience }), registration);
 }
 

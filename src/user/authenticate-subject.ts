@@ -30,6 +30,11 @@ const insertUser = statement((db: Kysely<UserTables>, user: { name: string; issu
     .onConflict((conflict) => conflict.columns(["issuer", "subject"]).doNothing()),
 );
 
+/** Whether a token has the form of a JWT (RFC 7519 section 3); the tokens of the service do not. */
+export function isJwt(token: string): boolean {
+  return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
+}
+
 /** Finds the users of an identity provider's tokens. */
 export class Subjects {
   readonly #em: SqlEntityManager;

@@ -49,11 +49,6 @@ const fetchTimeoutMs = 5000;
 /** Maximum size of a document of the issuer, in bytes. */
 const maxDocumentBytes = 256 * 1024;
 
-/** Whether a token has the form of a JWT (RFC 7519 section 3); the tokens of the service do not. */
-export function isJwt(token: string): boolean {
-  return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
-}
-
 /**
  * Verifies the tokens of an OpenID Connect issuer. Its keys are found by discovery, cached, and fetched again when they
  * get old or a token names an unknown one, however many requests wait: once, and for five seconds at most.

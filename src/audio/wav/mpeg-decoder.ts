@@ -1,4 +1,4 @@
-import { MPEGDecoder } from "mpg123-decoder";
+import type { MPEGDecoder } from "mpg123-decoder";
 import { mpegFrameAt, type MpegFrame } from "./mpeg-frames.ts";
 import { unsupported } from "./wav-format.ts";
 
@@ -24,7 +24,8 @@ export class MpegDecoder {
 
   /** Creates a decoder for the stream to which this frame belongs. */
   static async open(stream: MpegFrame): Promise<MpegDecoder> {
-    const decoder = new MPEGDecoder();
+    const { MPEGDecoder: Decoder } = await import("mpg123-decoder"); // not at the start: few files need it
+    const decoder = new Decoder();
     await decoder.ready;
     return new MpegDecoder(decoder, stream);
   }
