@@ -13,8 +13,11 @@ const writeBytes = 256 * 1024;
 /** Maximum of MP3 kept in memory; beyond it, the child has to wait. */
 const maxReceivedBytes = 512 * 1024;
 
-/** An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. */
-export class Encoder {
+/**
+ * An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. Disposing of it
+ * kills the process.
+ */
+export class Encoder implements AsyncDisposable {
   /** PCM bytes given to the child so far. */
   fedBytes = 0;
   /** The bytes of it that the child has not read yet. */
@@ -120,6 +123,10 @@ export class Encoder {
   finish(): boolean {
     this.take(Infinity, Infinity);
     return this.#receivedBytes === 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child[Symbol.asyncDispose]();
   }
 
   async #awaitEnd(): Promise<void> {

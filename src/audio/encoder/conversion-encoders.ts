@@ -1,0 +1,171 @@
+import { shuttingDown, tryAgainLater } from "../../errors/errors.ts";
+import type { PcmFormat } from "../pcm-format.ts";
+import type { EncoderPool, SpareEncoder } from "./encoder-pool.ts";
+import { conversionFailed, Encoder, type Mp3Format } from "./encoder.ts";
+import type { FfmpegEnd } from "./ffmpeg.ts";
+import type { FrameGrid } from "./frame-grid.ts";
+
+/** The encoders of one conversion that are still needed, and the spares among them. Disposing of it kills them. */
+export class ConversionEncoders implements AsyncDisposable {
+  readonly #pool: EncoderPool;
+  readonly #arguments: readonly string[];
+  readonly #mp3: Mp3Format;
+  readonly #grid: FrameGrid;
+  /** Whether ffmpeg resamples, so that the number of frames is known only approximately. */
+  readonly #resampled: boolean;
+  readonly #onChange: (encoder: Encoder, end?: FfmpegEnd) => void;
+  readonly #encoders = new Set<Encoder>();
+  readonly #spares: SpareEncoder[] = [];
+
+  /** `onChange` is called as {@link Encoder}'s is. */
+  constructor(
+    pool: EncoderPool,
+    format: PcmFormat,
+    mp3: Mp3Format,
+    grid: FrameGrid,
+    onChange: (encoder: Encoder, end?: FfmpegEnd) => void,
+  ) {
+    this.#pool = pool;
+    this.#arguments = encoderArguments(format, mp3);
+    this.#mp3 = mp3;
+    this.#grid = grid;
+    this.#resampled = format.sampleRateHz !== mp3.sampleRateHz;
+    this.#onChange = onChange;
+  }
+
+  /** Whether none has anything left to encode. */
+  get areIdle(): boolean {
+    return this.#every(({ backlogBytes }) => backlogBytes === 0);
+  }
+
+  /** Whether all have encoded what they were fed, and those that were told to end have ended. */
+  get areDone(): boolean {
+    return this.#every(({ backlogBytes, ending, ended }) => backlogBytes === 0 && (!ending || ended !== undefined));
+  }
+
+  /** Whether all have ended. */
+  get haveEnded(): boolean {
+    return this.#every(({ ended }) => ended !== undefined);
+  }
+
+  /** Whether more than one can get PCM. */
+  get areSeveral(): boolean {
+    return [...this.#encoders].filter(({ ending }) => !ending).length > 1;
+  }
+
+  /** Starts an encoder in the conversion's turn. */
+  start(): Encoder {
+    const child = this.#pool.start(this.#arguments);
+    const encoder: Encoder = new Encoder(child, this.#mp3, (end) => this.#onChange(encoder, end));
+    this.#encoders.add(encoder);
+    return encoder;
+  }
+
+  /** Starts another encoder than `current`, if the pool has a spare one and there are fewer than `most`. */
+  startSpare(current: () => Encoder, most: number): Encoder | undefined {
+    if (this.#spares.length + 1 >= most) return undefined;
+    const spare = this.#pool.takeSpare(() => this.#endOneBut(current()));
+    if (!spare) return undefined;
+    try {
+      const encoder = this.start();
+      this.#spares.push(spare);
+      return encoder;
+    } catch {
+      // The system is at its limits. The conversion continues with the encoders that it has.
+      spare[Symbol.dispose]();
+      return undefined;
+    }
+  }
+
+  /** An encoder other than `current` that has less than `byteCount` to do. */
+  withLessThan(byteCount: number, current: Encoder): Encoder | undefined {
+    return [...this.#encoders].find(
+      (encoder) => !encoder.ending && encoder !== current && encoder.backlogBytes < byteCount,
+    );
+  }
+
+  /** Lets all of them finish what they were fed. */
+  end(): void {
+    for (const encoder of this.#encoders) encoder.end();
+  }
+
+  /**
+   * Returns the spare of an encoder that has ended.
+   * @throws {ServiceError} `CONVERSION_FAILED` if it ended otherwise than it should, `SHUTTING_DOWN` if the pool is closed
+   */
+  settle(encoder: Encoder, end: FfmpegEnd): void {
+    if (this.#pool.closed) throw shuttingDown();
+    if (!encoder.ending || end.code !== 0 || end.stderr !== "") {
+      throw conversionFailed(`ffmpeg ended with ${end.code ?? end.signal ?? "no code"}: ${end.stderr}`);
+    }
+    // Encoders are alike: whichever ends, a spare one can be returned.
+    const spare = this.#spares.find(({ isWanted }) => isWanted) ?? this.#spares.at(-1);
+    if (spare) this.#spares.splice(this.#spares.indexOf(spare), 1);
+    spare?.[Symbol.dispose]();
+  }
+
+  /**
+   * Drops encoders that have ended and are not needed, so that a long sound does not collect them.
+   * @throws {ServiceError} `CONVERSION_FAILED` if one of them has not made the frames that it should
+   */
+  forget(isNeeded: (encoder: Encoder) => boolean): void {
+    for (const encoder of this.#encoders) {
+      if (!encoder.ended || isNeeded(encoder)) continue;
+      this.#encoders.delete(encoder);
+      this.#verify(encoder);
+    }
+  }
+
+  /**
+   * A stopped process neither ends nor fails. A process that gets no CPU time is first moved out of the background,
+   * because a busy machine may give the background no time at all.
+   * @throws {ServiceError} `BUSY` or `CONVERSION_FAILED` if one has done nothing for too long
+   */
+  requireProgress(): void {
+    const { stallSeconds } = this.#pool;
+    for (const encoder of this.#encoders) {
+      if (encoder.stalledSeconds > stallSeconds / 4) encoder.hurry();
+      if (encoder.stalledSeconds <= stallSeconds) continue;
+      if (encoder.isStarved) throw tryAgainLater("BUSY", "The machine is overloaded", 30);
+      throw conversionFailed(`ffmpeg did nothing for ${stallSeconds} seconds`);
+    }
+  }
+
+  /** Kills the processes. */
+  async kill(): Promise<void> {
+    await Promise.all(Array.from(this.#encoders, (encoder) => encoder[Symbol.asyncDispose]()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    for (const spare of this.#spares) spare[Symbol.dispose]();
+  }
+
+  /** Ends an encoder other than the current one. It is free for others when it has done what it was fed. */
+  #endOneBut(current: Encoder): void {
+    const others = [...this.#encoders].filter((encoder) => encoder !== current && !encoder.ending);
+    others.toSorted((a, b) => a.backlogBytes - b.backlogBytes)[0]?.end();
+  }
+
+  #verify(encoder: Encoder): void {
+    const due = this.#grid.allFramesOf(encoder.fedBytes);
+    if (!encoder.finish() || (!this.#resampled && encoder.frames !== due)) {
+      throw conversionFailed(`${encoder.frames} frames instead of ${due}`);
+    }
+  }
+
+  #every(holds: (encoder: Encoder) => boolean): boolean {
+    return [...this.#encoders].every(holds);
+  }
+}
+
+/** States all of the input and output, so that ffmpeg guesses nothing. */
+function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
+  const { sampleFormat, sampleRateHz, channels } = pcm;
+  return [
+    "-hide_banner -nostdin -loglevel error -filter_threads 1 -protocol_whitelist pipe",
+    `-probesize 32 -f ${sampleFormat} -ar ${sampleRateHz} -ac ${channels} -i pipe:0 -map 0:a:0 -map_metadata -1`,
+    `-c:a libmp3lame -b:a ${mp3.bitrateKbps}k -compression_level 5 -ar ${mp3.sampleRateHz} -write_xing 0 -id3v2_version 0`,
+    "-flush_packets 0 -f mp3 pipe:1",
+  ].flatMap((part) => part.split(" "));
+}

@@ -1,0 +1,173 @@
+import { ServiceError } from "../../errors/errors.ts";
+import type { MemoryBlocks } from "../../memory/memory-blocks.ts";
+import { mainDataSlotBytes, mpegVersionOf } from "../mp3/mp3-frame.ts";
+import { mostMainDataBegin } from "../mp3/side-information.ts";
+import { bytesPerPcmFrame, type PcmFormat } from "../pcm-format.ts";
+import type { Encoder, Mp3Format } from "./encoder.ts";
+import type { FrameGrid } from "./frame-grid.ts";
+import type { Joint } from "./joint.ts";
+import { PcmQueue } from "./pcm-queue.ts";
+import { Segments } from "./segments.ts";
+
+/** Silence after resampled sound, in samples at the MP3's rate, so that the resampler's rounding drops no sound. */
+const resamplerSilence = 64;
+
+/** Maximum of silence that is made at once. */
+const silenceBytes = 256 * 1024;
+
+/**
+ * Deals the PCM of one sound to encoders, one after the other, and gives each the sound around its joints. Their segments become one
+ * MP3. Who gets how much is decided elsewhere.
+ */
+export class PcmDealer {
+  readonly #format: PcmFormat;
+  readonly #mp3: Mp3Format;
+  readonly #grid: FrameGrid;
+  readonly #segments: Segments;
+  /** PCM that no encoder has got yet. */
+  readonly #pending: PcmQueue;
+  /** The PCM that was sent last: the next encoder's lead-in, followed by this encoder's lead-out. */
+  readonly #tail: Buffer;
+  #current: Encoder;
+  #sentBytes = 0;
+  /** Where the segment after the last one begins, if that was ended. */
+  #joint: Joint = { first: 0, last: 0 };
+
+  /** The encoder `first` gets the beginning. */
+  constructor(format: PcmFormat, mp3: Mp3Format, grid: FrameGrid, blocks: MemoryBlocks, first: Encoder) {
+    this.#format = format;
+    this.#mp3 = mp3;
+    this.#grid = grid;
+    this.#pending = new PcmQueue(blocks);
+    this.#tail = Buffer.alloc(grid.jointBytes);
+    this.#segments = new Segments(reservoirFrames(mp3));
+    this.#current = first;
+    this.#segments.start(first, 0);
+  }
+
+  /** The encoder that gets the PCM. */
+  get current(): Encoder {
+    return this.#current;
+  }
+
+  /** Bytes of PCM that no encoder has got yet. */
+  get pendingBytes(): number {
+    return this.#pending.bytes;
+  }
+
+  /** Bytes of the sound that encoders have got. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  /** Whether an encoder gets PCM or has frames that are still to be taken. */
+  needs(encoder: Encoder): boolean {
+    return encoder === this.#current || this.#segments.includes(encoder);
+  }
+
+  /** Adds PCM, which is copied, to what is pending. */
+  push(pcm: Buffer): void {
+    this.#pending.push(pcm);
+  }
+
+  /** Moves pending PCM to the current encoder and keeps the last of it. */
+  send(byteCount: number): void {
+    const tail = this.#tail;
+    for (const portion of this.#pending.take(byteCount)) {
+      const { pcm } = portion;
+      tail.copyWithin(0, pcm.length);
+      pcm.copy(tail, Math.max(0, tail.length - pcm.length), Math.max(0, pcm.length - tail.length));
+      this.#sentBytes += pcm.length;
+      this.#current.feed(portion);
+    }
+  }
+
+  /**
+   * Makes another encoder the current one. The old one has got all that it needs for the joint, also if the source stalls
+   * now. At the joint, the new one is at the same point as the old one, so that its frames have the same lengths as in one
+   * pass.
+   */
+  switchTo(encoder: Encoder): void {
+    const { silentFrames, sharedFrames, period } = this.#grid;
+    const frameBytes = this.#grid.startOf(1);
+    this.send(modulo(-this.#sentBytes, frameBytes));
+    if (encoder.fedBytes > 0) feedSilence(encoder, silentFrames * frameBytes);
+    const leadIn = encoder.fedBytes / frameBytes;
+    const leadInOfMp3 = this.#sentBytes / frameBytes - sharedFrames;
+    const shift = modulo(leadIn - leadInOfMp3, period);
+    this.send(shift * frameBytes);
+    const offset = leadIn - leadInOfMp3 - shift;
+    this.#segments.endAt(this.#grid.jointIn(this.#sentBytes));
+    this.#segments.start(encoder, offset);
+    const kept = this.#tail.subarray(-sharedFrames * frameBytes);
+    encoder.feed({ pcm: Buffer.from(kept), release() {} });
+    this.#current = encoder;
+  }
+
+  /** Ends the segment at the end of what was sent. The encoder has got all that it needs, and can be ended. */
+  endSegment(): void {
+    const partOfSample = modulo(-this.#sentBytes, bytesPerPcmFrame(this.#format));
+    if (partOfSample > 0) this.#current.feed({ pcm: Buffer.alloc(partOfSample), release() {} });
+    this.#joint = this.#grid.jointIn(this.#sentBytes);
+    this.#segments.endAt(this.#joint);
+  }
+
+  /**
+   * Goes on with a new encoder where the last segment ended. To bring it to the same point as the last encoder, it gets
+   * silence in place of the sound since the grid's last beginning, then the lead-in and all sound after it, which was kept.
+   */
+  goOnWith(encoder: Encoder): void {
+    const leadIn = Math.max(0, this.#joint.first - this.#grid.leadInFrames);
+    const beginning = this.#grid.beginningBefore(leadIn);
+    const keptFrom = this.#grid.startOf(leadIn);
+    feedSilence(encoder, keptFrom - this.#grid.startOf(beginning));
+    const kept = this.#tail.subarray(this.#tail.length - (this.#sentBytes - keptFrom));
+    encoder.feed({ pcm: Buffer.from(kept), release() {} });
+    this.#segments.start(encoder, -beginning);
+    this.#current = encoder;
+  }
+
+  /**
+   * Ends the sound. All of it was sent.
+   * @throws {ServiceError} `UPLOAD_INCOMPLETE` if there is no sound
+   */
+  end(): void {
+    const pcmFrameBytes = bytesPerPcmFrame(this.#format);
+    if (this.#sentBytes % pcmFrameBytes !== 0) throw new Error("The PCM ends inside a sample.");
+    if (this.#sentBytes === 0) throw new ServiceError("UPLOAD_INCOMPLETE", "The file contains no sound.");
+    if (this.#mp3.sampleRateHz !== this.#format.sampleRateHz) {
+      const silentSamples = Math.ceil((resamplerSilence * this.#format.sampleRateHz) / this.#mp3.sampleRateHz);
+      feedSilence(this.#current, silentSamples * pcmFrameBytes);
+    }
+    this.#segments.endBefore(this.#grid.allFramesOf(this.#sentBytes));
+  }
+
+  /** Takes the next frames of the MP3 that are available. */
+  takeFrames(): Buffer[] {
+    return this.#segments.take(() => this.#grid.jointIn(this.#sentBytes).first);
+  }
+
+  /** Whether all frames were taken, after the end. */
+  get framesAreTaken(): boolean {
+    return this.#segments.areTaken;
+  }
+}
+
+/** Number of frames in which the bit reservoir of the next frame can lie. */
+function reservoirFrames({ sampleRateHz, channels, bitrateKbps }: Mp3Format): number {
+  const mpegVersion = mpegVersionOf(sampleRateHz) ?? 1;
+  return Math.ceil(
+    mostMainDataBegin({ mpegVersion, channels }) / mainDataSlotBytes(sampleRateHz, channels, bitrateKbps),
+  );
+}
+
+function feedSilence(encoder: Encoder, byteCount: number): void {
+  const silence = Buffer.alloc(Math.min(byteCount, silenceBytes));
+  for (let left = byteCount; left > 0; left -= silence.length) {
+    encoder.feed({ pcm: silence.subarray(0, left), release() {} });
+  }
+}
+
+function modulo(value: number, divisor: number): number {
+  return ((value % divisor) + divisor) % divisor;
+}
