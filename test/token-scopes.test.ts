@@ -386,5 +386,48 @@ describe("the scopes of a token", () => {
         expect(await records()).toBe(0);
       }
     });
+
+    it.each([
+      ["waits for the lock of its user", 100_000_000, "select from app_user where id = $1 for update"],
+      [
+        "sees a token that is being revoked",
+        0,
+        "delete from access_token where owner_id = $1 and parent_id is not null",
+      ],
+    ])("ends its upload without a recording while the last statement %s", async (_what, quota, holding) => {
+      const { pool } = service.server.database;
+      const eve = await client.createUser("Eve");
+      await pool.query("update app_user set quota_bytes = $2, quota_seconds = 0, quota_records = 0 where id = $1", [
+        eve.id,
+        quota,
+      ]);
+      const child = await newToken(eve, ["UPLOAD"]);
+      using half = await startHalfUpload(port, child, sineWav({ seconds: 20, channels: 2 }));
+      const records = async () => (await pool.query("select from audio_record where owner_id = $1", [eve.id])).rowCount;
+      expect(await until(records, (count) => count === 1)).toBe(1);
+      const holder = await pool.connect();
+      try {
+        await holder.query("begin");
+        await holder.query(holding, [eve.id]);
+        await half.finish();
+        const waiting = async () =>
+          (
+            await pool.query(
+              "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+            )
+          ).rowCount;
+        expect(await until(waiting, (count) => count === 1)).toBe(1);
+        // If the lock is not the revocation itself, the token is revoked now.
+        expect(quota > 0 ? codeOf(await revoke(eve, child.tokenId)) : "done").toBe("done");
+        await holder.query("commit");
+      } finally {
+        holder.release();
+      }
+      const { status, body } = (await half.connection.answer())!;
+      const { data, errors } = JSON.parse(body);
+      expect([status, data, errors[0].extensions.code]).toEqual([401, null, "UNAUTHENTICATED"]);
+      expect(errors[0].message).toBe("The token was revoked in the meantime. Use another one.");
+      expect(await records()).toBe(0);
+    });
   });
 });

@@ -12,6 +12,7 @@ import { QuotaState } from "./20261127045000_quota-state.ts";
 import { UploadTickets } from "./20261127045411_upload-tickets.ts";
 import { Identities } from "./20261127050550_identities.ts";
 import { RenewedTokens } from "./20261127051500_renewed-tokens.ts";
+import { TokenAtTheEnd } from "./20261127083000_token-at-the-end.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -29,4 +30,5 @@ export const migrations = [
   { name: "20261127045411_upload-tickets", class: UploadTickets },
   { name: "20261127050550_identities", class: Identities },
   { name: "20261127051500_renewed-tokens", class: RenewedTokens },
+  { name: "20261127083000_token-at-the-end", class: TokenAtTheEnd },
 ];

@@ -143,7 +143,7 @@ export async function beginRecord(
   { quota: defaults, charge }: UploadTerms,
 ): Promise<BegunUpload> {
   const beginning = begin(em, {
-    ...quotaQuestion(ownerId, defaults, leastAddition),
+    ...quotaQuestion({ id: ownerId, tokenId: null }, defaults, leastAddition),
     ...upload,
     idempotencyKey: idempotencyKey ?? null,
     chargedKeys: charge.keys,

@@ -88,7 +88,6 @@ interface Finish
   readonly truePeakDbtp: number | null;
   readonly loudnessRangeLu: number | null;
   readonly waveform: Uint8Array;
-  readonly madeBy: string | null;
 }
 
 /** The columns of a recording that has become ready. */
@@ -178,19 +177,11 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
           waveform: record.waveform,
           titleKey: record.titleKey,
           searchText: record.searchText,
-          madeBy: record.madeBy,
+          madeBy: record.tokenId,
         })
         .where("id", "=", record.id)
         .where("state", "=", "receiving")
         .where((eb) => eb.exists(eb.selectFrom("verdict").select("exceeded").where("exceeded", "is", null)))
-        .where((eb) =>
-          eb.or([
-            sql<boolean>`${record.madeBy}::uuid is null`,
-            eb.exists(
-              eb.selectFrom("AccessToken").select("AccessToken.id").where("AccessToken.id", "=", record.madeBy!),
-            ),
-          ]),
-        )
         .returning(readyColumns),
     )
     .selectFrom("verdict")
@@ -216,7 +207,7 @@ export async function finishRecord(
     microseconds: Math.floor((source.samples * 1e6) / source.format.sampleRateHz),
   };
   const finishing = finish(em, {
-    ...quotaQuestion(owner.id, defaults, addition),
+    ...quotaQuestion(owner, defaults, addition),
     id,
     head,
     title,
@@ -243,17 +234,16 @@ export async function finishRecord(
     waveform: encodeWaveform(sound.waveform),
     titleKey: titleKeyOf(title),
     searchText: searchTextOf({ title, fileName, tags: source.tags.list }),
-    madeBy: owner.tokenId,
   });
   const [row] = await finishing.catch((error: unknown) => {
     throw isParentMissing(error) ? removedMeanwhile() : error;
   });
-  if (!row) throw removedMeanwhile();
+  if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
   const { exceeded, maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords, ...ready } = row;
   if (exceeded) {
     throw quotaExceeded(exceeded, { maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords });
   }
-  if (!isReady(ready)) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
+  if (!isReady(ready)) throw removedMeanwhile();
   em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
   const { ownerId, ...record } = ready;
   return em.merge(AudioRecord, { ...record, owner: ownerId });

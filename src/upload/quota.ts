@@ -1,5 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { sql, type AliasedRawBuilder } from "kysely";
+import type { Caller } from "../caller/caller.ts";
 import { queryBuilder } from "../database/query-builder.ts";
 import { counted, ServiceError } from "../errors/errors.ts";
 import type { RecordTables } from "../record/record.entity.ts";
@@ -32,6 +33,8 @@ type Column = `AudioRecord.${keyof RecordTables["AudioRecord"]}`;
 /** The values of a statement with {@link verdict}. */
 export interface QuotaQuestion {
   readonly ownerId: number;
+  /** The token of the upload; null if it has none. */
+  readonly tokenId: string | null;
   /** The quota of users without their own. */
   readonly defaultBytes: number;
   readonly defaultSeconds: number;
@@ -41,9 +44,14 @@ export interface QuotaQuestion {
 }
 
 /** The values for {@link verdict}. */
-export function quotaQuestion(ownerId: number, defaults: Quota, addition: Addition): QuotaQuestion {
+export function quotaQuestion(
+  { id, tokenId }: Pick<Caller, "id" | "tokenId">,
+  defaults: Quota,
+  addition: Addition,
+): QuotaQuestion {
   return {
-    ownerId,
+    ownerId: id,
+    tokenId,
     defaultBytes: defaults.bytes,
     defaultSeconds: defaults.seconds,
     defaultRecords: defaults.records,
@@ -68,14 +76,16 @@ export interface Verdict extends QuotaState {
 }
 
 /**
- * A call of the function `quota_state`, which a migration creates: one row, or none if the user was deleted.
+ * A call of the function `quota_state`, which a migration creates: one row, or none if the user was deleted or the
+ * token revoked.
  * @param locks whether a user with limits is locked until the end of the transaction, so that the user's uploads end
- * one after the other
+ * one after the other; then the token cannot be revoked before that end either
  */
 export function verdict(question: QuotaQuestion, { locks }: { locks: boolean }): AliasedRawBuilder<Verdict, "verdict"> {
-  const { ownerId, defaultBytes, defaultSeconds, defaultRecords, addedBytes, addedMicroseconds } = question;
+  const { ownerId, tokenId, defaultBytes, defaultSeconds, defaultRecords, addedBytes, addedMicroseconds } = question;
   return sql<Verdict>`quota_state(${ownerId}::int, ${defaultBytes}::bigint, ${defaultSeconds}::bigint,
-    ${defaultRecords}::int, ${addedBytes}::bigint, ${addedMicroseconds}::bigint, ${sql.lit(locks)})`.as("verdict");
+    ${defaultRecords}::int, ${addedBytes}::bigint, ${addedMicroseconds}::bigint, ${sql.lit(locks)},
+    ${tokenId}::uuid)`.as("verdict");
 }
 
 /** The columns of {@link verdict}. */
