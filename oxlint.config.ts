@@ -17,7 +17,7 @@ const floors = [
 
 /** The files of `src` itself: they name what is in the rooms, so no room needs to know them. */
 const composition = [
-  "**/{main,user-command,user-command-line,server,schema,emit-schema,node.resolver,orm-options}.ts",
+  "**/{main,user-command,user-command-line,server,schema,emit-schema,node.resolver,service.resolver,orm-options}.ts",
   "**/migrations/**",
 ];
 

@@ -10,6 +10,7 @@ import {
   SharingResolver,
 } from "./link/sharing.resolver.ts";
 import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
+import { PlayUrlResolver } from "./link/play-url.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UploadTicketResolver } from "./upload/upload-ticket.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
@@ -19,6 +20,7 @@ import { ErrorCodeResolver } from "./graphql/error-code.resolver.ts";
 import { requireExtents } from "./graphql/answer-extent.ts";
 import { resolveListsInTurns } from "./graphql/in-turns.ts";
 import { NodeResolver } from "./node.resolver.ts";
+import { ServiceResolver } from "./service.resolver.ts";
 
 const resolverClasses = [
   UserResolver,
@@ -33,8 +35,10 @@ const resolverClasses = [
   CreateLinkPayloadResolver,
   RevokeLinkPayloadResolver,
   SharedRecordingResolver,
+  PlayUrlResolver,
   UsageResolver,
   NodeResolver,
+  ServiceResolver,
   ErrorCodeResolver,
 ] as const;
 

@@ -12,6 +12,7 @@ import { graphqlRoute } from "./graphql/graphql.route.ts";
 import { schemaRoute } from "./graphql/schema.route.ts";
 import { createSchema } from "./schema.ts";
 import { NodeResolver } from "./node.resolver.ts";
+import { readVersion, ServiceResolver } from "./service.resolver.ts";
 import { AnswerMemory } from "./http/answer-memory.ts";
 import { createApp } from "./http/app.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
@@ -37,6 +38,7 @@ import {
 } from "./link/sharing.resolver.ts";
 import { freeBytesOf, StorageRoom } from "./upload/storage-room.ts";
 import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
+import { PlayUrlResolver } from "./link/play-url.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UploadTicketResolver } from "./upload/upload-ticket.resolver.ts";
 import { openTicket } from "./upload/upload-tickets.ts";
@@ -199,9 +201,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new CreateLinkPayloadResolver(),
     new RevokeLinkPayloadResolver(),
     new SharedRecordingResolver(),
+    new PlayUrlResolver(),
     new RecordLibraryResolver(),
     new RecordConnectionResolver(),
     new NodeResolver(),
+    new ServiceResolver(config, await readVersion()),
     new ErrorCodeResolver(),
   ]);
   schemaRoute(app, schema);

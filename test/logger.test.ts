@@ -12,6 +12,7 @@ it("logs the route of a request, and nothing that somebody has put into its addr
     `/l/%75${secret.slice(1)}`,
     `/l/${secret}.mp3`,
     `/l/${secret}/take.mp3`,
+    `/play/${secret}`,
     `/record/${secret}/take.mp3?user=1`,
     `/record?id=${secret}&user=1`,
     `/${secret}`,
@@ -24,6 +25,6 @@ it("logs the route of a request, and nothing that somebody has put into its addr
   expect(service.log.filter((line) => line.includes(secret.slice(1)))).toEqual([]);
   expect(Math.max(...completed().map((line) => line.length))).toBeLessThan(500);
   expect(completed().map((line) => JSON.parse(line).req.route)).toEqual(
-    expect.arrayContaining(["/l/:secret", "/record", "[unknown]"]),
+    expect.arrayContaining(["/l/:secret", "/play/:signed", "/record", "[unknown]"]),
   );
 });

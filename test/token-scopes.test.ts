@@ -72,6 +72,7 @@ describe("the scopes of a token", () => {
     node: [`{ node(id: "${absent}") { id } }`, ["READ", "WRITE", "UPLOAD"]],
     nodes: [`{ nodes(ids: ["${absent}"]) { id } }`, ["READ", "WRITE", "UPLOAD"]],
     errorCodes: ["{ errorCodes { code } }", scopes],
+    service: ["{ service { version } }", scopes],
     shared: [`{ shared(url: "http://localhost/record?id=${absent}&user=1") { title } }`, scopes],
     createUser: ['mutation { createUser(name: "Eve") { user { id } } }', scopes],
     updateRecord: [`mutation { updateRecord(id: "${absent}", title: "x") { record { id } } }`, ["WRITE"]],

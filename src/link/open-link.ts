@@ -2,7 +2,8 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { ServiceError } from "../errors/errors.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
 import type { RecordAddress } from "../record/record-url.ts";
-import { findByAddress, findBySecret, type OpenedRecord } from "./find-opened-record.ts";
+import { findByAddress, findByPlayLink, findBySecret, type OpenedRecord } from "./find-opened-record.ts";
+import { noToken, readPlayLink } from "./play-link.ts";
 
 /** A recording that a link has opened. */
 export interface OpenedLink {
@@ -45,8 +46,26 @@ export async function openShareLink(
 ): Promise<OpenedLink & { readonly linkId: string }> {
   const row = secret === undefined ? undefined : await findBySecret(em, secret);
   if (!row) throw noSuchRecord();
-  if (row.isExpired) throw new ServiceError("GONE", "This link has expired.");
+  if (row.isExpired) throw linkExpired();
   return { row, isPublic: false, linkId: row.linkId };
+}
+
+/**
+ * Opens a play link. It is revoked with the token that asked for it.
+ * @throws {ServiceError} NOT_FOUND for a link that was not signed by the service, or was revoked, or whose recording was
+ * deleted; GONE for one that has expired
+ */
+export async function openPlayLink(em: SqlEntityManager, given: string): Promise<OpenedLink> {
+  const link = readPlayLink(given);
+  const row = link && (await findByPlayLink(em, link.terms));
+  if (!link || !row?.playKey || !link.isSignedWith(row.playKey)) throw noSuchRecord();
+  if (link.terms.expiresAt <= Date.now() / 1000) throw linkExpired();
+  if (!row.tokenIsValid && link.terms.tokenId !== noToken) throw noSuchRecord();
+  return { row, isPublic: false };
+}
+
+function linkExpired(): ServiceError {
+  return new ServiceError("GONE", "This link has expired.");
 }
 
 /**

@@ -22,13 +22,13 @@ import { findWaveforms, mayRead } from "../record/find-record.ts";
 import { readLeveled } from "../record/leveled-mp3.ts";
 import { readMp3 } from "../record/mp3-chunks.ts";
 import type { OpenedRecord } from "./find-opened-record.ts";
-import { isRefusedCaller, openPlainLink, openShareLink, type PrivateRecording } from "./open-link.ts";
+import { isRefusedCaller, openPlainLink, openPlayLink, openShareLink, type PrivateRecording } from "./open-link.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import { asksForInline, linkParameters, loudnessIn, parseRecordAddress, parseSecret } from "../record/record-url.ts";
 import { countDownload } from "./share-links.ts";
 
 interface RecordRequest {
-  Params: { recordId?: string; secret?: string };
+  Params: { recordId?: string; secret?: string; signed?: string };
 }
 
 /** A recording opened by a link. */
@@ -39,6 +39,8 @@ interface OpenLink {
   readonly cacheControl: string;
   /** Set for a share link, whose downloads are counted. */
   readonly linkId?: string;
+  /** Whether the link plays if it does not say how it wants to be opened. */
+  readonly isForPlaying?: true;
 }
 
 /** Finds the user of a token, and creates none. */
@@ -67,6 +69,7 @@ const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inlin
  *   players that require a file name. If the recording is private, the link only works with the owner's Bearer token.
  * - Share links: `/l/<secret>` and `/l/<secret>/<any name>.mp3`. They open private recordings too, until they expire
  *   (410).
+ * - Play links: `/play/<signed>`. They play one recording, also a private one, for some hours.
  *
  * `inline=1` plays instead of downloading; `loudness=-16` changes the level. Each link also has its waveform.
  */
@@ -100,6 +103,7 @@ export function recordRoute(
   });
   const plain: OpenRequest = async (request) => await openPlain(em, authenticate, request, config.recordCacheControl);
   const shared: OpenRequest = async (request) => await openShared(em, request);
+  const played: OpenRequest = async (request) => await openPlayed(em, request);
   const counter = new DownloadCounter();
   // Number of downloads that may read whole rows, which is fastest and takes two rows of memory each. Others read small
   // pieces.
@@ -111,12 +115,13 @@ export function recordRoute(
     ["/record/:recordId/:name", plain],
     ["/l/:secret", shared],
     ["/l/:secret/:name", shared],
+    ["/play/:signed", played],
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
-      const { row, headers, cacheControl, linkId } = await open(request);
+      const { row, headers, cacheControl, linkId, isForPlaying } = await open(request);
       const parameters = linkParameters(request.url);
-      const isInline = asksForInline(parameters);
+      const isInline = asksForInline(parameters, isForPlaying);
       const wantedLufs = loudnessIn(parameters);
       const addedSteps = wantedLufs === undefined ? 0 : stepsToLoudness(row, wantedLufs);
       const record = {
@@ -217,6 +222,12 @@ async function opensTo(
 async function openShared(em: SqlEntityManager, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
   const { row, linkId } = await openShareLink(em, parseSecret(params.secret));
   return { row, headers: {}, cacheControl: revalidatedOnUse, linkId };
+}
+
+/** Opens a play link for a request. */
+async function openPlayed(em: SqlEntityManager, { params }: FastifyRequest<RecordRequest>): Promise<OpenLink> {
+  const { row } = await openPlayLink(em, params.signed ?? "");
+  return { row, headers: {}, cacheControl: revalidatedOnUse, isForPlaying: true };
 }
 
 /** Resolves when the response has ended, with whether all of it was sent. */

@@ -13,6 +13,7 @@ import { UploadTickets } from "./20261127045411_upload-tickets.ts";
 import { Identities } from "./20261127050550_identities.ts";
 import { RenewedTokens } from "./20261127051500_renewed-tokens.ts";
 import { TokenAtTheEnd } from "./20261127083000_token-at-the-end.ts";
+import { PlayKeys } from "./20261127083500_play-keys.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -31,4 +32,5 @@ export const migrations = [
   { name: "20261127050550_identities", class: Identities },
   { name: "20261127051500_renewed-tokens", class: RenewedTokens },
   { name: "20261127083000_token-at-the-end", class: TokenAtTheEnd },
+  { name: "20261127083500_play-keys", class: PlayKeys },
 ];

@@ -45,6 +45,11 @@ export function shareMp3Url(origin: string, secret: string, fileName: string): s
   return `${shareUrl(origin, secret)}/${pathName(fileName)}`;
 }
 
+/** The address of a play link: `<origin>/play/<signed>`; see `link/play-link.ts`. */
+export function playUrl(origin: string, signed: string): string {
+  return `${origin}/play/${signed}`;
+}
+
 /**
  * Encodes a file name as the last part of a path. It omits characters that would end the path, or be an invalid escape,
  * behind a proxy that decodes the path. It escapes characters that mails and Markdown take for the end of an address.
@@ -139,10 +144,13 @@ export function parseRecordAddress(parameters: LinkParameters, idInPath?: string
   };
 }
 
-/** Whether a link asks to be played instead of downloaded: `inline=1`. */
-export function asksForInline(parameters: LinkParameters): boolean {
+/**
+ * Whether a link asks to be played instead of downloaded: `inline=1`.
+ * @param byDefault the answer for a link that does not say it
+ */
+export function asksForInline(parameters: LinkParameters, byDefault = false): boolean {
   const value = parameters.get("inline")?.at(-1);
-  return value !== undefined && !/^(?:0|false)$/i.test(unwrap(value));
+  return value === undefined ? byDefault : !/^(?:0|false)$/i.test(unwrap(value));
 }
 
 /**

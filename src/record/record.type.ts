@@ -187,6 +187,9 @@ export class RecordSourceType {
   description: "A recording that was uploaded and stored as MP3. Its id is a UUID.",
 })
 export class RecordType extends Node {
+  /** Not an API field: id of the token that uploaded it. */
+  madeBy!: string | null;
+
   @Field(() => String, {
     description:
       "The title: the one given, or else the one in the WAV's tags, or else the file name without its extension.",
@@ -279,6 +282,7 @@ export function toRecordType(record: ListedRecord): RecordType {
   const peaks = { samplePeakDbfs: record.samplePeakDbfs ?? null, truePeakDbtp: record.truePeakDbtp ?? null };
   return Object.assign(new RecordType(), {
     id: record.id,
+    madeBy: record.madeBy ?? null,
     title: record.title,
     fileName: record.fileName,
     createdAt: record.createdAt,

@@ -94,6 +94,7 @@ interface Finish
 const readyColumns = [
   "id",
   "ownerId",
+  "madeBy",
   "state",
   "visibility",
   "title",

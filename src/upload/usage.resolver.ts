@@ -58,12 +58,12 @@ export class UsageResolver {
     const usage = await this.#usageOf(context, Number(user.id));
     if (!usage) throw userDeleted();
     const { bytes, seconds, records, limits } = usage;
-    const shown = (limit: number) => (limit === 0 ? null : limit);
-    return {
-      bytes,
-      seconds,
-      records,
-      limits: { bytes: shown(limits.bytes), seconds: shown(limits.seconds), records: shown(limits.records) },
-    };
+    return { bytes, seconds, records, limits: shownQuota(limits) };
   }
+}
+
+/** Converts a quota to its API type. */
+export function shownQuota({ bytes, seconds, records }: Quota): UsageLimitsType {
+  const shown = (limit: number) => (limit === 0 ? null : limit);
+  return { bytes: shown(bytes), seconds: shown(seconds), records: shown(records) };
 }

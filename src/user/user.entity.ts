@@ -26,6 +26,11 @@ const UserSchema = defineEntity({
     /** The identity provider's issuer and subject; null for a user who was created here. */
     issuer: p.text().nullable(),
     subject: p.text().nullable(),
+    /**
+     * Signs the play links of the user's recordings: 122 random bits, which the database makes. Null for a user from before
+     * there were play links, until the first one. See `link/play-link.ts`.
+     */
+    playKey: p.uuid().nullable().defaultRaw("gen_random_uuid()").lazy(),
   },
   uniques: [{ name: "app_user_identity", properties: ["issuer", "subject"] }],
   checks: [
