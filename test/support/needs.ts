@@ -1,14 +1,23 @@
 import { describe, expect, it } from "@jest/globals";
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { findChromium } from "./browser.ts";
 import { skippedTitle } from "./skipped-reporter.ts";
 
+/** The package of tools that client developers run on the schema. */
+const clientTools = join(import.meta.dirname, "../../../test/client-tools");
+
 /**
- * Programs that some tests run and that `npm ci` does not install: whether they are installed, and their Debian
- * package.
+ * Programs that some tests run and that `npm ci` does not install: whether they are installed, and their Debian package
+ * or the command that installs them.
  */
 const programs = {
   Chromium: { isThere: () => findChromium() !== undefined, install: "chromium" },
+  "the client tools": {
+    isThere: () => existsSync(join(clientTools, "node_modules/.package-lock.json")),
+    install: "npm ci --prefix test/client-tools",
+  },
   curl: { isThere: () => runs("curl", "--version"), install: "curl" },
   Java: { isThere: () => runs("javac", "-version"), install: "default-jdk-headless" },
   mp3val: { isThere: () => runs("mp3val", "-v"), install: "mp3val" },
@@ -29,7 +38,8 @@ export type ProgramName = keyof typeof programs;
  */
 export function needs(program: ProgramName, declareTests: () => void): void {
   const { isThere, install } = programs[program];
-  const lack = `${program} (apt-get install -y ${install}, or the like)`;
+  const command = install.includes(" ") ? install : `apt-get install -y ${install}, or the like`;
+  const lack = `${program} (${command})`;
   declareOrSkip(isThere(), lack, declareTests);
   if (!isThere() && process.env["CI"]) {
     it(`finds ${program}`, () => {
