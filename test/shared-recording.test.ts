@@ -65,6 +65,7 @@ describe("shared", () => {
     }
     const { data } = await client.run('{ __type(name: "SharedRecording") { fields { name } } }');
     expect(data.__type.fields.map(({ name }: { name: string }) => name).toSorted()).toEqual([
+      "chapters",
       "durationSeconds",
       "loudness",
       "peaks",

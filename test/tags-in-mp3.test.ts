@@ -4,7 +4,7 @@ import { parseBuffer, type IAudioMetadata } from "music-metadata";
 import { tagTable, type TagName } from "../src/audio/tag-table.ts";
 import { describeWithFfmpeg, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
 import { serviceForUploads } from "./support/upload-and-download.ts";
-import { bextChunk, chunk, id3Tag, infoChunk, wavFile } from "./support/wav-maker.ts";
+import { bextChunk, chunk, cueChunks, id3Tag, infoChunk, wavFile } from "./support/wav-maker.ts";
 
 const names = tagTable.map(({ name }) => name);
 const data = Buffer.alloc(8820, 1);
@@ -126,18 +126,19 @@ describe("the MP3", () => {
     expect(await pictureIn(apic(3, Buffer.from("GIF89a")))).toBeUndefined();
   });
 
-  it("has the cue points of the WAV as chapters, with their labels", async () => {
-    const cues = [[7, 2205], [3, 0], [9, 4000], [4, 99_999]] as const; // prettier-ignore
-    const cue = Buffer.alloc(4 + 24 * cues.length);
-    cue.writeUInt32LE(cues.length);
-    for (const [at, [number, sample]] of cues.entries()) {
-      cue.writeUInt32LE(number, 4 + 24 * at);
-      cue.writeUInt32LE(sample, 24 + 24 * at);
-    }
-    const label = (number: number, text: string) =>
-      chunk("labl", Buffer.concat([Buffer.of(number, 0, 0, 0), Buffer.from(`${text}\0`)]));
-    const labels = chunk("LIST", Buffer.concat([Buffer.from("adtl"), label(3, "Intro"), label(7, "Ärger")]));
-    const { mp3 } = await upload([chunk("cue ", cue), labels], {}, Buffer.alloc(4 * 4410, 1));
+  it("has the cue points of the WAV as chapters, with their labels, and so does the API", async () => {
+    const chunks = cueChunks([
+      { number: 7, sample: 2205, label: "Ärger" },
+      { number: 3, sample: 0, label: "Intro" },
+      { number: 9, sample: 4000 },
+      { number: 4, sample: 99_999 },
+    ]);
+    const { mp3, chapters: listed } = await upload(chunks, {}, Buffer.alloc(4 * 4410, 1));
+    expect(listed).toEqual([
+      { title: "Intro", startSeconds: 0, endSeconds: 0.05 },
+      { title: "Ärger", startSeconds: 0.05, endSeconds: 4000 / 44_100 },
+      { title: null, startSeconds: 4000 / 44_100, endSeconds: 0.1 },
+    ]);
     const said = await describeWithFfmpeg(mp3);
     const chapters = said.matchAll(/Chapter #0:\d: start ([\d.]+), end ([\d.]+)(?:\s+Metadata:\s+title\s+: (\S+))?/g);
     expect([...chapters].map(([, start, end, title]) => [Number(start), Number(end), title])).toEqual([
@@ -179,11 +180,15 @@ describe("the title", () => {
 async function upload(chunks: readonly Buffer[], given: { title?: string } = {}, sound = data) {
   const { record, mp3 } = await uploadWav(wavFile({ before: chunks, data: sound }), {
     fileName: "take 3.wav",
-    fields: "title tags { name value }",
+    fields: "title tags { name value } chapters { title startSeconds endSeconds }",
     declarations: ", $title: String",
     args: ", title: $title",
     variables: given,
   });
-  const { title, tags } = record as { title: string; tags: { name: TagName; value: string }[] };
-  return { title, tags, mp3 };
+  const { title, tags, chapters } = record as {
+    title: string;
+    tags: { name: TagName; value: string }[];
+    chapters: unknown;
+  };
+  return { title, tags, chapters, mp3 };
 }

@@ -5,7 +5,8 @@ import type { RequestContext } from "../graphql/request-context.ts";
 import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
 import { findOpenedRecord, mayRead } from "../record/find-record.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
-import { peaksFacts, peaksOf } from "../record/record.resolver.ts";
+import { chaptersFacts, chaptersOf, peaksFacts, peaksOf } from "../record/record.resolver.ts";
+import { ChapterType } from "../record/production.type.ts";
 import { toRecordType } from "../record/record.type.ts";
 import { maxLinkLength, parseLink, recordUrl, shareUrl, streamUrl, type LinkTarget } from "../record/record-url.ts";
 import { isRefusedCaller, openPlainLink, openShareLink, type OpenedLink, type PrivateRecording } from "./open-link.ts";
@@ -57,6 +58,18 @@ export class SharedRecordingResolver {
     @Ctx() context: RequestContext,
   ): Promise<number[]> {
     return await peaksOf(context, recordId, count);
+  }
+
+  @FieldResolver(() => [ChapterType], {
+    nullable: true,
+    description: "The chapters in order. Empty if there are none. Null only if an error occurred.",
+  })
+  @Facts(chaptersFacts)
+  async chapters(
+    @Root() { recordId }: SharedRecordingType,
+    @Ctx() context: RequestContext,
+  ): Promise<readonly ChapterType[]> {
+    return await chaptersOf(context, recordId);
   }
 }
 

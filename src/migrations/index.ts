@@ -14,6 +14,7 @@ import { Identities } from "./20261127050550_identities.ts";
 import { RenewedTokens } from "./20261127051500_renewed-tokens.ts";
 import { TokenAtTheEnd } from "./20261127083000_token-at-the-end.ts";
 import { PlayKeys } from "./20261127083500_play-keys.ts";
+import { ChaptersAndProduction } from "./20261127090000_chapters-and-production.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -33,4 +34,5 @@ export const migrations = [
   { name: "20261127051500_renewed-tokens", class: RenewedTokens },
   { name: "20261127083000_token-at-the-end", class: TokenAtTheEnd },
   { name: "20261127083500_play-keys", class: PlayKeys },
+  { name: "20261127090000_chapters-and-production", class: ChaptersAndProduction },
 ];

@@ -78,3 +78,16 @@ export async function findWaveforms(
   );
   return new Map(records.flatMap(({ id, waveform }) => (waveform ? [[id, waveform]] : [])));
 }
+
+/** What the WAVs of recordings that the caller may see state about their parts and their production. */
+export async function findProductions(
+  em: SqlEntityManager,
+  recordIds: readonly string[],
+): Promise<ReadonlyMap<string, Pick<AudioRecord, "chapters" | "production">>> {
+  const records = await em.find(
+    AudioRecord,
+    { id: [...recordIds] },
+    { fields: ["chapters", "production"], disableIdentityMap: true },
+  );
+  return new Map(records.map((record) => [record.id, record]));
+}

@@ -1,5 +1,7 @@
 import { defineEntity, p } from "@mikro-orm/core";
 import type { TablesOf } from "../database/query-builder.ts";
+import type { Chapter } from "../audio/wav/cue-points.ts";
+import type { ProductionFacts } from "../audio/wav/production-notes.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { User, type UserTables } from "../user/user.entity.ts";
 import { visibilities } from "../settings/visibility.ts";
@@ -59,6 +61,9 @@ const AudioRecordSchema = defineEntity({
     gainSteps: p.integer().default(0),
     /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),
+    /** Null, like {@link production}, if there are none, and for recordings from before they were kept. */
+    chapters: p.json<Chapter[]>().lazy().nullable(),
+    production: p.json<ProductionFacts>().lazy().nullable(),
 
     /** The sort key of the title, and the text that is searched; see `search-text.ts`. */
     titleKey: p.text().collation("C").default("").lazy(),

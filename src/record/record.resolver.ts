@@ -1,11 +1,13 @@
 import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, ID, Int, Query, Resolver, Root } from "type-graphql";
 import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/meter/waveform.ts";
+import { maxCuePoints } from "../audio/wav/cue-points.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { nameOfRecord } from "./file-name.ts";
-import { findReadableRecord, findWaveforms } from "./find-record.ts";
+import { findProductions, findReadableRecord, findWaveforms } from "./find-record.ts";
+import { ChapterType, ProductionType } from "./production.type.ts";
 import { RecordType, toRecordType } from "./record.type.ts";
 import {
   maxLinkLength,
@@ -18,6 +20,18 @@ import {
 } from "./record-url.ts";
 
 const waveformOf = batchLoader(async ({ em }, recordIds: readonly string[]) => await findWaveforms(em(), recordIds));
+
+const productionOf = batchLoader(
+  async ({ em }, recordIds: readonly string[]) => await findProductions(em(), recordIds),
+);
+
+/** The facts of a field with the chapters of a recording. */
+export const chaptersFacts: FieldFacts = { listLength: () => maxCuePoints };
+
+/** The chapters of a recording that the caller may see; none if it was deleted in the meantime. */
+export async function chaptersOf(context: RequestContext, recordId: string): Promise<readonly ChapterType[]> {
+  return (await productionOf(context, recordId))?.chapters ?? [];
+}
 
 /** The facts of a field with the peaks of a recording. */
 export const peaksFacts: FieldFacts<{ count: number }> = {
@@ -99,6 +113,27 @@ export class RecordResolver {
     @Ctx() context: RequestContext,
   ): Promise<number[]> {
     return await peaksOf(context, record.id, count);
+  }
+
+  @FieldResolver(() => [ChapterType], {
+    nullable: true,
+    description:
+      "The chapters of the recording in order, from the cue points of the WAV (`cue `, `labl`). Empty if it has none, or if " +
+      "it was uploaded before they were kept. Null only if an error occurred.",
+  })
+  @Facts(chaptersFacts)
+  async chapters(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<readonly ChapterType[]> {
+    return await chaptersOf(context, record.id);
+  }
+
+  @FieldResolver(() => ProductionType, {
+    nullable: true,
+    description:
+      "Scene, take, timecode, names of tracks and what else a field recorder states. Null if the WAV states nothing of it, or " +
+      "if the recording was uploaded before it was kept.",
+  })
+  async production(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<ProductionType | null> {
+    return (await productionOf(context, record.id))?.production ?? null;
   }
 }
 

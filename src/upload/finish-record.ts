@@ -88,6 +88,8 @@ interface Finish
   readonly truePeakDbtp: number | null;
   readonly loudnessRangeLu: number | null;
   readonly waveform: Uint8Array;
+  readonly chapters: string | null;
+  readonly production: string | null;
 }
 
 /** The columns of a recording that has become ready. */
@@ -176,6 +178,8 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
           loudnessRangeLu: record.loudnessRangeLu,
           gainSteps: record.gainSteps,
           waveform: record.waveform,
+          chapters: sql`${record.chapters}`,
+          production: sql`${record.production}`,
           titleKey: record.titleKey,
           searchText: record.searchText,
           madeBy: record.tokenId,
@@ -207,6 +211,8 @@ export async function finishRecord(
     bytes: head.length + frameBytes,
     microseconds: Math.floor((source.samples * 1e6) / source.format.sampleRateHz),
   };
+  const chapters = source.tags.chapters(source.format.sampleRateHz, source.samples);
+  const production = source.tags.production.facts(source.format.sampleRateHz);
   const finishing = finish(em, {
     ...quotaQuestion(owner, defaults, addition),
     id,
@@ -233,6 +239,8 @@ export async function finishRecord(
     truePeakDbtp: sound.truePeakDbtp,
     loudnessRangeLu: sound.loudnessRangeLu,
     waveform: encodeWaveform(sound.waveform),
+    chapters: chapters.length > 0 ? JSON.stringify(chapters) : null,
+    production: production ? JSON.stringify(production) : null,
     titleKey: titleKeyOf(title),
     searchText: searchTextOf({ title, fileName, tags: source.tags.list }),
   });

@@ -157,13 +157,35 @@ export function infoChunk(values: Readonly<Record<string, string | Buffer>>, big
 }
 
 /** A broadcast extension chunk of version 1. */
-export function bextChunk(values: { description?: string; originator?: string; originationDate?: string }): Buffer {
+export function bextChunk(values: {
+  description?: string;
+  originator?: string;
+  originationDate?: string;
+  originationTime?: string;
+  timeReferenceSamples?: number;
+}): Buffer {
   const bext = Buffer.alloc(602);
   bext.write(values.description ?? "", 0, 256, "latin1");
   bext.write(values.originator ?? "", 256, 32, "latin1");
   bext.write(values.originationDate ?? "", 320, 10, "latin1");
+  bext.write(values.originationTime ?? "", 330, 8, "latin1");
+  bext.writeBigUInt64LE(BigInt(values.timeReferenceSamples ?? 0), 338);
   bext.writeUInt16LE(1, 346);
   return chunk("bext", bext);
+}
+
+/** A `cue ` chunk, and a list with the labels of its points, as UTF-8. */
+export function cueChunks(points: readonly { number: number; sample: number; label?: string }[]): Buffer[] {
+  const cue = Buffer.alloc(4 + 24 * points.length);
+  cue.writeUInt32LE(points.length);
+  for (const [at, { number, sample }] of points.entries()) {
+    cue.writeUInt32LE(number, 4 + 24 * at);
+    cue.writeUInt32LE(sample, 24 + 24 * at);
+  }
+  const labels = points.flatMap(({ number, label }) =>
+    label === undefined ? [] : [chunk("labl", Buffer.concat([Buffer.of(number, 0, 0, 0), Buffer.from(`${label}\0`)]))],
+  );
+  return [chunk("cue ", cue), chunk("LIST", Buffer.concat([Buffer.from("adtl"), ...labels]))];
 }
 
 /** An ID3v2 tag of frames with the given bodies (the encoding byte is part of a body). */

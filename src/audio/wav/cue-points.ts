@@ -10,14 +10,14 @@ export interface Chapter {
 }
 
 /** Cue points that are read: as many as a table of contents in an MP3 can have. */
-const maxCuePoints = 255;
+export const maxCuePoints = 255;
 const cuePointBytes = 24;
 
 /** Maximum number of bytes that are read of a `cue ` chunk. */
 export const maxCueBytes = 4 + maxCuePoints * cuePointBytes;
 
 const maxLabels = 1000;
-const maxTitleCharacters = 200;
+export const maxTitleCharacters = 200;
 
 /** Maximum number of bytes that are read of a label: its cue point's number, and the title in any encoding. */
 export const maxLabelBytes = 4 + 4 * maxTitleCharacters;

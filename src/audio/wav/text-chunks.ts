@@ -1,5 +1,6 @@
 import type { ByteReader } from "./byte-reader.ts";
 import { maxCueBytes, maxLabelBytes } from "./cue-points.ts";
+import { maxIxmlBytes } from "./ixml.ts";
 import { isKnownChunk } from "./wav-chunks.ts";
 import { maxTagChunkBytes } from "./wav-container.ts";
 import { uint32 } from "./wav-format.ts";
@@ -38,6 +39,10 @@ export class TextChunks {
       const chunk = await this.#bytes.read(Math.min(bytes, maxCueBytes));
       left -= chunk.length;
       this.#tags.cues.addCues(chunk, bigEndian);
+    } else if (id === "iXML") {
+      const chunk = await this.#bytes.read(Math.min(bytes, maxIxmlBytes));
+      left -= chunk.length;
+      this.#tags.production.addIxml(chunk);
     } else if (id === "bext" || id === "CSET" || id.toLowerCase() === "id3 ") {
       const chunk = await this.#bytes.read(Math.min(bytes, maxTagChunkBytes));
       left -= chunk.length;

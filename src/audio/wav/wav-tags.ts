@@ -2,6 +2,7 @@ import { cleanText } from "../../input/plain-text.ts";
 import { CuePoints, type Chapter } from "./cue-points.ts";
 import { id3Frames } from "./id3-frames.ts";
 import { pictureIn, type Picture } from "./id3-picture.ts";
+import { ProductionNotes } from "./production-notes.ts";
 import { tagTable, type TagName, type TagTexts } from "../tag-table.ts";
 import { codePageOf, decodeBytes, decodeUnlabelled, decodeUtf16 } from "./tag-text.ts";
 import { uint16 } from "./wav-format.ts";
@@ -46,6 +47,8 @@ export class WavTags {
   readonly #found = new Map<TagName, Found[]>();
   /** The cue points of the file. */
   readonly cues = new CuePoints();
+  /** What a field recorder states. */
+  readonly production = new ProductionNotes();
   #picture: (Picture & { readonly isFrontCover: boolean }) | undefined;
   #codePage: number | undefined;
   /** The decoded values, until the next change. */
@@ -101,6 +104,7 @@ export class WavTags {
    * practice.
    */
   addBext(chunk: Buffer): void {
+    this.production.addBext(chunk);
     for (const { name, bext } of tagTable) {
       if (bext === undefined) continue;
       const field = chunk.subarray(...bext);
