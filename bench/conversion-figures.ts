@@ -116,8 +116,8 @@ export async function manyRecordingsFigures(bench: Workbench): Promise<Figure[]>
   const many = await inTurns(clip, clips);
   const minutes = await inTurns(minute, 8);
   return [
-    { name: "0.1 s clip, one client: uploadRecord", ...shortest },
-    { name: "5 s clip, one client: uploadRecord", ...short, goal: { of: "ratio", atMost: 1.1 } },
+    { name: "0.1 s clip, one client: uploadRecord", ...shortest, goal: { of: "ratio", atMost: 0.5 } },
+    { name: "5 s clip, one client: uploadRecord", ...short, goal: { of: "ratio", atMost: 0.65 } },
     {
       name: "5 s clips, 8 clients",
       value: clips / many.uploaded,

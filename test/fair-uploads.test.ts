@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { assertNoFfmpegRuns, ffmpegChildrenOf } from "./support/ffmpeg.ts";
+import { assertNoFfmpegRuns, encodersOf } from "./support/ffmpeg.ts";
 import { uploadRequest } from "./support/half-upload.ts";
 import { connectRaw, type RawConnection } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { until } from "./support/until.ts";
 import { sineWav, wavFile } from "./support/wav-maker.ts";
 
-const atWork = async () => await ffmpegChildrenOf(process.pid);
+const atWork = async () => await encodersOf(process.pid);
 const clipAt = (sampleRateHz: number) => sineWav({ seconds: 10, channels: 1, sampleRateHz });
 
 describe("nobody's upload starves another's", () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { readFileSync } from "node:fs";
 import { Client } from "pg";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { ffmpegChildrenOf } from "./support/ffmpeg.ts";
+import { encodersOf } from "./support/ffmpeg.ts";
 import { startHalfUpload, uploadRequest } from "./support/half-upload.ts";
 import { connectRaw } from "./support/raw-http.ts";
 import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
@@ -55,7 +55,7 @@ describe("after a fault", () => {
              and pid <> pg_backend_pid() and state <> 'idle' and backend_type = 'client backend') as transactions`,
       );
       const { records, chunks, transactions } = rows[0];
-      const processes = (await ffmpegChildrenOf(at.child.pid)).length;
+      const processes = (await encodersOf(at.child.pid)).length;
       return `${processes} processes, ${records} records, ${chunks} chunks, ${transactions} transactions`;
     } finally {
       await connection.end();
@@ -84,7 +84,7 @@ describe("after a fault", () => {
 
   async function encoders(at = service): Promise<number[]> {
     return await until(
-      async () => await ffmpegChildrenOf(at.child.pid),
+      async () => await encodersOf(at.child.pid),
       (found) => found.length > 0,
     );
   }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { uploadRequest } from "./support/half-upload.ts";
 import { connectRaw } from "./support/raw-http.ts";
-import { ffmpegChildrenOf } from "./support/ffmpeg.ts";
+import { encodersOf } from "./support/ffmpeg.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -43,7 +43,7 @@ describe("clients that send next to nothing", () => {
     expect((await client.uploadRecord(ann, wav)).status).toBe(200);
     const held = sent < 64 * 1024 ? 0 : 2;
     const encoders = await until(
-      async () => await ffmpegChildrenOf(process.pid),
+      async () => await encodersOf(process.pid),
       ({ length }) => length === held,
     );
     expect(encoders).toHaveLength(held);

@@ -4,6 +4,7 @@ import { MemoryBlocks } from "../../memory/memory-blocks.ts";
 import { FairSemaphore, type Permit } from "../../queue/fair-semaphore.ts";
 import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
 import { startFfmpeg } from "./ffmpeg.ts";
+import { maxReadyEncoders, ReadyEncoders } from "./ready-encoders.ts";
 
 /** Options of an {@link EncoderPool}. */
 export interface EncoderPoolOptions {
@@ -77,8 +78,6 @@ export class EncoderPool implements AsyncDisposable {
   readonly stallSeconds: number;
   /** Memory for PCM that waits for a process. */
   readonly blocks = new MemoryBlocks(256 * 1024, 64);
-  readonly #ffmpeg: Ffmpeg;
-  readonly #limits: ChildLimits;
   readonly #turnSeconds: number;
   readonly #permits: FairSemaphore<number | undefined>;
   /** Number of turns that are about to end. */
@@ -87,16 +86,18 @@ export class EncoderPool implements AsyncDisposable {
   readonly #spares = new Set<{ isWanted: boolean; readonly giveBack: () => void }>();
   /** What ends each parked process; the one parked longest comes first. */
   readonly #parked = new Map<EncoderTurns, () => void>();
+  /** The processes of conversions. */
   readonly #running = new Set<FfmpegProcess>();
+  readonly #ready: ReadyEncoders;
   #closed = false;
 
   constructor({ ffmpeg, size, stallSeconds, queueTimeoutSeconds, turnSeconds, limits }: EncoderPoolOptions) {
-    this.#ffmpeg = ffmpeg;
     this.size = size ?? availableParallelism();
     this.maxParkedProcesses = 3 * this.size + 8;
     this.#turnSeconds = turnSeconds ?? 1;
     this.stallSeconds = stallSeconds ?? 30;
-    this.#limits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
+    const childLimits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
+    this.#ready = new ReadyEncoders((args) => startFfmpeg(ffmpeg, childLimits, args));
     this.#permits = new FairSemaphore({
       permits: this.size,
       timeoutSeconds: queueTimeoutSeconds ?? 30,
@@ -119,12 +120,17 @@ export class EncoderPool implements AsyncDisposable {
     return this.#permits.waiting;
   }
 
-  /** Maximum of processes, parked ones included. */
+  /** Maximum of processes, including those that are parked or ready. */
   get maxProcesses(): number {
-    return this.size + this.maxParkedProcesses;
+    return this.size + this.maxParkedProcesses + maxReadyEncoders;
   }
 
-  /** Number of processes, parked ones included. */
+  /** Number of processes that wait for a conversion. */
+  get ready(): number {
+    return this.#ready.count;
+  }
+
+  /** Number of processes that conversions have, parked ones included. */
   get running(): number {
     return this.#running.size;
   }
@@ -156,12 +162,12 @@ export class EncoderPool implements AsyncDisposable {
   }
 
   /**
-   * Starts one ffmpeg for a conversion that has its turn. Disposing of the pool kills it.
+   * Starts one ffmpeg for a conversion that has its turn, or takes one that is ready. Disposing of the pool kills it.
    * @throws {ServiceError} `SHUTTING_DOWN` if the pool is disposed of
    */
   start(args: readonly string[]): FfmpegProcess {
     if (this.#closed) throw shuttingDown();
-    const child = startFfmpeg(this.#ffmpeg, this.#limits, args);
+    const child = this.#ready.take(args);
     this.#running.add(child);
     void this.#forgetAtEnd(child);
     return child;
@@ -171,7 +177,7 @@ export class EncoderPool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     this.#permits[Symbol.dispose]();
-    await Promise.all([...this.#running].map((child) => child[Symbol.asyncDispose]()));
+    await Promise.all([...this.#running, this.#ready].map((each) => each[Symbol.asyncDispose]()));
   }
 
   async #forgetAtEnd(child: FfmpegProcess): Promise<void> {
@@ -213,6 +219,7 @@ export class EncoderPool implements AsyncDisposable {
         const given = permit;
         permit = undefined;
         given[Symbol.dispose]();
+        this.#ready.refillSoon(() => this.taken >= this.size);
       },
       next: async () => {
         const next = await this.#permit(applicant, gone.signal, true);

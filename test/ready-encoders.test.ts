@@ -1,0 +1,233 @@
+import { afterEach, describe, expect, it, jest } from "@jest/globals";
+import { readFile } from "node:fs/promises";
+import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
+import type { PcmFormat } from "../src/audio/pcm-format.ts";
+import { ApiClient } from "./support/api-client.ts";
+import { assertNoFfmpegRuns, encodersOf, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
+import { startServiceProcess } from "./support/service-process.ts";
+import { createTestDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const never = new AbortController().signal;
+const cd: PcmFormat = { sampleFormat: "s16le", sampleRateHz: 44_100, channels: 2 };
+const silence = Buffer.alloc(3 * 44_100 * 4);
+const loudNoise = Buffer.from(silence.map((_, i) => (i * i * 7919 + i * 104_729) >>> 8));
+
+afterEach(assertNoFfmpegRuns);
+
+describe("encoders that are ready before they are needed", () => {
+  it.each([
+    [44_100, 2, 192],
+    [48_000, 2, 192],
+    [48_000, 1, 96],
+    [96_000, 2, 192],
+    [22_050, 1, 64],
+  ] as const)(
+    "make the same MP3 as new ones, whatever was encoded before, at %i Hz with %i channels and %i kbit/s",
+    async (sampleRateHz, channels, kbps) => {
+      const format = { ...cd, sampleRateHz, channels };
+      await using pool = new EncoderPool({ ffmpeg, size: 2 });
+      for (const sound of [loudNoise, loudNoise]) await encode(pool, sound, format, kbps);
+      expect(await readyOf(pool)).toBe(2);
+      for (const sound of [silence, tone(), silence.subarray(0, 44_000)]) {
+        await readyOf(pool);
+        const before = await ffmpegChildrenOf(process.pid);
+        const { mp3, pids } = await encode(pool, sound, format, kbps);
+        expect(before).toContain(pids[0]);
+        await using fresh = new EncoderPool({ ffmpeg, size: 2 });
+        expect(mp3.equals((await encode(fresh, sound, format, kbps)).mp3)).toBe(true);
+      }
+    },
+  );
+
+  it("never get a second sound, also after an upload that failed", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 2 });
+    const used: (number | undefined)[] = [];
+    for (let i = 0; i < 4; i++) used.push(...(await encode(pool, tone())).pids);
+    expect(await readyOf(pool)).toBe(2);
+    const failing = new AbortController();
+    async function* untilItFails(): AsyncGenerator<Buffer> {
+      yield tone();
+      failing.abort(new Error("Enough."));
+      yield tone();
+    }
+    const { pids, outcome } = await attempt(pool, untilItFails(), cd, 192, failing.signal);
+    expect(outcome).toEqual(Error("Enough."));
+    used.push(...pids);
+    expect(await readyOf(pool)).toBe(2);
+    for (let i = 0; i < 3; i++) used.push(...(await encode(pool, tone())).pids);
+    expect(new Set(used).size).toBe(used.length);
+    expect(await runningOf(used)).toEqual([]);
+  });
+
+  it("are of the kinds that were asked for last and twice, and few", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
+    for (const kbps of [192, 128, 128, 192, 160]) await encode(pool, tone(), cd, kbps);
+    expect(await until(bitratesOf, (kbps) => kbps.join() === "128k,192k")).toEqual(["128k", "192k"]);
+    for (let i = 0; i < 8; i++) await encode(pool, tone(), cd, 96);
+    expect(await until(bitratesOf, (kbps) => kbps.join() === "96k,96k")).toEqual(["96k", "96k"]);
+    expect(await readyOf(pool)).toBe(2);
+  });
+
+  it("do not start while conversions use all encoders", async () => {
+    useFakeTimers();
+    try {
+      await using pool = new EncoderPool({ ffmpeg, size: 1 });
+      await encode(pool, tone());
+      const { args } = await encode(pool, tone());
+      jest.advanceTimersByTime(1000);
+      expect(pool.ready).toBe(2);
+      const first = await pool.acquire(never);
+      const second = pool.acquire(never);
+      await using _child = pool.start(args);
+      first[Symbol.dispose]();
+      using _second = await second;
+      jest.advanceTimersByTime(1000);
+      expect([pool.ready, pool.running, pool.taken]).toEqual([1, 1, 1]);
+      _second[Symbol.dispose]();
+      jest.advanceTimersByTime(1000);
+      expect([pool.ready, pool.running, pool.taken]).toEqual([2, 1, 0]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it("are replaced if one ends by itself", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
+    await encode(pool, tone());
+    await encode(pool, tone());
+    expect(await readyOf(pool)).toBe(2);
+    for (const pid of await ffmpegChildrenOf(process.pid)) process.kill(pid, "SIGKILL");
+    expect(await readyOf(pool, 0)).toBe(0);
+    await encode(pool, tone());
+    expect(await readyOf(pool)).toBe(2);
+  });
+
+  it("end when nobody has used them for a while", async () => {
+    useFakeTimers();
+    try {
+      await using pool = new EncoderPool({ ffmpeg, size: 1 });
+      await encode(pool, tone());
+      await encode(pool, tone());
+      jest.advanceTimersByTime(1000);
+      expect(pool.ready).toBe(2);
+      jest.advanceTimersByTime(290_000);
+      expect(pool.ready).toBe(2);
+      jest.advanceTimersByTime(10_000);
+      expect(pool.ready).toBe(0);
+      expect(
+        await until(
+          async () => await ffmpegChildrenOf(process.pid),
+          ({ length }) => length === 0,
+        ),
+      ).toEqual([]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it.each(["SIGTERM", "SIGKILL"] as const)("end with a service that gets %s", async (signal) => {
+    await using database = await createTestDatabase();
+    await using service = await startServiceProcess({ DATABASE_URL: database.url, ENCODERS: "1" });
+    const client = new ApiClient(service.url);
+    const ann = await client.createUser("Ann");
+    for (let i = 0; i < 2; i++) expect((await client.uploadRecord(ann, sineWav({ seconds: 1 }))).status).toBe(200);
+    const ready = await until(
+      async () => await ffmpegChildrenOf(service.child.pid),
+      ({ length }) => length === 2,
+    );
+    expect(ready).toHaveLength(2);
+    expect(await encodersOf(service.child.pid)).toEqual([]);
+    service.child.kill(signal);
+    expect(await service.ended).toBe(signal === "SIGTERM" ? 0 : signal);
+    expect(
+      await until(
+        async () => await runningOf(ready),
+        ({ length }) => length === 0,
+      ),
+    ).toEqual([]);
+  });
+});
+
+/** The number of ready processes, when it is `count`. */
+async function readyOf(pool: EncoderPool, count = 2): Promise<number> {
+  return await until(
+    () => pool.ready,
+    (ready) => ready === count,
+  );
+}
+
+/** The bit rates of all encoders that this process has started. */
+async function bitratesOf(): Promise<string[]> {
+  const pids = await ffmpegChildrenOf(process.pid);
+  const commands = await Promise.all(pids.map(commandOf));
+  return commands.map((command) => /-b:a\0(\w+)/.exec(command)?.[1] ?? command).toSorted();
+}
+
+/** Timers only; processes go on. */
+function useFakeTimers(): void {
+  jest.useFakeTimers({ doNotFake: ["performance", "queueMicrotask", "nextTick", "setImmediate"] });
+}
+
+interface Attempt {
+  readonly mp3: Buffer;
+  /** The arguments of the last process. */
+  readonly args: readonly string[];
+  readonly pids: readonly (number | undefined)[];
+  /** Why it failed. */
+  readonly outcome: unknown;
+}
+
+/** Encodes a sound, and tells which processes did it. */
+async function attempt(
+  pool: EncoderPool,
+  source: AsyncIterable<Buffer>,
+  format: PcmFormat,
+  bitrateKbps: number,
+  signal: AbortSignal,
+): Promise<Attempt> {
+  const chunks: Buffer[] = [];
+  const pids: (number | undefined)[] = [];
+  let lastArgs: readonly string[] = [];
+  let outcome: unknown;
+  const start = (args: readonly string[]) => EncoderPool.prototype.start.call(pool, args);
+  pool.start = (args) => {
+    const child = start(args);
+    pids.push(child.pid);
+    lastArgs = args;
+    return child;
+  };
+  try {
+    using turns = await pool.acquire(signal);
+    for await (const bytes of encodeMp3(turns, source, format, { bitrateKbps }, signal)) chunks.push(bytes);
+  } catch (error) {
+    outcome = error;
+  }
+  return { mp3: Buffer.concat(chunks), args: lastArgs, pids, outcome };
+}
+
+async function encode(pool: EncoderPool, sound: Buffer, format = cd, bitrateKbps = 192): Promise<Attempt> {
+  async function* source(): AsyncGenerator<Buffer> {
+    yield sound;
+  }
+  const done = await attempt(pool, source(), format, bitrateKbps, never);
+  expect(done.outcome).toBeUndefined();
+  return done;
+}
+
+/** A second of a rising tone. */
+function tone(): Buffer {
+  const samples = new Int16Array(44_100 * 2).map((_, i) => 12_000 * Math.sin((i * i) / 4e6));
+  return Buffer.from(samples.buffer);
+}
+
+async function runningOf(pids: readonly (number | undefined)[]): Promise<(number | undefined)[]> {
+  const commands = await Promise.all(pids.map(commandOf));
+  return pids.filter((_, i) => commands[i] !== "");
+}
+
+async function commandOf(pid: number | undefined): Promise<string> {
+  return await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+}
