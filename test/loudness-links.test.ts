@@ -65,6 +65,32 @@ describe("a link with a loudness", () => {
     expect(Object.keys(tags)).toEqual(Object.keys(plainTags));
   });
 
+  it("comes from the API, for the recording and for a share link", async () => {
+    const links = "atLoudness(lufs: -20.5) { url streamUrl mp3Url }";
+    const query = `mutation ($id: ID!) { createLink(recordId: $id) { link { url ${links} } record { url ${links} } } }`;
+    const { data } = await client.run(query, { id: record.id }, ann);
+    const { link, record: again } = data.createLink;
+    const levels = new Set<number>();
+    for (const { url, atLoudness } of [link, again]) {
+      expect(atLoudness).toEqual({
+        url: `${url}${url.includes("?") ? "&" : "?"}loudness=-20.5`,
+        streamUrl: expect.stringMatching(/[?&]inline=1&loudness=-20\.5$/),
+        mp3Url: expect.stringMatching(/\.mp3\?(?:user=\d+&)?loudness=-20\.5$/),
+      });
+      for (const leveled of Object.values<string>(atLoudness)) levels.add(rms((await play(leveled)).samples));
+    }
+    expect(levels.size).toBe(1);
+    expect([...levels][0]! / rms(plain.samples)).not.toBeCloseTo(1, 1);
+  });
+
+  it.each(["-41", "-4.9", "0"])("of %s LUFS is refused by the API before anything is done", async (lufs) => {
+    const query = `mutation ($id: ID!) { createLink(recordId: $id) { link { atLoudness(lufs: ${lufs}) { url } } } }`;
+    const { status, errors } = await client.run(query, { id: record.id }, ann);
+    expect([status, errors?.[0]?.extensions]).toMatchObject([400, { code: "BAD_USER_INPUT", argument: "lufs" }]);
+    const { data } = await client.run("query ($id: ID!) { record(id: $id) { links { id } } }", { id: record.id }, ann);
+    expect(data.record.links).toHaveLength(1);
+  });
+
   it("answers every range with the bytes of the whole", async () => {
     const link = `${record.url}&loudness=-14`;
     const { bytes, etag } = await play(link);

@@ -1,5 +1,5 @@
 import { GraphQLDateTime, GraphQLURL } from "../graphql/scalars.ts";
-import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
+import { Arg, Ctx, FieldResolver, Float, ID, Mutation, Resolver, Root } from "type-graphql";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
@@ -7,6 +7,7 @@ import type { RequestContext } from "../graphql/request-context.ts";
 import { requireSelf } from "../graphql/require-self.ts";
 import { findOwnRecord } from "../record/find-record.ts";
 import { RecordType, toRecordType } from "../record/record.type.ts";
+import { leveledFacts, leveledLinks, LeveledLinksType, lufsDescription } from "../record/leveled-links.type.ts";
 import { nameOfRecord } from "../record/file-name.ts";
 import { maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
@@ -140,6 +141,23 @@ export class LinkResolver {
   @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() { secret, record }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(shareMp3Url(origin, secret, nameOfRecord(record)));
+  }
+
+  @FieldResolver(() => LeveledLinksType, {
+    nullable: true,
+    description: "The same links with a loudness of their own. Null only if an error occurred.",
+  })
+  @Facts(leveledFacts)
+  atLoudness(
+    @Root() { secret, record }: LinkType,
+    @Arg("lufs", () => Float, { description: lufsDescription }) lufs: number,
+    @Ctx() { origin }: RequestContext,
+  ): LeveledLinksType {
+    const url = shareUrl(origin, secret);
+    return leveledLinks(
+      { url, streamUrl: `${url}?inline=1`, mp3Url: shareMp3Url(origin, secret, nameOfRecord(record)) },
+      lufs,
+    );
   }
 
   @FieldResolver(() => GraphQLURL, { description: "Link to the waveform as JSON, as in `record.waveformUrl`." })

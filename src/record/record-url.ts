@@ -9,6 +9,9 @@ export const maxLinkLength = 100;
 /** The same for a link with a file name, in which each byte may be escaped. */
 export const maxMp3LinkLength = maxLinkLength + 3 * maxMp3NameBytes;
 
+/** Maximum length of what {@link withLoudness} appends. */
+export const maxLoudnessLength = "&loudness=-12.345678901234567".length;
+
 /** The recording that a link names, and its owner. */
 export interface RecordAddress {
   readonly recordId: string;
@@ -153,6 +156,11 @@ export function asksForInline(parameters: LinkParameters, byDefault = false): bo
   return value === undefined ? byDefault : !/^(?:0|false)$/i.test(unwrap(value));
 }
 
+/** The link with a level of its own, in LUFS; see {@link loudnessIn}. */
+export function withLoudness(link: string, lufs: number): string {
+  return `${link}${link.includes("?") ? "&" : "?"}loudness=${lufs}`;
+}
+
 /**
  * The loudness that a link asks for, in LUFS: `loudness=-16`; undefined if it asks for none.
  * @throws {ServiceError} BAD_USER_INPUT if it is not a number within its bounds
@@ -161,9 +169,15 @@ export function loudnessIn(parameters: LinkParameters): number | undefined {
   const given = parameters.get("loudness")?.at(-1);
   if (given === undefined) return undefined;
   const lufs = Number(/^-?\d+(?:\.\d+)?(?=(?:lufs)?$)/i.exec(unwrap(given))?.[0]);
-  if (lufs >= leastLufs && lufs <= mostLufs) return lufs;
-  const message = `The loudness is a number from ${leastLufs} to ${mostLufs}, in LUFS, such as loudness=-16.`;
-  throw new ServiceError("BAD_USER_INPUT", message, { argument: "loudness" });
+  requireLoudness(lufs, "loudness", ", such as loudness=-16");
+  return lufs;
+}
+
+/** @throws {ServiceError} BAD_USER_INPUT if it is not a number, or one that no link can ask for. */
+export function requireLoudness(lufs: number, argument: string, example = ""): void {
+  if (lufs >= leastLufs && lufs <= mostLufs) return;
+  const message = `The loudness is a number from ${leastLufs} to ${mostLufs}, in LUFS${example}.`;
+  throw new ServiceError("BAD_USER_INPUT", message, { argument, min: leastLufs, max: mostLufs });
 }
 
 function onlyOne<T>(values: ReadonlySet<T | undefined>, argument: string, need: string): T {

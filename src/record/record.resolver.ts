@@ -1,5 +1,5 @@
 import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
-import { Arg, Ctx, FieldResolver, ID, Int, Query, Resolver, Root } from "type-graphql";
+import { Arg, Ctx, FieldResolver, Float, ID, Int, Query, Resolver, Root } from "type-graphql";
 import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/meter/waveform.ts";
 import { maxCuePoints } from "../audio/wav/cue-points.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
@@ -7,6 +7,7 @@ import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { nameOfRecord } from "./file-name.ts";
 import { findProductions, findReadableRecord, findWaveforms } from "./find-record.ts";
+import { leveledFacts, leveledLinks, LeveledLinksType, lufsDescription } from "./leveled-links.type.ts";
 import { ChapterType, ProductionType } from "./production.type.ts";
 import { RecordType, toRecordType } from "./record.type.ts";
 import {
@@ -88,6 +89,25 @@ export class RecordResolver {
   @Facts({ maxCharacters: maxMp3LinkLength })
   mp3Url(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
     return new URL(mp3Url(origin, addressOf(record), nameOfRecord(record)));
+  }
+
+  @FieldResolver(() => LeveledLinksType, {
+    nullable: true,
+    description: "The same links with a loudness of their own. Null only if an error occurred.",
+  })
+  @Facts(leveledFacts)
+  atLoudness(
+    @Root() record: RecordType,
+    @Arg("lufs", () => Float, { description: lufsDescription }) lufs: number,
+    @Ctx() { origin }: RequestContext,
+  ): LeveledLinksType {
+    const address = addressOf(record);
+    const links = {
+      url: recordUrl(origin, address),
+      streamUrl: streamUrl(origin, address),
+      mp3Url: mp3Url(origin, address, nameOfRecord(record)),
+    };
+    return leveledLinks(links, lufs);
   }
 
   @FieldResolver(() => GraphQLURL, {
