@@ -52,6 +52,7 @@ import type { Caller } from "./caller/caller.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
 import { Registration } from "./user/registration.ts";
 import { UserResolver } from "./user/user.resolver.ts";
+import { listenRoutes } from "./web/listen.route.ts";
 
 /** The running service. Disposing of it lets running uploads finish and releases everything. */
 export interface Server extends AsyncDisposable {
@@ -189,6 +190,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       config,
     }),
   );
+  await app.register(async (scope) => listenRoutes(scope, { em: database.em, config }));
   const schema = await createSchema([
     new UserResolver(registration),
     new AccountResolver(deleteSomeRecords, allowances),

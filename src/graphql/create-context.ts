@@ -6,6 +6,7 @@ import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts"
 import { bearerToken } from "../caller/token.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { clientGone, largeAnswerBytes, type AnswerMemory } from "../http/answer-memory.ts";
+import { requestOrigin } from "../http/request-origin.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /** The dependencies of a context. */
@@ -126,14 +127,4 @@ async function once<K, V>(results: Map<K, Promise<V>>, key: K, find: () => Promi
 /** Adds the user to all later log lines of this request. */
 function logWithUser(request: FastifyRequest, { id }: Caller): void {
   request.log = request.log.child({ user: id });
-}
-
-/** The origin under which the client reached the service. Headers of a proxy count only if the proxy is trusted. */
-function requestOrigin({ protocol, host, socket }: FastifyRequest): string {
-  const origin = `${protocol}://${host}`;
-  return /^https?$/.test(protocol) &&
-    URL.canParse(origin) &&
-    new URL(origin).host === host.toLowerCase().replace(/:(80|443)$/, "")
-    ? new URL(origin).origin
-    : `http://localhost:${socket.localPort}`;
 }

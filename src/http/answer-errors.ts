@@ -106,7 +106,7 @@ function meantAddress(request: FastifyRequest, routes: ReadonlyMap<string, unkno
 
 /** The address of a link whose first segment is in capitals, which its other segments need. */
 function withoutCapitals(url: string): string | undefined {
-  const [, route = "", rest = ""] = /^\/(l|record)(\/.+)$/i.exec(url) ?? [];
+  const [, route = "", rest = ""] = /^\/(l|record|listen|embed)(\/.+)$/i.exec(url) ?? [];
   if (route === route.toLowerCase()) return undefined;
   const levels = rest.split("?", 1)[0]!.split("/").length - 1;
   return `${"../".repeat(levels)}${route.toLowerCase()}${rest}`;

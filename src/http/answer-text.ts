@@ -5,9 +5,9 @@ import { tagOfClient, withoutEncodings } from "./compression.ts";
 import { checkPreconditions } from "./conditional-request.ts";
 import { addVary } from "./vary.ts";
 
-/** A text that clients may cache. */
+/** A text, or a small file, that clients may cache. */
 export interface KeepableText {
-  readonly body: string;
+  readonly body: string | Buffer;
   readonly contentType: string;
   /** If missing, conditions on dates are ignored (RFC 9110 section 13.1.3). */
   readonly lastModified?: Date;

@@ -61,7 +61,7 @@ const bySecret = statement((db: Kysely<LinkTables>, { secret }: { secret: string
   db
     .selectFrom("ShareLink")
     .innerJoin("AudioRecord", "AudioRecord.id", "ShareLink.recordId")
-    .select([...rowColumns, "ShareLink.id as linkId"])
+    .select([...rowColumns, "ShareLink.id as linkId", "ShareLink.expiresAt as linkExpiresAt"])
     .select((eb) => eb.fn.coalesce(eb("ShareLink.expiresAt", "<=", sql<Date>`now()`), eb.lit(false)).as("isExpired"))
     .where("ShareLink.secret", "=", secret)
     .where("state", "=", "ready")
@@ -106,7 +106,10 @@ export async function findByAddress(
 export async function findBySecret(
   em: SqlEntityManager,
   secret: string,
-): Promise<(OpenedRecord & { readonly linkId: string; readonly isExpired: boolean }) | undefined> {
+): Promise<
+  | (OpenedRecord & { readonly linkId: string; readonly linkExpiresAt: Date | null; readonly isExpired: boolean })
+  | undefined
+> {
   const [row] = await bySecret(em, { secret });
   return row && { ...row, isExpired: Boolean(row.isExpired) };
 }

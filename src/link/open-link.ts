@@ -12,6 +12,8 @@ export interface OpenedLink {
   readonly isPublic: boolean;
   /** Set for a share link, whose downloads are counted. */
   readonly linkId?: string;
+  /** When a share link expires; null if never. */
+  readonly expiresAt?: Date | null;
 }
 
 /** Whose recording a private link leads to, and which token uploaded it. */
@@ -47,7 +49,7 @@ export async function openShareLink(
   const row = secret === undefined ? undefined : await findBySecret(em, secret);
   if (!row) throw noSuchRecord();
   if (row.isExpired) throw linkExpired();
-  return { row, isPublic: false, linkId: row.linkId };
+  return { row, isPublic: false, linkId: row.linkId, expiresAt: row.linkExpiresAt };
 }
 
 /**

@@ -9,7 +9,7 @@ import { findOwnRecord } from "../record/find-record.ts";
 import { RecordType, toRecordType } from "../record/record.type.ts";
 import { leveledFacts, leveledLinks, LeveledLinksType, lufsDescription } from "../record/leveled-links.type.ts";
 import { nameOfRecord } from "../record/file-name.ts";
-import { maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
+import { listenUrl, maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
 import {
   createShareLink,
@@ -131,6 +131,15 @@ export class LinkResolver {
   @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
     return new URL(`${shareUrl(origin, secret)}?inline=1`);
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description:
+      "Link to a page with a player, for people: send them this one. Opening the page is no download; playing is one.",
+  })
+  @Facts({ maxCharacters: maxLinkLength })
+  listenUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(listenUrl(origin, { secret }));
   }
 
   @FieldResolver(() => GraphQLURL, {

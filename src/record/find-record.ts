@@ -1,5 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { hasScope, requireScope, type Caller } from "../caller/caller.ts";
+import { decodeWaveform, waveformPeaks } from "../audio/meter/waveform.ts";
 import { AudioRecord } from "./record.entity.ts";
 import { parseRecordId } from "./record-url.ts";
 
@@ -90,4 +91,14 @@ export async function findProductions(
     { fields: ["chapters", "production"], disableIdentityMap: true },
   );
   return new Map(records.map((record) => [record.id, record]));
+}
+
+/** The waveform of a recording as `count` magnitudes from 0 to 1; undefined if it was deleted in the meantime. */
+export async function findPeaks(
+  em: SqlEntityManager,
+  recordId: string,
+  count: number,
+): Promise<readonly number[] | undefined> {
+  const waveform = (await findWaveforms(em, [recordId])).get(recordId);
+  return waveform && waveformPeaks(decodeWaveform(waveform), count);
 }

@@ -48,6 +48,29 @@ export function shareMp3Url(origin: string, secret: string, fileName: string): s
   return `${shareUrl(origin, secret)}/${pathName(fileName)}`;
 }
 
+/** What a link opens: a recording of a user, or the recording of a share link. */
+export type LinkTarget = RecordAddress | { readonly secret: string };
+
+/** The page for listening: `<origin>/listen?id=<record>&user=<user>` or `<origin>/listen/<secret>`. */
+export function listenUrl(origin: string, target: LinkTarget): string {
+  return pageUrl(`${origin}/listen`, target);
+}
+
+/** The same page for the frame of another page. */
+export function embedUrl(origin: string, target: LinkTarget): string {
+  return pageUrl(`${origin}/embed`, target);
+}
+
+function pageUrl(page: string, target: LinkTarget): string {
+  return "secret" in target ? `${page}/${target.secret}` : `${page}?id=${target.recordId}&user=${target.userId}`;
+}
+
+/** The picture of the waveform, for previews of the page for listening. */
+export function pictureUrl(origin: string, target: LinkTarget): string {
+  if ("secret" in target) return `${shareUrl(origin, target.secret)}/waveform.png`;
+  return `${origin}/record/${target.recordId}/waveform.png?user=${target.userId}`;
+}
+
 /** The address of a play link: `<origin>/play/<signed>`; see `link/play-link.ts`. */
 export function playUrl(origin: string, signed: string): string {
   return `${origin}/play/${signed}`;
@@ -71,9 +94,6 @@ export function parseSecret(given: unknown): string | undefined {
   return /^[^\w-]*([\w-]{32})(?:[_-]*(?:[^\w-].*)?)$/su.exec(join(given))?.[1];
 }
 
-/** What a link opens: a recording of a user, or the recording of a share link. */
-export type LinkTarget = RecordAddress | { readonly secret: string };
-
 /**
  * Reads a link as the routes of links do, whatever the service's address in it: services move, and links stay.
  * @throws {ServiceError} NOT_FOUND if it is not a link to a recording, BAD_USER_INPUT as {@link parseRecordAddress} does
@@ -82,10 +102,14 @@ export function parseLink(url: URL): LinkTarget {
   if (url.href.length > maxHrefLength) throw noSuchRecord();
   const parts = url.pathname.split("/").filter((part) => part !== "");
   // In front may be the path under which a proxy has the service.
-  const [place, key, , ...more] = parts.slice(parts.findIndex((part) => /^(?:record|l)$/i.test(part)));
+  const [given, key, , ...more] = parts.slice(parts.findIndex((part) => /^(?:record|l|listen|embed)$/i.test(part)));
   if (more.length > 0) throw noSuchRecord();
-  if (place?.toLowerCase() === "record") return parseRecordAddress(linkParameters(url.href), decoded(key));
-  const secret = place?.toLowerCase() === "l" ? parseSecret(decoded(key)) : undefined;
+  const place = given?.toLowerCase();
+  const isPage = place === "listen" || place === "embed";
+  if (place === "record" || (isPage && key === undefined)) {
+    return parseRecordAddress(linkParameters(url.href), decoded(key));
+  }
+  const secret = place === "l" || isPage ? parseSecret(decoded(key)) : undefined;
   if (secret === undefined) throw noSuchRecord();
   return { secret };
 }

@@ -11,6 +11,7 @@ import { leveledFacts, leveledLinks, LeveledLinksType, lufsDescription } from ".
 import { ChapterType, ProductionType } from "./production.type.ts";
 import { RecordType, toRecordType } from "./record.type.ts";
 import {
+  listenUrl,
   maxLinkLength,
   maxMp3LinkLength,
   mp3Url,
@@ -108,6 +109,16 @@ export class RecordResolver {
       mp3Url: mp3Url(origin, address, nameOfRecord(record)),
     };
     return leveledLinks(links, lufs);
+  }
+
+  @FieldResolver(() => GraphQLURL, {
+    description:
+      "Link to a page with a player, for people. Chats show it with title, length and waveform, and some play it at once. " +
+      "It opens only if the recording is `PUBLIC`; for a private one, `createLink` makes a link with a page of its own.",
+  })
+  @Facts({ maxCharacters: maxLinkLength })
+  listenUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
+    return new URL(listenUrl(origin, addressOf(record)));
   }
 
   @FieldResolver(() => GraphQLURL, {
