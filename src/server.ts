@@ -8,6 +8,7 @@ import type { Config } from "./settings/config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
 import { startEmbeddedPostgres } from "./database/embedded/embedded-postgres.ts";
 import { ErrorCodeResolver } from "./graphql/error-code.resolver.ts";
+import { explorerRoute } from "./graphql/explorer.route.ts";
 import { graphqlRoute } from "./graphql/graphql.route.ts";
 import { schemaRoute } from "./graphql/schema.route.ts";
 import { createSchema } from "./schema.ts";
@@ -211,6 +212,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     new ErrorCodeResolver(),
   ]);
   schemaRoute(app, schema);
+  if (config.sandbox) explorerRoute(app, config);
   await app.register(
     async (scope) =>
       await graphqlRoute(scope, {

@@ -1,8 +1,9 @@
-/** The headers that Apollo Sandbox shows first. The first operation does not look at them. */
+/** The headers that Apollo Sandbox and the explorer show first. The first operation does not look at them. */
 export const exampleHeaders = { authorization: "Bearer PASTE-THE-TOKEN" };
 
-/** The document that Apollo Sandbox shows first. */
-export const exampleDocument = `# 1. Create a user. Keep the token: it is shown only now.
+/** @param howToSend the comment that says where the token and the file go */
+function documentWith(howToSend: string): string {
+  return `# 1. Create a user. Keep the token: it is shown only now.
 mutation CreateUser {
   createUser(name: "Ann") {
     user {
@@ -12,8 +13,7 @@ mutation CreateUser {
   }
 }
 
-# 2. In the Headers tab below, replace PASTE-THE-TOKEN by the token. In the Variables tab, choose a WAV with "Add files" (one
-#    file, without "multiple files") and give it the name "file". Run this, and open streamUrl:
+${howToSend}
 mutation UploadRecord($file: Upload!) {
   uploadRecord(file: $file) {
     record {
@@ -55,3 +55,14 @@ query Me {
   }
 }
 `;
+}
+
+/** The document that Apollo Sandbox shows first. */
+export const exampleDocument =
+  documentWith(`# 2. In the Headers tab below, replace PASTE-THE-TOKEN by the token. In the Variables tab, choose a WAV with "Add files" (one
+#    file, without "multiple files") and give it the name "file". Run this, and open streamUrl:`);
+
+/** The document that the explorer shows first. */
+export const explorerDocument =
+  documentWith(`# 2. Under "Set Headers" (the two arrows at the left), replace PASTE-THE-TOKEN by the token. Open "VARIABLES" below, and
+#    choose a WAV with "Add files" and "Select files..". Run this, and open streamUrl:`);

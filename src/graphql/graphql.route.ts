@@ -244,15 +244,44 @@ function pageForPeople({ publicUrl = "" }: GraphqlConfig): Page {
   };
 }
 
-function landingPage({ sandbox }: GraphqlConfig): ApolloServerPlugin {
+function landingPage({ sandbox, publicUrl }: GraphqlConfig): ApolloServerPlugin {
   if (!sandbox) return ApolloServerPluginLandingPageDisabled();
-  return ApolloServerPluginLandingPageLocalDefault({
+  const page = ApolloServerPluginLandingPageLocalDefault({
     document: exampleDocument,
     headers: exampleHeaders,
     embed: { runTelemetry: false, initialState: { sharedHeaders: { "apollo-require-preflight": "true" } } },
     includeCookies: false,
     footer: false,
   });
+  return withExplorerLink(page, publicUrl === undefined ? "" : new URL(publicUrl).pathname.replace(/\/$/, ""));
+}
+
+/**
+ * Adds a link to the explorer to the page of Sandbox, after the sentence that is seen only if Sandbox does not load.
+ * @param prefix the path under which a proxy has the service, or nothing
+ */
+function withExplorerLink(page: ApolloServerPlugin, prefix: string): ApolloServerPlugin {
+  return {
+    serverWillStart: async (service) => {
+      const listener = await page.serverWillStart?.(service);
+      if (!listener?.renderLandingPage) return listener;
+      const html = async () => {
+        const rendered = await listener.renderLandingPage!();
+        const made = typeof rendered.html === "string" ? rendered.html : await rendered.html();
+        return linkedToExplorer(made, prefix);
+      };
+      return { ...listener, renderLandingPage: async () => ({ html }) };
+    },
+  };
+}
+
+/** Sandbox's empty place covers the page, and would take the clicks. */
+function linkedToExplorer(html: string, prefix: string): string {
+  const link = `<p><a href="${prefix}/explore">No internet? Use the explorer that comes with the service</a></p>`;
+  const style = /<style nonce=\w+>/.exec(html)?.[0] ?? "<style>";
+  return html
+    .replace("you might be offline.</p>", `$&${link}`)
+    .replace('<div id="embeddableSandbox">', `${style}#embeddableSandbox:empty{pointer-events:none}</style>$&`);
 }
 
 /** Headers of the Sandbox page. The service sends the page; its script, frame and images come from Apollo. */

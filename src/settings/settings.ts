@@ -65,7 +65,11 @@ export const settings = {
     default: "info",
     meaning: "Least serious level that is logged.",
   }),
-  sandbox: flag({ default: true, inProduction: false, meaning: "Whether `GET /graphql` shows Apollo Sandbox." }),
+  sandbox: flag({
+    default: true,
+    inProduction: false,
+    meaning: "Whether `GET /graphql` shows Apollo Sandbox, and `GET /explore` an explorer that needs no internet.",
+  }),
   introspection: flag({
     default: true,
     inProduction: false,
