@@ -289,6 +289,19 @@ describe("the page that somebody gets with a link", () => {
       await page.context().close();
     });
 
+    it("knows the length before somebody plays, where nothing is counted", async () => {
+      const { page, complaints } = await openPage();
+      await page.goto(open.listenUrl);
+      const duration = await page.evaluate(async () => {
+        const audio = document.querySelector("audio")!;
+        if (audio.readyState === 0) await new Promise((resolve) => audio.addEventListener("loadedmetadata", resolve));
+        return audio.duration;
+      });
+      expect(duration).toBeCloseTo(1.4, 1);
+      expect(complaints).toEqual([]);
+      await page.context().close();
+    });
+
     it("shows hostile titles as text", async () => {
       const { page, complaints } = await openPage();
       await page.addInitScript("globalThis.alert = () => (globalThis.isHacked = true)");

@@ -17,6 +17,8 @@ export interface ListenableRecording {
 export interface ListenAddresses {
   /** Plays the MP3. */
   readonly play: string;
+  /** Whether playing counts as a download. */
+  readonly isCounted: boolean;
   /** Downloads the MP3. */
   readonly download: string;
   /** The page for listening. */
@@ -107,12 +109,13 @@ export function describe({ durationSeconds, createdAt }: ListenableRecording): s
   return `${clock(durationSeconds)}, ${date(createdAt)}`;
 }
 
-/**
- * Nothing is loaded before somebody plays, so that opening the page is no download.
- */
-function player(title: string, { play, download }: ListenAddresses): string {
-  const fallback = `<a href="${escapeHtml(download)}">Download the MP3</a>`;
-  return `<audio controls preload="none" src="${escapeHtml(play)}" aria-label="${escapeHtml(title)}">${fallback}</audio>`;
+/** The browser's own player. What is counted is not loaded before somebody plays, or opening the page would be a download. */
+function player(title: string, { play, download, isCounted }: ListenAddresses): string {
+  const [source, label, other] = [play, title, download].map(escapeHtml);
+  return (
+    `<audio controls preload="${isCounted ? "none" : "metadata"}" src="${source}" aria-label="${label}">` +
+    `<a href="${other}">Download the MP3</a></audio>`
+  );
 }
 
 /** The waveform as decoration: whoever does not see it misses no information. */

@@ -191,12 +191,12 @@ async function shown(
 }
 
 /** @param prefix the path under which a proxy has the service, or nothing */
-function pathsOf(prefix: string, target: LinkTarget): Pick<ListenAddresses, "play" | "download"> {
+function pathsOf(prefix: string, target: LinkTarget): Pick<ListenAddresses, "play" | "download" | "isCounted"> {
   if ("secret" in target) {
     const download = shareUrl(prefix, target.secret);
-    return { play: `${download}?inline=1`, download };
+    return { play: `${download}?inline=1`, download, isCounted: true };
   }
-  return { play: streamUrl(prefix, target), download: recordUrl(prefix, target) };
+  return { play: streamUrl(prefix, target), download: recordUrl(prefix, target), isCounted: false };
 }
 
 async function sendHtml(request: FastifyRequest, reply: FastifyReply, body: string): Promise<FastifyReply> {
