@@ -36,6 +36,8 @@ export class FrameGrid {
    * source. At most 1225, which is half a minute at 44.1 kHz.
    */
   readonly period: number;
+  /** Whether each frame begins with a sample of the source. If ffmpeg resamples, it is then at the same point at each. */
+  readonly isWhole: boolean;
   /** Number of frames around a joint whose sound both encoders get. */
   readonly sharedFrames: number;
   /** PCM to keep for a joint: that of these frames, and of parts of frames. */
@@ -53,6 +55,7 @@ export class FrameGrid {
     this.overlapFrames = overlapSamples / this.samplesPerFrame;
     const ofPadding = mp3RateHz % 11_025 === 0 ? paddingPeriod : 1;
     const ofSamples = mp3RateHz / greatestCommonDivisor(this.samplesPerFrame * source.sampleRateHz, mp3RateHz);
+    this.isWhole = ofSamples === 1;
     this.period = (ofPadding * ofSamples) / greatestCommonDivisor(ofPadding, ofSamples);
     this.sharedFrames = this.leadInFrames + this.overlapFrames + this.leadOutFrames;
     this.jointBytes = this.startOf(this.sharedFrames + 2);

@@ -1,4 +1,4 @@
-import { bytesPerPcmFrame, type PcmFormat } from "../pcm-format.ts";
+import type { PcmFormat } from "../pcm-format.ts";
 import { ConversionEncoders } from "./conversion-encoders.ts";
 import type { EncoderTurns } from "./encoder-pool.ts";
 import type { Encoder, Mp3Format } from "./encoder.ts";
@@ -7,8 +7,8 @@ import { FrameGrid } from "./frame-grid.ts";
 import { PcmDealer } from "./pcm-dealer.ts";
 
 /**
- * Length of the sound that goes to one encoder before another one takes over, in samples: at least 200 MPEG-1 frames, and
- * more if the source is faster than the encoders, because each change costs a lead-in and a lead-out.
+ * Length of the sound that goes to one encoder before another one takes over, in samples of the MP3: at least 200 MPEG-1
+ * frames, and more if the source is faster than the encoders, because each change costs a lead-in and a lead-out.
  */
 const leastSegmentSamples = 200 * 1152;
 const mostSegmentSamples = 500 * 1152;
@@ -39,8 +39,6 @@ export class SegmentedEncoding implements AsyncDisposable {
   readonly #maxEncoders: number;
   readonly #segmentBytes: number;
   readonly #longSegmentBytes: number;
-  /** Minimum of PCM sent before a turn ends with its process. */
-  readonly #turnBytes: number;
   readonly #encoders: ConversionEncoders;
   /** If its current encoder is ending, the next turn starts with a new one. */
   readonly #dealer: PcmDealer;
@@ -71,14 +69,13 @@ export class SegmentedEncoding implements AsyncDisposable {
     this.#turns = turns;
     this.#maxPcmBytes = maxPcmBytes;
     this.#grid = new FrameGrid(format, mp3.sampleRateHz);
-    this.#segmentBytes = leastSegmentSamples * bytesPerPcmFrame(format);
-    this.#turnBytes = (this.#segmentBytes * format.sampleRateHz) / Math.max(format.sampleRateHz, mp3.sampleRateHz);
-    const encodersInMemory = Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes));
-    const isResampled = mp3.sampleRateHz !== format.sampleRateHz;
-    this.#maxEncoders = isResampled ? 1 : Math.min(encodersInMemory, pool.size);
+    const bytesOf = (mp3Samples: number) => this.#grid.startOf(mp3Samples / this.#grid.samplesPerFrame);
+    this.#segmentBytes = bytesOf(leastSegmentSamples);
+    const encodersInMemory = Math.max(1, Math.floor(maxBufferedBytes / (this.#segmentBytes + hungryBytes)));
+    this.#maxEncoders = this.#grid.isWhole ? Math.min(encodersInMemory, pool.size) : 1;
     // Each encoder may have this much, and the same amount may be pending.
     const sharedBytes = maxBufferedBytes / (this.#maxEncoders + 1);
-    const mostBytes = mostSegmentSamples * bytesPerPcmFrame(format);
+    const mostBytes = bytesOf(mostSegmentSamples);
     this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
     this.#encoders = new ConversionEncoders(pool, format, mp3, this.#grid, this.#onEncoderChange);
     this.#dealer = new PcmDealer(format, mp3, this.#grid, pool.blocks, this.#encoders.start());
@@ -170,7 +167,7 @@ export class SegmentedEncoding implements AsyncDisposable {
 
   /** PCM that may be pending while the source goes on. */
   #maxPendingBytes(): number {
-    if (!this.#isAtWork() || this.#turns.pool.waiting > 0) return worthwhileBytes;
+    if (!this.#isAtWork() || this.#turns.pool.waiting > 0 || this.#maxEncoders === 1) return worthwhileBytes;
     return this.#encoders.areSeveral ? this.#longSegmentBytes : this.#segmentBytes;
   }
 
@@ -201,7 +198,8 @@ export class SegmentedEncoding implements AsyncDisposable {
         dealer.switchTo(other);
       }
       // Smaller shares at the end, so that all encoders finish at about the same time.
-      const share = this.#sourceEnded ? Math.max(this.#segmentBytes, Math.ceil(dealer.pendingBytes / 2)) : Infinity;
+      const half = Math.max(this.#segmentBytes, Math.ceil(dealer.pendingBytes / 2));
+      const share = this.#sourceEnded && this.#maxEncoders > 1 ? half : Infinity;
       dealer.send(Math.min(dealer.pendingBytes, share));
     }
   }
@@ -238,7 +236,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     }
     const sentInTurn = sentBytes - this.#sentBeforeTurn;
     if (pendingBytes === 0 || sentInTurn === 0) return true;
-    const isWorthwhile = sentInTurn >= this.#turnBytes;
+    const isWorthwhile = sentInTurn >= this.#segmentBytes;
     // The silence that a `slnt` chunk asks for is not in the estimate.
     const leftBytes = sentBytes > this.#maxPcmBytes ? Infinity : this.#maxPcmBytes - sentBytes;
     // A source that is a little slower than its encoder must not keep it for long: the process is parked instead.
