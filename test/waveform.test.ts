@@ -1,8 +1,14 @@
 import { describe, expect, it } from "@jest/globals";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import { SoundMeter } from "../src/audio/meter/sound-meter.ts";
+import { SoundMeter, type SoundFacts } from "../src/audio/meter/sound-meter.ts";
 import type { Waveform } from "../src/audio/meter/waveform.ts";
-import { audiowaveformJson, decodeWaveform, encodeWaveform, waveformPeaks } from "../src/audio/meter/waveform.ts";
+import {
+  audiowaveformJson,
+  decodeWaveform,
+  encodeWaveform,
+  waveformPeaks,
+  zoomed,
+} from "../src/audio/meter/waveform.ts";
 
 // Looking up a global is slow in Jest's sandbox, and these are used in loops over samples.
 const { abs, imul, round, sin } = Math;
@@ -115,6 +121,34 @@ describe("peaks", () => {
   });
 });
 
+describe("zooming", () => {
+  const format: PcmFormat = { sampleFormat: "s16le", channels: 1, sampleRateHz: 44_100 };
+
+  it.each([524_289, 700_001])("has the details of %d frames", (frames) => {
+    const samples = randomSamples(format, frames);
+    const { waveform, detailedWaveform } = measured(format, samples);
+    expect(waveform).toEqual(bruteForce(format, samples));
+    expect(detailedWaveform).toEqual(bruteForce(format, samples, 256));
+    expect(zoomed(detailedWaveform!, 1)).toEqual(detailedWaveform);
+    expect(zoomed(detailedWaveform!, 2047)).toEqual(bruteForce(format, samples, 1024));
+    expect(zoomed(detailedWaveform!, 2048)).toEqual(bruteForce(format, samples, 2048));
+    expect(zoomed(detailedWaveform!, 2 ** 24).extremes).toHaveLength(2);
+  });
+
+  it("has at most 32,768 points", () => {
+    const samples = new Int16Array(32_768 * 256 + 1);
+    const loud = [0, 1000, 32_767 * 256, 32_768 * 256];
+    for (const at of loud) samples[at] = 32_767;
+    const { framesPerBin, extremes } = measured(format, samples).detailedWaveform!;
+    expect([framesPerBin, extremes.length]).toEqual([512, 2 * 16_385]);
+    expect([...extremes.keys()].filter((i) => extremes[i] !== 0)).toEqual([1, 3, 32_767, 32_768, 32_769]);
+  });
+
+  it("needs no details for a short recording", () => {
+    expect(measured(format, randomSamples(format, 524_288)).detailedWaveform).toBeUndefined();
+  });
+});
+
 describe("audiowaveformJson", () => {
   it("has the fields of the audiowaveform data format, version 2", () => {
     const waveform = { sampleRateHz: 44_100, framesPerBin: 256, extremes: Int8Array.of(-5, 6, -127, 127) };
@@ -133,18 +167,23 @@ describe("audiowaveformJson", () => {
 type Samples = Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
 
 function measure(format: PcmFormat, samples: Samples, framesPerChunk = samples.length): Waveform {
+  return measured(format, samples, framesPerChunk).waveform;
+}
+
+function measured(format: PcmFormat, samples: Samples, framesPerChunk = samples.length): SoundFacts {
   const meter = new SoundMeter(format);
   const pcm = Buffer.from(samples.buffer);
   const chunkBytes = framesPerChunk * format.channels * samples.BYTES_PER_ELEMENT;
   for (let offset = 0; offset < pcm.length; offset += chunkBytes) meter.add(pcm.subarray(offset, offset + chunkBytes));
-  return meter.finish().waveform;
+  return meter.finish();
 }
 
-/** A simple reference: the smallest power of two that gives at most 2048 bins, and the extremes of each bin. */
-function bruteForce({ sampleRateHz, channels, sampleFormat }: PcmFormat, samples: Samples): Waveform {
-  const frames = samples.length / channels;
-  let framesPerBin = 1;
-  while (Math.ceil(frames / framesPerBin) > 2048) framesPerBin *= 2;
+/** A simple reference: the extremes of each bin, by default of the smallest power of two that gives at most 2048 bins. */
+function bruteForce(
+  { sampleRateHz, channels, sampleFormat }: PcmFormat,
+  samples: Samples,
+  framesPerBin = 2 ** Math.max(0, Math.ceil(Math.log2(samples.length / channels / 2048))),
+): Waveform {
   const scale = sampleFormat === "s16le" ? 127 / 32_768 : 127;
   const extremes: number[] = [];
   for (let first = 0; first < samples.length; first += framesPerBin * channels) {

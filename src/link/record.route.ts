@@ -4,7 +4,7 @@ import type { ServerResponse } from "node:http";
 import type { Pool } from "pg";
 import { addressKey } from "../addresses/address-key.ts";
 import { stepsToLoudness } from "../audio/mp3/mp3-gain.ts";
-import { audiowaveformJson, decodeWaveform } from "../audio/meter/waveform.ts";
+import { audiowaveformJson, decodeWaveform, zoomed, type Waveform } from "../audio/meter/waveform.ts";
 import type { Caller } from "../caller/caller.ts";
 import { bearerToken } from "../caller/token.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
@@ -18,13 +18,20 @@ import type { WaitingAnswers } from "../http/waiting-answers.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
-import { findWaveforms, mayRead } from "../record/find-record.ts";
+import { findDetailedWaveform, findWaveforms, mayRead } from "../record/find-record.ts";
 import { readLeveled } from "../record/leveled-mp3.ts";
 import { readMp3 } from "../record/mp3-chunks.ts";
 import type { OpenedRecord } from "./find-opened-record.ts";
 import { isRefusedCaller, openPlainLink, openPlayLink, openShareLink, type PrivateRecording } from "./open-link.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
-import { asksForInline, linkParameters, loudnessIn, parseRecordAddress, parseSecret } from "../record/record-url.ts";
+import {
+  asksForInline,
+  linkParameters,
+  loudnessIn,
+  parseRecordAddress,
+  parseSecret,
+  samplesPerPixelIn,
+} from "../record/record-url.ts";
 import { countDownload } from "./share-links.ts";
 
 interface RecordRequest {
@@ -71,7 +78,7 @@ const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inlin
  *   (410).
  * - Play links: `/play/<signed>`. They play one recording, also a private one, for some hours.
  *
- * `inline=1` plays instead of downloading; `loudness=-16` changes the level. Each link also has its waveform.
+ * `inline=1` plays instead of downloading; `loudness=-16` changes the level. Each link also has its waveform, and `samplesPerPixel=512` zooms into it.
  */
 export function recordRoute(
   app: FastifyInstance,
@@ -163,16 +170,27 @@ export function recordRoute(
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { row, headers, cacheControl } = await open(request);
-      const waveform = (await findWaveforms(em, [row.id])).get(row.id);
+      const samplesPerPixel = samplesPerPixelIn(linkParameters(request.url));
+      const waveform = await waveformOf(em, row.id, samplesPerPixel);
       if (!waveform) throw noSuchRecord();
       return await answerText(request, reply.headers(headers), {
-        body: JSON.stringify(audiowaveformJson(decodeWaveform(waveform))),
+        body: JSON.stringify(audiowaveformJson(waveform)),
         contentType: "application/json; charset=utf-8",
         lastModified: row.createdAt,
         cacheControl,
       });
     });
   }
+}
+
+/** The waveform of a recording at a zoom, by default all of it at once; undefined if it was deleted in the meantime. */
+async function waveformOf(em: SqlEntityManager, id: string, samplesPerPixel?: number): Promise<Waveform | undefined> {
+  if (samplesPerPixel === undefined) {
+    const overview = (await findWaveforms(em, [id])).get(id);
+    return overview && decodeWaveform(overview);
+  }
+  const detail = await findDetailedWaveform(em, id);
+  return detail && zoomed(decodeWaveform(detail), samplesPerPixel);
 }
 
 /** A download must be revalidated each time, usually with a 304 without bytes, because its name may have changed. */

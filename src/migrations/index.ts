@@ -15,6 +15,7 @@ import { RenewedTokens } from "./20261127051500_renewed-tokens.ts";
 import { TokenAtTheEnd } from "./20261127083000_token-at-the-end.ts";
 import { PlayKeys } from "./20261127083500_play-keys.ts";
 import { ChaptersAndProduction } from "./20261127090000_chapters-and-production.ts";
+import { DetailedWaveform } from "./20261127091500_detailed-waveform.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -35,4 +36,5 @@ export const migrations = [
   { name: "20261127083000_token-at-the-end", class: TokenAtTheEnd },
   { name: "20261127083500_play-keys", class: PlayKeys },
   { name: "20261127090000_chapters-and-production", class: ChaptersAndProduction },
+  { name: "20261127091500_detailed-waveform", class: DetailedWaveform },
 ];

@@ -80,6 +80,13 @@ export async function findWaveforms(
   return new Map(records.flatMap(({ id, waveform }) => (waveform ? [[id, waveform]] : [])));
 }
 
+/** The most detailed stored waveform of a recording that the caller may see; undefined if it was deleted in the meantime. */
+export async function findDetailedWaveform(em: SqlEntityManager, id: string): Promise<Uint8Array | undefined> {
+  const fields = ["waveform", "waveformDetail"] as const;
+  const record = await em.findOne(AudioRecord, { id }, { fields, disableIdentityMap: true });
+  return record?.waveformDetail ?? record?.waveform ?? undefined;
+}
+
 /** What the WAVs of recordings that the caller may see state about their parts and their production. */
 export async function findProductions(
   em: SqlEntityManager,

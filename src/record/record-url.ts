@@ -204,6 +204,22 @@ export function requireLoudness(lufs: number, argument: string, example = ""): v
   throw new ServiceError("BAD_USER_INPUT", message, { argument, min: leastLufs, max: mostLufs });
 }
 
+/** Maximum number of samples that a waveform shows in one pixel. */
+export const mostSamplesPerPixel = 2 ** 24;
+
+/**
+ * The samples for each pixel of the waveform that a link asks for: `samplesPerPixel=512`; undefined if it does not say.
+ * @throws {ServiceError} BAD_USER_INPUT if it is not a number within its bounds
+ */
+export function samplesPerPixelIn(parameters: LinkParameters): number | undefined {
+  const given = (parameters.get("samplesperpixel") ?? parameters.get("samples_per_pixel"))?.at(-1);
+  if (given === undefined) return undefined;
+  const samples = Number(/^\d{1,9}$/.exec(unwrap(given))?.[0]);
+  if (samples >= 1 && samples <= mostSamplesPerPixel) return samples;
+  const message = `samplesPerPixel is a whole number from 1 to ${mostSamplesPerPixel}.`;
+  throw new ServiceError("BAD_USER_INPUT", message, { argument: "samplesPerPixel", min: 1, max: mostSamplesPerPixel });
+}
+
 function onlyOne<T>(values: ReadonlySet<T | undefined>, argument: string, need: string): T {
   const [value, other] = [...values].filter((found) => found !== undefined);
   if (value === undefined) throw new ServiceError("BAD_USER_INPUT", `${need}.`, { argument });

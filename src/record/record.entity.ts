@@ -61,6 +61,8 @@ const AudioRecordSchema = defineEntity({
     gainSteps: p.integer().default(0),
     /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
     waveform: p.blob().lazy().nullable(),
+    /** The same with more bins; null for short recordings, and for those from before it was kept. */
+    waveformDetail: p.blob().lazy().nullable(),
     /** Null, like {@link production}, if there are none, and for recordings from before they were kept. */
     chapters: p.json<Chapter[]>().lazy().nullable(),
     production: p.json<ProductionFacts>().lazy().nullable(),

@@ -1,6 +1,13 @@
 import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
 import { Arg, Ctx, FieldResolver, Float, ID, Int, Query, Resolver, Root } from "type-graphql";
-import { decodeWaveform, maxWaveformBins, requirePeakCount, waveformPeaks } from "../audio/meter/waveform.ts";
+import {
+  decodeWaveform,
+  leastDetailFrames,
+  maxDetailBins,
+  maxWaveformBins,
+  requirePeakCount,
+  waveformPeaks,
+} from "../audio/meter/waveform.ts";
 import { maxCuePoints } from "../audio/wav/cue-points.ts";
 import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
@@ -123,7 +130,9 @@ export class RecordResolver {
 
   @FieldResolver(() => GraphQLURL, {
     description:
-      "Link to the waveform as JSON, in the data format of audiowaveform, which wavesurfer.js and peaks.js read.",
+      "Link to the waveform as JSON, in the data format of audiowaveform, which wavesurfer.js and peaks.js read. It has " +
+      `at most ${maxWaveformBins} points. For more, append \`&samplesPerPixel=512\`: the answer has the longest points of at ` +
+      `most so many samples, which are at least ${leastDetailFrames} samples long, and at most ${maxDetailBins} of them.`,
   })
   @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {

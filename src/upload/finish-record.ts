@@ -88,6 +88,7 @@ interface Finish
   readonly truePeakDbtp: number | null;
   readonly loudnessRangeLu: number | null;
   readonly waveform: Uint8Array;
+  readonly waveformDetail: Uint8Array | null;
   readonly chapters: string | null;
   readonly production: string | null;
 }
@@ -178,6 +179,7 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
           loudnessRangeLu: record.loudnessRangeLu,
           gainSteps: record.gainSteps,
           waveform: record.waveform,
+          waveformDetail: record.waveformDetail,
           chapters: sql`${record.chapters}`,
           production: sql`${record.production}`,
           titleKey: record.titleKey,
@@ -239,6 +241,7 @@ export async function finishRecord(
     truePeakDbtp: sound.truePeakDbtp,
     loudnessRangeLu: sound.loudnessRangeLu,
     waveform: encodeWaveform(sound.waveform),
+    waveformDetail: sound.detailedWaveform ? encodeWaveform(sound.detailedWaveform) : null,
     chapters: chapters.length > 0 ? JSON.stringify(chapters) : null,
     production: production ? JSON.stringify(production) : null,
     titleKey: titleKeyOf(title),

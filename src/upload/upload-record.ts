@@ -232,9 +232,11 @@ export class RecordUploader {
       }
       const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
       const head = mp3Head(facts, title);
-      // The row of the recording has paid for its texts, but not for a cover or many chapters, which the row has, too.
-      const headAndTexts = 2 * head.length - (facts.source.tags.cover?.bytes.length ?? 0);
-      if (headAndTexts > rowBytes.record) await takeAllowance(em, charge, headAndTexts);
+      // The row of the recording has paid for its texts, but not for a cover, a waveform with details or many chapters,
+      // which the row has, too.
+      const waveformBytes = facts.sound.detailedWaveform?.extremes.length ?? 0;
+      const furtherBytes = 2 * head.length - (facts.source.tags.cover?.bytes.length ?? 0) + waveformBytes;
+      if (furtherBytes > rowBytes.record) await takeAllowance(em, charge, furtherBytes);
       const finished = { title, fileName, head, frameBytes, facts };
       const { ticket } = options;
       const consume = ticket && (async (em: SqlEntityManager) => await consumeTicket(em, ticket.id));

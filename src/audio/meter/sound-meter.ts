@@ -2,8 +2,7 @@ import type { PcmFormat } from "../pcm-format.ts";
 import { ClippingCounter } from "./clipping.ts";
 import { LoudnessMeter } from "./loudness.ts";
 import { TruePeakMeter } from "./true-peak.ts";
-import type { Waveform } from "./waveform.ts";
-import { WaveformMeter } from "./waveform.ts";
+import { detailOf, overviewOf, WaveformMeter, type Waveform } from "./waveform.ts";
 
 /** Number of samples that are processed at a time. As doubles, they fit into the first-level cache. */
 const samplesPerSlice = 4096;
@@ -24,6 +23,8 @@ export interface SoundFacts {
   /** Samples of each channel. */
   readonly frames: number;
   readonly waveform: Waveform;
+  /** The same with more and shorter bins; undefined if the sound is too short to have more of a useful length. */
+  readonly detailedWaveform: Waveform | undefined;
   /** EBU R 128 loudness in LUFS; null if the sound is shorter than 400 ms or never louder than -70 LUFS. */
   readonly integratedLufs: number | null;
   /** Largest magnitude of any sample, relative to full scale (1). Floating-point sound may exceed 1. */
@@ -85,9 +86,11 @@ export class SoundMeter {
   /** Returns the measurements of all sound added. Call it once, at the end. */
   finish(): SoundFacts {
     const samplePeak = this.#peak / this.#fullScale;
+    const waveform = this.#waveform.finish();
     return {
       frames: this.#frames,
-      waveform: this.#waveform.finish(),
+      waveform: overviewOf(waveform),
+      detailedWaveform: detailOf(waveform),
       integratedLufs: this.#loudness.integratedLufs(),
       samplePeak,
       samplePeakDbfs: samplePeak === 0 ? null : 20 * Math.log10(samplePeak),

@@ -3,6 +3,10 @@ import { ServiceError } from "../../errors/errors.ts";
 /** Maximum number of bins of a waveform, and of peaks that can be requested. */
 export const maxWaveformBins = 2048;
 
+/** The same for a waveform with details, to zoom into, whose bins have at least so many sample frames. */
+export const maxDetailBins = 32_768;
+export const leastDetailFrames = 256;
+
 /** Full scale of the stored 8-bit values. It is symmetric, so that both signs can reach it. */
 const storedFullScale = 127;
 
@@ -33,7 +37,7 @@ export interface AudiowaveformJson {
 
 /**
  * Collects minima and maxima of streamed samples in constant memory, without knowing the length in advance. Bins begin
- * with one sample frame; when all bins are used, neighbours are merged and bins become twice as long. The caller
+ * with one sample frame; when all {@link maxDetailBins} are used, neighbours are merged and bins become twice as long. The caller
  * updates {@link openBin} with at most {@link framesLeftInBin} frames, then calls `advance`.
  */
 export class WaveformMeter {
@@ -41,7 +45,7 @@ export class WaveformMeter {
   readonly openBin = Float64Array.of(Infinity, -Infinity);
   readonly #sampleRateHz: number;
   readonly #scale: number;
-  readonly #extremes = new Int8Array(2 * maxWaveformBins);
+  readonly #extremes = new Int8Array(2 * maxDetailBins);
   #bins = 0;
   #framesPerBin = 1;
   #framesInBin = 0;
@@ -55,7 +59,7 @@ export class WaveformMeter {
   /** Number of sample frames for which the open bin has room, at least one. Call it only if a frame follows. */
   framesLeftInBin(): number {
     // Merge only now, so that a recording that just fits keeps its bins.
-    if (this.#bins === maxWaveformBins) this.#mergeNeighbours();
+    if (this.#bins === maxDetailBins) this.#mergeNeighbours();
     return this.#framesPerBin - this.#framesInBin;
   }
 
@@ -85,18 +89,48 @@ export class WaveformMeter {
   }
 
   #mergeNeighbours(): void {
-    const extremes = this.#extremes;
-    this.#bins /= 2;
+    this.#bins = mergeNeighbours(this.#extremes, this.#bins);
     this.#framesPerBin *= 2;
-    for (let bin = 0; bin < this.#bins; bin++) {
-      const pair = 4 * bin;
-      extremes[2 * bin] = Math.min(extremes[pair]!, extremes[pair + 2]!);
-      extremes[2 * bin + 1] = Math.max(extremes[pair + 1]!, extremes[pair + 3]!);
-    }
   }
 }
 
-/** The waveform in the binary audiowaveform data format, version 2: at most 4120 bytes. */
+/** Merges bins with their neighbours in place, and returns how many there are then. A last one without a neighbour stays. */
+function mergeNeighbours(extremes: Int8Array, bins: number): number {
+  const merged = Math.ceil(bins / 2);
+  for (let bin = 0; bin < merged; bin++) {
+    const [first, second] = [4 * bin, 2 * Math.min(2 * bin + 1, bins - 1)];
+    extremes[2 * bin] = Math.min(extremes[first]!, extremes[second]!);
+    extremes[2 * bin + 1] = Math.max(extremes[first + 1]!, extremes[second + 1]!);
+  }
+  return merged;
+}
+
+/** The waveform with bins of twice the length, for as long as it `isTooFine`. */
+function coarser(waveform: Waveform, isTooFine: (bins: number, framesPerBin: number) => boolean): Waveform {
+  const extremes = waveform.extremes.slice();
+  let { framesPerBin } = waveform;
+  let bins = extremes.length / 2;
+  for (; bins > 1 && isTooFine(bins, framesPerBin); framesPerBin *= 2) bins = mergeNeighbours(extremes, bins);
+  return { ...waveform, framesPerBin, extremes: extremes.subarray(0, 2 * bins) };
+}
+
+/** The waveform with at most {@link maxWaveformBins} bins. */
+export function overviewOf(waveform: Waveform): Waveform {
+  return coarser(waveform, (bins) => bins > maxWaveformBins);
+}
+
+/** The waveform with bins of at least {@link leastDetailFrames}; undefined if its overview is as fine as that. */
+export function detailOf(waveform: Waveform): Waveform | undefined {
+  const detail = coarser(waveform, (_, framesPerBin) => framesPerBin < leastDetailFrames);
+  return detail.extremes.length > 2 * maxWaveformBins ? detail : undefined;
+}
+
+/** The waveform with the longest bins of at most `samplesPerPixel` frames, or as it is if they are longer. */
+export function zoomed(waveform: Waveform, samplesPerPixel: number): Waveform {
+  return coarser(waveform, (_, framesPerBin) => 2 * framesPerBin <= samplesPerPixel);
+}
+
+/** The waveform in the binary audiowaveform data format, version 2: a header, and two bytes for each bin. */
 export function encodeWaveform(waveform: Waveform): Buffer {
   const { sampleRateHz, framesPerBin, extremes } = waveform;
   const header = Int32Array.of(formatVersion, eightBitFlag, sampleRateHz, framesPerBin, extremes.length / 2, 1);
