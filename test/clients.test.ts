@@ -6,12 +6,12 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { extname, join } from "node:path";
+import { delimiter, extname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { buffer } from "node:stream/consumers";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
-import { needs, pythonWithRequests } from "./support/needs.ts";
+import { clientTools, needs, okHttpJars, pythonWithRequests } from "./support/needs.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -56,24 +56,43 @@ describe("the examples for client developers", () => {
 
   const programs = ["fetch.mjs", "axios.mjs", "apollo-client.mjs", "urql.mjs"];
   describe.each(programs)("%s", (name) => {
-    declareTests(name, process.execPath);
+    declareTests(name, [process.execPath, join(examples, name)]);
   });
 
   needs("curl", () => {
     describe("upload.sh", () => {
-      declareTests("upload.sh", "sh");
+      declareTests("upload.sh", ["sh", join(examples, "upload.sh")]);
     });
   });
 
   needs("requests for Python", () => {
     describe("upload.py", () => {
-      declareTests("upload.py", pythonWithRequests()!);
+      declareTests("upload.py", [pythonWithRequests()!, join(examples, "upload.py")]);
     });
   });
 
-  function declareTests(name: string, program: string): void {
-    const command = [program, join(examples, name)];
+  needs("the client tools", () => {
+    needs("Java", () => {
+      needs("OkHttp for Java", () => {
+        describe("Upload.kt", () => {
+          const kotlin = join(clientTools, "node_modules/kotlin-compiler");
+          const folder = join(root, "dist/kotlin");
 
+          beforeAll(async () => {
+            const compiler = join(kotlin, "bin/kotlinc");
+            const source = join(examples, "Upload.kt");
+            const compiled = await run(["bash", compiler, source, "-cp", okHttpJars, "-d", folder], process.env);
+            if (compiled.code !== 0) throw new Error(compiled.stderr);
+          });
+
+          const classPath = [folder, okHttpJars, join(kotlin, "lib/kotlin-stdlib.jar")].join(delimiter);
+          declareTests("Upload.kt", ["java", "-cp", classPath, "UploadKt"]);
+        });
+      });
+    });
+  });
+
+  function declareTests(name: string, command: readonly string[]): void {
     /** What an example prints when it is refused: the curl script prints the response, the others one line. */
     const told = (stderr: string): string => {
       if (name !== "upload.sh") return stderr;

@@ -6,7 +6,13 @@ import { findChromium } from "./browser.ts";
 import { skippedTitle } from "./skipped-reporter.ts";
 
 /** The package of tools that client developers run on the schema. */
-const clientTools = join(import.meta.dirname, "../../../test/client-tools");
+export const clientTools = join(import.meta.dirname, "../../../test/client-tools");
+
+/** OkHttp, and what Android has for JSON, as Debian installs them for Java. */
+const okHttp = ["okhttp.jar", "okio.jar", "com.android.json.jar"].map((name) => `/usr/share/java/${name}`);
+
+/** Their class path. */
+export const okHttpJars = okHttp.join(":");
 
 /**
  * Programs that some tests run and that `npm ci` does not install: whether they are installed, and their Debian package
@@ -22,6 +28,10 @@ const programs = {
   Java: { isThere: () => runs("javac", "-version"), install: "default-jdk-headless" },
   mp3val: { isThere: () => runs("mp3val", "-v"), install: "mp3val" },
   mpg123: { isThere: () => runs("mpg123", "--version"), install: "mpg123" },
+  "OkHttp for Java": {
+    isThere: () => okHttp.every((jar) => existsSync(jar)),
+    install: "libokhttp-java libandroid-json-java",
+  },
   perl: { isThere: () => runs("/usr/bin/perl", "-v"), install: "perl-base" },
   Python: { isThere: () => runs("python3", "--version"), install: "python3" },
   "requests for Python": { isThere: () => pythonWithRequests() !== undefined, install: "python3-requests" },
@@ -38,7 +48,7 @@ export type ProgramName = keyof typeof programs;
  */
 export function needs(program: ProgramName, declareTests: () => void): void {
   const { isThere, install } = programs[program];
-  const command = install.includes(" ") ? install : `apt-get install -y ${install}, or the like`;
+  const command = install.startsWith("npm ") ? install : `apt-get install -y ${install}, or the like`;
   const lack = `${program} (${command})`;
   declareOrSkip(isThere(), lack, declareTests);
   if (!isThere() && process.env["CI"]) {
