@@ -43,6 +43,7 @@ needs("the client tools", () => {
       /** Opens the app of an example on a page of its own. */
       async function open(script: string, token: string): Promise<Page> {
         const page = await browser.newPage();
+        page.setDefaultTimeout(120_000); // against hanging only: a busy machine may need more than the usual 30 s
         await page.goto(pagesUrl);
         await page.evaluate((settings) => Object.assign(globalThis, settings), {
           endpoint: `${service.url}/graphql`,

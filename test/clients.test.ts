@@ -155,6 +155,7 @@ describe("the examples for client developers", () => {
     it("show the progress of an upload in a browser, and then a link and a player", async () => {
       await using browser = await openBrowser();
       const page = await browser.newPage();
+      page.setDefaultTimeout(120_000); // against hanging only: a busy machine may need more than the usual 30 s
       await page.goto(pagesUrl);
       await page.fill("[name=endpoint]", `${service.url}/graphql`);
       await page.fill("[name=token]", ann.token);
@@ -192,6 +193,7 @@ describe("the examples for client developers", () => {
       await using development = await startService({ DATABASE_URL: service.databaseUrl });
       await using browser = await openBrowser();
       const page = await browser.newPage();
+      page.setDefaultTimeout(120_000); // against hanging only: a busy machine may need more than the usual 30 s
       await page.goto(pathToFileURL(join(examples, "progress.html")).href);
       await page.fill("[name=endpoint]", `${development.url}/graphql`);
       await page.fill("[name=token]", ann.token);
