@@ -219,7 +219,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         schema,
         em: database.em,
         authenticate,
-        authenticateTicket: async (ticket) => (await openTicket(database.em, ticket)).owner,
+        authenticateTicket: async (ticket) => await openTicket(database.em, ticket),
         beforeUpload: async (owner, address) => await uploader.admit(owner, address),
         stopping: stopping.signal,
         unvouched,

@@ -1,5 +1,7 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import type { Caller } from "../caller/caller.ts";
 import { ServiceError } from "../errors/errors.ts";
+import { mayRead } from "../record/find-record.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
 import type { RecordAddress } from "../record/record-url.ts";
 import { findByAddress, findByPlayLink, findBySecret, type OpenedRecord } from "./find-opened-record.ts";
@@ -16,26 +18,31 @@ export interface OpenedLink {
   readonly expiresAt?: Date | null;
 }
 
-/** Whose recording a private link leads to, and which token uploaded it. */
-export interface PrivateRecording {
-  readonly userId: number;
-  readonly madeBy: string | null;
-}
-
 /**
  * Opens a plain link.
- * @param opensTo whether the caller may open a private recording; a wrong token must count like a missing one
+ * @param findCaller finds the caller, if there is one; it is asked only for a private recording
  * @throws {ServiceError} NOT_FOUND, also for a private recording that does not open to the caller
  */
 export async function openPlainLink(
   em: SqlEntityManager,
   address: RecordAddress,
-  opensTo: (recording: PrivateRecording) => Promise<boolean>,
+  findCaller: () => Promise<Caller | undefined>,
 ): Promise<OpenedLink> {
   const row = await findByAddress(em, address);
   if (row?.visibility === "PUBLIC") return { row, isPublic: true };
-  if (!row || !(await opensTo({ userId: address.userId, madeBy: row.madeBy }))) throw noSuchRecord();
+  const caller = row && (await callerIfAny(findCaller));
+  if (!row || caller?.id !== address.userId || !mayRead(caller, row.madeBy)) throw noSuchRecord();
   return { row, isPublic: false };
+}
+
+/** The caller. A token that does not count is treated like a missing one. */
+async function callerIfAny(findCaller: () => Promise<Caller | undefined>): Promise<Caller | undefined> {
+  try {
+    return await findCaller();
+  } catch (error) {
+    if (isRefusedCaller(error)) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -74,7 +81,7 @@ function linkExpired(): ServiceError {
  * Whether an error only says that the caller has no token that counts, or one of an identity provider whose subject cannot
  * become a user now.
  */
-export function isRefusedCaller(error: unknown): boolean {
+function isRefusedCaller(error: unknown): boolean {
   const codes: readonly string[] = [
     "UNAUTHENTICATED",
     "USER_DISABLED",

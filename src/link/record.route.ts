@@ -18,11 +18,11 @@ import type { WaitingAnswers } from "../http/waiting-answers.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
-import { findDetailedWaveform, findWaveforms, mayRead } from "../record/find-record.ts";
+import { findDetailedWaveform, findWaveforms } from "../record/find-record.ts";
 import { readLeveled } from "../record/leveled-mp3.ts";
 import { readMp3 } from "../record/mp3-chunks.ts";
 import type { OpenedRecord } from "./find-opened-record.ts";
-import { isRefusedCaller, openPlainLink, openPlayLink, openShareLink, type PrivateRecording } from "./open-link.ts";
+import { openPlainLink, openPlayLink, openShareLink } from "./open-link.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
 import {
   asksForInline,
@@ -207,33 +207,13 @@ async function openPlain(
   cacheControl: string,
 ): Promise<OpenLink> {
   const address = parseRecordAddress(linkParameters(request.url), request.params.recordId);
-  const { row, isPublic } = await openPlainLink(
-    em,
-    address,
-    async (recording) => await opensTo(authenticate, recording, request),
-  );
+  const { row, isPublic } = await openPlainLink(em, address, async () => {
+    const token = bearerToken(request.raw.headersDistinct.authorization);
+    return token === undefined ? undefined : await authenticate(token);
+  });
   return isPublic
     ? { row, headers: {}, cacheControl }
     : { row, headers: { vary: "Authorization" }, cacheControl: revalidatedOnUse };
-}
-
-/**
- * Whether the header has a token of this user that may read the recording. A wrong token is treated like a missing one.
- */
-async function opensTo(
-  authenticate: Authenticate,
-  { userId, madeBy }: PrivateRecording,
-  { raw }: FastifyRequest<RecordRequest>,
-): Promise<boolean> {
-  const token = bearerToken(raw.headersDistinct.authorization);
-  if (token === undefined) return false;
-  try {
-    const caller = await authenticate(token);
-    return caller.id === userId && mayRead(caller, madeBy);
-  } catch (error) {
-    if (isRefusedCaller(error)) return false;
-    throw error;
-  }
 }
 
 /** Opens a share link for a request. */

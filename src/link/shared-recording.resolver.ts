@@ -3,13 +3,21 @@ import { maxWaveformBins } from "../audio/meter/waveform.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
-import { findOpenedRecord, mayRead } from "../record/find-record.ts";
+import { findOpenedRecord } from "../record/find-record.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
 import { chaptersFacts, chaptersOf, peaksFacts, peaksOf } from "../record/record.resolver.ts";
 import { ChapterType } from "../record/production.type.ts";
 import { toRecordType } from "../record/record.type.ts";
-import { maxLinkLength, parseLink, recordUrl, shareUrl, streamUrl, type LinkTarget } from "../record/record-url.ts";
-import { isRefusedCaller, openPlainLink, openShareLink, type OpenedLink, type PrivateRecording } from "./open-link.ts";
+import {
+  maxLinkLength,
+  parseLink,
+  recordUrl,
+  shareStreamUrl,
+  shareUrl,
+  streamUrl,
+  type LinkTarget,
+} from "../record/record-url.ts";
+import { openPlainLink, openShareLink, type OpenedLink } from "./open-link.ts";
 import { SharedRecordingType, toSharedRecording } from "./shared-recording.type.ts";
 
 /** What a link opens, for apps. */
@@ -43,7 +51,7 @@ export class SharedRecordingResolver {
   @FieldResolver(() => GraphQLURL, { description: "The link for playing in a page or a player." })
   @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() { target }: SharedRecordingType, @Ctx() { origin }: RequestContext): URL {
-    return new URL("secret" in target ? `${shareUrl(origin, target.secret)}?inline=1` : streamUrl(origin, target));
+    return new URL("secret" in target ? shareStreamUrl(origin, target.secret) : streamUrl(origin, target));
   }
 
   @FieldResolver(() => [GraphQLNonNegativeFloat], {
@@ -75,16 +83,5 @@ export class SharedRecordingResolver {
 
 async function open(target: LinkTarget, context: RequestContext): Promise<OpenedLink> {
   if ("secret" in target) return await openShareLink(context.em(), target.secret);
-  return await openPlainLink(context.em(), target, async (recording) => await opensTo(recording, context));
-}
-
-/** Whether the caller has a token of this user that may read the recording, as in `record.route.ts`. */
-async function opensTo({ userId, madeBy }: PrivateRecording, context: RequestContext): Promise<boolean> {
-  try {
-    const caller = await context.caller("READ", "UPLOAD");
-    return caller.id === userId && mayRead(caller, madeBy);
-  } catch (error) {
-    if (isRefusedCaller(error)) return false;
-    throw error;
-  }
+  return await openPlainLink(context.em(), target, async () => await context.caller("READ", "UPLOAD"));
 }

@@ -9,7 +9,14 @@ import { findOwnRecord } from "../record/find-record.ts";
 import { RecordType, toRecordType } from "../record/record.type.ts";
 import { leveledFacts, leveledLinks, LeveledLinksType, lufsDescription } from "../record/leveled-links.type.ts";
 import { nameOfRecord } from "../record/file-name.ts";
-import { listenUrl, maxLinkLength, maxMp3LinkLength, shareMp3Url, shareUrl } from "../record/record-url.ts";
+import {
+  listenUrl,
+  maxLinkLength,
+  maxMp3LinkLength,
+  shareMp3Url,
+  shareStreamUrl,
+  shareUrl,
+} from "../record/record-url.ts";
 import { CreateLinkPayload, LinkType, RevokeLinkPayload, toLinkType } from "./share-link.type.ts";
 import {
   createShareLink,
@@ -130,7 +137,7 @@ export class LinkResolver {
   })
   @Facts({ maxCharacters: maxLinkLength })
   streamUrl(@Root() { secret }: LinkType, @Ctx() { origin }: RequestContext): URL {
-    return new URL(`${shareUrl(origin, secret)}?inline=1`);
+    return new URL(shareStreamUrl(origin, secret));
   }
 
   @FieldResolver(() => GraphQLURL, {
@@ -162,11 +169,8 @@ export class LinkResolver {
     @Arg("lufs", () => Float, { description: lufsDescription }) lufs: number,
     @Ctx() { origin }: RequestContext,
   ): LeveledLinksType {
-    const url = shareUrl(origin, secret);
-    return leveledLinks(
-      { url, streamUrl: `${url}?inline=1`, mp3Url: shareMp3Url(origin, secret, nameOfRecord(record)) },
-      lufs,
-    );
+    const [url, streamUrl] = [shareUrl(origin, secret), shareStreamUrl(origin, secret)];
+    return leveledLinks({ url, streamUrl, mp3Url: shareMp3Url(origin, secret, nameOfRecord(record)) }, lufs);
   }
 
   @FieldResolver(() => GraphQLURL, { description: "Link to the waveform as JSON, as in `record.waveformUrl`." })

@@ -43,6 +43,11 @@ export function shareUrl(origin: string, secret: string): string {
   return `${origin}/l/${secret}`;
 }
 
+/** The share link that plays the recording instead of downloading it. */
+export function shareStreamUrl(origin: string, secret: string): string {
+  return `${shareUrl(origin, secret)}?inline=1`;
+}
+
 /** The address of a share link with a file name: `<origin>/l/<secret>/<name>.mp3`. */
 export function shareMp3Url(origin: string, secret: string, fileName: string): string {
   return `${shareUrl(origin, secret)}/${pathName(fileName)}`;

@@ -10,7 +10,8 @@ import { requireFutureExpiry } from "../input/expiry.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { checkedTitle } from "../record/record-title.ts";
 import type { Visibility } from "../settings/visibility.ts";
-import { tokenRevoked, userDeleted, userDisabled } from "../user/authenticate-user.ts";
+import { lockCaller } from "../user/access-tokens.ts";
+import { standing, userDisabled } from "../user/authenticate-user.ts";
 import { UploadTicket, type TicketTables } from "./upload-ticket.entity.ts";
 
 /** Maximum number of a user's tickets that can still be used. */
@@ -43,6 +44,16 @@ export interface OpenTicket {
   readonly terms: TicketTerms;
 }
 
+/** Somebody with a ticket: as far as it allows, they are its owner. */
+export interface TicketHolder extends Caller {
+  readonly ticket: OpenTicket;
+}
+
+/** Whether a caller has a ticket instead of a token. */
+export function hasTicket(caller: Caller): caller is TicketHolder {
+  return "ticket" in caller;
+}
+
 /**
  * Creates a ticket for one upload into the caller's library. It does not expire later than the caller's token, and is
  * revoked with it.
@@ -64,14 +75,8 @@ export async function createUploadTicket(
   const secret = uuidv4();
   const id = uuidv4();
   await em.transactional(async (em) => {
+    await lockCaller(em, caller);
     const db = queryBuilder<TicketTables>(em);
-    // Lock the user first: only a statement that begins with the lock held counts what others have just created.
-    const owner = db.selectFrom("User").select("id").where("id", "=", caller.id).forNoKeyUpdate();
-    if (!(await owner.executeTakeFirst())) throw userDeleted();
-    if (caller.tokenId !== null) {
-      const maker = db.selectFrom("AccessToken").select("id").where("id", "=", caller.tokenId).forKeyShare();
-      if (!(await maker.executeTakeFirst())) throw tokenRevoked();
-    }
     await db
       .deleteFrom("UploadTicket")
       .where("ownerId", "=", caller.id)
@@ -123,8 +128,7 @@ const findBySecret = statement((db: Kysely<TicketTables>, { sha256 }: { sha256: 
     .innerJoin("User", "User.id", "UploadTicket.ownerId")
     .select(["User.id", "User.name", "User.createdAt"])
     .select((eb) => [
-      eb("User.disabledAt", "is not", null).as("isDisabled"),
-      eb.or([eb("User.isVouchedFor", "=", true), eb("User.quotaBytes", "is not", null)]).as("isVouchedFor"),
+      ...standing(),
       eb
         .and([
           eb("UploadTicket.usedAt", "is not", null),
@@ -156,10 +160,7 @@ const findBySecret = statement((db: Kysely<TicketTables>, { sha256 }: { sha256: 
  * @throws {ServiceError} UNAUTHENTICATED if it is unknown, revoked or expired; CONFLICT if it was used for a recording
  * that was deleted; USER_DISABLED
  */
-export async function openTicket(
-  em: SqlEntityManager,
-  secret: string,
-): Promise<{ readonly owner: Caller; readonly ticket: OpenTicket }> {
+export async function openTicket(em: SqlEntityManager, secret: string): Promise<TicketHolder> {
   const [row] = await findBySecret(em, { sha256: hashToken(secret) });
   if (!row) {
     const message = "The upload ticket is unknown, revoked or expired. Ask for a new one.";
@@ -175,16 +176,14 @@ export async function openTicket(
     maxBytes: row.maxBytes ?? undefined,
   };
   return {
-    owner: {
-      id,
-      name,
-      createdAt,
-      isVouchedFor: Boolean(isVouchedFor),
-      // It does what its maker could do, as far as UPLOAD goes.
-      tokenId: makerId,
-      scopes: ["UPLOAD"],
-      expiresAt,
-    },
+    id,
+    name,
+    createdAt,
+    isVouchedFor,
+    // It does what its maker could do, as far as UPLOAD goes.
+    tokenId: makerId,
+    scopes: ["UPLOAD"],
+    expiresAt,
     ticket: { id: row.ticketId, terms },
   };
 }

@@ -11,7 +11,7 @@ import { maxTitleLength } from "../record/record-title.ts";
 import { QualityEnum, toRecordType, VisibilityEnum } from "../record/record.type.ts";
 import type { Visibility } from "../settings/visibility.ts";
 import type { RecordUploader, UploadOptions } from "./upload-record.ts";
-import { openTicket, type OpenTicket } from "./upload-tickets.ts";
+import { hasTicket, type OpenTicket } from "./upload-tickets.ts";
 import { UploadRecordPayload } from "./upload.type.ts";
 
 @Resolver()
@@ -92,7 +92,7 @@ export class UploadResolver {
     const owner = await ownerOf(context, { userId, token, ticket });
     await context.admitUpload(owner);
     const given = { title, quality, visibility, idempotencyKey, sourceSha256 };
-    const options = ticket == null ? given : withTicket(given, (await openTicket(context.em(), ticket)).ticket);
+    const options = hasTicket(owner) ? withTicket(given, owner.ticket) : given;
     try {
       const { record, created } = await this.#uploader.upload(owner, file, options, context);
       return { record: toRecordType(record), created };

@@ -140,20 +140,7 @@ export async function createToken(
     parentId: caller.tokenId,
   };
   const accessToken = await em.transactional(async (em) => {
-    const db = queryBuilder<UserTables>(em);
-    // Lock the user first: only a statement that begins with the lock held counts the tokens that others have just
-    // created.
-    const owner = await db
-      .selectFrom("User")
-      .select("id")
-      .where("id", "=", caller.id)
-      .forNoKeyUpdate()
-      .executeTakeFirst();
-    if (!owner) throw userDeleted();
-    if (caller.tokenId !== null) {
-      const ownToken = db.selectFrom("AccessToken").select("id").where("id", "=", caller.tokenId).forKeyShare();
-      if (!(await ownToken.executeTakeFirst())) throw tokenRevoked();
-    }
+    await lockCaller(em, caller);
     const [inserted] = await insertToken(em, newToken);
     if (inserted) await takeAllowance(em, charge, rowBytes.token);
     return inserted;
@@ -163,6 +150,20 @@ export async function createToken(
     throw new ServiceError("CONFLICT", message, { max: maxTokens });
   }
   return { token, accessToken };
+}
+
+/**
+ * Locks the caller and the caller's token until the transaction ends. Only a statement that begins with the lock held
+ * counts what others have just created for the same user.
+ * @throws {ServiceError} UNAUTHENTICATED if either is gone
+ */
+export async function lockCaller(em: SqlEntityManager, caller: Caller): Promise<void> {
+  const db = queryBuilder<UserTables>(em);
+  const owner = db.selectFrom("User").select("id").where("id", "=", caller.id).forNoKeyUpdate();
+  if (!(await owner.executeTakeFirst())) throw userDeleted();
+  if (caller.tokenId === null) return;
+  const token = db.selectFrom("AccessToken").select("id").where("id", "=", caller.tokenId).forKeyShare();
+  if (!(await token.executeTakeFirst())) throw tokenRevoked();
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Caller } from "../caller/caller.ts";
 import { statement } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { cleanText } from "../input/plain-text.ts";
-import { userDisabled } from "./authenticate-user.ts";
+import { standing, userDisabled } from "./authenticate-user.ts";
 import { maxNameLength } from "./create-user.ts";
 import type { Identity, IdentityProvider } from "./identity-provider.ts";
 import type { Registration } from "./registration.ts";
@@ -14,10 +14,7 @@ const findUser = statement((db: Kysely<UserTables>, { issuer, subject }: { issue
   db
     .selectFrom("User")
     .select(["id", "name", "createdAt"])
-    .select((eb) => [
-      eb("disabledAt", "is not", null).as("isDisabled"),
-      eb.or([eb("isVouchedFor", "=", true), eb("quotaBytes", "is not", null)]).as("isVouchedFor"),
-    ])
+    .select(standing())
     .where("issuer", "=", issuer)
     .where("subject", "=", subject),
 );
@@ -56,11 +53,10 @@ export class Subjects {
     const identity = await this.#provider.verify(token);
     const user = (await this.#find(identity)) ?? (await this.#create(identity, newFrom));
     if (!user) throw new ServiceError("UNAUTHENTICATED", "The token's subject is not a user of this service.");
-    const { isDisabled, isVouchedFor, ...caller } = user;
+    const { isDisabled, ...caller } = user;
     if (isDisabled) throw userDisabled();
     return {
       ...caller,
-      isVouchedFor: Boolean(isVouchedFor),
       tokenId: null,
       scopes: firstTokenScopes,
       expiresAt: identity.expiresAt,

@@ -1,5 +1,5 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { sql, type Kysely } from "kysely";
+import { expressionBuilder, sql, type Kysely } from "kysely";
 import type { Caller } from "../caller/caller.ts";
 import { hashToken } from "../caller/token.ts";
 import { statement } from "../database/query-builder.ts";
@@ -8,6 +8,19 @@ import type { UserTables } from "./user.entity.ts";
 
 const now = sql<Date>`now()`;
 const aMinuteAgo = sql<Date>`now() - interval '1 minute'`;
+
+/** Columns that tell whether a user is disabled, and whether somebody vouches for them. */
+export const standing = () => {
+  const eb = expressionBuilder<UserTables, "User">();
+  const hasQuota = eb("User.quotaBytes", "is not", null);
+  return [
+    eb("User.disabledAt", "is not", null).$castTo<boolean>().as("isDisabled"),
+    eb
+      .or([eb("User.isVouchedFor", "=", true), hasQuota])
+      .$castTo<boolean>()
+      .as("isVouchedFor"),
+  ] as const;
+};
 
 const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint8Array }) =>
   db
@@ -30,11 +43,7 @@ const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint
     .innerJoin("User", "User.id", "AccessToken.ownerId")
     .select(["User.id", "User.name", "User.createdAt", "AccessToken.id as tokenId"])
     .select(["AccessToken.scopes", "AccessToken.expiresAt"])
-    .select((eb) => [
-      eb("AccessToken.sha256", "!=", sha256).as("isRenewed"),
-      eb("User.disabledAt", "is not", null).as("isDisabled"),
-      eb.or([eb("User.isVouchedFor", "=", true), eb("User.quotaBytes", "is not", null)]).as("isVouchedFor"),
-    ])
+    .select((eb) => [eb("AccessToken.sha256", "!=", sha256).as("isRenewed"), ...standing()])
     .where((eb) => eb.or([eb("AccessToken.sha256", "=", sha256), eb("AccessToken.nextSha256", "=", sha256)]))
     .where((eb) => eb.or([eb("AccessToken.expiresAt", "is", null), eb("AccessToken.expiresAt", ">", now)])),
 );
@@ -66,7 +75,7 @@ export async function authenticateUser(em: SqlEntityManager, token: string, user
   const { isDisabled, isRenewed, ...caller } = user;
   if (isDisabled) throw userDisabled();
   if (isRenewed) await endOldSecret(em, { sha256 });
-  return { ...caller, isVouchedFor: Boolean(caller.isVouchedFor) };
+  return caller;
 }
 
 /** The error for a user whom the operator has disabled. */

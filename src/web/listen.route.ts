@@ -17,6 +17,7 @@ import {
   parseSecret,
   pictureUrl,
   recordUrl,
+  shareStreamUrl,
   shareUrl,
   streamUrl,
   type LinkTarget,
@@ -161,7 +162,7 @@ function targetOf({ url, params }: FastifyRequest<ListenRequest>): LinkTarget {
 /** Opens a link as somebody without a token does: a private recording is one that does not exist. */
 async function open(em: SqlEntityManager, target: LinkTarget): Promise<OpenedLink> {
   if ("secret" in target) return await openShareLink(em, target.secret);
-  return await openPlainLink(em, target, async () => false);
+  return await openPlainLink(em, target, async () => undefined);
 }
 
 async function shown(
@@ -193,8 +194,8 @@ async function shown(
 /** @param prefix the path under which a proxy has the service, or nothing */
 function pathsOf(prefix: string, target: LinkTarget): Pick<ListenAddresses, "play" | "download" | "isCounted"> {
   if ("secret" in target) {
-    const download = shareUrl(prefix, target.secret);
-    return { play: `${download}?inline=1`, download, isCounted: true };
+    const [play, download] = [shareStreamUrl(prefix, target.secret), shareUrl(prefix, target.secret)];
+    return { play, download, isCounted: true };
   }
   return { play: streamUrl(prefix, target), download: recordUrl(prefix, target), isCounted: false };
 }
