@@ -21,7 +21,7 @@ const page =
   "edges { cursor node { id url title fileName createdAt durationSeconds sizeBytes } } pageInfo { hasNextPage }";
 const everything =
   "nodes { id url title peaks(count: 64) tags { name value } loudness { integratedLufs } owner { name } }";
-const cases: readonly (readonly [what: string, args: string, fields: string])[] = [
+const cases: (readonly [what: string, args: string, fields: string])[] = [
   ["first page", "", page],
   ["100 records with everything", "first: 100", everything],
   ["page by title", "orderBy: { field: TITLE, direction: ASC }", page],
@@ -39,6 +39,12 @@ const cases: readonly (readonly [what: string, args: string, fields: string])[] 
   ["search: all hit, and count", 'filter: { text: "take wav" }', `totalCount ${page}`],
   ["lasts 100 to 110 s, and count", "filter: { durationSeconds: { min: 100, max: 110 } }", `totalCount ${page}`],
 ];
+
+/** What is asked before an upload: whether the library has a recording of this file. */
+const { data } = await client.run("{ me { records(first: 1) { nodes { sourceSha256 } } } }", {}, ann);
+const { sourceSha256 } = data.me.records.nodes[0];
+cases.push(["the recording of a file", `filter: { sourceSha256: "${sourceSha256}" }`, "nodes { id }"]);
+cases.push(["no recording of a file", `filter: { sourceSha256: "${"0".repeat(64)}" }`, "nodes { id }"]);
 
 for (const [what, args, fields] of cases) await measure(what, `{ me { records${args && `(${args})`} { ${fields} } } }`);
 await measure("a page in the middle", `{ me { records(after: "${await middle()}") { ${page} } } }`);

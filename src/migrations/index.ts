@@ -16,6 +16,7 @@ import { TokenAtTheEnd } from "./20261127083000_token-at-the-end.ts";
 import { PlayKeys } from "./20261127083500_play-keys.ts";
 import { ChaptersAndProduction } from "./20261127090000_chapters-and-production.ts";
 import { DetailedWaveform } from "./20261127091500_detailed-waveform.ts";
+import { SourceOfRecord } from "./20261127092500_source-of-record.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -37,4 +38,5 @@ export const migrations = [
   { name: "20261127083500_play-keys", class: PlayKeys },
   { name: "20261127090000_chapters-and-production", class: ChaptersAndProduction },
   { name: "20261127091500_detailed-waveform", class: DetailedWaveform },
+  { name: "20261127092500_source-of-record", class: SourceOfRecord },
 ];

@@ -107,6 +107,10 @@ const AudioRecordSchema = defineEntity({
         "create unique index audio_record_idempotency_key on audio_record (owner_id, idempotency_key) where idempotency_key is not null",
     },
     {
+      name: "audio_record_source",
+      expression: "create index audio_record_source on audio_record (owner_id, source_sha256) where state = 'ready'",
+    },
+    {
       // Contains all columns from which a user's usage is summed.
       name: "audio_record_usage",
       expression:
