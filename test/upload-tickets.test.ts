@@ -227,6 +227,43 @@ describe("an upload ticket", () => {
     expect(await count(ann)).toBe(before);
   });
 
+  it("is revoked by a token that only uploads, if that created it", async () => {
+    const kiosk = await newToken("UPLOAD");
+    const { ticket, ticketId } = await ticketOf("", kiosk);
+    const query = `mutation { revokeUploadTicket(id: "${ticketId}") { revokedId } }`;
+    expect((await client.run(query, {}, kiosk)).data.revokeUploadTicket).toEqual({ revokedId: ticketId });
+    expect(codeOf(await use(ticket))).toEqual([401, "UNAUTHENTICATED"]);
+  });
+
+  it("is listed for its owner while it can be used", async () => {
+    const fay = await client.createUser("Fay");
+    const kiosk = await newToken("UPLOAD", fay);
+    const used = await ticketOf("", fay);
+    const first = await ticketOf('(title: "Hall", quality: LOW, visibility: PRIVATE, maxBytes: 5000)', kiosk);
+    const second = await ticketOf("", fay);
+    const fields = "uploadTickets { id tokenId createdAt expiresAt title quality visibility maxBytes }";
+    const list = async (user: Credentials): Promise<Answer> => await client.run(`{ me { ${fields} } }`, {}, user);
+    expect((await list(fay)).data.me.uploadTickets.map(({ id }: { id: string }) => id)).toEqual(
+      [second, first, used].map(({ ticketId }) => ticketId),
+    );
+    expect((await use(used.ticket)).status).toBe(200);
+    await client.run(`mutation { revokeUploadTicket(id: "${second.ticketId}") { revokedId } }`, {}, fay);
+    expect((await list(fay)).data.me.uploadTickets).toEqual([
+      {
+        id: first.ticketId,
+        tokenId: kiosk.tokenId,
+        createdAt: expect.any(String),
+        expiresAt: first.expiresAt,
+        title: "Hall",
+        quality: "LOW",
+        visibility: "PRIVATE",
+        maxBytes: 5000,
+      },
+    ]);
+    expect((await list(ann)).data.me.uploadTickets).not.toContainEqual(expect.objectContaining({ id: first.ticketId }));
+    expect(codeOf(await list(kiosk))).toEqual([403, "FORBIDDEN"]);
+  });
+
   it("is revoked by its id, by nobody but its owner", async () => {
     const bob = await client.createUser("Bob");
     const { ticket, ticketId } = await ticketOf();
@@ -234,7 +271,8 @@ describe("an upload ticket", () => {
       await client.run("mutation ($id: ID!) { revokeUploadTicket(id: $id) { revokedId } }", { id: ticketId }, user);
     expect(codeOf(await revoke())).toEqual([401, "UNAUTHENTICATED"]);
     expect(codeOf(await revoke(bob))).toEqual([404, "NOT_FOUND"]);
-    expect(codeOf(await revoke(await newToken("UPLOAD")))).toEqual([403, "FORBIDDEN"]);
+    expect(codeOf(await revoke(await newToken("READ")))).toEqual([403, "FORBIDDEN"]);
+    expect(codeOf(await revoke(await newToken("UPLOAD")))).toEqual([404, "NOT_FOUND"]);
     expect((await revoke(ann)).data.revokeUploadTicket).toEqual({ revokedId: ticketId });
     expect(codeOf(await revoke(ann))).toEqual([404, "NOT_FOUND"]);
     expect(codeOf(await use(ticket))).toEqual([401, "UNAUTHENTICATED"]);

@@ -1,25 +1,46 @@
-import { Arg, Ctx, ID, Mutation, Resolver } from "type-graphql";
+import { Arg, Ctx, FieldResolver, ID, Mutation, Resolver, Root } from "type-graphql";
 import type { Quality } from "../audio/mp3/quality.ts";
+import { batchLoader } from "../graphql/batch-loader.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
+import { requireSelf } from "../graphql/require-self.ts";
 import { GraphQLDateTime, GraphQLSafeInt } from "../graphql/scalars.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import { maxTitleLength } from "../record/record-title.ts";
 import { QualityEnum, VisibilityEnum } from "../record/record.type.ts";
 import type { Visibility } from "../settings/visibility.ts";
-import { toUserType } from "../user/user.type.ts";
-import { CreateUploadTicketPayload, RevokeUploadTicketPayload } from "./upload-ticket.type.ts";
-import { createUploadTicket, maxTickets, revokeUploadTicket } from "./upload-tickets.ts";
+import { toUserType, UserType } from "../user/user.type.ts";
+import { CreateUploadTicketPayload, RevokeUploadTicketPayload, UploadTicketType } from "./upload-ticket.type.ts";
+import {
+  createUploadTicket,
+  findUploadTickets,
+  maxTickets,
+  revokeUploadTicket,
+  type TicketDescription,
+} from "./upload-tickets.ts";
 
 const uploading: FieldFacts = { answersTo: async (_args, context) => await context.caller("UPLOAD") };
 
 /** Tickets, with which somebody without a token uploads once. */
-@Resolver()
+@Resolver(() => UserType)
 export class UploadTicketResolver {
   readonly #allowances: WriteAllowances;
+  readonly #ticketsOf: (context: RequestContext, userId: number) => Promise<readonly TicketDescription[] | undefined>;
 
   constructor(allowances: WriteAllowances) {
     this.#allowances = allowances;
+    this.#ticketsOf = batchLoader(async ({ em }, userIds: readonly number[]) => await findUploadTickets(em(), userIds));
+  }
+
+  @FieldResolver(() => [UploadTicketType], {
+    nullable: true,
+    description:
+      "The user's own upload tickets that can still be used, newest first. Null only if an error occurred. Needs the scope READ.",
+  })
+  @Facts({ ownerOnly: "READ", listLength: () => maxTickets })
+  async uploadTickets(@Root() user: UserType, @Ctx() context: RequestContext): Promise<readonly UploadTicketType[]> {
+    await requireSelf(context, user.id, "READ");
+    return (await this.#ticketsOf(context, Number(user.id))) ?? [];
   }
 
   @Mutation(() => CreateUploadTicketPayload, {
@@ -76,14 +97,16 @@ export class UploadTicketResolver {
     nullable: true,
     description:
       "Revokes a ticket of the caller. An upload that is running with it fails when it ends; a recording that was " +
-      "uploaded with it stays. Fails with NOT_FOUND if no ticket of the caller has this id. Needs the scope WRITE.",
+      "uploaded with it stays. Fails with NOT_FOUND if no ticket of the caller has this id. Needs the scope WRITE, or the " +
+      "token with UPLOAD that created the ticket.",
   })
+  @Facts(uploading)
   async revokeUploadTicket(
     @Arg("id", () => ID, { description: "The ticket's id, `ticketId`. It is not the secret." }) id: string,
     @Ctx() context: RequestContext,
   ): Promise<RevokeUploadTicketPayload> {
-    const caller = await context.caller();
-    await revokeUploadTicket(context.em(), caller.id, id);
+    const caller = await context.caller("UPLOAD");
+    await revokeUploadTicket(context.em(), caller, id);
     return { revokedId: id.toLowerCase(), user: toUserType(caller) };
   }
 }

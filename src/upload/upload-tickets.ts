@@ -2,7 +2,7 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { sql, type Kysely } from "kysely";
 import { v4 as uuidv4, validate as isUuid } from "uuid";
 import type { Quality } from "../audio/mp3/quality.ts";
-import type { Caller } from "../caller/caller.ts";
+import { hasScope, type Caller } from "../caller/caller.ts";
 import { hashToken } from "../caller/token.ts";
 import { queryBuilder, statement } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
@@ -111,13 +111,49 @@ function expiryOf(given: Date | undefined, caller: Caller): Date {
   throw new ServiceError("BAD_USER_INPUT", message, { argument: "expiresAt", max: new Date(latest).toISOString() });
 }
 
+const findUsable = statement((db: Kysely<TicketTables>, { ownerIds }: { ownerIds: readonly number[] }) =>
+  db
+    .selectFrom("UploadTicket")
+    .select(["id", "ownerId", "makerId as tokenId", "createdAt", "expiresAt"])
+    .select(["title", "quality", "visibility", "maxBytes"])
+    .where((eb) => eb("ownerId", "=", eb.fn.any(eb.val(ownerIds))))
+    .where("usedAt", "is", null)
+    .where("expiresAt", ">", sql<Date>`now()`)
+    .orderBy("createdAt", "desc")
+    .orderBy("id"),
+);
+
+/** A ticket as its owner sees it. */
+export interface TicketDescription {
+  readonly id: string;
+  /** The token that created it; null for one of an identity provider. */
+  readonly tokenId: string | null;
+  readonly createdAt: Date;
+  readonly expiresAt: Date;
+  readonly title: string | null;
+  readonly quality: Quality | null;
+  readonly visibility: Visibility | null;
+  readonly maxBytes: number | null;
+}
+
+/** The tickets of users that can still be used, newest first, by user id. */
+export async function findUploadTickets(
+  em: SqlEntityManager,
+  ownerIds: readonly number[],
+): Promise<ReadonlyMap<number, readonly TicketDescription[]>> {
+  return Map.groupBy(await findUsable(em, { ownerIds }), ({ ownerId }) => ownerId);
+}
+
 /**
- * Revokes a ticket of the caller. An upload that is running with it fails when it ends.
+ * Revokes a ticket of the caller. An upload that is running with it fails when it ends. A token that has no more than
+ * UPLOAD revokes only the tickets that it created.
  * @throws {ServiceError} NOT_FOUND
  */
-export async function revokeUploadTicket(em: SqlEntityManager, ownerId: number, id: string): Promise<void> {
+export async function revokeUploadTicket(em: SqlEntityManager, caller: Caller, id: string): Promise<void> {
+  const own = hasScope(caller, "WRITE") ? {} : { maker: caller.tokenId };
   // In a transaction, whose outcome is asked for if the answer to its commit is lost.
-  const deleteTicket = async (em: SqlEntityManager) => await em.nativeDelete(UploadTicket, { id, owner: ownerId });
+  const deleteTicket = async (em: SqlEntityManager) =>
+    await em.nativeDelete(UploadTicket, { id, owner: caller.id, ...own });
   const deleted = isUuid(id) ? await em.transactional(deleteTicket) : 0;
   if (deleted === 0) throw new ServiceError("NOT_FOUND", "Upload ticket not found.");
 }
