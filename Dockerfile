@@ -33,11 +33,13 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 # No install scripts: they would link the PostgreSQL that the image does not need.
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json mikro-orm.config.ts ./
+COPY tsconfig.json mikro-orm.config.ts vite.config.ts ./
 COPY src ./src
-# TypeScript is a dependency for hosting platforms, which build where they run.
+COPY web ./web
+# What builds is a dependency for hosting platforms, which build where they run.
 RUN node node_modules/typescript/bin/tsc -p . \
-  && npm pkg delete dependencies.typescript \
+  && node node_modules/vite/bin/vite.js build --logLevel warn \
+  && npm pkg delete dependencies.typescript dependencies.vite dependencies.preact dependencies.@preact/signals \
   && npm prune --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
   && npm sbom --package-lock-only --omit=dev --omit=optional --sbom-format=cyclonedx >sbom.cdx.json
 
@@ -46,6 +48,7 @@ WORKDIR /app
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8000
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist/src ./dist/src
+COPY --from=build /app/dist/page ./dist/page
 COPY --from=build /app/sbom.cdx.json /app/package.json ./
 USER node
 EXPOSE 8000

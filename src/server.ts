@@ -54,6 +54,8 @@ import { AccountResolver } from "./user/account.resolver.ts";
 import { Registration } from "./user/registration.ts";
 import { UserResolver } from "./user/user.resolver.ts";
 import { listenRoutes } from "./web/listen.route.ts";
+import { readPageFiles } from "./web/page-files.ts";
+import { webPageRoute } from "./web/web-page.route.ts";
 
 /** The running service. Disposing of it lets running uploads finish and releases everything. */
 export interface Server extends AsyncDisposable {
@@ -77,6 +79,7 @@ export interface Server extends AsyncDisposable {
 export async function startServer(config: Config, logger: Logger): Promise<Server> {
   await using opening = new AsyncDisposableStack();
   const ffmpeg = await findFfmpeg(config.ffmpegPath);
+  const page = config.webPage ? await readPageFiles() : undefined;
 
   const embedded = config.databaseUrl
     ? undefined
@@ -158,7 +161,8 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       validSeconds: 30,
     },
   });
-  frontPageRoute(app, config);
+  if (page) webPageRoute(app, page, config);
+  else frontPageRoute(app, config);
   const registration = new Registration({
     em: database.em,
     mode: config.registration,

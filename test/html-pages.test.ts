@@ -29,7 +29,7 @@ describe("a person who opens an address", () => {
   let revoked: string;
 
   beforeAll(async () => {
-    service = await startService({ NODE_ENV: "production" });
+    service = await startService({ NODE_ENV: "production", WEB_PAGE: "false" });
     client = new ApiClient(service.url);
     ann = await client.createUser("Ann");
     const wav = sineWav({ seconds: 0.2 });
@@ -187,7 +187,7 @@ describe("a person who opens an address", () => {
   });
 
   it("comes to Sandbox from the start page where Sandbox is on, and a program to the addresses", async () => {
-    await using development = await startService({ DATABASE_URL: service.databaseUrl });
+    await using development = await startService({ DATABASE_URL: service.databaseUrl, WEB_PAGE: "false" });
     const response = await fetch(development.url, { redirect: "manual", headers: { accept: chrome } });
     expect([response.status, response.headers.get("location")]).toEqual([302, "/graphql"]);
     for (const { url } of [development, service]) {

@@ -65,6 +65,7 @@ export const settings = {
     default: "info",
     meaning: "Least serious level that is logged.",
   }),
+  webPage: flag({ default: true, meaning: "Whether `GET /` shows browsers the page that records, uploads and plays." }),
   sandbox: flag({
     default: true,
     inProduction: false,

@@ -11,6 +11,15 @@ export function findChromium(): string | undefined {
   return [process.env.CHROMIUM_PATH, ...onPath].find((path) => path !== undefined && existsSync(path));
 }
 
+/** What every Chromium of the tests is started with. */
+export const chromiumArguments = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--disable-background-networking",
+  "--disable-sync",
+] as const;
+
 /** Starts a headless Chromium; its tests are declared by `needs("Chromium", ...)`. */
 export async function openBrowser(): Promise<Browser> {
   const executablePath = findChromium();
@@ -19,6 +28,6 @@ export async function openBrowser(): Promise<Browser> {
     executablePath,
     // In a locale without UTF-8 Chromium saves under names of ASCII only.
     env: { ...process.env, LC_ALL: "C.UTF-8" },
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
+    args: [...chromiumArguments],
   });
 }

@@ -1,0 +1,461 @@
+/// <reference lib="dom" />
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { needs } from "./support/needs.ts";
+import {
+  accessibilityFaults,
+  openBrowserWithMicrophone,
+  openKillableBrowser,
+  openPage,
+  type OpenedPage,
+} from "./support/page.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const wav = (seconds: number): Buffer => sineWav({ seconds, sampleRateHz: 8000, channels: 1, amplitude: 0.2 });
+const file = (name: string, buffer = wav(1)) => ({ name, mimeType: "audio/wav", buffer });
+
+describe("a person with the page", () => {
+  needs("Chromium", () => {
+    let service: TestService;
+    let client: ApiClient;
+    let browser: Browser;
+    let folder: string;
+    /** The sound of the microphone. */
+    let tone: string;
+
+    beforeAll(async () => {
+      service = await startService();
+      client = new ApiClient(service.url);
+      folder = await mkdtemp(join(tmpdir(), "page-test-"));
+      tone = join(folder, "tone.wav");
+      // -12 dBFS, at the rate of Chromium's false microphone
+      await writeFile(tone, sineWav({ seconds: 30, sampleRateHz: 44_100, channels: 1, amplitude: 10 ** (-12 / 20) }));
+      browser = await openBrowserWithMicrophone(tone);
+    });
+
+    afterAll(async () => {
+      await browser?.close();
+      await service?.[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    /** The user that the page has made. */
+    const userOf = async (page: Page): Promise<Credentials> =>
+      await page.evaluate(() => JSON.parse(localStorage.getItem("web-user-music.account")!));
+
+    const choose = async (page: Page, files: ReturnType<typeof file>[]): Promise<void> =>
+      await page.locator("input[type=file]").first().setInputFiles(files);
+
+    const stored = (page: Page, count = 1) =>
+      page
+        .locator(".queue-row.stored")
+        .nth(count - 1)
+        .waitFor();
+
+    const notice = async (page: Page, text: string): Promise<void> =>
+      await page.locator(".notice", { hasText: text }).waitFor();
+
+    const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
+
+    /** A visitor who has sent a file each with these names. */
+    async function visitorWith(...names: string[]): Promise<OpenedPage> {
+      const opened = await openPage(browser, service.url);
+      await choose(
+        opened.page,
+        names.map((name) => file(name)),
+      );
+      await stored(opened.page, names.length);
+      await button(opened.page, "Clear the list").click();
+      return opened;
+    }
+
+    it("records with two clicks and gets a link that plays, exact to the sample and to the level", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page, complaints } = opened;
+      await page.click("#record");
+      // While the page can do nothing at all, the recording goes on.
+      await page.locator(".recorder.recording").waitFor();
+      await page.evaluate(() => {
+        const end = performance.now() + 3000;
+        while (performance.now() < end);
+      });
+      await page.getByText("0 samples lost").waitFor();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      await page.click("#record");
+      await stored(page);
+      const link = await page.locator(".queue-row input").inputValue();
+      expect(await (await fetch(link)).text()).toContain("<audio");
+      expect(await accessibilityFaults(page)).toEqual([]);
+
+      const fields =
+        "title fileName durationSeconds samplePeakDbfs warnings source { sampleRateHz channels sizeBytes bitsPerSample }";
+      const { data } = await client.run(`{ me { name records { nodes { ${fields} } } } }`, {}, await userOf(page));
+      const [record] = data.me.records.nodes;
+      expect(record.warnings).toEqual([]);
+      expect(record.durationSeconds).toBeGreaterThan(3);
+      expect(record.source).toMatchObject({ sampleRateHz: 44_100, channels: 1, bitsPerSample: 16 });
+      expect(record.durationSeconds).toBeCloseTo((record.source.sizeBytes - 44) / 2 / 44_100, 9);
+      expect(Math.abs(record.samplePeakDbfs + 12)).toBeLessThan(0.1);
+      expect([data.me.name, record.title]).toEqual(["Me", expect.stringMatching(/^Recording \d{4}-\d\d-\d\d \d\d/)]);
+      expect(complaints).toEqual([]);
+    });
+
+    it("is offered a take again after the browser was killed, without losing more than its last block", async () => {
+      const profile = join(folder, "profile");
+      const shownSeconds = async (page: Page): Promise<number> =>
+        await page.evaluate(() => {
+          const [minutes, seconds] = document.querySelector(".clock")!.textContent.split(":").map(Number);
+          return minutes! * 60 + seconds!;
+        });
+      let atLeast: number;
+      {
+        await using killed = await openKillableBrowser(profile, tone);
+        await killed.page.goto(service.url);
+        await killed.page.click("#record");
+        await killed.page.waitForFunction(() => document.querySelector(".clock")!.textContent === "0:03");
+        atLeast = await shownSeconds(killed.page);
+        await killed.kill();
+      }
+      await using again = await openKillableBrowser(profile, tone);
+      const { page } = again;
+      await page.goto(service.url);
+      await page.getByText("was found.").waitFor();
+      await button(page, "Upload").click();
+      await stored(page);
+      const { data } = await client.run(
+        "{ me { records { nodes { durationSeconds warnings } } } }",
+        {},
+        await userOf(page),
+      );
+      const [record] = data.me.records.nodes;
+      expect(record.warnings).toEqual([]);
+      expect(record.durationSeconds).toBeGreaterThanOrEqual(atLeast);
+      await page.reload();
+      await page.locator(".row").waitFor();
+      expect(await page.getByText("was found.").count()).toBe(0);
+    });
+
+    it("records where the browser has no file system, and finds the take again after a reload", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page, complaints } = opened;
+      const without = "delete StorageManager.prototype.getDirectory;";
+      await page.addInitScript(without);
+      await page.route("**/take.worker*.js", async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, body: `${without}\n${await response.text()}` });
+      });
+      page.on("dialog", (dialog) => void dialog.accept());
+      await page.reload();
+      await page.click("#record");
+      await page.locator(".clock", { hasText: "0:02" }).waitFor();
+      await page.reload();
+      await page.getByText("A take of 0:0").waitFor();
+      await button(page, "Upload").click();
+      await stored(page);
+      const fields = "durationSeconds samplePeakDbfs warnings";
+      const { data } = await client.run(`{ me { records { nodes { ${fields} } } } }`, {}, await userOf(page));
+      const [record] = data.me.records.nodes;
+      expect(record).toMatchObject({ warnings: [] });
+      expect(record.durationSeconds).toBeGreaterThanOrEqual(1);
+      expect(Math.abs(record.samplePeakDbfs + 12)).toBeLessThan(0.1);
+      await page.reload();
+      await page.locator(".row").waitFor();
+      expect(await page.getByText("was found.").count()).toBe(0);
+      expect(complaints).toEqual([]);
+    });
+
+    it("pauses a take, throws it away and takes it back", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page, complaints } = opened;
+      await page.click("#record");
+      await page.locator(".recorder.recording").waitFor();
+      await button(page, "Pause").click();
+      await page.getByText("Paused. The take goes on where it stopped.").waitFor();
+      await button(page, "Go on").click();
+      await page.waitForFunction(() => document.querySelector(".clock")!.textContent !== "0:00");
+      await button(page, "Discard").click();
+      await button(page, "Undo").click();
+      await page.getByText("was found.").waitFor();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      expect(await page.evaluate(() => localStorage.length)).toBe(0); // nobody was made a user
+      await button(page, "Upload").click();
+      await stored(page);
+      // It is deleted here once it is stored there.
+      await page.reload();
+      await page.locator(".row").waitFor();
+      expect(await page.getByText("was found.").count()).toBe(0);
+      expect(complaints).toEqual([]);
+    });
+
+    it("sends files, sees what they are before they are sent, and which cannot be sent", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page, complaints } = opened;
+      const names = ["one.wav", "two.wav", "three.wav", "four.wav"];
+      await choose(page, [...names.map((name) => file(name)), file("song.wav", Buffer.from("fLaC and more"))]);
+      await page.getByText("This is a FLAC file. Only WAV files can be sent.").waitFor();
+      await stored(page, 4);
+      await page.getByText("0:01, 8 kHz, mono").first().waitFor();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      await button(page, "Clear the list").click();
+      expect(await page.locator(".row-title").allTextContents()).toEqual(
+        expect.arrayContaining(["one", "two", "three", "four"]),
+      );
+      expect(complaints).toEqual([]);
+    });
+
+    it("drops a folder anywhere on the page, and pastes a file", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page } = opened;
+      const bytes = [...wav(0.5)];
+      for (const [event, name] of [
+        ["drop", "dropped"],
+        ["paste", "pasted"],
+      ] as const) {
+        await page.evaluate(
+          ({ event, name, bytes }) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], `${name}.wav`));
+            const init = { bubbles: true, cancelable: true };
+            document.body.dispatchEvent(
+              event === "drop"
+                ? new DragEvent("drop", { ...init, dataTransfer: transfer })
+                : new ClipboardEvent("paste", { ...init, clipboardData: transfer }),
+            );
+          },
+          { event, name, bytes },
+        );
+        await page.locator(".row-title", { hasText: name }).waitFor();
+        expect(await page.locator(".queue-row.stored").last().textContent()).toContain(name);
+      }
+    });
+
+    it("goes on with a file when the network is back, also after a reload", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page, context } = opened;
+      await context.setOffline(true);
+      await page.getByText("You are offline.").waitFor();
+      await choose(page, [file("later.wav"), file("after a reload.wav")]);
+      await page.getByText("The service cannot be reached.").nth(1).waitFor();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      await context.setOffline(false);
+      await stored(page, 2);
+      await page.route("**/graphql", async (route) => await route.abort());
+      await choose(page, [file("kept.wav")]);
+      await page.getByText("The service cannot be reached.").waitFor();
+      await page.unroute("**/graphql");
+      page.on("dialog", (dialog) => void dialog.accept());
+      await page.reload();
+      await page.locator(".row-title", { hasText: "kept" }).waitFor();
+      expect(await page.locator(".row").count()).toBe(3);
+    });
+
+    it("finds, renames, hides, plays and deletes recordings, with keys alone", async () => {
+      await using opened = await visitorWith("alpha.wav", "beta.wav");
+      const { page, complaints } = opened;
+      await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+      await page.keyboard.press("/");
+      await page.keyboard.type("alph");
+      await page.waitForFunction(() => document.querySelectorAll(".row").length === 1);
+      await page.keyboard.press("Tab");
+      await page.keyboard.press("Tab");
+      expect(await page.evaluate(() => document.activeElement!.getAttribute("aria-label"))).toBe("Play alpha");
+      await page.keyboard.press("F2");
+      await page.keyboard.type("<img src=x onerror=alert(1)>");
+      await page.keyboard.press("Enter");
+      await page.locator(".row-title", { hasText: "<img src=x" }).waitFor();
+      const focused = async () => await page.evaluate(() => document.activeElement!.getAttribute("aria-label"));
+      expect(await focused()).toBe("Play <img src=x onerror=alert(1)>");
+      await page.keyboard.press("Tab");
+      await page.keyboard.press("Tab");
+      expect(await focused()).toMatch(/^Public: .* Make it private$/);
+      await page.keyboard.press("Enter");
+      await page.getByText("Private", { exact: true }).waitFor();
+
+      // A private recording plays without a header.
+      await page.locator("[data-row-action=play]").focus();
+      await page.keyboard.press("Enter");
+      await page.locator(".player [aria-label^=Pause]").waitFor();
+      await page.waitForFunction(() => !document.querySelector(".player .time")!.textContent.startsWith("0:00 / 0:00"));
+      await page.locator("[role=slider]").focus();
+      await page.keyboard.press("End");
+      await page.keyboard.press("Home");
+      await page.keyboard.press("5");
+      const now = Number(await page.locator("[role=slider]").getAttribute("aria-valuenow"));
+      expect(now).toBeGreaterThanOrEqual(0.5);
+      expect(await page.locator("[role=slider]").getAttribute("aria-valuetext")).toBe("0:00 of 0:01");
+      expect(await accessibilityFaults(page)).toEqual([]);
+
+      await page.locator("[data-row-action=play]").focus();
+      await page.keyboard.press("Delete");
+      await page.waitForFunction(() => document.querySelectorAll(".row").length === 0);
+      await button(page, "Undo").click();
+      await page.locator(".row").waitFor();
+      await page.locator("[data-row-action=play]").focus();
+      await page.keyboard.press("Delete");
+      await page.goto("about:blank"); // leaving does not bring it back
+      const count = async () =>
+        (await client.run("{ me { records { totalCount } } }", {}, user)).data.me.records.totalCount;
+      await page.goto(service.url);
+      const user = await userOf(page);
+      await page.locator(".row-title", { hasText: "beta" }).waitFor();
+      expect(await count()).toBe(1);
+      expect(complaints).toEqual([]);
+    });
+
+    it("shares a private recording by links that end, and copies them", async () => {
+      await using opened = await visitorWith("gamma.wav");
+      const { page, context, complaints } = opened;
+      await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+      await page.click("[aria-label='Share gamma']");
+      await page.click("dialog >> text=Private: only the links below open it");
+      await page.getByText("This recording is private.").waitFor();
+      await page.fill(".new-link input", "for Bob");
+      await page.selectOption(".new-link select", "7");
+      await button(page, "Make a link").click();
+      await page.getByText("for Bob").waitFor();
+      await notice(page, "The new link is copied.");
+      expect(await page.locator(".link-facts span").textContent()).toMatch(/^expires on .*, 0 downloads$/);
+      const link = await page.evaluate(async () => await navigator.clipboard.readText());
+      expect(await (await fetch(link)).text()).toContain("<audio");
+      expect(await accessibilityFaults(page)).toEqual([]);
+      await page.click("[aria-label='Revoke the link for Bob']");
+      await notice(page, "The link is revoked.");
+      expect((await fetch(link)).status).toBe(404);
+      await page.keyboard.press("Escape");
+      expect(await page.evaluate(() => document.activeElement!.getAttribute("aria-label"))).toBe("Share gamma");
+      expect(complaints).toEqual([]);
+    });
+
+    it("adds a device by a link, which asks before it is used, and revokes it", async () => {
+      await using opened = await visitorWith("delta.wav");
+      const { page } = opened;
+      await page.click("header button");
+      await page.getByText("1 recording, 0:01 of sound").waitFor();
+      await page.fill("[placeholder='My phone']", "Ann's phone");
+      await button(page, "Make its link").click();
+      const link = await page.locator("[aria-labelledby=devices-title] [aria-label=Link]").inputValue();
+      expect(await accessibilityFaults(page)).toEqual([]);
+
+      await using phone = await openPage(browser, link);
+      await phone.page.getByText("has a key of the account “Me”").waitFor();
+      expect(await phone.page.evaluate(() => [location.hash, localStorage.length])).toEqual(["", 0]);
+      expect(await accessibilityFaults(phone.page)).toEqual([]);
+      await button(phone.page, "Use it here").click();
+      await phone.page.locator(".row-title", { hasText: "delta" }).waitFor();
+      await phone.page.click("header button");
+      await phone.page.getByText("This device may record and share, but not manage devices.").waitFor();
+      await phone.page.keyboard.press("Escape");
+
+      await page.click('[aria-label="Revoke Ann\'s phone"]');
+      await notice(page, "can do nothing any more");
+      await choose(phone.page, [file("kept here.wav")]);
+      await phone.page.getByText("The key of this device no longer counts. Nothing is lost").waitFor();
+      expect(await accessibilityFaults(phone.page)).toEqual([]);
+
+      // With another key, the file goes on.
+      await button(phone.page, "Enter a key").click();
+      await phone.page.fill("dialog input[type=password]", (await userOf(page)).token);
+      await button(phone.page, "Enter").click();
+      await phone.page.keyboard.press("Escape");
+      await button(phone.page, "Try again").click();
+      await stored(phone.page);
+    });
+
+    it("is told what an insecure address cannot do, and can still send, play and copy", async () => {
+      const insecure = await openBrowserWithMicrophone(undefined, ["--host-resolver-rules=MAP studio.test 127.0.0.1"]);
+      try {
+        const url = service.url.replace("localhost", "studio.test");
+        await using opened = await openPage(insecure, url);
+        const { page, complaints } = opened;
+        await page.getByText("Recording needs https").waitFor();
+        expect(await page.locator("#record").isDisabled()).toBe(true);
+        await choose(page, [file("epsilon.wav")]);
+        await stored(page);
+        await button(page, "Copy").click();
+        await notice(page, "The link is copied.");
+        expect(await accessibilityFaults(page)).toEqual([]);
+        await page.click("[data-row-action=play]");
+        await page.locator(".player [aria-label^=Pause]").waitFor();
+        expect(complaints.filter((text) => !/untrustworthy|Origin-Agent-Cluster/.test(text))).toEqual([]);
+      } finally {
+        await insecure.close();
+      }
+    });
+
+    it("is told how to allow a blocked microphone, and that there is none", async () => {
+      const blocked = await openBrowserWithMicrophone(undefined, ["--use-fake-device-for-media-stream"]);
+      try {
+        await using opened = await openPage(blocked, service.url, { permissions: [] });
+        await opened.page.click("#record");
+        await opened.page.getByText("The microphone is blocked").waitFor();
+        expect(await accessibilityFaults(opened.page)).toEqual([]);
+      } finally {
+        await blocked.close();
+      }
+      const without = await openBrowserWithMicrophone(undefined, ["--use-fake-ui-for-media-stream"]);
+      try {
+        await using opened = await openPage(without, service.url);
+        await opened.page.click("#record");
+        await opened.page.getByText("No microphone was found").waitFor();
+        expect(await opened.page.locator("#record").isEnabled()).toBe(true);
+      } finally {
+        await without.close();
+      }
+    });
+
+    it("learns before a byte is sent what the service does not take, and that recordings are private", async () => {
+      const limits = { MAX_DURATION_SECONDS: "60", VISIBILITY: "PRIVATE" };
+      await using strict = await startService({ DATABASE_URL: service.databaseUrl, ...limits });
+      await using opened = await openPage(browser, strict.url);
+      const { page } = opened;
+      await page.getByText("and 60 seconds each.").waitFor();
+      await choose(page, [file("long.wav", wav(61)), file("short.wav")]);
+      await page.getByText("This file is 1:01 long. The service takes at most 60 seconds.").waitFor();
+      await page.getByText("Stored. Only you can open it.").waitFor();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      await page.locator(".queue-row.stored").getByRole("button", { name: "Share short" }).click();
+      await page.getByText("This recording is private.").waitFor();
+    });
+
+    it("needs an invitation where the operator wants one, and the take waits for it", async () => {
+      await using invited = await startService({ DATABASE_URL: service.databaseUrl, REGISTRATION: "closed" });
+      const ann = await client.createUser("Ann");
+      await using opened = await openPage(browser, invited.url);
+      const { page } = opened;
+      await choose(page, [file("zeta.wav")]);
+      await page.getByText("This service is for invited people").waitFor();
+      expect(await accessibilityFaults(page)).toEqual([]);
+      await page.fill("dialog input[type=password]", ann.token);
+      await button(page, "Enter").click();
+      await stored(page);
+    });
+
+    it.each([
+      ["light", 320],
+      ["dark", 390],
+      ["light", 1280],
+    ] as const)("finds everything readable in %s, %d px wide, without an axe fault", async (colorScheme, width) => {
+      await using opened = await openPage(browser, service.url, { colorScheme, viewport: { width, height: 800 } });
+      const { page, complaints } = opened;
+      await choose(page, [
+        file("A title that is longer than every line, because a studio by the sea has named it, take 3.wav"),
+        file("quiet.wav", sineWav({ seconds: 1, sampleRateHz: 8000, channels: 1, amplitude: 0.002 })),
+        file("loud.wav", sineWav({ seconds: 1, sampleRateHz: 8000, channels: 1, amplitude: 1.5 })),
+      ]);
+      await stored(page, 3);
+      await page.locator("[data-row-action=play]").first().click();
+      await page.locator(".player").waitFor();
+      const isTooWide = async () => await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+      expect([await accessibilityFaults(page), await isTooWide()]).toEqual([[], false]);
+      await page.locator("footer button").press("Enter");
+      await page.getByText("They work while no button").waitFor();
+      expect([await accessibilityFaults(page), await isTooWide()]).toEqual([[], false]);
+      expect(complaints).toEqual([]);
+    });
+  });
+});

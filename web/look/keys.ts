@@ -1,0 +1,43 @@
+/** The keys of the page, as its list of keys shows them. */
+export const keys: readonly [keys: string, does: string][] = [
+  ["R", "record"],
+  ["Space", "stop recording; otherwise play or pause"],
+  ["P", "pause the recording, or let it go on"],
+  ["/", "search"],
+  ["← →", "on the waveform: 5 seconds; with Shift: 1 second"],
+  ["Page Up, Page Down", "on the waveform: 30 seconds"],
+  ["Home, End, 0 to 9", "on the waveform: beginning, end, tenths"],
+  ["F2", "on a recording: rename"],
+  ["Delete", "on a recording: delete, with undo"],
+  ["?", "this list"],
+];
+
+const place = "web-user-music.keys";
+
+/** Whether single keys do something (WCAG 2.1.4 asks for a switch). */
+export function singleKeysAreOn(): boolean {
+  try {
+    return localStorage.getItem(place) !== "off";
+  } catch {
+    return true;
+  }
+}
+
+/** Switches single keys on or off. */
+export function switchSingleKeys(isOn: boolean): void {
+  try {
+    localStorage.setItem(place, isOn ? "on" : "off");
+  } catch {
+    // They stay on.
+  }
+}
+
+/** Calls `act` with each key that is pressed while no control and no dialog has the focus. */
+export function listenToKeys(act: (key: string) => boolean): void {
+  document.addEventListener("keydown", (event) => {
+    const { target, key, altKey, ctrlKey, metaKey, isComposing, repeat } = event;
+    if (altKey || ctrlKey || metaKey || isComposing || repeat || !singleKeysAreOn()) return;
+    if (target !== document.body || document.querySelector("dialog[open]")) return;
+    if (act(key)) event.preventDefault();
+  });
+}

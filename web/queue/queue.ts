@@ -1,0 +1,208 @@
+import { computed, signal } from "@preact/signals";
+import type { RowFragment } from "../api/operations.ts";
+import { ApiError } from "../api/client.ts";
+import type { Send } from "../api/send-after-stop.ts";
+import { randomUuid } from "../uuid.ts";
+import type { FileFacts } from "./wav-facts.ts";
+
+/**
+ * Where a file of the queue is. `waiting` for its turn, for `waitsFor`; `sending`; `finishing`: all bytes have left;
+ * `stored`; `refused`: it cannot be sent; `failed`: it can be tried again; `paused` by the person.
+ */
+export type Place = "waiting" | "sending" | "finishing" | "stored" | "refused" | "failed" | "paused";
+
+/** A file of the queue. */
+export interface QueuedFile {
+  /** The idempotency key: a retry finds what an earlier attempt has stored. */
+  readonly key: string;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly file: Blob;
+  readonly facts: FileFacts | undefined;
+  readonly place: Place;
+  readonly sentBytes: number;
+  /** When the bytes began to leave, by `performance.now()`. */
+  readonly since: number;
+  /** Why it failed or waits: a code of the API. */
+  readonly code?: string;
+  /** The service's own sentence about it. */
+  readonly message?: string;
+  readonly stored?: { readonly record: RowFragment; readonly created: boolean };
+  /** The name of the take whose sound it is. */
+  readonly take?: string;
+}
+
+/** What the queue needs from the rest of the page. */
+export interface QueueParts {
+  readonly send: Send;
+  readonly token: () => Promise<string>;
+  readonly keep: (file: { key: string; name: string; file: Blob }) => Promise<unknown>;
+  /** Called once the record is known: only now may the file and the take be forgotten. */
+  readonly onStored: (file: QueuedFile, record: RowFragment, created: boolean) => void;
+  readonly onFailed: (file: QueuedFile, error: unknown) => void;
+  /** Resolves after a time, or earlier when the network is back. */
+  readonly pause: (ms: number) => Promise<void>;
+}
+
+/** HTTP/1.1 has six connections for each host: the others are for the page. */
+const atOnce = 3;
+
+/** Codes after which the same file can succeed without anybody doing anything. */
+const passing = new Set([
+  "BUSY",
+  "NETWORK",
+  "RATE_LIMITED",
+  "SHUTTING_DOWN",
+  "DATABASE_UNAVAILABLE",
+  "OUTCOME_UNKNOWN",
+]);
+
+const firstPauseMs = 1000;
+const longestPauseMs = 60_000;
+
+/** The files that are sent, in order. Three are sent at once; what fails for a passing reason goes on by itself. */
+export class Queue {
+  readonly files = signal<readonly QueuedFile[]>([]);
+  /** Whether a file is on its way, so that closing the page would interrupt it. */
+  readonly isBusy = computed(() =>
+    this.files.value.some(({ place }) => place === "sending" || place === "finishing" || place === "waiting"),
+  );
+  readonly #parts: QueueParts;
+  readonly #aborts = new Map<string, AbortController>();
+  readonly #attempts = new Map<string, number>();
+
+  constructor(parts: QueueParts) {
+    this.#parts = parts;
+  }
+
+  /** Adds a file that can be sent, or one that is no WAV or has a `refusal`, which only tells why. */
+  add(
+    file: Blob,
+    {
+      name,
+      key = randomUuid(),
+      facts,
+      take,
+      refusal,
+    }: { name: string; key?: string; facts?: FileFacts; take?: string; refusal?: string },
+  ): void {
+    if (this.#find(key)) return;
+    const isRefused = facts?.isWav === false || refusal !== undefined;
+    const place = isRefused ? "refused" : "waiting";
+    const queued = { key, name, sizeBytes: file.size, file, facts, place, sentBytes: 0, since: 0 } as const;
+    this.files.value = [
+      ...this.files.value,
+      { ...queued, ...(take !== undefined && { take }), ...(refusal && { message: refusal }) },
+    ];
+    if (isRefused) return;
+    if (take === undefined) void this.#parts.keep({ key, name, file });
+    this.#next();
+  }
+
+  /** Stops sending a file, so that it can go on later, from its beginning. */
+  pause(key: string): void {
+    this.#change(key, { place: "paused", sentBytes: 0 });
+    this.#aborts.get(key)?.abort(new Error("paused"));
+    this.#next();
+  }
+
+  /** Sends a file again, now. */
+  retry(key: string): void {
+    const file = this.#find(key);
+    if (file?.place !== "failed" && file?.place !== "paused" && file?.place !== "waiting") return;
+    this.#attempts.delete(key);
+    this.#wait(key);
+    this.#next();
+  }
+
+  /** Sends all files again that have failed. */
+  retryAll(): void {
+    for (const { key, place } of this.files.value) if (place === "failed" || place === "paused") this.#wait(key);
+    this.#next();
+  }
+
+  /** Takes a file out of the list. */
+  remove(key: string): void {
+    this.#aborts.get(key)?.abort(new Error("removed"));
+    this.files.value = this.files.value.filter((file) => file.key !== key);
+    this.#next();
+  }
+
+  /** Takes what is done, or cannot be done, out of the list. */
+  removeDone(): void {
+    this.files.value = this.files.value.filter(({ place }) => place !== "stored" && place !== "refused");
+  }
+
+  #wait(key: string): void {
+    const { code: _, message: __, ...file } = this.#find(key)!;
+    this.#replace({ ...file, place: "waiting", sentBytes: 0 });
+  }
+
+  #next(): void {
+    while (this.#aborts.size < atOnce) {
+      const next = this.files.value.find(
+        ({ key, place, code }) => place === "waiting" && code === undefined && !this.#aborts.has(key),
+      );
+      if (!next) return;
+      void this.#sendOne(next);
+    }
+  }
+
+  async #sendOne({ key, file, name }: QueuedFile): Promise<void> {
+    const abort = new AbortController();
+    this.#aborts.set(key, abort);
+    let pauseMs: number | undefined;
+    try {
+      this.#change(key, { place: "sending", sentBytes: 0, since: performance.now() });
+      const token = await this.#parts.token();
+      abort.signal.throwIfAborted();
+      const onSent = (sentBytes: number): void =>
+        this.#change(key, { sentBytes, place: sentBytes >= file.size ? "finishing" : "sending" });
+      const stored = await this.#parts.send({ file, name, key, token }, onSent, abort.signal);
+      this.#change(key, { place: "stored", sentBytes: file.size, stored });
+      this.#attempts.delete(key);
+      const now = this.#find(key);
+      if (now) this.#parts.onStored(now, stored.record, stored.created);
+    } catch (error) {
+      if (!abort.signal.aborted) pauseMs = this.#failed(key, error);
+    } finally {
+      this.#aborts.delete(key);
+      this.#next();
+    }
+    if (pauseMs === undefined) return;
+    await this.#parts.pause(pauseMs);
+    const later = this.#find(key);
+    if (later?.place !== "waiting" || later.code === undefined) return;
+    this.#wait(key);
+    this.#next();
+  }
+
+  /** Notes a failure. Returns after how long to try again, if it passes by itself. */
+  #failed(key: string, error: unknown): number | undefined {
+    const { code, message, retryAfterSeconds } =
+      error instanceof ApiError ? error : new ApiError("INTERNAL_SERVER_ERROR", "The file cannot be read any more.");
+    const isPassing = passing.has(code);
+    this.#change(key, { place: isPassing ? "waiting" : "failed", code, message, sentBytes: 0 });
+    const now = this.#find(key);
+    if (now) this.#parts.onFailed(now, error);
+    if (!isPassing) return undefined;
+    const attempt = this.#attempts.get(key) ?? 0;
+    this.#attempts.set(key, attempt + 1);
+    return retryAfterSeconds === undefined
+      ? Math.min(firstPauseMs * 2 ** attempt, longestPauseMs)
+      : retryAfterSeconds * 1000;
+  }
+
+  #find(key: string): QueuedFile | undefined {
+    return this.files.value.find((file) => file.key === key);
+  }
+
+  #change(key: string, change: Partial<QueuedFile>): void {
+    const file = this.#find(key);
+    if (file) this.#replace({ ...file, ...change });
+  }
+
+  #replace(next: QueuedFile): void {
+    this.files.value = this.files.value.map((file) => (file.key === next.key ? next : file));
+  }
+}
