@@ -6,8 +6,12 @@ const schema = join(import.meta.dirname, "../../schema/schema.graphql");
 /** Types without an id: each is a value of the object that has it, and a cache keeps it there. */
 const values = [
   "ErrorDescription",
+  "LeveledLinks",
   "Loudness",
   "PageInfo",
+  "ProductionMetadata",
+  "ProductionTrack",
+  "RecordingChapter",
   "RecordingTag",
   "RecordSource",
   "Service", // there is one
