@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { decodeWithFfmpeg, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
 import { serviceForUploads } from "./support/upload-and-download.ts";
-import { sineWav, wavFile } from "./support/wav-maker.ts";
+import { seededRandom, sineWav, type FormatOptions, wavFile } from "./support/wav-maker.ts";
 
 const uploadWav = serviceForUploads();
 
@@ -67,6 +67,20 @@ describe("the warnings about levels", () => {
       (await upload(wavFile({ format, data: Buffer.from(data.buffer) }))).record.warnings;
     expect(await warnings(clipped)).toEqual(["CLIPPED", "MIXED_DOWN"]);
     expect(await warnings(whole)).toEqual(["MIXED_DOWN"]);
+  });
+
+  it("see clipping in codecs that cannot reach full scale", async () => {
+    const oki = { tag: 0x10, channels: 1, sampleRateHz: 8000, bits: 4, blockAlign: 1, bytesPerSecond: 4000 };
+    const gsm = { tag: 0x31, channels: 1, sampleRateHz: 8000, bits: 0, blockAlign: 65, bytesPerSecond: 1625 };
+    const warnings = async (format: FormatOptions, data: Buffer) =>
+      (await upload(wavFile({ format: { ...format, extra: Buffer.from([2, 0, 0x40, 1]) }, data }))).record.warnings;
+    // Up to the end of the scale, and on and on; and steps around the middle.
+    expect(await warnings(oki, Buffer.alloc(2000, 0x77))).toEqual(["CLIPPED"]);
+    expect(await warnings(oki, Buffer.alloc(2000, 0x4c))).toEqual([]);
+    const random = seededRandom(610);
+    expect(await warnings(gsm, Buffer.from(Array.from({ length: 65 * 40 }, () => random() * 256)))).toEqual([
+      "CLIPPED",
+    ]);
   });
 });
 

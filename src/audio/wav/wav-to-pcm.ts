@@ -39,6 +39,8 @@ function is16Bit({ codec, containerBits }: WavFormat): boolean {
 export function largestSampleOf({ codec, bitsPerSample }: WavFormat): number {
   if (codec === "float" || isMpeg(codec)) return maxFloat;
   if (codec === "pcm") return 1 - 2 ** (1 - bitsPerSample);
+  if (codec === "oki-adpcm") return 2047 / 2048; // 12 bits
+  if (codec === "gsm") return 4095 / 4096; // 13 bits
   const table = codec === "alaw" ? alawSamples : codec === "mulaw" ? mulawSamples : undefined;
   return table === undefined ? 1 : Math.max(...table) / 32_768;
 }
