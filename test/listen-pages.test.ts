@@ -342,6 +342,8 @@ describe("the page that somebody gets with a link", () => {
           const { violations } = await page.evaluate(async () => await (globalThis as any).axe.run());
           expect([url, violations.map(({ id, nodes }: any) => [id, nodes[0].html])]).toEqual([url, []]);
           expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(320);
+          const broken = `[...document.querySelectorAll("span")].some((text) => text.getClientRects().length > 1 || text.offsetHeight > 30)`;
+          expect([url, await page.evaluate(broken)]).toEqual([url, false]);
         }
         await page.context().close();
       }

@@ -52,6 +52,7 @@ body{background:var(--card)}
 main{box-sizing:border-box;height:100vh;min-height:9rem;display:flex;flex-direction:column;padding:.75rem 1rem;gap:.5rem;
 border:1px solid var(--line)}
 header{display:flex;gap:1rem;justify-content:space-between;align-items:baseline;color:var(--ink-2)}
+header span{flex:none}
 h1{font-size:1rem;color:var(--ink);white-space:nowrap;overflow:hidden;text-overflow:ellipsis;padding:2px}
 h1 a{color:inherit;text-decoration:none}
 h1 a:hover{text-decoration:underline}
