@@ -76,6 +76,10 @@ export function Dialog({
         event.preventDefault();
         onClose();
       }}
+      // A browser may close it without asking.
+      onClose={({ currentTarget }) => {
+        if (currentTarget.isConnected) onClose();
+      }}
     >
       <header class="dialog-head">
         <h2>{title}</h2>
