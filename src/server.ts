@@ -20,6 +20,7 @@ import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
 import { healthRoutes } from "./http/health.route.ts";
 import { listenOn } from "./http/listen.ts";
+import { RequestTurns } from "./http/request-turns.ts";
 import { WaitingAnswers } from "./http/waiting-answers.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
 import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
@@ -139,6 +140,10 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const stopping = new AbortController();
   const unvouched = new UnvouchedBytes();
   const answers = new AnswerMemory({ stallSeconds: config.stallTimeoutSeconds });
+  const turns = new RequestTurns({
+    poolSize: config.databasePoolSize,
+    maxWaitSeconds: config.databaseTimeoutSeconds,
+  });
   let leaving = false;
   const waiting = new WaitingAnswers({ maxBytes: config.maxWaitingBytes, stopping: stopping.signal });
   const app = await createApp(config, logger, stopping.signal, { unvouched, answers });
@@ -192,6 +197,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       pool: database.pool,
       rowMemory,
       waiting,
+      turns,
       config,
     }),
   );
@@ -228,6 +234,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         stopping: stopping.signal,
         unvouched,
         answers,
+        turns,
         config,
       }),
   );

@@ -7,6 +7,7 @@ import { bearerToken } from "../caller/token.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { clientGone, largeAnswerBytes, type AnswerMemory } from "../http/answer-memory.ts";
 import { requestOrigin } from "../http/request-origin.ts";
+import type { RequestTurns } from "../http/request-turns.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /** The dependencies of a context. */
@@ -24,6 +25,7 @@ export interface ContextDependencies {
    */
   readonly beforeUpload: (owner: Caller, clientAddress: string) => Promise<void>;
   readonly answers: AnswerMemory;
+  readonly turns: RequestTurns;
 }
 
 /**
@@ -41,7 +43,7 @@ type Authenticate = (token: string, clientAddress: string, userId?: string) => P
 export function createContext(
   request: FastifyRequest,
   reply: FastifyReply,
-  { em, authenticate, authenticateTicket, beforeUpload, answers }: ContextDependencies,
+  { em, authenticate, authenticateTicket, beforeUpload, answers, turns }: ContextDependencies,
   publicUrl: string | undefined,
 ): RequestContext {
   const gone = new AbortController();
@@ -57,8 +59,9 @@ export function createContext(
   let usualScope: TokenScope = "WRITE";
   let answerBytes = 0;
   let selected: ReadonlySet<string> = new Set();
+  let turn: Disposable | undefined;
   let keptResult: FormattedExecutionResult | undefined;
-  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate));
+  const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate, turns));
   return {
     requestId: request.id,
     logger: () => request.log,
@@ -100,12 +103,14 @@ export function createContext(
     expectsLargeAnswer: () => answerBytes >= largeAnswerBytes,
     keepResult: (result) => void (keptResult = result),
     keptResult: () => keptResult,
+    takeTurn: async () => void (turn = await turns.take(request, reply)),
+    leaveTurn: () => turn?.[Symbol.dispose](),
     roomForAnswer: async (isDone) => await answers.reserve(reply.raw, answerBytes, isDone),
   };
 }
 
 /** The user of the Bearer token. */
-async function callerOf(request: FastifyRequest, authenticate: Authenticate): Promise<Caller> {
+async function callerOf(request: FastifyRequest, authenticate: Authenticate, turns: RequestTurns): Promise<Caller> {
   const token = bearerToken(request.raw.headersDistinct.authorization);
   if (token === undefined) {
     const message = request.headers.authorization
@@ -114,6 +119,7 @@ async function callerOf(request: FastifyRequest, authenticate: Authenticate): Pr
     throw new ServiceError("UNAUTHENTICATED", message);
   }
   const user = await authenticate(token, clientAddress(request));
+  turns.know(request, user);
   logWithUser(request, user);
   return user;
 }

@@ -119,6 +119,7 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
       const read = async () => (multipart ? await readUpload(request, reply, context, limits) : readJson(request));
       const body = request.method === "POST" ? await read() : {};
       try {
+        await context.takeTurn();
         const answer = await apollo.executeHTTPGraphQLRequest({
           httpGraphQLRequest: {
             method: request.method === "HEAD" ? "GET" : request.method,
@@ -129,12 +130,14 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
           },
           context: async () => context,
         });
+        context.leaveTurn();
         for (const [name, value] of answer.headers) void reply.header(name, value);
         void reply.code(answer.status ?? 200);
         const result = context.keptResult();
         if (result) return await writeInTurns(result);
         return answer.body.kind === "complete" ? answer.body.string : await reply.send(answer.body.asyncIterator);
       } finally {
+        context.leaveTurn();
         dependencies.answers.ended(reply.raw);
       }
     },
@@ -206,7 +209,12 @@ async function readUpload(
   const body = await readMultipartRequest(request.raw, reply.raw, limits, async (operations) => {
     const credentials = uploadCredentials(operations);
     if (!credentials) return;
-    await context.admitUpload(await ownerOf(credentials, context));
+    await context.takeTurn();
+    try {
+      await context.admitUpload(await ownerOf(credentials, context));
+    } finally {
+      context.leaveTurn();
+    }
   });
   return readPartOf(body);
 }

@@ -46,6 +46,8 @@ export const refuseBeforeRunning: ApolloServerPlugin<RequestContext> = {
       if (takesFile) extent.refuseTooMuchBefore(takesFile.key);
       await refuseFields(operation, roots, asked, contextValue);
       contextValue.expectAnswer(extent.bytes, new Set(asked.map(({ coordinate }) => coordinate)));
+      // From here on, it may wait for a client.
+      if (takesFile || contextValue.expectsLargeAnswer()) contextValue.leaveTurn();
       if (!takesFile) await contextValue.roomForAnswer();
     },
   }),

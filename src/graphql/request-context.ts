@@ -60,6 +60,13 @@ export interface RequestContext {
   /** The result that was kept. */
   keptResult(): FormattedExecutionResult | undefined;
   /**
+   * Waits until this request may use the database beside others (`request-turns.ts`).
+   * @throws {ServiceError} BUSY if its turn does not come in time
+   */
+  takeTurn(): Promise<void>;
+  /** Lets others have their turn. Call it before the request waits for its client, or for memory. */
+  leaveTurn(): void;
+  /**
    * Waits until there is memory for the answer.
    * @param isDone whether the answer is about something that has been done: then it is never refused
    * @throws {ServiceError} BUSY when there is none in time

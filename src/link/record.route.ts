@@ -14,6 +14,7 @@ import { answerError } from "../http/answer-errors.ts";
 import { answerText } from "../http/answer-text.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes, slowPieceBytes, type ByteSource } from "../http/send-bytes.ts";
+import type { RequestTurns } from "../http/request-turns.ts";
 import type { WaitingAnswers } from "../http/waiting-answers.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { DownloadCounter } from "./download-counter.ts";
@@ -53,7 +54,7 @@ interface OpenLink {
 /** Finds the user of a token, and creates none. */
 type Authenticate = (token: string) => Promise<Caller>;
 
-type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
+type OpenRequest = (request: FastifyRequest<RecordRequest>, reply: FastifyReply) => Promise<OpenLink>;
 
 /**
  * Caches must revalidate on every use, because the recording may have become private, or the link may have been revoked
@@ -88,6 +89,7 @@ export function recordRoute(
     pool,
     rowMemory,
     waiting,
+    turns,
     config,
   }: {
     em: SqlEntityManager;
@@ -95,6 +97,7 @@ export function recordRoute(
     pool: Pool;
     rowMemory: MemoryBlocks;
     waiting: WaitingAnswers;
+    turns: RequestTurns;
     config: Pick<Config, "recordCacheControl" | "maxWaitingBytes">;
   },
 ): void {
@@ -108,9 +111,15 @@ export function recordRoute(
     const other = answerOtherMethod(request.method);
     if (other) await send(reply, other, request);
   });
-  const plain: OpenRequest = async (request) => await openPlain(em, authenticate, request, config.recordCacheControl);
-  const shared: OpenRequest = async (request) => await openShared(em, request);
-  const played: OpenRequest = async (request) => await openPlayed(em, request);
+  const inTurn =
+    (open: (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>): OpenRequest =>
+    async (request, reply) => {
+      using _turn = await turns.take(request, reply);
+      return await open(request);
+    };
+  const plain = inTurn(async (request) => await openPlain(em, authenticate, request, config.recordCacheControl));
+  const shared = inTurn(async (request) => await openShared(em, request));
+  const played = inTurn(async (request) => await openPlayed(em, request));
   const counter = new DownloadCounter();
   // Number of downloads that may read whole rows, which is fastest and takes two rows of memory each. Others read small
   // pieces.
@@ -126,7 +135,7 @@ export function recordRoute(
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
-      const { row, headers, cacheControl, linkId, isForPlaying } = await open(request);
+      const { row, headers, cacheControl, linkId, isForPlaying } = await open(request, reply);
       const parameters = linkParameters(request.url);
       const isInline = asksForInline(parameters, isForPlaying);
       const wantedLufs = loudnessIn(parameters);
@@ -169,7 +178,7 @@ export function recordRoute(
     ["/l/:secret/:waveform(^waveform\\.json\\W+$)", shared],
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
-      const { row, headers, cacheControl } = await open(request);
+      const { row, headers, cacheControl } = await open(request, reply);
       const samplesPerPixel = samplesPerPixelIn(linkParameters(request.url));
       const waveform = await waveformOf(em, row.id, samplesPerPixel);
       if (!waveform) throw noSuchRecord();

@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { Client } from "pg";
+import { v4 as uuidv4 } from "uuid";
+import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { startService, type TestService } from "./support/service.ts";
+import { until } from "./support/until.ts";
+import { sineWav } from "./support/wav-maker.ts";
+
+const wav = sineWav({ seconds: 0.1, channels: 1 });
+const noLink = `/l/${"A".repeat(32)}`;
+
+describe("a flood of requests that wait for the database", () => {
+  let service: TestService;
+  let client: ApiClient;
+  let ann: Credentials;
+  let url: string;
+  let holder: Client;
+
+  beforeAll(async () => {
+    service = await startService({ DATABASE_POOL_SIZE: "4" });
+    client = new ApiClient(service.url);
+    ann = await client.createUser();
+    url = (await client.uploadRecord(ann, wav)).data.uploadRecord.record.url;
+    holder = new Client({ connectionString: service.databaseUrl });
+    await holder.connect();
+  });
+
+  afterAll(async () => {
+    await holder.end();
+    await service[Symbol.asyncDispose]();
+  });
+
+  /** Sends requests that need a locked table, until as many wait for the lock as ever will. */
+  const flood = async (table: string, send: () => Promise<Response>, waiting = 3): Promise<Promise<Response>[]> => {
+    await holder.query("begin");
+    await holder.query(`lock table ${table} in access exclusive mode`);
+    const answers = Array.from({ length: 60 }, send);
+    await waitingForLock(waiting);
+    return answers;
+  };
+  const waitingForLock = async (wanted: number): Promise<void> => {
+    const lock = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    const count = async () => (await holder.query(lock)).rowCount!;
+    expect(await until(count, (found) => found >= wanted)).toBe(wanted);
+  };
+  const unlock = async (answers: readonly Promise<Response>[]): Promise<Set<number>> => {
+    await holder.query("commit");
+    return new Set((await Promise.all(answers)).map(({ status }) => status));
+  };
+  const withWrongToken = async (): Promise<Response> =>
+    await fetch(`${service.url}/graphql`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${uuidv4()}` },
+      body: '{"query":"{ me { id } }"}',
+    });
+
+  it("with unknown share links holds up nobody else", async () => {
+    const answers = await flood("share_link", async () => await fetch(service.url + noLink));
+    expect((await client.run('mutation { createUser(name: "Bob") { token } }')).errors).toBeUndefined();
+    expect((await client.run("{ me { records { nodes { title } } } }", {}, ann)).errors).toBeUndefined();
+    expect((await fetch(url, { headers: { range: "bytes=0-99" } })).status).toBe(206);
+    expect((await client.uploadRecord(ann, wav)).status).toBe(200);
+    expect(await unlock(answers)).toEqual(new Set([404]));
+  });
+
+  it("with wrong tokens holds up nobody who has none", async () => {
+    const answers = await flood("access_token", withWrongToken);
+    expect((await fetch(url, { headers: { range: "bytes=0-99" } })).status).toBe(206);
+    expect((await client.run(`{ shared(url: "${url}") { title } }`)).errors).toBeUndefined();
+    expect(await unlock(answers)).toEqual(new Set([401]));
+  });
+
+  it("of one user holds up no other", async () => {
+    const eve = await client.createUser("Eve");
+    expect((await client.run("{ me { name } }", {}, eve)).status).toBe(200);
+    const createLink = JSON.stringify({
+      query: "mutation ($id: ID!) { createLink(recordId: $id) { link { id } } }",
+      variables: { id: new URL(url).searchParams.get("id") },
+    });
+    const headers = { "content-type": "application/json", authorization: `Bearer ${ann.token}` };
+    const body = createLink;
+    const answers = await flood(
+      "share_link",
+      async () => await fetch(`${service.url}/graphql`, { method: "POST", headers, body }),
+    );
+    expect((await client.run("{ me { name } }", {}, eve)).data.me.name).toBe("Eve");
+    expect(await unlock(answers)).toEqual(new Set([200]));
+  });
+});
+
+it("a request whose turn does not come is told to try again", async () => {
+  await using service = await startService({ DATABASE_POOL_SIZE: "4", DATABASE_TIMEOUT_SECONDS: "2" });
+  const holder = new Client({ connectionString: service.databaseUrl });
+  await holder.connect();
+  try {
+    await holder.query("begin");
+    await holder.query("lock table share_link in access exclusive mode");
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const response = await fetch(service.url + noLink, { headers: { accept: "application/json" } });
+        const { error } = (await response.json()) as { error: { message: string } };
+        return [response.status, response.headers.get("retry-after"), error.message];
+      }),
+    );
+    expect(answers).toContainEqual([503, "5", "Too many requests are waiting; try again in 5 seconds."]);
+    expect(new Set(answers.map(([status]) => status))).toEqual(new Set([503]));
+  } finally {
+    await holder.end();
+  }
+});
