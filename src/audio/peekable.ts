@@ -1,5 +1,8 @@
-/** A source whose first bytes can be looked at before the source is read, once, from its first byte. */
-export class Peekable {
+/**
+ * A source whose first bytes can be looked at before the source is read, once, from its first byte. Disposing of it ends
+ * the source, however much of it has been read.
+ */
+export class Peekable implements AsyncDisposable {
   readonly #source: AsyncGenerator<Buffer, void, undefined>;
   readonly #start: Buffer[] = [];
 
@@ -24,18 +27,13 @@ export class Peekable {
 
   /** Yields all bytes, with zero bytes before and after them. */
   async *between(bytesBefore: number, bytesAfter: number): AsyncGenerator<Buffer, void, undefined> {
-    try {
-      if (bytesBefore > 0) yield Buffer.alloc(bytesBefore);
-      for (let first = this.#start.shift(); first; first = this.#start.shift()) yield first;
-      yield* this.#source;
-      if (bytesAfter > 0) yield Buffer.alloc(bytesAfter);
-    } finally {
-      await this.close();
-    }
+    if (bytesBefore > 0) yield Buffer.alloc(bytesBefore);
+    for (let first = this.#start.shift(); first; first = this.#start.shift()) yield first;
+    yield* this.#source;
+    if (bytesAfter > 0) yield Buffer.alloc(bytesAfter);
   }
 
-  /** Ends a source that nobody will read. */
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     await this.#source.return();
   }
 }

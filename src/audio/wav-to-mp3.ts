@@ -149,16 +149,13 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     const frameBytes = bytesPerPcmFrame(pcm);
     const ratio = mp3.sampleRateHz / pcm.sampleRateHz;
     const enoughBytes = Math.round(shortSoundSamples / ratio) * frameBytes;
-    const wholeSound = new Peekable(sound());
+    await using wholeSound = new Peekable(sound());
     const bytesAhead = await wholeSound.peek(Math.max(enoughBytes, worthwhileBytes));
     const isShort = bytesAhead > 0 && bytesAhead < enoughBytes;
     const silence = isShort ? silenceAroundShort((bytesAhead / frameBytes) * ratio, ratio) : { before: 0, after: 0 };
     silenceBefore = Math.round(silence.before * ratio);
     const maxFrames = maxSourceBytes === undefined ? Infinity : framesIn(wav.format, maxSourceBytes);
-    using turns = await encoders.acquire(signal, { owner, slot }).catch(async (error: unknown) => {
-      await wholeSound.close();
-      throw error;
-    });
+    using turns = await encoders.acquire(signal, { owner, slot });
     const padded = wholeSound.between(silence.before * frameBytes, silence.after * frameBytes);
     yield* encodeMp3(turns, padded, pcm, { ...mp3, maxPcmBytes: maxFrames * frameBytes }, signal);
   }
