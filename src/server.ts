@@ -201,7 +201,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
       config,
     }),
   );
-  await app.register(async (scope) => listenRoutes(scope, { em: database.em, config }));
+  await app.register(async (scope) => listenRoutes(scope, { em: database.em, turns, config }));
   const schema = await createSchema([
     new UserResolver(registration),
     new AccountResolver(deleteSomeRecords, allowances),

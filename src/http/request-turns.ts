@@ -1,14 +1,19 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import type { ServerResponse } from "node:http";
 import { addressKey } from "../addresses/address-key.ts";
 import { clientAddress } from "../addresses/client-address.ts";
 import type { Caller } from "../caller/caller.ts";
 import { bearerToken, hashToken } from "../caller/token.ts";
 import { tryAgainLater } from "../errors/errors.ts";
-import { FairSemaphore } from "../queue/fair-semaphore.ts";
+import { FairQueue } from "../queue/fair-queue.ts";
+import { Tally } from "../queue/tally.ts";
 import { clientGone } from "./answer-memory.ts";
 
 /** Maximum number of tokens whose users are known. */
 const maxKnown = 4096;
+
+/** How often the service looks for requests that have waited for too long, in milliseconds. */
+const lookEveryMs = 250;
 
 /** Limits of {@link RequestTurns}. */
 export interface TurnLimits {
@@ -18,25 +23,34 @@ export interface TurnLimits {
   readonly maxWaitSeconds: number;
 }
 
+/** A request that waits for its turn. */
+interface Waiter {
+  readonly lane: string;
+  readonly since: number;
+  readonly begin: () => void;
+  readonly refuse: (reason: unknown) => void;
+}
+
 /**
  * Gives requests their turn, so that a flood of them delays itself and nobody else. Only a few requests at a time use the
  * database, and those of one lane not all of its connections; the rest wait here, where the lanes take turns. A lane is
  * a user, or what comes from one address for the same purpose without a token that has been seen to be valid.
  */
 export class RequestTurns {
-  readonly #turns: FairSemaphore<string>;
+  readonly #maxTurns: number;
+  readonly #maxTurnsOfLane: number;
   readonly #maxWaitMs: number;
+  readonly #underWay = new Tally<string>();
+  readonly #waiting = new FairQueue<string, Waiter>();
+  /** One timer for all that wait: there may be thousands. */
+  #isLooking = false;
   /** User ids by the hash of a token. It only chooses the lane: the token is looked up again for each request. */
   readonly #known = new Map<string, number>();
 
   constructor({ poolSize, maxWaitSeconds }: TurnLimits) {
+    this.#maxTurns = 4 * poolSize;
+    this.#maxTurnsOfLane = Math.max(1, Math.floor((poolSize * 3) / 4));
     this.#maxWaitMs = maxWaitSeconds * 1000;
-    this.#turns = new FairSemaphore({
-      permits: 4 * poolSize,
-      permitsPerOwner: Math.max(1, Math.floor((poolSize * 3) / 4)),
-      timeoutSeconds: maxWaitSeconds,
-      busy: "Too many requests are waiting",
-    });
   }
 
   /**
@@ -44,23 +58,62 @@ export class RequestTurns {
    * @throws {ServiceError} BUSY if it does not come in time, CLIENT_CLOSED_REQUEST when nobody waits any more
    */
   async take(request: FastifyRequest, { raw: response }: FastifyReply): Promise<Disposable> {
-    const owner = this.#laneOf(request);
-    const turn = this.#turns.tryAcquire({ owner });
-    if (turn) return turn;
-    const waiting = new AbortController();
-    const onClose = (): void => waiting.abort(clientGone());
+    const lane = this.#laneOf(request);
+    if (!this.#mayBegin(lane)) await this.#wait(lane, response);
+    else this.#underWay.add(lane);
+    let isOver = false;
+    return {
+      [Symbol.dispose]: () => {
+        if (isOver) return;
+        isOver = true;
+        this.#underWay.subtract(lane);
+        this.#beginNext();
+      },
+    };
+  }
+
+  #mayBegin(lane: string): boolean {
+    return this.#underWay.total < this.#maxTurns && this.#underWay.of(lane) < this.#maxTurnsOfLane;
+  }
+
+  async #wait(lane: string, response: ServerResponse): Promise<void> {
+    if (response.closed) throw clientGone();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiter: Waiter = { lane, since: performance.now(), begin: resolve, refuse: reject };
+    const onClose = (): void => {
+      if (this.#waiting.delete(lane, waiter)) reject(clientGone());
+    };
     response.once("close", onClose);
-    const timer = setTimeout(
-      () => waiting.abort(tryAgainLater("BUSY", "Too many requests are waiting", 5)),
-      this.#maxWaitMs,
-    );
+    this.#waiting.add(lane, waiter);
+    this.#lookLater();
     try {
-      if (response.closed) onClose();
-      return await this.#turns.acquire({ owner }, waiting.signal);
+      await promise;
     } finally {
-      clearTimeout(timer);
       response.off("close", onClose);
     }
+  }
+
+  #lookLater(): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    setTimeout(() => this.#refuseLate(), lookEveryMs).unref();
+  }
+
+  #beginNext(): void {
+    const next = this.#waiting.takeFirstOf((lane) => this.#mayBegin(lane));
+    if (!next) return;
+    this.#underWay.add(next.lane);
+    next.begin();
+  }
+
+  #refuseLate(): void {
+    const latest = performance.now() - this.#maxWaitMs;
+    for (const waiter of this.#waiting) {
+      if (waiter.since > latest || !this.#waiting.delete(waiter.lane, waiter)) continue;
+      waiter.refuse(tryAgainLater("BUSY", "Too many requests are waiting", 5));
+    }
+    this.#isLooking = false;
+    if (this.#waiting.size > 0) this.#lookLater();
   }
 
   /** Notes whose token the request has, when it has been found to be valid. */

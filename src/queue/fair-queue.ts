@@ -40,6 +40,18 @@ export class FairQueue<Owner, Item> {
     return undefined;
   }
 
+  /** Removes the first item of the first owner that `isAccepted` accepts, and puts the owner behind the others. */
+  takeFirstOf(isAccepted: (owner: Owner) => boolean): Item | undefined {
+    for (const [owner, line] of this.#lines) {
+      if (!isAccepted(owner)) continue;
+      const [item] = line;
+      this.delete(owner, item!);
+      if (this.#lines.delete(owner)) this.#lines.set(owner, line);
+      return item;
+    }
+    return undefined;
+  }
+
   *[Symbol.iterator](): Generator<Item, void, undefined> {
     for (const line of this.#lines.values()) yield* line;
   }

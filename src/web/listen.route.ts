@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ServiceError } from "../errors/errors.ts";
 import { answerText } from "../http/answer-text.ts";
 import { requestOrigin } from "../http/request-origin.ts";
+import type { RequestTurns } from "../http/request-turns.ts";
 import { securityHeaders } from "../http/security-headers.ts";
 import { openPlainLink, openShareLink, type OpenedLink } from "../link/open-link.ts";
 import { crossOriginHeaders } from "../link/record-answer.ts";
@@ -65,8 +66,19 @@ const askedAgain = "private, no-cache";
  */
 export function listenRoutes(
   app: FastifyInstance,
-  { em, config }: { em: SqlEntityManager; config: Pick<Config, "publicUrl" | "recordCacheControl"> },
+  {
+    em,
+    turns,
+    config,
+  }: { em: SqlEntityManager; turns: RequestTurns; config: Pick<Config, "publicUrl" | "recordCacheControl"> },
 ): void {
+  app.addHook("onRoute", (route) => {
+    const { handler } = route;
+    route.handler = async function (request, reply): Promise<unknown> {
+      using _turn = await turns.take(request, reply);
+      return await handler.call(this, request, reply);
+    };
+  });
   const { publicUrl } = config;
   const opened = async (target: LinkTarget): Promise<Opened> => ({ ...(await open(em, target)), target });
   const methods = ["GET", "HEAD"];
