@@ -88,7 +88,7 @@ describe("the scopes of a token", () => {
     renewToken: [`mutation { renewToken(id: "${absent}") { token } }`, ["MANAGE"]],
     revokeToken: [`mutation { revokeToken(id: "${absent}") { revokedId } }`, ["MANAGE"]],
     createUploadTicket: ["mutation { createUploadTicket(maxBytes: 0) { ticket } }", ["WRITE", "UPLOAD"]],
-    revokeUploadTicket: [`mutation { revokeUploadTicket(id: "${absent}") { revokedId } }`, ["WRITE"]],
+    revokeUploadTicket: [`mutation { revokeUploadTicket(id: "${absent}") { revokedId } }`, ["WRITE", "UPLOAD"]],
     updateUser: ['mutation { updateUser(name: "Ann") { user { id } } }', ["MANAGE"]],
     deleteUser: ['mutation { deleteUser(confirm: "nobody") { deletedId } }', ["MANAGE"]],
   };

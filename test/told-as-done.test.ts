@@ -5,6 +5,7 @@ import {
   isEnumType,
   isListType,
   isObjectType,
+  isRequiredArgument,
   isScalarType,
   type GraphQLField,
   type GraphQLObjectType,
@@ -241,19 +242,29 @@ function payloadOf(mutation: string): GraphQLObjectType {
   return getNamedType(schema.getMutationType()!.getFields()[mutation]!.type) as GraphQLObjectType;
 }
 
-/** A selection of all fields, with each type at most once on the way down, and no list of recordings in a list. */
+/** A selection of all fields, with each type at most once on the way down; in lists, no list of recordings and no field that needs arguments. */
 function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = [], isInList = false): string {
   return Object.values(type.getFields())
     .flatMap((field) => {
       const inner = getNamedType(field.type);
       if (!isObjectType(inner)) return isScalarType(inner) || isEnumType(inner) ? field.name : [];
       if (around.includes(inner) || inner === type || isHidden(around, field)) return [];
-      if (isInList && inner.name === "RecordConnection") return [];
+      if (isInList && (inner.name === "RecordConnection" || field.args.some(isRequiredArgument))) return [];
       const isList = isInList || isListType(getNullableType(field.type));
-      return `${field.name} { ${everythingOf(inner, [...around, type], isList)} }`;
+      return `${withRequired(field)} { ${everythingOf(inner, [...around, type], isList)} }`;
     })
     .join(" ");
 }
+
+/** The field with values of the arguments that it needs. */
+function withRequired(field: GraphQLField<unknown, unknown>): string {
+  const given = field.args
+    .filter(isRequiredArgument)
+    .map((arg) => `${arg.name}: ${usualValues[String(getNullableType(arg.type))]}`);
+  return given.length === 0 ? field.name : `${field.name}(${given.join(", ")})`;
+}
+
+const usualValues: Readonly<Record<string, string>> = { Float: "-16" };
 
 /** Whether the field is private, which a user who is just being created cannot select. */
 function isHidden(around: readonly GraphQLObjectType[], field: GraphQLField<unknown, unknown>): boolean {
@@ -266,20 +277,24 @@ function refusableSelections(type: GraphQLObjectType, around: readonly GraphQLOb
     const inner = getNamedType(field.type);
     const inside = isObjectType(inner) ? " { __typename }" : "";
     const here = [
-      ...(factsOf(field).ownerOnly ? [`${field.name}${inside}`] : []),
+      ...(factsOf(field).ownerOnly ? [`${withRequired(field)}${inside}`] : []),
       ...field.args.flatMap((arg) => {
         const argumentType = getNullableType(arg.type);
         const values =
           argumentType.toString() === "Int"
             ? ["-1", "0", "101", "2049", "2147483647"]
-            : argumentType.toString() === "String"
-              ? ['"x"']
-              : [];
+            : argumentType.toString() === "Float"
+              ? ["-1000", "-16", "1000"]
+              : argumentType.toString() === "String"
+                ? ['"x"']
+                : [];
         return values.map((value) => `${field.name}(${arg.name}: ${value})${inside}`);
       }),
     ];
     if (!isObjectType(inner) || around.filter((outer) => outer === inner).length > 0) return here;
-    const below = refusableSelections(inner, [...around, type]).map((selection) => `${field.name} { ${selection} }`);
+    const below = refusableSelections(inner, [...around, type]).map(
+      (selection) => `${withRequired(field)} { ${selection} }`,
+    );
     return [...here, ...below];
   });
 }
