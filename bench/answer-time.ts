@@ -6,15 +6,14 @@ import { once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { setTimeout } from "node:timers/promises";
 import { ApiClient } from "../test/support/api-client.ts";
-import globalSetup from "../test/support/global-setup.ts";
-import globalTeardown from "../test/support/global-teardown.ts";
+import { startTestPostgres } from "../test/support/global-setup.ts";
 import { startService } from "../test/support/service.ts";
 import { sineWavStream } from "../test/support/wav-maker.ts";
 
 const runs = 3;
 const boundary = "answer-time";
 
-await globalSetup();
+const postgres = await startTestPostgres({ fsync: true });
 const service = await startService();
 const { token } = await new ApiClient(service.url).createUser();
 
@@ -71,4 +70,4 @@ for (const [seconds, megabitsPerSecond] of [
   );
 }
 await service[Symbol.asyncDispose]();
-await globalTeardown();
+await postgres[Symbol.asyncDispose]();

@@ -1,8 +1,8 @@
 /**
  * Sends random uploads to the whole service: WAV headers with changed bytes, and multipart bodies in which bytes were
  * changed, removed, inserted or cut off. Every request must get a JSON response with a code other than
- * INTERNAL_SERVER_ERROR, or a closed connection. The service must keep running and answer other requests, and at the end
- * nothing of the failed uploads may be left.
+ * INTERNAL_SERVER_ERROR, or a closed connection. The service must keep running and answer other requests, and at the
+ * end nothing of the failed uploads may be left.
  *
  * `node dist/bench/fuzz.js [--seconds 60] [--seed 1]`; it uses DATABASE_URL if the environment has it.
  */
@@ -180,7 +180,9 @@ function mutateHeader(wav: Buffer, random: Random): void {
   else wav.writeUInt32LE(odd, at);
 }
 
-/** Changes the body. Its length may then differ from the announced one. Most changes hit the small part before the file. */
+/**
+ * Changes the body. Its length may then differ from the announced one. Most changes hit the small part before the file.
+ */
 function mutateBody(body: Buffer, fileStart: number, random: Random): Buffer {
   let mutated = Buffer.from(body);
   for (let times = 1 + random(4); times > 0; times--) {

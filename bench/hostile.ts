@@ -1,8 +1,8 @@
 /**
- * Sends floods of requests that anybody can send, and measures how long honest requests take meanwhile. The service has
- * a heap of 256 MB.
+ * Sends floods of requests that anybody can send, and holds connections open, and measures how long honest requests
+ * take meanwhile. The service has a heap of 256 MB, and honest clients have another address than the flood.
  *
- * `node dist/bench/hostile.js [--connections 500] [--requests 3000] [part of a kind's name...]`
+ * `node dist/bench/hostile.js [--connections 500] [--requests 3000] [--seconds 5] [--production] [part of a kind's name...]`
  */
 import { setImmediate } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -10,20 +10,33 @@ import { ApiClient } from "../test/support/api-client.ts";
 import { fieldPart, filePart, multipartBody, rawPost } from "../test/support/raw-http.ts";
 import { fillLibrary } from "../test/support/seed-records.ts";
 import { sineWav } from "../test/support/wav-maker.ts";
-import { anyUuid, startFlood } from "./support/flood.ts";
+import { median } from "./support/figure.ts";
+import { anyUuid, startFlood, type Flood } from "./support/flood.ts";
 import { cpuSeconds, forgetPeak, peakResidentBytes } from "./support/process-usage.ts";
 import { openWorkbench } from "./support/workbench.ts";
 
 const { values, positionals } = parseArgs({
-  options: { connections: { type: "string", default: "500" }, requests: { type: "string", default: "3000" } },
+  options: {
+    connections: { type: "string", default: "500" },
+    requests: { type: "string", default: "3000" },
+    seconds: { type: "string", default: "5" },
+    production: { type: "boolean", default: false },
+  },
   allowPositionals: true,
 });
-const [connections, total] = [Number(values.connections), Number(values.requests)];
+const [connections, total, holdSeconds] = [Number(values.connections), Number(values.requests), Number(values.seconds)];
 
 await using bench = await openWorkbench({ quick: true });
-await using service = await bench.startService({ NODE_OPTIONS: "--max-old-space-size=256", LOG_LEVEL: "info" });
+await using service = await bench.startService({
+  NODE_OPTIONS: "--max-old-space-size=256",
+  LOG_LEVEL: "info",
+  TRUST_PROXY: "127.0.0.1",
+  ...(values.production && { NODE_ENV: "production" }),
+});
 const port = Number(new URL(service.url).port);
-const client = new ApiClient(service.url);
+let honestRequests = 0;
+const fromElsewhere = (): Record<string, string> => ({ "x-forwarded-for": `198.51.100.${++honestRequests % 250}` });
+const client = new ApiClient(service.url, fromElsewhere);
 const [ann, eve] = [await client.createUser("Ann"), await client.createUser("Eve")];
 const second = sineWav({ seconds: 1 });
 const { url: recordUrl } = (await client.uploadRecord(ann, second)).data.uploadRecord.record;
@@ -48,6 +61,7 @@ const upload = (args: string, token?: string): string => {
   return rawPost(body, { authorization: token && `Bearer ${token}` }).toString("latin1");
 };
 
+/** Requests, each of which is answered. */
 const floods: Readonly<Record<string, string>> = {
   "nothing but names": post("{ __typename }"),
   "wrong tokens": post("{ me { id } }", anyUuid),
@@ -58,8 +72,12 @@ const floods: Readonly<Record<string, string>> = {
   "wrong tokens at a private recording": get(privateUrl.pathname + privateUrl.search, anyUuid),
   "unknown share links": get(`/l/${"A".repeat(32)}`),
   "unknown shared recordings": post(`{ shared(url: "${service.url}/record?id=${anyUuid}&user=1") { title } }`),
+  "pages of unknown links": get(`/listen/${"A".repeat(32)}`),
   "records of a user": post(`{ record(id: "${anyUuid}") { id } }`, eve.token),
-  "tokens over the maximum": post('mutation { createToken(name: "x", scopes: [READ]) { token } }', eve.token),
+  "tokens over the maximum": post(
+    'mutation { createToken(name: "x", scopes: [READ]) { accessToken { id } } }',
+    eve.token,
+  ),
   "upload tickets": post("mutation { createUploadTicket { ticket } }", eve.token),
   usage: post("{ me { usage { bytes seconds } } }", eve.token),
   "large lists": post("{ me { records(first: 100) { nodes { id title tags { value } peaks } } } }", eve.token),
@@ -69,44 +87,68 @@ const floods: Readonly<Record<string, string>> = {
   "nothing there": get("/nothing"),
 };
 
+const clip = upload("", eve.token);
+const json = { "content-type": "application/json", "content-length": "1000000" };
+const largestLists = "{ me { records(first: 100) { nodes { links { a: note b: note c: note d: note e: note } } } } }";
+
+/** Connections that are kept: what they send, after which they are silent, and whether they read answers. */
+const held: Readonly<Record<string, { readonly request: string; readonly isUnread?: boolean }>> = {
+  "held: silent": { request: "" },
+  "held: headers without an end": { request: `GET /healthz HTTP/1.1\r\nHost: a\r\n${"a: b\r\n".repeat(300)}` },
+  "held: half of a body": { request: rawPost(Buffer.alloc(900_000, "a"), json).toString("latin1") },
+  "held: no operations": { request: clip.slice(0, clip.indexOf("{")) },
+  "held: no file": { request: clip.slice(0, clip.indexOf("no sound")) },
+  "held: no file, wrong tokens": { request: upload("", anyUuid).split("no sound", 1)[0]! },
+  "held: lists unread": { request: post(largestLists, eve.token), isUnread: true },
+  "held: MP3s unread": { request: get(new URL(recordUrl).pathname + new URL(recordUrl).search), isUnread: true },
+  "held: thousands of requests unread": { request: get("/healthz").repeat(1600), isUnread: true },
+};
+
 const honest: Readonly<Record<string, () => Promise<number>>> = {
   createUser: async () => (await client.run('mutation { createUser(name: "Bob") { token } }')).status,
-  list: async () => (await client.run("{ me { records { nodes { id title url } } } }", {}, ann)).status,
+  list: async () => (await client.run("{ me { records(first: 5) { nodes { id title url } } } }", {}, ann)).status,
   range: async () => {
-    const response = await fetch(recordUrl, { headers: { range: "bytes=1000-1999" } });
+    const headers = { range: "bytes=1000-1999", ...fromElsewhere() };
+    const response = await fetch(recordUrl, { headers });
     await response.arrayBuffer();
     return response.status === 206 ? 200 : response.status;
   },
   upload: async () => (await client.uploadRecord(ann, second)).status,
 };
 
-console.log(`${connections} connections, ${total} requests; the longest honest request of each kind, in ms\n`);
+const kinds: readonly Omit<Flood & { readonly name: string }, "port" | "connections" | "total">[] = [
+  ...Object.entries(floods).map(([name, request]) => ({ name, request })),
+  ...Object.entries(held).map(([name, kind]) => ({ name, ...kind, holdSeconds })),
+];
+
+const how = values.production ? "NODE_ENV=production" : "defaults";
 console.log(
-  `| flood | ${Object.keys(honest).join(" | ")} | flood, s | CPU per request, ms | peak memory, MB | answers |`,
+  `${how}; ${connections} connections; ${total} requests, or ${holdSeconds} s; the median and the longest honest request of each kind, in ms\n`,
 );
+console.log(`| kind | ${Object.keys(honest).join(" | ")} | seconds | CPU, s | peak memory, MB | answers |`);
 console.log(`|${" --- |".repeat(Object.keys(honest).length + 5)}`);
-for (const [name, request] of Object.entries(floods)) {
+for (const { name, ...kind } of kinds) {
   if (positionals.length > 0 && !positionals.some((part) => name.includes(part))) continue;
   await forgetPeak(service.pid);
   const cpuBefore = await cpuSeconds(service.pid);
   const started = performance.now();
-  const flood = await startFlood({ port, connections, total, request });
+  const flood = await startFlood({ ...kind, port, connections, total });
   const over = flood.ended.then(() => true);
-  const longest: Record<string, number> = {};
+  const times: Record<string, number[]> = {};
   do {
-    for (const [kind, ask] of Object.entries(honest)) {
+    for (const [what, ask] of Object.entries(honest)) {
       const asked = performance.now();
       const status = await ask();
-      const ms = Math.round(performance.now() - asked);
-      longest[kind] = Math.max(longest[kind] ?? 0, ms);
-      if (status !== 200) console.error(`${name}: ${kind} was answered with ${status}`);
+      (times[what] ??= []).push(performance.now() - asked);
+      if (status !== 200) console.error(`${name}: ${what} was answered with ${status}`);
     }
   } while (!(await Promise.race([over, setImmediate(false)])));
   const answers = await flood.ended;
   const seconds = (performance.now() - started) / 1000;
-  const cpuMs = ((await cpuSeconds(service.pid)) - cpuBefore) * 1000;
+  const cpu = (await cpuSeconds(service.pid)) - cpuBefore;
   const peak = (await peakResidentBytes(service.pid)) / 1e6;
   const counts = Object.entries(answers).map(([status, count]) => `${count} x ${status}`);
-  const cells = [name, ...Object.values(longest), seconds.toFixed(1), (cpuMs / total).toFixed(2), peak.toFixed(0)];
-  console.log(`| ${[...cells, counts.join(", ")].join(" | ")} |`);
+  const ofHonest = Object.values(times).map((all) => `${median(all).toFixed(0)}, ${Math.max(...all).toFixed(0)}`);
+  const cells = [name, ...ofHonest, seconds.toFixed(1), cpu.toFixed(1), peak.toFixed(0), counts.join(", ")];
+  console.log(`| ${cells.join(" | ")} |`);
 }

@@ -1,6 +1,6 @@
 /**
- * Compares the service with fast references and prints one table: `npm run bench`, or `npm run bench -- --quick` without
- * the hour-long recording. More words select groups of figures by their names.
+ * Compares the service with fast references and prints one table: `npm run bench`, or `npm run bench -- --quick`
+ * without the hour-long recording. More words select groups of figures by their names.
  */
 import { mkdir, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
@@ -8,10 +8,13 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { longRecordingFigures, manyRecordingsFigures, slowClientFigures } from "./conversion-figures.ts";
 import { downloadFigures } from "./download-figures.ts";
+import { pageFigures } from "./page-figures.ts";
 import { qualityFigures } from "./quality-figures.ts";
+import { resumeFigures } from "./resume-figures.ts";
 import { startFigures } from "./start-figures.ts";
 import { markdownTable, ratioOf, reachesGoal, type Figure } from "./support/figure.ts";
 import { openWorkbench, type Workbench } from "./support/workbench.ts";
+import { takeFigures } from "./take-figures.ts";
 import { userFigures } from "./user-figures.ts";
 
 const groups: Readonly<Record<string, (bench: Workbench) => Promise<Figure[]>>> = {
@@ -19,7 +22,10 @@ const groups: Readonly<Record<string, (bench: Workbench) => Promise<Figure[]>>> 
   users: userFigures,
   many: manyRecordingsFigures,
   slow: slowClientFigures,
+  takes: takeFigures,
+  page: pageFigures,
   long: longRecordingFigures,
+  resume: resumeFigures,
   downloads: downloadFigures,
   quality: qualityFigures,
 };

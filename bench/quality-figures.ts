@@ -2,6 +2,9 @@ import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { findFfmpeg } from "../src/audio/encoder/ffmpeg.ts";
 import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
 import { encodeMp3 as encodeInOnePass } from "../test/support/mp3-decoders.ts";
+import { resumableSourceHash } from "../src/audio/source-hash.ts";
+import { openConversion, type Checkpoint, type Checkpoints } from "../src/audio/wav-to-mp3.ts";
+import { wavFile } from "../test/support/wav-maker.ts";
 import { decodedDelay, decodeMp3, leveled } from "../test/support/mp3.ts";
 import type { Figure } from "./support/figure.ts";
 import { hardSounds, hardSoundsRateHz } from "./support/hard-sounds.ts";
@@ -15,7 +18,8 @@ const blockLengths = [2048, 256] as const;
 const stretchSamples = 34 * 1152;
 
 /**
- * Noise against what the ear masks: the service's MP3s with many joints, compared with one pass of LAME with the same settings.
+ * Noise against what the ear masks: the service's MP3s with many joints, compared with one pass of LAME with the same
+ * settings.
  */
 export async function qualityFigures(bench: Workbench): Promise<Figure[]> {
   const figures: Figure[] = [];
@@ -26,7 +30,6 @@ export async function qualityFigures(bench: Workbench): Promise<Figure[]> {
     const plain = await encodeInOnePass(samples, hardSoundsRateHz, 2, bitrateKbps);
     const joined = await encodeInTurns(pcm);
     const [ofPlain, ofJoined] = [heard(plain, samples), heard(joined, samples)];
-    const means = ofJoined.map((channel, i) => meanOf(channel) - meanOf(ofPlain[i]!));
     figures.push(
       {
         name: `${name}: noise to mask`,
@@ -34,21 +37,21 @@ export async function qualityFigures(bench: Workbench): Promise<Figure[]> {
         unit: "dB",
         reference: { name: "one pass of LAME", value: meanOf(ofPlain.flat()) },
       },
-      {
-        name: `${name}: more noise than one pass, mean`,
-        value: Math.max(...means),
-        unit: "dB",
-        goal: { of: "value", atMost: 0.3 },
-      },
-      {
-        name: `${name}: more noise than one pass, worst 0.9 s`,
-        value: Math.max(...ofJoined.map((channels, i) => worstStretch(channels, ofPlain[i]!, samples.length / 2))),
-        unit: "dB",
-        goal: { of: "value", atMost: 1.5 },
-      },
+      ...moreNoise(name, ofJoined, ofPlain, samples.length / 2),
+      ...moreNoise(`${name}, resumed`, heard(await encodeResumed(pcm), samples), ofPlain, samples.length / 2),
     );
   }
   return figures;
+}
+
+function moreNoise(name: string, ofJoined: Ratios[][], ofPlain: Ratios[][], samples: number): Figure[] {
+  const means = ofJoined.map((channel, i) => meanOf(channel) - meanOf(ofPlain[i]!));
+  const stretches = ofJoined.map((channels, i) => worstStretch(channels, ofPlain[i]!, samples));
+  const goal = (atMost: number) => ({ unit: "dB", goal: { of: "value", atMost } }) as const;
+  return [
+    { name: `${name}: more noise than one pass, mean`, value: Math.max(...means), ...goal(0.3) },
+    { name: `${name}: more noise than one pass, worst 0.9 s`, value: Math.max(...stretches), ...goal(1.5) },
+  ];
 }
 
 /** Encodes a sound that shares one encoder with another one, so that a turn ends as often as possible. */
@@ -64,6 +67,36 @@ async function encodeInTurns(pcm: Buffer): Promise<Buffer> {
   };
   const [mp3] = await Promise.all([encode(), encode()]);
   return mp3;
+}
+
+/** Converts a sound in parts: each part goes on from the first checkpoint that the one before it has reached behind its place. */
+async function encodeResumed(pcm: Buffer): Promise<Buffer> {
+  await using encoders = new EncoderPool({ ffmpeg: await findFfmpeg(), size: 1 });
+  const wav = wavFile({ format: { channels: 2, sampleRateHz: hardSoundsRateHz, bits: 16 }, data: pcm });
+  const places = [1, 2, 3].map((quarter) => (quarter * wav.length) / 4);
+  const frames: Buffer[] = [];
+  let from: Checkpoint | undefined;
+  for (;;) {
+    const place = places.shift() ?? Infinity;
+    let reached: Checkpoint | undefined;
+    const checkpoints: Checkpoints = {
+      hash: await resumableSourceHash(),
+      from: from?.state(),
+      everyBytes: 100_000,
+      onCheckpoint: (checkpoint) => {
+        if (checkpoint.sourceBytes > place) reached ??= checkpoint;
+      },
+    };
+    const limits = { maxDurationSeconds: 600, maxSourceBytes: wav.length, signal: new AbortController().signal };
+    const source = pieces(wav.subarray(from?.sourceBytes ?? 0));
+    const conversion = await openConversion(source, { encoders, quality: "STANDARD", ...limits, checkpoints });
+    for await (const bytes of conversion.frames()) {
+      if (reached) break;
+      frames.push(bytes);
+    }
+    if (!reached) return Buffer.concat(frames);
+    from = reached;
+  }
 }
 
 async function* pieces(pcm: Buffer): AsyncGenerator<Buffer, void, undefined> {

@@ -16,7 +16,7 @@ curl --silent --show-error --retry 3 --retry-all-errors --retry-max-time 60 --ou
   --form "0=@\"$1\""
 
 if grep -q '"errors"' "$answer"; then
-  cat "$answer" >&2
+  printf '%s\n' "$(cat "$answer")" >&2
   seconds=$(sed -n 's/.*"retryAfterSeconds":\([0-9]*\).*/\1/p' "$answer")
   if [ -n "$seconds" ]; then
     echo "Not tried again: the service asks to wait for $seconds seconds." >&2

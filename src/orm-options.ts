@@ -5,8 +5,9 @@ import { driverOptions } from "./database/driver-options.ts";
 import type { Tables } from "./database/database.ts";
 import { RateLimit } from "./limits/rate-limit.entity.ts";
 import { WriteAllowanceRow } from "./limits/write-allowance.entity.ts";
-import { AudioRecord, Mp3Chunk } from "./record/record.entity.ts";
+import { AudioRecord, DeletedObject, Mp3Chunk, RecordWaveform } from "./record/record.entity.ts";
 import { ShareLink } from "./link/share-link.entity.ts";
+import { ResumableUpload, UploadPiece } from "./upload/resumable-upload.entity.ts";
 import { UploadTicket } from "./upload/upload-ticket.entity.ts";
 import { AccessToken, Invitation, User } from "./user/user.entity.ts";
 import { migrations } from "./migrations/index.ts";
@@ -20,12 +21,16 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
       User,
       AccessToken,
       AudioRecord,
+      RecordWaveform,
       Mp3Chunk,
+      DeletedObject,
       ShareLink,
       RateLimit,
       Invitation,
       WriteAllowanceRow,
       UploadTicket,
+      ResumableUpload,
+      UploadPiece,
     ],
     extensions: [Migrator],
     forceUtcTimezone: true,
@@ -38,6 +43,8 @@ export function ormOptions(databaseUrl: string, poolSize: number) {
       path: "src/migrations",
       snapshotName: ".snapshot",
       migrationsList: migrations,
+      // Each in its own transaction, because some indexes are built outside of one.
+      allOrNothing: false,
       dropTables: false,
       silent: true,
     },

@@ -12,6 +12,7 @@ import {
 import { SharedRecordingResolver } from "./link/shared-recording.resolver.ts";
 import { PlayUrlResolver } from "./link/play-url.resolver.ts";
 import { UploadResolver } from "./upload/upload.resolver.ts";
+import { ResumableUploadResolver, UploadsResolver } from "./upload/resumable-upload.resolver.ts";
 import { UploadTicketResolver } from "./upload/upload-ticket.resolver.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
 import { AccountResolver } from "./user/account.resolver.ts";
@@ -27,6 +28,8 @@ const resolverClasses = [
   AccountResolver,
   UploadResolver,
   UploadTicketResolver,
+  ResumableUploadResolver,
+  UploadsResolver,
   RecordResolver,
   RecordLibraryResolver,
   RecordConnectionResolver,

@@ -1,29 +1,33 @@
 import "reflect-metadata"; // before the first file with decorators
-import type { FastifyInstance } from "fastify";
 import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "./audio/encoder/encoder-pool.ts";
 import { askFfmpeg, describeFfmpeg, findFfmpeg } from "./audio/encoder/ffmpeg.ts";
 import { chunkBytes } from "./record/mp3-chunks.ts";
 import type { Config } from "./settings/config.ts";
 import { openDatabase, type Database } from "./database/database.ts";
+import { Standby } from "./database/standby.ts";
 import { startEmbeddedPostgres } from "./database/embedded/embedded-postgres.ts";
 import { ErrorCodeResolver } from "./graphql/error-code.resolver.ts";
 import { explorerRoute } from "./graphql/explorer.route.ts";
 import { graphqlRoute } from "./graphql/graphql.route.ts";
+import { runAs } from "./graphql/run-as.ts";
 import { schemaRoute } from "./graphql/schema.route.ts";
 import { createSchema } from "./schema.ts";
 import { NodeResolver } from "./node.resolver.ts";
 import { readVersion, ServiceResolver } from "./service.resolver.ts";
 import { AnswerMemory } from "./http/answer-memory.ts";
 import { createApp } from "./http/app.ts";
+import { closeBy } from "./http/close-by.ts";
 import { connectionLimit } from "./http/connection-limit.ts";
 import { frontPageRoute } from "./http/front-page.route.ts";
 import { healthRoutes } from "./http/health.route.ts";
 import { listenOn } from "./http/listen.ts";
 import { RequestTurns } from "./http/request-turns.ts";
+import { UnusedConnections } from "./http/unused-connections.ts";
 import { WaitingAnswers } from "./http/waiting-answers.ts";
+import { OldCounts } from "./limits/forget-old-counts.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
-import { forgetRestoredAllowances, type WriteAllowances } from "./limits/write-allowance.ts";
+import type { WriteAllowances } from "./limits/write-allowance.ts";
 import { UnvouchedBytes } from "./memory/unvouched-bytes.ts";
 import { tables } from "./orm-options.ts";
 import type { Logger } from "./telemetry/logger.ts";
@@ -31,6 +35,11 @@ import { MemoryBlocks } from "./memory/memory-blocks.ts";
 import { RecordConnectionResolver, RecordLibraryResolver } from "./library/record-library.resolver.ts";
 import { deleteSomeRecords } from "./library/delete-records.ts";
 import { RecordResolver } from "./record/record.resolver.ts";
+import { DownloadTally } from "./link/download-tally.ts";
+import { Mp3Store } from "./record/mp3-store.ts";
+import { ObjectSweeper } from "./record/object-sweeper.ts";
+import type { OnS3Answer } from "./record/s3-client.ts";
+import { openS3Mp3Store } from "./record/s3-mp3-store.ts";
 import { recordRoute } from "./link/record.route.ts";
 import {
   CreateLinkPayloadResolver,
@@ -45,6 +54,10 @@ import { UploadResolver } from "./upload/upload.resolver.ts";
 import { UploadTicketResolver } from "./upload/upload-ticket.resolver.ts";
 import { openTicket } from "./upload/upload-tickets.ts";
 import { UsageResolver } from "./upload/usage.resolver.ts";
+import { OwnerTurns } from "./upload/owner-turns.ts";
+import { ResumableUploadResolver, UploadsResolver } from "./upload/resumable-upload.resolver.ts";
+import { isPortion, resumableUploadRoute } from "./upload/resumable-upload.route.ts";
+import { ResumableUploader } from "./upload/resumable-uploader.ts";
 import { UploadLeases } from "./upload/upload-leases.ts";
 import { RecordUploader } from "./upload/upload-record.ts";
 import { UploadSlots } from "./upload/upload-slots.ts";
@@ -62,6 +75,8 @@ import { webPageRoute } from "./web/web-page.route.ts";
 export interface Server extends AsyncDisposable {
   /** Its address, such as `http://localhost:8000`. */
   readonly url: string;
+  /** The address of the metrics, if they are on. */
+  readonly metricsUrl: string | undefined;
   readonly database: Database;
   /** The start message about ffmpeg: which one, and whether it is confined. */
   readonly ffmpegDescription: string;
@@ -82,13 +97,20 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   const ffmpeg = await findFfmpeg(config.ffmpegPath);
   const page = config.webPage ? await readPageFiles() : undefined;
 
+  const metrics = await startMetrics(config);
+  if (metrics) opening.use(metrics);
   const embedded = config.databaseUrl
     ? undefined
     : opening.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log: logger }));
   const database = opening.use(
     await openDatabase(
       (config.databaseUrl ?? embedded?.url)!,
-      { poolSize: config.databasePoolSize, timeoutSeconds: config.databaseTimeoutSeconds, tables },
+      {
+        poolSize: config.databasePoolSize,
+        timeoutSeconds: config.databaseTimeoutSeconds,
+        tables,
+        onStatementEnd: metrics && ((seconds, failure) => metrics.statementEnded(seconds, failure)),
+      },
       logger,
     ),
   );
@@ -101,7 +123,32 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     }),
   );
   const rowMemory = new MemoryBlocks(chunkBytes, 16);
-  const leases = opening.use(new UploadLeases(database.em, logger));
+  const standby =
+    config.databaseReadUrl === undefined
+      ? undefined
+      : opening.use(
+          new Standby(
+            config.databaseReadUrl,
+            { poolSize: config.databasePoolSize, onOutcome: (outcome) => metrics?.standbyAsked(outcome) },
+            logger,
+          ),
+        );
+  const onAnswer: OnS3Answer | undefined =
+    metrics && ((operation, seconds, failure) => metrics.s3Answered(operation, seconds, failure));
+  const s3 =
+    config.s3Bucket === undefined ? undefined : opening.use(await openS3Mp3Store(config, rowMemory, logger, onAnswer));
+  const store = new Mp3Store({
+    em: database.em,
+    pool: database.pool,
+    standby,
+    rowMemory,
+    s3,
+    newIn: config.store,
+    failoverSeconds: config.databaseFailoverSeconds,
+  });
+  const leases = opening.use(
+    new UploadLeases(database.em, logger, undefined, (records) => metrics?.recordsSwept(records)),
+  );
   const room = new StorageRoom(
     database,
     {
@@ -112,10 +159,13 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     logger,
   );
   const allowances = await writeAllowances(config, embedded?.dataDir);
-  await forgetRestoredAllowances(database.em);
+  const forgetting = (error: unknown) => logger.warn({ err: error }, "could not delete old counts of rate limits");
+  opening.use(new OldCounts(database.em, forgetting));
+  const downloads = opening.use(new DownloadTally(database.em, logger));
   const slots = new UploadSlots(config);
+  const ownerTurns = new OwnerTurns();
   const uploader = new RecordUploader({
-    rowMemory,
+    store,
     encoders,
     slots,
     leases,
@@ -133,24 +183,49 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     }),
     room,
     allowances,
+    ownerTurns,
+    metrics,
     config,
   });
+  const resumable = opening.use(
+    new ResumableUploader({ em: database.em, encoders, slots, room, allowances, ownerTurns, logger, metrics, config }),
+  );
   await leases.sweep();
+  const delays = { deleteSeconds: config.s3DeleteDelaySeconds, uploadSeconds: config.uploadTimeoutSeconds };
+  const objectSweeper = s3 && opening.use(new ObjectSweeper(database.em, s3, delays, logger));
 
   const stopping = new AbortController();
   const unvouched = new UnvouchedBytes();
   const answers = new AnswerMemory({ stallSeconds: config.stallTimeoutSeconds });
-  const turns = new RequestTurns({
-    poolSize: config.databasePoolSize,
-    maxWaitSeconds: config.databaseTimeoutSeconds,
-  });
   let leaving = false;
   const waiting = new WaitingAnswers({ maxBytes: config.maxWaitingBytes, stopping: stopping.signal });
   const app = await createApp(config, logger, stopping.signal, { unvouched, answers });
   opening.defer(async () => await app.close());
+  const unused = new UnusedConnections(app.server);
+  if (metrics) {
+    app.addHook("onResponse", async (request, { statusCode, elapsedTime }) => {
+      const { method, routeOptions, headers } = request;
+      if (headers["content-type"]?.startsWith("multipart/") || isPortion(request)) return;
+      const route = routeOptions.url ?? "none";
+      metrics.requestAnswered({ route, method, status: statusCode }, elapsedTime / 1000);
+    });
+    const { pool } = database;
+    metrics.watch({
+      uploads: () => ({ underWay: uploader.underWay + resumable.underWay, waiting: slots.waiting + encoders.waiting }),
+      encoders: () => ({ places: encoders.size, taken: encoders.taken }),
+      connections: () => ({
+        idle: pool.idleCount,
+        busy: pool.totalCount - pool.idleCount,
+        waiting: pool.waitingCount,
+      }),
+      leaseAgeSeconds: () => leases.ageSeconds,
+      objectsWaiting: () => objectSweeper?.waiting ?? 0,
+      isStopping: () => leaving,
+    });
+  }
   const maxConnections = await connectionLimit({
     encoders: encoders.maxProcesses,
-    databaseConnections: config.databasePoolSize,
+    databaseConnections: config.databasePoolSize * (standby ? 2 : 1),
   });
   if (maxConnections !== undefined) app.server.maxConnections = maxConnections;
   healthRoutes(app, {
@@ -186,6 +261,11 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     allowances,
   });
   const subjects = await subjectsOf(config, database, registration);
+  const turns = new RequestTurns({
+    poolSize: config.databasePoolSize,
+    maxWaitSeconds: config.databaseTimeoutSeconds,
+    prepare: subjects && (async (token) => await subjects.prepare(token)),
+  });
   const authenticate = async (token: string, newFrom: string | undefined, userId?: string): Promise<Caller> =>
     subjects && userId === undefined && isJwt(token)
       ? await subjects.authenticate(token, newFrom)
@@ -194,19 +274,31 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     recordRoute(scope, {
       em: database.em,
       authenticate: async (token) => await authenticate(token, undefined),
-      pool: database.pool,
-      rowMemory,
+      store,
+      downloads,
+      metrics,
       waiting,
       turns,
       config,
     }),
   );
   await app.register(async (scope) => listenRoutes(scope, { em: database.em, turns, config }));
+  const contextDependencies = {
+    em: database.em,
+    authenticate,
+    authenticateTicket: async (ticket: string) => await openTicket(database.em, ticket),
+    beforeUpload: async (owner: Caller, address: string) => await uploader.admit(owner, address),
+    answers,
+    turns,
+  };
+  const resumableOptions = { allowances, config };
   const schema = await createSchema([
     new UserResolver(registration),
     new AccountResolver(deleteSomeRecords, allowances),
     new UploadResolver(uploader),
     new UploadTicketResolver(allowances),
+    new ResumableUploadResolver(resumableOptions),
+    new UploadsResolver(),
     new RecordResolver(),
     new UsageResolver(config.quota),
     new SharingResolver(allowances),
@@ -223,25 +315,27 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
   ]);
   schemaRoute(app, schema);
   if (config.sandbox) explorerRoute(app, config);
+  await app.register(async (scope) =>
+    resumableUploadRoute(scope, {
+      ...contextDependencies,
+      runAs: async (...query) => await runAs(schema, ...query),
+      uploader: resumable,
+      options: resumableOptions,
+      config,
+    }),
+  );
   await app.register(
     async (scope) =>
       await graphqlRoute(scope, {
         schema,
-        em: database.em,
-        authenticate,
-        authenticateTicket: async (ticket) => await openTicket(database.em, ticket),
-        beforeUpload: async (owner, address) => await uploader.admit(owner, address),
+        ...contextDependencies,
         stopping: stopping.signal,
         unvouched,
-        answers,
-        turns,
         config,
       }),
   );
 
-  await listenOn(app, config).catch((cause: unknown) => {
-    throw new Error(whyNotListening(config, cause), { cause });
-  });
+  await listenOn(app, config);
   const address = app.server.address();
   opening.defer(async () => {
     leaving = true;
@@ -249,12 +343,13 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     await delay(config.shutdownDelaySeconds * 1000);
     stopping.abort();
     const graceEndsAt = performance.now() + config.shutdownGraceSeconds * 1000;
-    await uploader.drain(config.shutdownGraceSeconds);
-    await closeBy(app, graceEndsAt);
+    await Promise.all([uploader.drain(config.shutdownGraceSeconds), resumable.drain()]);
+    await closeBy(app, unused, graceEndsAt);
   });
   const open = opening.move();
   return {
     url: `http://localhost:${typeof address === "object" ? address?.port : config.port}`,
+    metricsUrl: metrics?.url,
     database,
     ffmpegDescription: describeFfmpeg(ffmpeg),
     databaseDescription: embedded
@@ -264,6 +359,13 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
     failed: embedded?.exited ?? new Promise(() => {}),
     [Symbol.asyncDispose]: async () => await open.disposeAsync(),
   };
+}
+
+/** Loaded only here: most services have no Prometheus. */
+async function startMetrics({ host, metricsPort: port }: Config) {
+  if (port === undefined) return undefined;
+  const { startPrometheusMetrics } = await import("./telemetry/prometheus-metrics.ts");
+  return await startPrometheusMetrics({ host, port });
 }
 
 async function subjectsOf({ oidcIssuer, oidcAudience }: Config, { em }: Database, registration: Registration) {
@@ -296,23 +398,6 @@ function describeRegistration({ registration }: Config, { newUserDays, together 
       ? "and nothing limits what they store together"
       : `who together may store ${Math.round(together / 1024 ** 2)} MiB a day in their first ${newUserDays} days`;
   return `Registration is open: anyone may create users, ${bound} (REGISTRATION)`;
-}
-
-function whyNotListening({ host, port }: Config, cause: unknown): string {
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  if (code === "EADDRINUSE") return `Port ${port} is used by another program. Stop it, or set PORT to another port.`;
-  if (code === "EACCES") return `Port ${port} is for privileged programs only. Set PORT to a port above 1023.`;
-  return `The service cannot listen on HOST ${host} (${String(code ?? cause)}).`;
-}
-
-/** Closes the server. Responses that are still being sent at `time`, but at least one second from now, are cut off. */
-async function closeBy(app: FastifyInstance, time: number): Promise<void> {
-  const timer = setTimeout(() => app.server.closeAllConnections(), Math.max(1000, time - performance.now()));
-  // node:http closes the connections that are idle now, but would keep one that becomes idle later.
-  const idleTimer = setInterval(() => app.server.closeIdleConnections(), 50);
-  await app.close();
-  clearInterval(idleTimer);
-  clearTimeout(timer);
 }
 
 async function databaseFault(database: Database): Promise<string | undefined> {

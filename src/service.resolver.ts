@@ -23,7 +23,7 @@ registerEnumType(RegistrationEnum, {
 const maxVersionLength = 100;
 
 @ObjectType("Service", { description: "What the operator has set for all users of the service." })
-export class ServiceType {
+class ServiceType {
   @Field(() => String, { description: "Version of the service, according to Semantic Versioning." })
   @Facts({ maxCharacters: maxVersionLength })
   version!: string;

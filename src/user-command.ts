@@ -1,14 +1,15 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { ConfigError, type Config } from "./settings/config.ts";
-import { openDatabase } from "./database/database.ts";
-import { DataFolderInUseError } from "./database/embedded/embedded-postgres-error.ts";
-import { startEmbeddedPostgres, urlOfRunningPostgres } from "./database/embedded/embedded-postgres.ts";
-import { ServiceError } from "./errors/errors.ts";
-import { createLogger } from "./telemetry/logger.ts";
 import { deleteSomeRecords } from "./library/delete-records.ts";
 import { findUsages, type Usage } from "./upload/quota.ts";
-import { tables } from "./orm-options.ts";
-import { loadConfig } from "./settings/load-config.ts";
+import {
+  openDatabaseOf,
+  refuseArgument,
+  runProgram,
+  UsageError,
+  wholeNumber,
+  type Given,
+  type Outcome,
+} from "./operator-command.ts";
 import { createToken } from "./user/access-tokens.ts";
 import {
   createInvitation,
@@ -25,47 +26,48 @@ import { deleteUser } from "./user/change-user.ts";
 import { checkedUserName, createUser } from "./user/create-user.ts";
 import { noCharge } from "./limits/write-allowance.ts";
 import { firstTokenScopes } from "./user/user.entity.ts";
-import {
-  help,
-  quotaValue,
-  readArguments,
-  refuseArgument,
-  UsageError,
-  userId,
-  wholeNumber,
-  type OptionValues,
-} from "./user-command-line.ts";
 
-/** The output of a command: lines for people, or JSON for programs. */
-interface Outcome {
-  readonly lines: readonly string[];
-  readonly json: unknown;
-}
+/** The text of --help. */
+const help = `The operator's command for managing users. You can use it while the service is running.
 
-/** The input of a command. */
-interface Work {
-  readonly em: SqlEntityManager;
-  readonly config: Config;
-  /** The argument after the command's name. */
-  readonly argument: string | undefined;
-  readonly values: OptionValues;
-}
+  npm run user -- <command>                 (in the image: node dist/src/user-command.js <command>)
 
-/** The commands with the options that each one accepts. */
-const commands: Readonly<
-  Record<string, { readonly options: readonly string[]; readonly run: (work: Work) => Promise<Outcome> }>
-> = {
-  create: { options: [], run: create },
-  list: { options: ["name", "limit", "before"], run: list },
-  invite: { options: ["days", "revoke"], run: invite },
-  disable: { options: [], run: async (work) => await disable(work, true) },
-  enable: { options: [], run: async (work) => await disable(work, false) },
-  token: { options: ["name", "revoke-others"], run: giveToken },
-  quota: { options: ["bytes", "seconds", "records"], run: quota },
-  delete: { options: ["yes"], run: remove },
-};
+  create <name>                 creates a user and shows the token, only this once
+  list [--name <part>]          lists the newest users; [--limit 50] [--before <id>]
+  invite [--days 7]             creates an invitation code for one user and shows it, only this once
+  invite --revoke               revokes all codes that have not been used
+  disable <id>                  refuses the user's tokens and stops serving the recordings; nothing is deleted
+  enable <id>                   undoes disable
+  token <id> [--name <name>]    creates a token for a user who lost theirs and shows it, only this once
+        [--revoke-others]       also revokes all other tokens, for example after a theft
+  quota <id>                    shows what the user stores and may store
+        [--bytes <n>] [--seconds <n>] [--records <n>]   changes the quota: a number, none, or default (as in the settings)
+  delete <id> --yes             deletes the user with all recordings, links and tokens
 
-async function create({ em, argument }: Work): Promise<Outcome> {
+  --json    prints JSON, for programs (with npm run --silent)
+  --help    prints this text
+
+<id> is the user's number, as list and links show it. DATABASE_URL or DATA_DIR select the database, as for the service.
+Exit codes: 0 done; 1 not done, with the reason on standard error; 2 the command was not understood.
+`;
+
+/** The options of all commands. */
+const options = {
+  name: { type: "string" },
+  limit: { type: "string" },
+  before: { type: "string" },
+  days: { type: "string" },
+  revoke: { type: "boolean" },
+  "revoke-others": { type: "boolean" },
+  bytes: { type: "string" },
+  seconds: { type: "string" },
+  records: { type: "string" },
+  yes: { type: "boolean" },
+} as const;
+
+type Work = Given<typeof options>;
+
+async function create(em: SqlEntityManager, { argument }: Work): Promise<Outcome> {
   if (argument === undefined) throw new UsageError("create needs the name of the user.");
   const { user, token } = await createUser(em, argument);
   return {
@@ -74,7 +76,7 @@ async function create({ em, argument }: Work): Promise<Outcome> {
   };
 }
 
-async function list({ em, config, argument, values }: Work): Promise<Outcome> {
+async function list(em: SqlEntityManager, { config, argument, values }: Work): Promise<Outcome> {
   refuseArgument(argument);
   const limit = wholeNumber("--limit", values.limit ?? "50", 1, 10_000);
   const beforeId = values.before === undefined ? undefined : userId(values.before);
@@ -99,7 +101,7 @@ async function list({ em, config, argument, values }: Work): Promise<Outcome> {
   };
 }
 
-async function invite({ em, argument, values }: Work): Promise<Outcome> {
+async function invite(em: SqlEntityManager, { argument, values }: Work): Promise<Outcome> {
   refuseArgument(argument);
   if (values.revoke) {
     const revoked = await revokeInvitations(em);
@@ -117,12 +119,12 @@ async function invite({ em, argument, values }: Work): Promise<Outcome> {
   };
 }
 
-async function disable({ em, argument }: Work, disabled: boolean): Promise<Outcome> {
+async function disable(em: SqlEntityManager, { argument }: Work, disabled: boolean): Promise<Outcome> {
   const user = await setDisabled(em, userId(argument), disabled);
   return { lines: [`User ${user.id} (${user.name}) is ${disabled ? "disabled" : "enabled"}.`], json: toJson(user) };
 }
 
-async function giveToken({ em, argument, values }: Work): Promise<Outcome> {
+async function giveToken(em: SqlEntityManager, { argument, values }: Work): Promise<Outcome> {
   const user = await findUser(em, userId(argument));
   const request = {
     name: checkedUserName(values.name ?? "from the operator"),
@@ -141,7 +143,7 @@ async function giveToken({ em, argument, values }: Work): Promise<Outcome> {
   };
 }
 
-async function quota({ em, config, argument, values }: Work): Promise<Outcome> {
+async function quota(em: SqlEntityManager, { config, argument, values }: Work): Promise<Outcome> {
   const id = userId(argument);
   const change = {
     bytes: quotaValue("--bytes", values.bytes, 2 ** 50),
@@ -158,7 +160,7 @@ async function quota({ em, config, argument, values }: Work): Promise<Outcome> {
   return { lines: [`User ${user.id}: ${user.name}`, ...lines], json: toJson(user, usage) };
 }
 
-async function remove({ em, argument, values }: Work): Promise<Outcome> {
+async function remove(em: SqlEntityManager, { argument, values }: Work): Promise<Outcome> {
   const id = userId(argument);
   const user = await findUser(em, id);
   if (!values.yes) {
@@ -194,52 +196,39 @@ function columns(rows: readonly (readonly string[])[]): string[] {
   return rows.map((row) => row.map((text, at) => (at === row.length - 1 ? text : text.padEnd(widths[at]!))).join("  "));
 }
 
-/** The address of the service's database: its running PostgreSQL, or one that this command starts for itself. */
-async function databaseUrl(config: Config, resources: AsyncDisposableStack): Promise<string> {
-  if (config.databaseUrl !== undefined) return config.databaseUrl;
-  const say = (message: string) => void process.stderr.write(`${message}\n`);
-  const log = { debug: () => {}, info: say, warn: say, error: say };
-  try {
-    return resources.use(await startEmbeddedPostgres({ dataDir: config.dataDir, log })).url;
-  } catch (error) {
-    if (error instanceof DataFolderInUseError) return await urlOfRunningPostgres(error.path);
-    throw error;
-  }
+/**
+ * Reads the id of a user.
+ * @throws {UsageError} if it is missing or not the number of a user
+ */
+function userId(given: string | undefined): number {
+  if (given === undefined) throw new UsageError("Give the user's number, as list shows it.");
+  return wholeNumber("The user's id", given, 1, 2 ** 31 - 1);
 }
 
-async function main(): Promise<void> {
-  const { values, positionals } = readArguments(process.argv.slice(2));
-  const [name, argument, ...more] = positionals;
-  if (values.help || name === undefined || name === "help") {
-    process.stdout.write(help);
-    if (!values.help && name === undefined) process.exitCode = 2;
-    return;
-  }
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (!command) throw new UsageError(`Unknown command: ${name}.`);
-  const [first] = more;
-  if (first !== undefined) throw new UsageError(`Unexpected argument: ${first}. Put a name with spaces in quotes.`);
-  const stray = Object.keys(values).find((option) => !["json", ...command.options].includes(option));
-  if (stray !== undefined) throw new UsageError(`${name} does not support --${stray}.`);
-
-  const config = await loadConfig(process.env);
-  await using resources = new AsyncDisposableStack();
-  const url = await databaseUrl(config, resources);
-  const options = { poolSize: 2, timeoutSeconds: config.databaseTimeoutSeconds, tables };
-  const { em } = resources.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
-  const { lines, json } = await command.run({ em, config, argument, values });
-  process.stdout.write(values.json ? `${JSON.stringify(json, undefined, 2)}\n` : `${lines.join("\n")}\n`);
+/**
+ * A limit of a quota: null is the default of the settings, 0 is no limit, and undefined was not given.
+ * @throws {UsageError} if it is something else
+ */
+function quotaValue(option: string, given: string | undefined, max: number): number | null | undefined {
+  if (given === undefined) return undefined;
+  if (given === "default") return null;
+  return given === "none" ? 0 : wholeNumber(option, given, 1, max, ", none or default");
 }
 
-try {
-  await main();
-} catch (error) {
-  const sentence = error instanceof Error ? error.message : String(error);
-  const isUsage = error instanceof UsageError;
-  const isExpected = isUsage || error instanceof ServiceError || error instanceof ConfigError;
-  process.stderr.write(`${sentence}${isUsage ? "\nFor help, run: npm run user -- --help" : ""}\n`);
-  if (!isExpected && error instanceof Error && process.env.LOG_LEVEL === "debug") {
-    process.stderr.write(`${error.stack}\n`);
-  }
-  process.exitCode = isUsage ? 2 : 1;
-}
+await runProgram({
+  name: "npm run user",
+  help,
+  options,
+  commands: {
+    create: { options: [], run: create },
+    list: { options: ["name", "limit", "before"], run: list },
+    invite: { options: ["days", "revoke"], run: invite },
+    disable: { options: [], run: async (em, work) => await disable(em, work, true) },
+    enable: { options: [], run: async (em, work) => await disable(em, work, false) },
+    token: { options: ["name", "revoke-others"], run: giveToken },
+    quota: { options: ["bytes", "seconds", "records"], run: quota },
+    delete: { options: ["yes"], run: remove },
+  },
+  open: async (config, resources): Promise<SqlEntityManager> =>
+    resources.use(await openDatabaseOf(config, resources)).em,
+});

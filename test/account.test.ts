@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { seedRecords } from "./support/seed-records.ts";
-import { SentStatements } from "./support/sent-statements.ts";
+import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -22,7 +22,7 @@ describe("an account", () => {
   let client: ApiClient;
 
   beforeAll(async () => {
-    service = await startService();
+    service = await startServiceWithoutIntervals();
     client = new ApiClient(service.url);
   });
 

@@ -1,9 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { text } from "node:stream/consumers";
+import { clientAddress, isTrustedProxy } from "../src/addresses/client-address.ts";
 import { isAllowedHost } from "../src/addresses/allowed-hosts.ts";
 import { readConfig } from "../src/settings/config.ts";
+import { ApiClient } from "./support/api-client.ts";
 import { startService, type TestService } from "./support/service.ts";
+import { until } from "./support/until.ts";
+import { sineWav } from "./support/wav-maker.ts";
 
 interface Answer {
   readonly status: number;
@@ -39,6 +43,12 @@ const statuses = async (url: string, addresses: readonly string[]): Promise<numb
   return found;
 };
 
+it("is unknown where the connection is closed and has not told it, which is no error", () => {
+  const { trustProxy } = readConfig({ TRUST_PROXY: "loopback" });
+  expect(clientAddress({ ip: undefined, socket: { remoteAddress: undefined } })).toBe("unknown");
+  expect(isTrustedProxy(trustProxy!, undefined)).toBe(false);
+});
+
 describe("behind a trusted proxy", () => {
   let service: TestService;
 
@@ -64,6 +74,32 @@ describe("behind a trusted proxy", () => {
     ["what is no address: the proxy itself is counted", ["unknown", "a".repeat(1000), "_hidden", "300.1.1.1"]],
   ])("counts %s as one address", async (_what, addresses) => {
     expect(await statuses(service.url, addresses)).toEqual([200, 200, 429, 429]);
+  });
+
+  it("counts what one client plays of a link once, also where the gateway adds its port", async () => {
+    const client = new ApiClient(service.url, () => ({ "x-forwarded-for": "203.0.113.20" }));
+    const ann = await client.createUser("Ann");
+    const { data } = await client.uploadRecord(ann, sineWav({ seconds: 0.5 }));
+    const recordId = data.uploadRecord.record.id;
+    const linkTo = async (): Promise<{ id: string; url: string }> => {
+      const query = "mutation ($id: ID!) { createLink(recordId: $id) { link { id url } } }";
+      return (await client.run(query, { id: recordId }, ann)).data.createLink.link;
+    };
+    const [played, last] = [await linkTo(), await linkTo()];
+    const play = async ({ url }: { url: string }, port: number): Promise<void> => {
+      const { pathname } = new URL(url);
+      const headers = { "x-forwarded-for": `203.0.113.21:${port}`, range: "bytes=0-" };
+      await (await fetch(service.url + pathname, { headers })).arrayBuffer();
+    };
+    for (const port of [1, 2, 3]) await play(played, port);
+    await play(last, 4);
+    const countsOf = async (): Promise<Map<string, number>> => {
+      const query = "query ($id: ID!) { record(id: $id) { links { id downloads } } }";
+      const { links } = (await client.run(query, { id: recordId }, ann)).data.record;
+      return new Map(links.map(({ id, downloads }: { id: string; downloads: number }) => [id, downloads]));
+    };
+    const counts = await until(countsOf, (all) => all.get(last.id) === 1);
+    expect(counts.get(played.id)).toBe(1);
   });
 });
 

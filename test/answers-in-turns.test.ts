@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { getIntrospectionQuery } from "graphql";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { fillLibrary } from "./support/seed-records.ts";
 import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
@@ -34,11 +35,7 @@ describe("the largest answer of each kind holds the event loop for less than 50 
 
   beforeAll(async () => {
     database = await createTestDatabase();
-    service = await startServiceProcess({
-      DATABASE_URL: database.url,
-      LOG_LEVEL: "info",
-      NODE_OPTIONS: `--import=${import.meta.dirname}/support/longest-hold.js`,
-    });
+    service = await startMeasured();
     ann = await new ApiClient(service.url).createUser();
     await fillLibrary(database.url, ann.id);
   });
@@ -48,20 +45,31 @@ describe("the largest answer of each kind holds the event loop for less than 50 
     await database[Symbol.asyncDispose]();
   });
 
+  const startMeasured = async (): Promise<ServiceProcess> =>
+    await startServiceProcess({
+      DATABASE_URL: database.url,
+      LOG_LEVEL: "info",
+      NODE_OPTIONS: `--import=${import.meta.dirname}/support/longest-hold.js`,
+    });
+
   /** The next line of the log that begins so. */
-  const nextLine = async (beginning: string, from: number): Promise<string> => {
+  const nextLine = async ({ log, child }: ServiceProcess, beginning: string, from: number): Promise<string> => {
     for (;;) {
-      const line = service.log.slice(from).find((text) => text.startsWith(beginning));
+      const line = log.slice(from).find((text) => text.startsWith(beginning));
       if (line !== undefined) return line;
-      await once(service.child.stdout!, "data");
+      await once(child.stdout!, "data");
     }
   };
 
-  const holdOf = async (query: string, encoding: string): Promise<{ status: number; bytes: number; ms: number }> => {
-    let seen = service.log.length;
-    service.child.kill("SIGUSR2");
-    await nextLine("measures holds", seen);
-    const response = await fetch(`${service.url}/graphql`, {
+  const holdOf = async (
+    query: string,
+    encoding: string,
+    of = service,
+  ): Promise<{ status: number; bytes: number; ms: number }> => {
+    let seen = of.log.length;
+    of.child.kill("SIGUSR2");
+    await nextLine(of, "measures holds", seen);
+    const response = await fetch(`${of.url}/graphql`, {
       method: "POST",
       headers: {
         "content-type": "application/json",
@@ -71,9 +79,9 @@ describe("the largest answer of each kind holds the event loop for less than 50 
       body: JSON.stringify({ query }),
     });
     const { byteLength } = await response.arrayBuffer();
-    seen = service.log.length;
-    service.child.kill("SIGUSR2");
-    const line = await nextLine("longest hold", seen);
+    seen = of.log.length;
+    of.child.kill("SIGUSR2");
+    const line = await nextLine(of, "longest hold", seen);
     return { status: response.status, bytes: byteLength, ms: Number(line.split(":")[1]) };
   };
 
@@ -116,12 +124,23 @@ describe("the largest answer of each kind holds the event loop for less than 50 
     for (const encoding of ["identity", "gzip"]) {
       let least = Infinity;
       // Others on the machine, and the collection of what came before, only add to it.
-      for (let tries = 0; tries < 8 && least > (maxHoldMs * 2) / 3; tries++) {
+      for (let tries = 0; tries < 8 && least >= maxHoldMs; tries++) {
         const { status, bytes, ms } = await holdOf(query, encoding);
         expect({ status, isLarge: bytes > 1000 }).toEqual({ status: 200, isLarge: true });
         least = Math.min(least, ms);
       }
       expect(least).toBeLessThan(maxHoldMs);
     }
+  });
+
+  it("the schema as tools ask for it, in the first request of a process", async () => {
+    let least = Infinity;
+    for (let tries = 0; tries < 4 && least >= maxHoldMs; tries++) {
+      await using fresh = await startMeasured();
+      const { status, ms } = await holdOf(getIntrospectionQuery(), "identity", fresh);
+      expect(status).toBe(200);
+      least = Math.min(least, ms);
+    }
+    expect(least).toBeLessThan(maxHoldMs);
   });
 });

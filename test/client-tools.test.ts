@@ -2,7 +2,11 @@ import { describe, expect, it } from "@jest/globals";
 import { execFile } from "node:child_process";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
+import { ApiClient } from "./support/api-client.ts";
 import { needs } from "./support/needs.ts";
+import { seedRecords } from "./support/seed-records.ts";
+import { startService } from "./support/service.ts";
 
 const root = join(import.meta.dirname, "../..");
 const tools = join(root, "test/client-tools");
@@ -17,20 +21,59 @@ needs("the client tools", () => {
       expect(await runNode(root, eslint, "--max-warnings=0", `--config=${config}`, schema)).toEqual(passed);
     });
 
-    it("compiles with relay-compiler: pages, refetching, and mutations that update the store", async () => {
+    describe("with Relay", () => {
       const artifacts = join(root, "dist/relay");
-      await rm(artifacts, { recursive: true, force: true });
-      await mkdir(artifacts);
-      const compiler = join(tools, "node_modules/relay-compiler/cli.js");
-      expect(await runNode(tools, compiler, "--output=quiet-with-errors")).toEqual(passed);
-      expect(await readdir(artifacts)).toEqual(
-        expect.arrayContaining([
-          "LibraryDeleteMutation.graphql.js",
-          "LibraryPageQuery.graphql.js",
-          "LibraryRecordingQuery.graphql.js",
-          "LibraryUploadMutation.graphql.js",
-        ]),
-      );
+
+      async function compile(): Promise<typeof passed> {
+        await rm(artifacts, { recursive: true, force: true });
+        await mkdir(artifacts);
+        return await runNode(tools, join(tools, "node_modules/relay-compiler/cli.js"), "--output=quiet-with-errors");
+      }
+
+      it("compiles: pages, refetching, and mutations that update the store", async () => {
+        expect(await compile()).toEqual(passed);
+        expect(await readdir(artifacts)).toEqual(
+          expect.arrayContaining([
+            "LibraryDeleteMutation.graphql.js",
+            "LibraryPageQuery.graphql.js",
+            "LibraryRecordingQuery.graphql.js",
+            "LibraryUploadMutation.graphql.js",
+          ]),
+        );
+      });
+
+      it("joins the pages of a list in the store, and follows uploads, share links and deletions", async () => {
+        await compile();
+        const app = join(artifacts, "app.mjs");
+        const esbuild = join(tools, "node_modules/.bin/esbuild");
+        await promisify(execFile)(
+          esbuild,
+          ["relay-store.js", "--bundle", "--platform=node", "--format=esm", "--log-level=error", `--outfile=${app}`],
+          { cwd: tools },
+        );
+        await using service = await startService();
+        const client = new ApiClient(service.url);
+        const ann = await client.createUser("Ann");
+        await seedRecords(service.server.database.pool, { ownerId: ann.id, count: 5 });
+        const env = { PATH: process.env["PATH"], ENDPOINT: `${service.url}/graphql`, TOKEN: ann.token };
+        const { stdout } = await promisify(execFile)(process.execPath, [app, join(root, "examples/tone.wav")], { env });
+        const five = ["Gig take 5", "Waltz take 4", "Blues take 3", "Rehearsal take 2", "Evening take 1"];
+        const seededBytes = 24_000 * (5 + 4 + 3 + 2 + 1);
+        const step = (titles: string[], usedBytes: unknown, links = titles.map(() => 0)) => ({
+          titles,
+          links,
+          usedBytes,
+        });
+        const { data } = await client.run("{ me { usage { bytes } } }", {}, ann);
+        expect(JSON.parse(stdout)).toEqual([
+          step(five.slice(0, 2), seededBytes),
+          step(five.slice(0, 4), seededBytes),
+          step(five, seededBytes),
+          step(["tone", ...five], seededBytes), // the mutation does not ask for the usage
+          step(["tone", ...five], seededBytes, [1, 0, 0, 0, 0, 0]),
+          step(["tone", ...five.slice(1)], data.me.usage.bytes, [1, 0, 0, 0, 0]),
+        ]);
+      });
     });
 
     describe.each(["client-preset-5", "client-preset-6"])("with every field, through %s", (preset) => {

@@ -114,7 +114,9 @@ needs("the client tools", () => {
         it("shows why the list cannot be read", async () => {
           const page = await open(script, "wrong");
           await page.locator("[role=alert]").waitFor();
-          expect(await page.textContent("#root")).toBe("UNAUTHENTICATED The token is unknown, revoked or expired.");
+          expect(await page.textContent("#root")).toBe(
+            "UNAUTHENTICATED The token is unknown, revoked or expired. Use another one.",
+          );
           await page.close();
         });
       });

@@ -80,9 +80,7 @@ describe("the examples for client developers", () => {
 
           beforeAll(async () => {
             const compiler = join(kotlin, "bin/kotlinc");
-            const source = join(examples, "Upload.kt");
-            const compiled = await run(["bash", compiler, source, "-cp", okHttpJars, "-d", folder], process.env);
-            if (compiled.code !== 0) throw new Error(compiled.stderr);
+            await compile("bash", compiler, join(examples, "Upload.kt"), "-cp", okHttpJars, "-d", folder);
           });
 
           const classPath = [folder, okHttpJars, join(kotlin, "lib/kotlin-stdlib.jar")].join(delimiter);
@@ -91,6 +89,28 @@ describe("the examples for client developers", () => {
       });
     });
   });
+
+  needs("Swift", () => {
+    describe("Upload.swift", () => {
+      const program = join(root, "dist/upload-swift");
+      beforeAll(async () => await compile("swiftc", join(examples, "Upload.swift"), "-o", program));
+      declareTests("Upload.swift", [program]);
+    });
+  });
+
+  needs("Mono", () => {
+    describe("Upload.cs", () => {
+      const program = join(root, "dist/upload.exe");
+      const libraries = ["-r:System.Net.Http", "-r:System.Runtime.Serialization"];
+      beforeAll(async () => await compile("mcs", ...libraries, join(examples, "Upload.cs"), `-out:${program}`));
+      declareTests("Upload.cs", ["mono", program]);
+    });
+  });
+
+  async function compile(...command: readonly string[]): Promise<void> {
+    const { code, stderr } = await run(command, process.env);
+    if (code !== 0) throw new Error(stderr);
+  }
 
   function declareTests(name: string, command: readonly string[]): void {
     /** What an example prints when it is refused: the curl script prints the response, the others one line. */
@@ -118,7 +138,7 @@ describe("the examples for client developers", () => {
       expect({ code, stdout, told: told(stderr) }).toEqual({
         code: 1,
         stdout: "",
-        told: "UNAUTHENTICATED The token is unknown, revoked or expired.\n",
+        told: "UNAUTHENTICATED The token is unknown, revoked or expired. Use another one.\n",
       });
       const large = await runExample(command, ann.token, strict.url);
       expect({ ...large, stderr: told(large.stderr) }).toEqual({
@@ -182,7 +202,7 @@ describe("the examples for client developers", () => {
         return await page.textContent("output");
       };
       await page.fill("[name=token]", "wrong");
-      expect(await refusal()).toBe("UNAUTHENTICATED: The token is unknown, revoked or expired.");
+      expect(await refusal()).toBe("UNAUTHENTICATED: The token is unknown, revoked or expired. Use another one.");
       await page.fill("[name=endpoint]", `${strict.url}/graphql`);
       expect(await refusal()).toBe("UPLOAD_TOO_LARGE: The file has more than 50000 bytes.");
     });
@@ -232,13 +252,13 @@ describe("the examples for client developers", () => {
 
     afterAll(async () => await rm(folder, { recursive: true, force: true }));
 
-    async function compile(text: string): Promise<Ended> {
+    async function check(text: string): Promise<Ended> {
       await writeFile(join(folder, "upload.ts"), text);
       return await run([process.execPath, join(root, "node_modules/typescript/bin/tsc"), "-p", folder], process.env);
     }
 
     it("compiles, and runs against the service", async () => {
-      expect(await compile(source)).toEqual({ code: 0, stdout: "", stderr: "" });
+      expect(await check(source)).toEqual({ code: 0, stdout: "", stderr: "" });
       const cat = await new ApiClient(service.url).createUser("Cat");
       const command = [process.execPath, join(folder, "upload.ts")];
       const { code, stdout, stderr } = await runExample(command, cat.token);
@@ -251,7 +271,7 @@ describe("the examples for client developers", () => {
       expect(await runExample(command, "wrong")).toEqual({
         code: 1,
         stdout: "",
-        stderr: "UNAUTHENTICATED The token is unknown, revoked or expired.\n",
+        stderr: "UNAUTHENTICATED The token is unknown, revoked or expired. Use another one.\n",
       });
       expect(await runExample(command, cat.token, strict.url)).toEqual({
         code: 1,
@@ -266,7 +286,7 @@ describe("the examples for client developers", () => {
       ["a field that the document does not ask for", "record.url", "record.sizeBytes"],
     ])("does not compile with %s", async (_fault, right, wrong) => {
       expect(source).toContain(right);
-      const { code, stdout } = await compile(source.replace(right, wrong));
+      const { code, stdout } = await check(source.replace(right, wrong));
       expect(code).not.toBe(0);
       expect(stdout).toContain("upload.ts");
     });

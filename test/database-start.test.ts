@@ -9,7 +9,8 @@ import { tables } from "../src/orm-options.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { startService } from "./support/service.ts";
-import { createTestDatabase } from "./support/test-database.ts";
+import { startDatabaseProxy } from "./support/database-proxy.ts";
+import { createEmptyDatabase, createTestDatabase } from "./support/test-database.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const logger = createLogger({ logLevel: "silent" });
@@ -166,7 +167,7 @@ describe("a database that was set up by somebody else", () => {
   it("changes no file of the checkout, even if it has other tables", async () => {
     const snapshot = new URL("../../src/migrations/.snapshot.json", import.meta.url);
     const before = await readFile(snapshot, "utf8");
-    await using database = await createTestDatabase();
+    await using database = await createEmptyDatabase();
     await using admin = await connected(database.url);
     await admin.client.query("create table somebody_elses (id int primary key, name text)");
     await using _opened = await open(database.url);
@@ -190,6 +191,7 @@ describe("a database that was set up by somebody else", () => {
       status: "unavailable",
       checks: { database: "the database is read-only" },
     });
+    expect((await client.run("{ me { id } }", {}, ann)).data).toEqual({ me: { id: ann.id } });
     for (const change of ['createToken(name: "x") { token }', 'updateUser(name: "Bob") { user { id } }']) {
       const { status, errors } = await client.run(`mutation { ${change} }`, {}, ann);
       expect([status, errors![0]!.extensions.code]).toEqual([503, "DATABASE_UNAVAILABLE"]);
@@ -201,6 +203,35 @@ describe("a database that was set up by somebody else", () => {
       [name],
     );
     expect(await readiness(service.url, 200)).toMatchObject({ status: "ok" });
+  });
+
+  it("gives every connection of its role the planner's costs for disks without moving parts", async () => {
+    await using database = await databaseOf({ grants: `grant create on schema public to ${role}` });
+    await using _opened = await open(database.url);
+    await using plain = await connected(database.url);
+    const { rows } = await plain.client.query("show random_page_cost");
+    expect(rows).toEqual([{ random_page_cost: "1.1" }]);
+  });
+
+  it("frees what a replica has locked that fell silent in the middle of a transaction", async () => {
+    await using database = await createTestDatabase();
+    await using proxy = await startDatabaseProxy(database.url);
+    await using healthy = await startService({ DATABASE_URL: database.url });
+    const options = { poolSize: 2, timeoutSeconds: 2, tables };
+    await using partitioned = await openDatabase(proxy.url, options, logger);
+    const client = new ApiClient(healthy.url);
+    const ann = await client.createUser("Ann");
+    const locked = Promise.withResolvers<void>();
+    const transaction = partitioned.em.transactional(async (em) => {
+      await em.execute("select from app_user where id = ? for no key update", [ann.id]);
+      proxy.silence();
+      locked.resolve();
+      await em.execute("select 1");
+    });
+    transaction.catch(() => {});
+    await locked.promise;
+    expect((await client.uploadRecord(ann, sineWav({ seconds: 1 }))).errors).toBeUndefined();
+    await expect(transaction).rejects.toThrow(/Connection terminated|timeout/);
   });
 
   it("ends a statement that nobody waits for any more, so that a lock takes no further connections", async () => {

@@ -6,14 +6,14 @@ import { migrations } from "../src/migrations/index.ts";
 import { ormOptions, tables } from "../src/orm-options.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import { migrateUpTo } from "./support/older-database.ts";
-import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { createEmptyDatabase, type TestDatabase } from "./support/test-database.ts";
 
 describe("the database", () => {
   const logger = createLogger({ logLevel: "silent" });
   let empty: TestDatabase;
 
   beforeAll(async () => {
-    empty = await createTestDatabase();
+    empty = await createEmptyDatabase();
   });
 
   afterAll(async () => {
@@ -38,8 +38,18 @@ describe("the database", () => {
     expect(drift.split("\n").filter((line) => line && !line.includes("schema_migration"))).toEqual([]);
   });
 
+  it("stores MP3s as they are, and vacuums them when a hundredth is dead", async () => {
+    await using database = await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
+    const { rows } = await database.pool.query(
+      `select attstorage as storage, toast.reloptions as vacuum from pg_class chunks
+       join pg_class toast on toast.oid = chunks.reltoastrelid
+       join pg_attribute on attrelid = chunks.oid and attname = 'bytes' where chunks.oid = 'mp3_chunk'::regclass`,
+    );
+    expect(rows).toEqual([{ storage: "e", vacuum: ["autovacuum_vacuum_scale_factor=0.01"] }]);
+  });
+
   it("keeps the rights of earlier tokens: those with WRITE get MANAGE", async () => {
-    await using before = await createTestDatabase();
+    await using before = await createEmptyDatabase();
     const last = migrations.findIndex(({ name }) => name.endsWith("least-privilege"));
     await migrateUpTo(before.url, migrations[last - 1]!.name);
     const client = new Client({ connectionString: before.url });

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { setTimeout as delay } from "node:timers/promises";
-import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import { EncoderPool, type EncoderTurns } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
 import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
@@ -192,6 +192,35 @@ describe("the pool of encoders", () => {
     await Promise.all([next, ...newcomers]);
     expect(order).toEqual(["new", "new", "long", "new", "new", "new"]);
     long[Symbol.dispose]();
+  });
+
+  it("lets a conversion go first that is almost done, but not without end", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 1, turnSeconds: 0 });
+    const { signal } = new AbortController();
+    const all: EncoderTurns[] = [];
+    for (const owner of [1, 1, 1, 1, 1, 2]) {
+      const turns = await pool.acquire(signal, { owner });
+      turns.end();
+      all.push(turns);
+    }
+    const holder = await pool.acquire(signal, { owner: 3 });
+    const order: string[] = [];
+    let isLate = false;
+    const goOn = async (name: string, turns: EncoderTurns, isAlmostDone?: () => boolean) => {
+      await turns.next(isAlmostDone);
+      order.push(name);
+      turns.end();
+    };
+    const [late, ...others] = all;
+    // It is asked when a permit is free, not when it begins to wait.
+    const waiting = [goOn("long", others[0]!), goOn("late", late!, () => isLate)];
+    waiting.push(goOn("longer", others.at(-1)!));
+    waiting.push(...others.slice(1, -1).map(async (turns) => await goOn("done", turns, () => true)));
+    isLate = true;
+    holder[Symbol.dispose]();
+    await Promise.all(waiting);
+    expect(order).toEqual(["late", "done", "done", "longer", "done", "long"]);
+    for (const turns of all) turns[Symbol.dispose]();
   });
 
   it("ends parked processes that are too many, the oldest first", async () => {

@@ -27,10 +27,25 @@ describe("a fair semaphore", () => {
       using _permit = await semaphore.acquire({ owner: "Bob", again: kind === "again" }, never);
       order.push(kind);
     });
-    expect([semaphore.waiting, semaphore.waitingForFirst]).toEqual([6, 4]);
+    expect([semaphore.waiting, semaphore.waitingUrgently]).toEqual([6, 4]);
     blocking[Symbol.dispose]();
     await Promise.all(waiting);
     expect(order).toEqual(["first", "first", "first", "again", "first", "again"]);
+  });
+
+  it("grants those that are almost done before first ones, and lets others through all the same", async () => {
+    const semaphore = semaphoreOf({});
+    const blocking = await semaphore.acquire({ owner: "Ann" }, never);
+    const order: string[] = [];
+    const waiting = ["again", "again", "first", "first", "done", "done"].map(async (kind) => {
+      const request = { owner: "Bob", again: kind !== "first", isAlmostDone: () => kind === "done" };
+      using _permit = await semaphore.acquire(request, never);
+      order.push(kind);
+    });
+    expect([semaphore.waiting, semaphore.waitingUrgently]).toEqual([6, 4]);
+    blocking[Symbol.dispose]();
+    await Promise.all(waiting);
+    expect(order).toEqual(["done", "done", "first", "again", "first", "again"]);
   });
 
   it("lends a suspended permit until the last suspension is over, and takes it back even if all are in use", async () => {

@@ -16,7 +16,7 @@ describe("nobody's upload starves another's", () => {
   let client: ApiClient;
 
   async function start(settings: Readonly<Record<string, string>>) {
-    service = await startService({ SHUTDOWN_GRACE_SECONDS: "1", ...settings });
+    service = await startService(settings);
     client = new ApiClient(service.url);
   }
 

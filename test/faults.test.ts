@@ -1,6 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { readFileSync } from "node:fs";
 import { Client } from "pg";
+import { openDatabase } from "../src/database/database.ts";
+import { tables } from "../src/orm-options.ts";
+import { createLogger } from "../src/telemetry/logger.ts";
+import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { encodersOf } from "./support/ffmpeg.ts";
 import { startHalfUpload, uploadRequest } from "./support/half-upload.ts";
@@ -13,7 +17,9 @@ import { sineWav } from "./support/wav-maker.ts";
 const short = sineWav({ seconds: 1, channels: 1 });
 const long = sineWav({ seconds: 20, channels: 2 });
 
-/** Whether a process has blocked SIGTERM, which takes its first program some hundred microseconds (proc_pid_status(5)). */
+/**
+ * Whether a process has blocked SIGTERM, which takes its first program some hundred microseconds (proc_pid_status(5)).
+ */
 function blocksTermination(pid: number): boolean {
   const blocked = /^SigBlk:\s*([\da-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? "0";
   return (BigInt(`0x${blocked}`) & (1n << 14n)) !== 0n;
@@ -218,9 +224,11 @@ describe("after a fault", () => {
     await connection.connect();
     await connection.query("update audio_record set lease_until = now() - interval '1 s' where id = $1", [deadId]);
     await connection.end();
-    // The service sweeps when it starts.
-    await using third = await startServiceProcess({ DATABASE_URL: database.url });
-    expect((await fetch(`${third.url}/readyz`)).status).toBe(200);
+    // A replica that has just started would wait first.
+    const logger = createLogger({ logLevel: "silent" });
+    await using third = await openDatabase(database.url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
+    await using leases = new UploadLeases(third.em, logger, 0);
+    await leases.sweep();
     expect(await records()).toEqual([expect.not.stringMatching(deadId!)]);
     await alive.finish();
     expect((await alive.connection.answer())!.status).toBe(200);

@@ -107,7 +107,8 @@ describe("startFfmpeg", () => {
     child.stdout.on("data", (bytes: Buffer) => pieces.push(bytes));
     child.stdin.write(Buffer.alloc(640_000));
     await once(child.stdout, "data");
-    // A terminal signals the whole process group. A child in another group does not get that; one in this group ignores it.
+    // A terminal signals the whole process group. A child in another group does not get that; one in this group ignores
+    // it.
     if (ffmpeg.background)
       for (const signal of ["SIGINT", "SIGQUIT", "SIGTERM"] as const) process.kill(child.pid!, signal);
     child.stdin.end(Buffer.alloc(640_000));

@@ -66,6 +66,15 @@ describe("a flood of requests that wait for the database", () => {
     expect(await unlock(answers)).toEqual(new Set([404]));
   });
 
+  it("of all kinds of addresses leaves turns for others", async () => {
+    const paths = ["listen/", "embed/", "l/", "oembed?url=" + encodeURIComponent(`${service.url}/l/`)];
+    const send = paths.map((path) => async () => await fetch(`${service.url}/${path}${"A".repeat(32)}`));
+    let sent = 0;
+    const answers = await flood("share_link", async () => await send[sent++ % send.length]!());
+    expect((await client.run("{ me { records { nodes { title } } } }", {}, ann)).errors).toBeUndefined();
+    expect(await unlock(answers)).toEqual(new Set([404]));
+  });
+
   it("with wrong tokens holds up nobody who has none", async () => {
     const answers = await flood("access_token", withWrongToken);
     expect((await fetch(url, { headers: { range: "bytes=0-99" } })).status).toBe(206);

@@ -1,10 +1,13 @@
+import { fastify } from "fastify";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable, Writable } from "node:stream";
 import { describe, expect, it } from "@jest/globals";
 import { ServiceError } from "../src/errors/errors.ts";
 import { readMultipartRequest } from "../src/graphql/multipart-request.ts";
+import { answerErrors } from "../src/http/answer-errors.ts";
 import { answerInTurn } from "../src/http/answer-in-turn.ts";
 import { AnswerMemory } from "../src/http/answer-memory.ts";
 import { UnvouchedBytes } from "../src/memory/unvouched-bytes.ts";
@@ -23,6 +26,7 @@ import { fillLibrary } from "./support/seed-records.ts";
 import { startService } from "./support/service.ts";
 import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const asJson = { "content-type": "application/json" };
@@ -68,19 +72,23 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
     });
     const client = new ApiClient(service.url);
     const ann = await client.createUser();
-    const { data } = await client.uploadRecord(ann, wav, { fields: "url sizeBytes" });
+    const { data } = await client.uploadRecord(ann, wav, { args: ", quality: HIGH", fields: "url sizeBytes" });
     const { record } = data.uploadRecord;
     using connections = new Connections();
     await attack({ service, connections, ann, record, databaseUrl: database.url });
     const { status: created, data: user } = await client.run('mutation { createUser(name: "Bob") { token } }');
     const { status: listed } = await client.run("{ me { records { nodes { id title url } } } }", {}, ann);
-    const range = await fetch(record.url, { headers: { range: "bytes=1000-1999" } });
-    const rangeBytes = (await range.arrayBuffer()).byteLength;
+    const readRange = async (): Promise<number[]> => {
+      const answer = await fetch(record.url, { headers: { range: "bytes=1000-1999" } });
+      return [answer.status, (await answer.arrayBuffer()).byteLength];
+    };
+    // Requests for MP3s from one address take turns, so this one may be told to try again.
+    const range = await until(readRange, ([status]) => status !== 503);
     const { status: uploaded } = await client.uploadRecord(ann, sineWav({ seconds: 0.1 }));
     return {
       created: created === 200 && user.createUser !== null,
       listed,
-      range: [range.status, rangeBytes],
+      range,
       uploaded,
       exitCode: service.child.exitCode,
       isSmall: peakMegabytes(service.child.pid) < 400,
@@ -165,8 +173,8 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
   });
 
   it("that ask for an MP3 and do not read it", async () => {
-    // 14 minutes at a low rate: more than the system buffers for each connection.
-    const wav = sineWav({ seconds: 1700, sampleRateHz: 2000 });
+    // More than the system buffers for each connection.
+    const wav = sineWav({ seconds: 310, channels: 1, sampleRateHz: 22_050 });
     const outcome = await withService(async ({ service: { port }, connections, record }) => {
       expect(record.sizeBytes).toBeGreaterThan(6_000_000);
       const { pathname, search } = new URL(record.url);
@@ -260,6 +268,34 @@ describe("an answer that nobody reads", () => {
   });
 });
 
+it("an answer whose client is gone before its first byte is no fault of the service", async () => {
+  const lines: { level: number; msg: string; code?: string }[] = [];
+  const stream = new Writable({
+    write(line: Buffer, _encoding, done) {
+      lines.push(JSON.parse(line.toString()));
+      done();
+    },
+  });
+  await using app = fastify({ logger: { level: "info", stream } });
+  answerErrors(app);
+  const asked = Promise.withResolvers<void>();
+  app.post("/", async (_request, reply) => {
+    asked.resolve();
+    return await reply.send(new Readable({ read() {} }));
+  });
+  await app.listen({ host: "127.0.0.1", port: 0 });
+  using connection = await connectRaw((app.server.address() as AddressInfo).port);
+  await connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+  await asked.promise;
+  connection.reset();
+  const failures = await until(
+    async () => lines.filter(({ msg }) => msg === "request refused" || msg === "request failed"),
+    ({ length }) => length > 0,
+    5,
+  );
+  expect(failures.at(-1)).toMatchObject({ level: 30, code: "CLIENT_CLOSED_REQUEST", msg: "request refused" });
+});
+
 describe("the memory of requests that nobody has vouched for", () => {
   it("is taken from the largest one that is still arriving when it is used up, never from a small one", () => {
     const unvouched = new UnvouchedBytes(100_000);
@@ -287,7 +323,8 @@ describe("the memory of requests that nobody has vouched for", () => {
 
 describe("what no resolver reads", () => {
   it("is not kept while a request waits, and takes no room of others", async () => {
-    await using service = await startService();
+    // All requests arrive while the table is locked, however busy the machine is.
+    await using service = await startService({ DATABASE_TIMEOUT_SECONDS: "120" });
     const port = Number(new URL(service.url).port);
     const ann = await new ApiClient(service.url).createUser();
     const { pool } = service.server.database;

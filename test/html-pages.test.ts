@@ -69,9 +69,9 @@ describe("a person who opens an address", () => {
     [`/record?id=${hiddenId}&user=${ann.id}&inline=1`, 404, "Recording not found."],
     [`/record/${hiddenId}/take.mp3?user=${ann.id}`, 404, "Recording not found."],
     [`/record/${hiddenId}/waveform.json?user=${ann.id}`, 404, "Recording not found."],
-    [`/record?id=${id}`, 400, "The link needs the user&#39;s id, a number: user=&lt;user&gt;."],
-    ["/record", 400, "The link needs the recording&#39;s id"],
-    ["/record/", 400, "The link needs the recording&#39;s id"],
+    [`/record?id=${id}`, 400, "This link is incomplete, or it was changed."],
+    ["/record", 400, "This link is incomplete, or it was changed."],
+    ["/record/", 400, "This link is incomplete, or it was changed."],
     [expired, 410, "This link has expired."],
     [`${expired}/take.mp3`, 410, "This link has expired."],
     [revoked, 404, "Recording not found."],
@@ -107,6 +107,13 @@ describe("a person who opens an address", () => {
       const head = await open(path, { method: "HEAD", headers });
       expect([path, head.status, stableHeaders(head)]).toEqual([path, status, stableHeaders(response)]);
     }
+  });
+
+  it("reads first what a person can do about a bad link, and in small print what is wrong with it", async () => {
+    const html = await (await open(`/listen?id=${id}`)).text();
+    expect(html.split("<main>\n")[1]).toMatch(
+      /^<h1>This link is incomplete, or it was changed\.<\/h1>\n<p>Copy the whole link [^<]*<\/p>\n<p><small>The link needs the user&#39;s id, a number: user=&lt;user&gt;\. 400 BAD_USER_INPUT, request [^<]*<\/small><\/p>\n<\/main>\n$/,
+    );
   });
 
   it("gets JSON if it is a program, whatever the address and the form of the request", async () => {

@@ -1,71 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT, type CryptoKey, type JWK } from "jose";
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { SignJWT, UnsecuredJWT } from "jose";
 import { readConfig } from "../src/settings/config.ts";
 import { ApiClient, type Answer } from "./support/api-client.ts";
+import { audience, inSeconds, Issuer } from "./support/issuer.ts";
 import { startService, type TestService } from "./support/service.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
-
-const audience = "web-user-music";
-const inSeconds = (seconds: number): number => Math.floor(Date.now() / 1000) + seconds;
-
-/** An issuer on this machine: discovery, keys that can be replaced, and tokens. */
-class Issuer {
-  readonly #server: Server;
-  #keys: JWK[] = [];
-  readonly asked: string[] = [];
-  /** What its configuration says instead. */
-  configuration: Record<string, unknown> = {};
-  isDown = false;
-  url = "";
-  signingKey!: { readonly key: CryptoKey; readonly alg: string; readonly kid: string };
-
-  constructor() {
-    this.#server = createServer((request, response) => {
-      this.asked.push(request.url!);
-      if (this.isDown) return void response.writeHead(500).end();
-      const documents: Record<string, unknown> = {
-        "/.well-known/openid-configuration": { issuer: this.url, jwks_uri: `${this.url}/keys`, ...this.configuration },
-        "/keys": { keys: this.#keys },
-      };
-      return void response
-        .setHeader("content-type", "application/json")
-        .end(JSON.stringify(documents[request.url!] ?? {}));
-    });
-  }
-
-  async start(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-    await this.rotate("RS256");
-  }
-
-  /** Signs with another key from now on. */
-  async rotate(alg: string, kid: string = crypto.randomUUID()): Promise<void> {
-    const { privateKey, publicKey } = await generateKeyPair(alg);
-    this.#keys = [...this.#keys.slice(-1), { ...(await exportJWK(publicKey)), kid, alg, use: "sig" }];
-    this.signingKey = { key: privateKey, alg, kid };
-  }
-
-  /** The public keys as an attacker knows them. */
-  get keys(): readonly JWK[] {
-    return this.#keys;
-  }
-
-  async token(claims: Record<string, unknown> = {}, signed = this.signingKey): Promise<string> {
-    const { key, alg, kid } = signed;
-    return await new SignJWT({ iss: this.url, aud: audience, sub: "ann", exp: inSeconds(300), ...claims })
-      .setProtectedHeader({ alg, kid })
-      .sign(key);
-  }
-
-  async stop(): Promise<void> {
-    await this.#server[Symbol.asyncDispose]();
-  }
-}
 
 describe("a token of the identity provider", () => {
   let issuer: Issuer;
@@ -157,6 +97,8 @@ describe("a token of the identity provider", () => {
       "for no audience": await issuer.token({ sub: "eve", aud: undefined }),
       "without an end": await issuer.token({ sub: "eve", exp: undefined }),
       "without a subject": await issuer.token({ sub: undefined }),
+      "with a number as its subject": await issuer.token({ sub: 5 }),
+      "with an object as its subject": await issuer.token({ sub: { id: 5 } }),
       "with an empty subject": await issuer.token({ sub: "" }),
       "with too long a subject": await issuer.token({ sub: "x".repeat(256) }),
       expired: await issuer.token({ sub: "eve", exp: inSeconds(-60) }),
@@ -181,6 +123,18 @@ describe("a token of the identity provider", () => {
   it("is accepted with a clock that is a little wrong", async () => {
     expect((await me(await issuer.token({ exp: inSeconds(-10) }))).status).toBe(200);
     expect((await me(await issuer.token({ nbf: inSeconds(10) }))).status).toBe(200);
+  });
+
+  it("may be valid for longer than there are dates", async () => {
+    const far = as(await issuer.token({ sub: "far", exp: 1e15 }));
+    const { status, data } = await client.run(
+      'mutation { createToken(name: "x", scopes: [READ]) { accessToken { expiresAt } } createUploadTicket { ticket } }',
+      {},
+      far,
+    );
+    expect([status, data.createToken.accessToken.expiresAt]).toEqual([200, "9999-12-31T23:59:59.000Z"]);
+    const start = 'mutation { startUpload(fileName: "a.wav") { created } }';
+    expect((await client.run(start, {}, far)).data.startUpload.created).toBe(true);
   });
 
   it("is refused when the user is disabled", async () => {
@@ -261,6 +215,42 @@ describe("a token of the identity provider", () => {
     }
     expect(broken.asked).toEqual(["/.well-known/openid-configuration", "/nothing"]);
     await broken.stop();
+  });
+
+  it("holds up nobody else while the issuer does not answer", async () => {
+    const slow = new Issuer();
+    await slow.start();
+    const released = Promise.withResolvers<void>();
+    slow.held = released.promise;
+    await using theirs = await startService({
+      OIDC_ISSUER: slow.url,
+      OIDC_AUDIENCE: audience,
+      DATABASE_URL: service.databaseUrl,
+      DATABASE_POOL_SIZE: "4",
+      TRUST_PROXY: "loopback",
+    });
+    const api = new ApiClient(theirs.url);
+    const ann = await api.createUser();
+    const token = await slow.token();
+    let answered = 0;
+    const waiting = Array.from({ length: 40 }, async (_, at) => {
+      const answer = await me(token, new ApiClient(theirs.url, () => ({ "x-forwarded-for": `203.0.113.${at % 10}` })));
+      answered += 1;
+      return answer.status;
+    });
+    expect(
+      await until(
+        () => slow.asked.length,
+        (count) => count > 0,
+      ),
+    ).toBe(1);
+    for (let at = 0; at < 5; at++) expect((await fetch(`${theirs.url}/healthz`)).status).toBe(200);
+    expect((await api.run("{ me { id } }", {}, ann)).data.me.id).toBe(ann.id);
+    expect(answered).toBe(0);
+    released.resolve();
+    expect(await Promise.all(waiting)).toEqual(Array(40).fill(200));
+    expect(slow.asked).toEqual(["/.well-known/openid-configuration", "/keys"]); // once for all of them
+    await slow.stop();
   });
 
   it("makes no new user where registration is closed, or beyond its limits", async () => {

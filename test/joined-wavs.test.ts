@@ -54,7 +54,9 @@ async function read(
   };
 }
 
-/** The first place where the sound differs from the expected one, so that a failure does not print thousands of bytes. */
+/**
+ * The first place where the sound differs from the expected one, so that a failure does not print thousands of bytes.
+ */
 function difference({ sound }: Outcome, expected: Buffer): string {
   if (sound.equals(expected)) return "none";
   const at = sound.findIndex((byte, i) => byte !== expected[i]);
@@ -315,6 +317,14 @@ describe("a list of sounds and silences", () => {
   it("cannot request hours of silence with a few bytes", async () => {
     const silence = chunk("slnt", Buffer.from([0xff, 0xff, 0xff, 0xff]));
     const bytes = wavFile({ format: speech, data: slices[0]!, after: [silence] });
+    await expect(read(bytes)).rejects.toMatchObject({ code: "UNSUPPORTED_MEDIA" });
+  });
+
+  it("cannot request gigabytes of silence, however short it lasts", async () => {
+    const minute = Buffer.alloc(4);
+    minute.writeUInt32LE(60 * 768_000);
+    const format = { sampleRateHz: 768_000, channels: 64, bits: 64 };
+    const bytes = wavFile({ format, data: Buffer.alloc(512), after: [chunk("slnt", minute)] });
     await expect(read(bytes)).rejects.toMatchObject({ code: "UNSUPPORTED_MEDIA" });
   });
 });

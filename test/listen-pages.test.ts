@@ -1,12 +1,12 @@
 /// <reference lib="dom" />
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import axe from "axe-core";
-import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { inflateSync } from "node:zlib";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { openBrowser } from "./support/browser.ts";
 import { needs } from "./support/needs.ts";
+import { accessibilityFaults, openPage } from "./support/page.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -171,7 +171,7 @@ describe("the page that somebody gets with a link", () => {
       [revoked.listenUrl, 404, "Recording not found."],
       [`${service.url}/listen/short`, 404, "Recording not found."],
       [expired.listenUrl, 410, "This link has expired."],
-      [`${service.url}/listen`, 400, "The link needs the recording&#39;s id"],
+      [`${service.url}/listen`, 400, "This link is incomplete, or it was changed."],
     ];
     for (const [url, status, heading, headers] of pages) {
       const embedded = embedOf(url);
@@ -192,7 +192,7 @@ describe("the page that somebody gets with a link", () => {
       const { status } = await get(`${service.url}/oembed?url=${encodeURIComponent(url)}`, { accept: "*/*" });
       expect([url, status]).toEqual([url, url.includes(":") ? 404 : 400]);
     }
-    expect((await get(`${oembedIn((await get(open.listenUrl)).text)}&format=xml`)).status).toBe(400);
+    expect((await get(`${oembedIn((await get(open.listenUrl)).text)}&format=xml`)).status).toBe(501);
   });
 
   /** The address of the picture of a page, also of one that does not exist. */
@@ -251,17 +251,6 @@ describe("the page that somebody gets with a link", () => {
 
     afterAll(async () => await browser?.close());
 
-    /** A page that notes what the browser complains of, and addresses of other hosts. */
-    async function openPage(options: BrowserContextOptions = {}): Promise<{ page: Page; complaints: string[] }> {
-      const page = await (await browser.newContext(options)).newPage();
-      const complaints: string[] = [];
-      page.on("console", (message) => complaints.push(message.text()));
-      page.on("request", (request) => {
-        if (!request.url().startsWith(service.url)) complaints.push(request.url());
-      });
-      return { page, complaints };
-    }
-
     it("plays without a script, and only then is it a download", async () => {
       const { id, listenUrl } = await share();
       const downloads = async () => {
@@ -275,8 +264,9 @@ describe("the page that somebody gets with a link", () => {
           expect((await get(url, { "user-agent": agent })).status).toBe(200);
         }
       }
-      const { page, complaints } = await openPage({ javaScriptEnabled: false });
-      await page.goto(listenUrl, { waitUntil: "networkidle" });
+      await using opened = await openPage(browser, listenUrl, { javaScriptEnabled: false });
+      const { page, complaints } = opened;
+      await page.waitForLoadState("networkidle");
       expect(await downloads()).toBe(0);
       await page.focus("audio");
       const [response] = await Promise.all([
@@ -286,12 +276,11 @@ describe("the page that somebody gets with a link", () => {
       expect(response.status()).toBe(206);
       expect(await until(downloads, (count) => count > 0)).toBe(1);
       expect(complaints).toEqual([]);
-      await page.context().close();
     });
 
     it("knows the length before somebody plays, where nothing is counted", async () => {
-      const { page, complaints } = await openPage();
-      await page.goto(open.listenUrl);
+      await using opened = await openPage(browser, open.listenUrl);
+      const { page, complaints } = opened;
       const duration = await page.evaluate(async () => {
         const audio = document.querySelector("audio")!;
         if (audio.readyState === 0) await new Promise((resolve) => audio.addEventListener("loadedmetadata", resolve));
@@ -299,11 +288,11 @@ describe("the page that somebody gets with a link", () => {
       });
       expect(duration).toBeCloseTo(1.4, 1);
       expect(complaints).toEqual([]);
-      await page.context().close();
     });
 
     it("shows hostile titles as text", async () => {
-      const { page, complaints } = await openPage();
+      await using opened = await openPage(browser, open.listenUrl);
+      const { page, complaints } = opened;
       await page.addInitScript("globalThis.alert = () => (globalThis.isHacked = true)");
       for (const title of hostileTitles) {
         await rename(title);
@@ -328,30 +317,28 @@ describe("the page that somebody gets with a link", () => {
       }
       expect(complaints).toEqual([]);
       await rename("Kitchen take");
-      await page.context().close();
     });
 
     it("has no fault that axe finds, in light and dark, and fits a narrow screen", async () => {
       const { listenUrl } = await share(closed.id, ', expiresAt: "2100-01-01T00:00:00Z"');
       const absent = `${service.url}/listen/${"x".repeat(32)}`;
       for (const colorScheme of ["light", "dark"] as const) {
-        const { page } = await openPage({ colorScheme, viewport: { width: 320, height: 640 }, bypassCSP: true });
+        const options = { colorScheme, viewport: { width: 320, height: 640 }, bypassCSP: true };
+        await using opened = await openPage(browser, open.listenUrl, options);
+        const { page } = opened;
         for (const url of [listenUrl, embedOf(listenUrl), absent]) {
           await page.goto(url);
-          await page.evaluate(axe.source);
-          const { violations } = await page.evaluate(async () => await (globalThis as any).axe.run());
-          expect([url, violations.map(({ id, nodes }: any) => [id, nodes[0].html])]).toEqual([url, []]);
+          expect([url, await accessibilityFaults(page)]).toEqual([url, []]);
           expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(320);
           const broken = `[...document.querySelectorAll("span")].some((text) => text.getClientRects().length > 1 || text.offsetHeight > 30)`;
           expect([url, await page.evaluate(broken)]).toEqual([url, false]);
         }
-        await page.context().close();
       }
     });
 
     it("is reached by keyboard: the player, then the download", async () => {
-      const { page, complaints } = await openPage();
-      await page.goto(open.listenUrl);
+      await using opened = await openPage(browser, open.listenUrl);
+      const { page, complaints } = opened;
       const focused = async (): Promise<string> => {
         await page.keyboard.press("Tab");
         return await page.evaluate("document.activeElement.className || document.activeElement.tagName");
@@ -362,11 +349,11 @@ describe("the page that somebody gets with a link", () => {
       expect(stops).toContain("download");
       expect(await page.evaluate("getComputedStyle(document.activeElement).outlineWidth")).toBe("3px");
       expect(complaints).toEqual([]);
-      await page.context().close();
     });
 
     it("plays in the frame of a page of another origin", async () => {
-      const { page } = await openPage();
+      await using opened = await openPage(browser, service.url);
+      const page = await opened.context.newPage();
       await page.setContent(`<iframe src="${embedOf((await share()).listenUrl)}" width="480" height="180"></iframe>`);
       const frame = page.frames()[1]!;
       await frame.waitForSelector("audio");
@@ -377,7 +364,6 @@ describe("the page that somebody gets with a link", () => {
         return audio.duration;
       });
       expect(duration).toBeCloseTo(1.4, 1);
-      await page.context().close();
     });
   });
 });

@@ -3,7 +3,7 @@ import { gainStepDb } from "../src/audio/mp3/mp3-gain.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { decodeWithFfmpeg, readTagsWithFfmpeg } from "./support/mp3-decoders.ts";
 import { startService, type TestService } from "./support/service.ts";
-import { sineWav, wavFile } from "./support/wav-maker.ts";
+import { chunk, id3Tag, sineWav, wavFile } from "./support/wav-maker.ts";
 
 let service: TestService;
 let client: ApiClient;
@@ -122,6 +122,21 @@ describe("a link with a loudness", () => {
     const short = await upload(sineWav({ seconds: 0.1 }));
     const [one, other] = [await play(short.url), await play(`${short.url}&loudness=-30`)];
     expect(one.bytes.equals(other.bytes)).toBe(true);
+  });
+
+  it("leaves a cover as it is, whatever its bytes are", async () => {
+    const picture = Buffer.from(
+      "\x89PNG\r\n\x1a\nREPLAYGAIN_TRACK_GAIN\0+9.99 dB\0REPLAYGAIN_TRACK_PEAK\x000.999999\0",
+      "latin1",
+    );
+    const apic = Buffer.concat([Buffer.from("\0image/png\0\x03\0", "latin1"), picture]);
+    const tagged = chunk("id3 ", id3Tag(3, [["APIC", apic]]));
+    const tone = sineWav({ seconds: 1, amplitude: 0.05 });
+    const { url } = await upload(wavFile({ data: tone.subarray(44), after: [tagged] }));
+    const [one, other] = [await play(url), await play(`${url}&loudness=-16`)];
+    expect([one.bytes.includes(picture), other.bytes.includes(picture)]).toEqual([true, true]);
+    const gain = async (bytes: Buffer): Promise<string> => (await readTagsWithFfmpeg(bytes))["REPLAYGAIN_TRACK_GAIN"]!;
+    expect(await gain(other.bytes)).not.toBe(await gain(one.bytes));
   });
 
   it.each(["loudness=-4", "loudness=-41", "loudness=", "loudness=loud", "loudness=16"])("refuses %s", async (asked) => {

@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
+import { readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import type { EncoderTurns } from "../src/audio/encoder/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
@@ -6,7 +8,7 @@ import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
 import { mp3BitrateFor, mp3RateFor } from "../src/audio/mp3/quality.ts";
 import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3/mp3-frame.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
-import { assertNoFfmpegRuns, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
+import { assertNoFfmpegRuns, encodersOf, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
 import {
   decodedDelay,
   decodeMp3,
@@ -205,6 +207,29 @@ describe("several encoders", () => {
     expect(most).toBeLessThan(25 * 1024 * 1024);
   });
 
+  // At the end of the sound, the second encoder can take no more, and what is left is too little for the first one.
+  it.each([72, 74, 76])("end together although the first one stood still, after %i pieces", async (pieces) => {
+    await using pool = new EncoderPool({ ffmpeg, size: 2 });
+    const pcm = slices(pcmOf(sweep(44_100 * 45, 44_100), cd)).slice(0, pieces);
+    const source = async function* () {
+      yield pcm[0]!;
+      const [first] = await until(
+        async () => await encodersOf(process.pid),
+        (encoders) => encoders.length > 0,
+      );
+      process.kill(first!, "SIGSTOP");
+      for (const piece of pcm.slice(1)) {
+        yield piece;
+        await delay(10);
+      }
+      const [second] = (await ffmpegChildrenOf(process.pid)).filter((pid) => pid !== first);
+      await untilItReadsNothing(second!);
+      process.kill(first!, "SIGCONT");
+    };
+    const { mp3 } = await encode(pool, source(), cd, { bitrateKbps: 320 });
+    expect(readFrames(mp3)).toHaveLength(mp3FramesFor((pieces * 65_536) / 4, 1152));
+  });
+
   it("continue after a source that stalls", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 3 });
     const pcm = slices(pcmOf(sweep(44_100 * 30, 44_100), cd));
@@ -216,6 +241,25 @@ describe("several encoders", () => {
     const { mp3, processes } = await encode(pool, source(), cd);
     expect(processes).toBeGreaterThan(1);
     expect(readFrames(mp3)).toHaveLength(mp3FramesFor(44_100 * 60, 1152));
+  });
+
+  it("give what they have made to a source that waits for it", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 2 });
+    using turns = await pool.acquire(never);
+    const pcm = slices(pcmOf(sweep(44_100 * 20, 44_100), cd));
+    const comes = Promise.withResolvers<void>();
+    const source = async function* () {
+      yield* pcm;
+      await comes.promise;
+    };
+    const due = mp3FramesFor(44_100 * 20, 1152);
+    let frames = 0;
+    for await (const bytes of encodeMp3(turns, source(), cd, settings, never)) {
+      frames += readFrames(bytes).length;
+      // The last one holds some back.
+      if (frames > due - 150) comes.resolve();
+    }
+    expect(frames).toBe(due);
   });
 });
 
@@ -483,6 +527,14 @@ async function encode(
   };
   for await (const bytes of encoding) chunks.push(bytes);
   return { mp3: Buffer.concat(chunks), processes };
+}
+
+async function untilItReadsNothing(pid: number): Promise<void> {
+  const read = async () => /^rchar: (\d+)$/m.exec(await readFile(`/proc/${pid}/io`, "utf8"))?.[1];
+  for (let before, now = await read(); now !== before; now = await read()) {
+    before = now;
+    await delay(200);
+  }
 }
 
 async function signalEncoder(signal: NodeJS.Signals): Promise<void> {

@@ -8,7 +8,8 @@ import {
   mpegVersionOf,
   readFrameHeader,
 } from "../src/audio/mp3/mp3-frame.ts";
-import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "../src/audio/mp3/mp3-header.ts";
+import { infoFrame, Mp3Index } from "../src/audio/mp3/mp3-header.ts";
+import { shortSoundSamples, silenceAround } from "../src/audio/mp3/short-sound.ts";
 import type { EncodedSound } from "../src/audio/mp3/mp3-header.ts";
 import { ServiceError } from "../src/errors/errors.ts";
 import {
@@ -40,7 +41,7 @@ describe("the Info frame", () => {
   it.each(kinds)("makes $rateHz Hz x $channels at $kbps kbit/s the recording exactly", async (kind) => {
     const samples = 12_347;
     const source = noise(samples, kind.channels);
-    const { mp3 } = await headed(source, kind.rateHz, kind.channels, kind.kbps);
+    const { mp3 } = await headedNoise(samples, kind.rateHz, kind.channels, kind.kbps);
     const ffmpeg = await decodeWithFfmpeg(mp3);
     const mpg123 = await decodeWithMpg123(mp3, kind.channels);
     expect(ffmpeg.length).toBe(samples * kind.channels);
@@ -50,7 +51,7 @@ describe("the Info frame", () => {
   });
 
   it.each(lowRatesHz)("keeps %i Hz x 2 at 8 kbit/s to its length", async (rateHz) => {
-    const { mp3 } = await headed(noise(12_347, 2), rateHz, 2, 8);
+    const { mp3 } = await headedNoise(12_347, rateHz, 2, 8);
     const decoded = [await decodeWithFfmpeg(mp3), await decodeWithMpg123(mp3, 2)];
     expect(decoded.map(({ length }) => length)).toEqual([12_347 * 2, 12_347 * 2]);
   });
@@ -59,7 +60,7 @@ describe("the Info frame", () => {
 
   it.each([44_100, 22_050, 8000])("keeps short sounds at %i Hz to their length", async (rateHz) => {
     const check = async (samples: number) => {
-      const { mp3 } = await headed(noise(samples, 1), rateHz, 1, 32);
+      const { mp3 } = await headedNoise(samples, rateHz, 1, 32);
       const decoded = [await decodeWithFfmpeg(mp3), await decodeWithMpg123(mp3, 1)];
       expect([samples, ...decoded.map(({ length }) => length)]).toEqual([samples, samples, samples]);
     };
@@ -70,7 +71,7 @@ describe("the Info frame", () => {
     it.each(ratesHz)("makes MP3s of %i Hz in which mp3val finds no fault", async (rateHz) => {
       const low = lowRatesHz.includes(rateHz) ? [{ rateHz, channels: 2 as const, kbps: 8 }] : [];
       for (const { channels, kbps } of [...kinds.filter((kind) => kind.rateHz === rateHz), ...low]) {
-        const { mp3, index } = await headed(noise(12_347, channels), rateHz, channels, kbps);
+        const { mp3, index } = await headedNoise(12_347, rateHz, channels, kbps);
         expect([channels, kbps, await problemsFoundByMp3val(mp3, index.frames + 1)]).toEqual([channels, kbps, []]);
       }
     });
@@ -82,7 +83,7 @@ describe("the Info frame", () => {
       { rateHz: 8000, mp3valAccepts: 1 },
     ])("makes enough frames of short sounds at $rateHz Hz", async ({ rateHz, mp3valAccepts }) => {
       const check = async (samples: number) => {
-        const { mp3, index } = await headed(noise(samples, 1), rateHz, 1, 32);
+        const { mp3, index } = await headedNoise(samples, rateHz, 1, 32);
         const problems = await problemsFoundByMp3val(mp3, index.frames + 1);
         expect(problems.map((problem) => /Too few MPEG frames/.exec(problem)?.[0] ?? problem)).toEqual(
           samples < mp3valAccepts ? ["Too few MPEG frames"] : [],
@@ -195,6 +196,16 @@ describe("the index of an MP3", () => {
     expect(refusalToHead(indexOf(frames), 40_000)).toBe("CONVERSION_FAILED");
   });
 });
+
+const headedSounds = new Map<string, Promise<Headed>>();
+
+/** {@link headed} of {@link noise}, which several tests look at. */
+async function headedNoise(samples: number, rateHz: number, channels: 1 | 2, kbps: number): Promise<Headed> {
+  const key = [samples, rateHz, channels, kbps].join();
+  const made = headedSounds.get(key) ?? headed(noise(samples, channels), rateHz, channels, kbps);
+  headedSounds.set(key, made);
+  return await made;
+}
 
 /** A whole MP3 of interleaved samples: the tag, the Info frame and the sound. */
 async function headed(

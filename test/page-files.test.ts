@@ -1,7 +1,9 @@
+/// <reference lib="dom" />
 import { describe, expect, it } from "@jest/globals";
 import { ApiError } from "../web/api/client.ts";
-import type { Send, Stored } from "../web/api/send-after-stop.ts";
-import { Queue } from "../web/queue/queue.ts";
+import type { Send, Stored } from "../web/api/send-onwards.ts";
+import { filesOf } from "../web/queue/dropped-files.ts";
+import { Queue, secondsLeft } from "../web/queue/queue.ts";
 import { headBytes, readFacts } from "../web/queue/wav-facts.ts";
 import { readTakeFormat, wavHeader } from "../web/recorder/wav-header.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -92,7 +94,7 @@ describe("the queue of the page", () => {
     const queue = new Queue({
       send,
       token: async () => "token",
-      keep: async () => {},
+      keep: async () => true,
       onStored: ({ name }) => forgotten.push(name),
       onFailed: () => {},
       pause: async () => {
@@ -108,8 +110,8 @@ describe("the queue of the page", () => {
 
   it("sends three files at once, the next when one is done, and none that is no WAV", async () => {
     const { queue, sent, places, settle, forgotten } = queueOf();
-    for (const name of ["a", "b", "c", "d"]) queue.add(new Blob([name]), { name, facts: wav });
-    queue.add(new Blob(["x"]), { name: "x", facts: { isWav: false, what: "a FLAC file" } });
+    for (const name of ["a", "b", "c", "d"]) queue.add(new Blob([name]), { name, key: name, facts: wav });
+    queue.add(new Blob(["x"]), { name: "x", key: "x", facts: { isWav: false, what: "a FLAC file" } });
     await settle();
     expect(places()).toEqual(["a sending", "b sending", "c sending", "d waiting", "x refused"]);
     sent[1]!.answer.resolve(stored("b"));
@@ -118,9 +120,34 @@ describe("the queue of the page", () => {
     expect([sent.length, forgotten]).toEqual([4, ["b"]]);
   });
 
+  it("expects the rest of a file to take as long as this attempt needs for it", async () => {
+    let tell: (bytes: number) => void = () => {};
+    const parts = {
+      token: async () => "",
+      keep: async () => true,
+      onStored() {},
+      onFailed() {},
+      pause: async () => {},
+    };
+    const send: Send = async (_file, onSent) => {
+      tell = onSent;
+      return await new Promise<never>(() => {});
+    };
+    const queue = new Queue({ ...parts, send });
+    queue.add(new Blob(["x".repeat(1000)]), { name: "a", key: "a", facts: wav });
+    await new Promise((resolve) => setImmediate(resolve));
+    // An earlier attempt has sent 800 of 1000 bytes.
+    tell(800);
+    expect(secondsLeft(queue.files.value[0]!)).toBeUndefined();
+    tell(900);
+    const [file] = queue.files.value;
+    expect(file).toMatchObject({ place: "sending", hadBytes: 800, sentBytes: 900 });
+    expect(secondsLeft({ ...file!, since: performance.now() - 5000 })).toBeCloseTo(5, 1);
+  });
+
   it("goes on by itself with the same key after a passing failure, and asks after another", async () => {
     const { queue, sent, waits, places, settle, forgotten } = queueOf();
-    queue.add(new Blob(["a"]), { name: "a", facts: wav });
+    queue.add(new Blob(["a"]), { name: "a", key: "a", facts: wav });
     await settle();
     sent[0]!.answer.reject(new ApiError("NETWORK", "away"));
     await settle();
@@ -139,7 +166,7 @@ describe("the queue of the page", () => {
 
   it("stops a file that is paused or removed, and gives its place to another", async () => {
     const { queue, sent, places, settle } = queueOf();
-    for (const name of ["a", "b", "c", "d", "e"]) queue.add(new Blob([name]), { name, facts: wav });
+    for (const name of ["a", "b", "c", "d", "e"]) queue.add(new Blob([name]), { name, key: name, facts: wav });
     await settle();
     queue.pause(sent[0]!.key);
     queue.remove(sent[1]!.key);
@@ -150,5 +177,48 @@ describe("the queue of the page", () => {
     sent[2]!.answer.resolve(stored("c"));
     await settle();
     expect(places()).toEqual(["a sending", "c stored", "d sending", "e sending"]);
+  });
+});
+
+describe("what is dropped", () => {
+  const fileEntry = (name: string, isReadable = true): object => ({
+    isFile: true,
+    name,
+    file: (found: (file: File) => void, fail: (error: Error) => void) =>
+      isReadable ? found(new File(["x"], name)) : fail(new Error("not readable")),
+  });
+  const folderEntry = (name: string, entries: readonly object[]): object => ({
+    isDirectory: true,
+    name,
+    createReader: () => {
+      let given = 0;
+      return { readEntries: (found: (some: readonly object[]) => void) => found(entries.slice(given, (given += 100))) };
+    },
+  });
+  const dropped = async (...entries: object[]) => {
+    const items = entries.map((entry) => ({ kind: "file", webkitGetAsEntry: () => entry }));
+    return await filesOf({ items } as unknown as DataTransfer);
+  };
+
+  it("has the files in all folders, without hidden ones, and counts those that cannot be read", async () => {
+    const many = Array.from({ length: 230 }, (_, at) => fileEntry(`${at}.wav`));
+    const inner = folderEntry("inner", [
+      fileEntry(".hidden.wav"),
+      fileEntry("broken.wav", false),
+      fileEntry("last.wav"),
+    ]);
+    const { files, unread, isCut } = await dropped(folderEntry("outer", [...many, inner]), fileEntry("beside.wav"));
+    expect([files.length, unread, isCut]).toEqual([232, 1, false]);
+    expect(files.slice(-2).map(({ name }) => name)).toEqual(["last.wav", "beside.wav"]);
+  });
+
+  it("is cut at 2000 files, and says so", async () => {
+    const { files, isCut } = await dropped(
+      folderEntry(
+        "all",
+        Array.from({ length: 2001 }, () => fileEntry("a.wav")),
+      ),
+    );
+    expect([files.length, isCut]).toEqual([2000, true]);
   });
 });

@@ -14,7 +14,9 @@ const rows = 24; // of 1 MiB: more than the systems on both sides buffer for a c
 const env = { STALL_TIMEOUT_SECONDS: "1", SHUTDOWN_GRACE_SECONDS: "600", MAX_WAITING_BYTES: String(4 * 1024 ** 2) };
 
 describe("players that pause", () => {
-  /** A service for the upload. Its stall timeout is long, because an encoder on a busy machine may pause for a second. */
+  /**
+   * A service for the upload. Its stall timeout is long, because an encoder on a busy machine may pause for a second.
+   */
   let patient: TestService;
   let service: TestService;
   let path: string;

@@ -33,7 +33,7 @@ describe("encoders that are ready before they are needed", () => {
       expect(await readyOf(pool)).toBe(2);
       for (const sound of [silence, tone(), silence.subarray(0, 44_000)]) {
         await readyOf(pool);
-        const before = await ffmpegChildrenOf(process.pid);
+        const before = await childrenOnce(2);
         const { mp3, pids } = await encode(pool, sound, format, kbps);
         expect(before).toContain(pids[0]);
         await using fresh = new EncoderPool({ ffmpeg, size: 2 });
@@ -99,7 +99,7 @@ describe("encoders that are ready before they are needed", () => {
     await encode(pool, tone());
     await encode(pool, tone());
     expect(await readyOf(pool)).toBe(2);
-    for (const pid of await ffmpegChildrenOf(process.pid)) process.kill(pid, "SIGKILL");
+    for (const pid of await childrenOnce(2)) process.kill(pid, "SIGKILL");
     expect(await readyOf(pool, 0)).toBe(0);
     await encode(pool, tone());
     expect(await readyOf(pool)).toBe(2);
@@ -117,12 +117,7 @@ describe("encoders that are ready before they are needed", () => {
       expect(pool.ready).toBe(2);
       jest.advanceTimersByTime(10_000);
       expect(pool.ready).toBe(0);
-      expect(
-        await until(
-          async () => await ffmpegChildrenOf(process.pid),
-          ({ length }) => length === 0,
-        ),
-      ).toEqual([]);
+      expect(await childrenOnce(0)).toEqual([]);
     } finally {
       jest.useRealTimers();
     }
@@ -134,11 +129,7 @@ describe("encoders that are ready before they are needed", () => {
     const client = new ApiClient(service.url);
     const ann = await client.createUser("Ann");
     for (let i = 0; i < 2; i++) expect((await client.uploadRecord(ann, sineWav({ seconds: 1 }))).status).toBe(200);
-    const ready = await until(
-      async () => await ffmpegChildrenOf(service.child.pid),
-      ({ length }) => length === 2,
-    );
-    expect(ready).toHaveLength(2);
+    const ready = await childrenOnce(2, service.child.pid);
     expect(await encodersOf(service.child.pid)).toEqual([]);
     service.child.kill(signal);
     expect(await service.ended).toBe(signal === "SIGTERM" ? 0 : signal);
@@ -157,6 +148,19 @@ async function readyOf(pool: EncoderPool, count = 2): Promise<number> {
     () => pool.ready,
     (ready) => ready === count,
   );
+}
+
+/**
+ * The ids of the ffmpeg processes that a process has started, when there are `count`. For a moment, a new one has no
+ * command line, since it becomes ffmpeg in several steps.
+ */
+async function childrenOnce(count: number, parent = process.pid): Promise<number[]> {
+  const pids = await until(
+    async () => await ffmpegChildrenOf(parent),
+    ({ length }) => length === count,
+  );
+  expect(pids).toHaveLength(count);
+  return pids;
 }
 
 /** The bit rates of all encoders that this process has started. */

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { SentStatements } from "./support/sent-statements.ts";
+import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
 import { seedRecords } from "./support/seed-records.ts";
-import { startService, type TestService } from "./support/service.ts";
+import type { TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const list = `query ($first: Int, $after: String, $last: Int, $before: String, $filter: RecordFilterInput, $orderBy: RecordOrderInput) {
@@ -20,7 +20,7 @@ describe("a user's recordings", () => {
   let client: ApiClient;
 
   beforeAll(async () => {
-    service = await startService();
+    service = await startServiceWithoutIntervals();
     client = new ApiClient(service.url);
   });
 
@@ -224,13 +224,13 @@ describe("a user's recordings", () => {
   it("cost the same few statements, however many there are and whatever is selected", async () => {
     const everything = `query ($first: Int) { me { id records(first: $first, filter: { text: "take" }, orderBy: { field: TITLE, direction: ASC }) {
       totalCount pageInfo { hasNextPage endCursor }
-      edges { cursor node { id url streamUrl mp3Url waveformUrl title fileName createdAt durationSeconds sizeBytes bitrateKbps
-        sampleRateHz channels sourceSha256 warnings peaks(count: 64) few: peaks(count: 2) tags { name value }
-        loudness { integratedLufs samplePeakDbfs } source { codec sizeBytes } owner { id name createdAt } visibility
-        links { url mp3Url note } } }
+      edges { cursor node { id url streamUrl mp3Url waveformUrl listenUrl title fileName createdAt durationSeconds sizeBytes bitrateKbps
+        sampleRateHz channels sourceSha256 warnings peaks(count: 64) few: peaks(count: 2) tags { name value } mp3GainDb
+        atLoudness(lufs: -16) { url } links { url note downloads } playUrl(validSeconds: 60)
+        chapters { title } production { take tracks { name } }
+        loudness { integratedLufs samplePeakDbfs } source { codec sizeBytes } owner { id name createdAt } visibility } }
     } } }`;
     const ann = await seeded(101);
-    await client.run(everything, { first: 1 }, ann);
     using sent = new SentStatements(service.server.database.pool);
     for (const first of [1, 100]) {
       sent.take();
@@ -240,6 +240,27 @@ describe("a user's recordings", () => {
       // The statements: the caller, the ids of the page, its recordings, their waveforms, their links, the count.
       expect(sent.take()).toHaveLength(6);
     }
+  });
+
+  it("are read with their chapters, production and tags only where those are selected", async () => {
+    const ann = await seeded(2);
+    const { pool } = service.server.database;
+    const chapters = [{ title: "One", startSeconds: 0, endSeconds: 1 }];
+    await pool.query(
+      "update audio_record set chapters = $2, production = $3 where owner_id = $1 and title = 'Evening take 1'",
+      [ann.id, JSON.stringify(chapters), JSON.stringify({ take: "7", tracks: [] })],
+    );
+    const bulky = "chapters { title startSeconds endSeconds } production { take } tags { name }";
+    const query = `{ me { plain: records { nodes { id } } bulky: records { nodes { title ${bulky} } } } }`;
+    using sent = new SentStatements(pool);
+    const { data } = await client.run(query, {}, ann);
+    expect(data.me.bulky.nodes).toEqual([
+      { title: "Rehearsal take 2", chapters: [], production: null, tags: [{ name: "artist" }] },
+      { title: "Evening take 1", chapters, production: { take: "7" }, tags: [{ name: "artist" }] },
+    ]);
+    // The statements: the caller, and for each list the ids of the page and its recordings.
+    const columns = /"(?:chapters|production|tags)"/g;
+    expect(sent.take().map((sql) => sql.match(columns)?.length ?? 0)).toEqual([0, 0, 0, 0, 3]);
   });
 
   it("cannot be listed inside their own list", async () => {

@@ -284,7 +284,7 @@ describe("the link", () => {
     expect(await response.json()).toEqual({
       error: {
         code: "NOT_FOUND",
-        message: "Nothing exists at this address.",
+        message: "Nothing exists at this address. The API is at /graphql, and its schema at /schema.graphql.",
         requestId: response.headers.get("x-request-id"),
       },
     });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@jest/globals";
-import { asksForInline, linkParameters, parseLink, parseRecordAddress, parseSecret } from "../src/record/record-url.ts";
+import { asksForInline, linkParameters, parseLink, parseRecordAddress, parseSecret } from "../src/record/parse-link.ts";
 
 const recordId = "0d9ad2b4-6e6f-4f6a-9f0b-0c2f4a3f8f11";
 const address = { recordId, userId: 512 };

@@ -158,7 +158,7 @@ describe("a refusal on /graphql", () => {
     "`apollo-require-preflight: true`.";
   const noToken = "Send your token in the header: Authorization: Bearer <token>.";
   const tokenForm = "The Authorization header must have the form: Bearer <token>.";
-  const badToken = "The token is unknown, revoked or expired.";
+  const badToken = "The token is unknown, revoked or expired. Use another one.";
 
   it.each<[string, () => Buffer, string, string, object?]>([
     [
@@ -295,7 +295,7 @@ describe("a refusal on /graphql", () => {
           wav,
         ),
       "401 UNAUTHENTICATED",
-      "The token is unknown, revoked or expired, or it belongs to another user id.",
+      "The token is unknown, revoked or expired, or it belongs to another user id. Check both, or use another token.",
     ],
     [
       "no WAV",
@@ -393,14 +393,24 @@ describe("a refusal on /graphql", () => {
       "400 BAD_REQUEST",
       `The request has no body. ${howToSend}`,
     ],
-    ["an empty body", () => body(""), "400 BAD_REQUEST", "The body is empty, but the Content-Type says JSON."],
+    [
+      "an empty body",
+      () => body(""),
+      "400 BAD_REQUEST",
+      `The body is empty, but its Content-Type says JSON. ${howToSend}`,
+    ],
     [
       "a form under JSON's name",
       () => rawPost(multipartBody(fieldPart("operations", operations)), jsonType),
       "400 BAD_REQUEST",
       "The body is multipart/form-data, but the Content-Type says JSON. Do not set the Content-Type yourself: the client sets it together with the boundary.",
     ],
-    ["broken JSON", () => body('{"query":'), "400 BAD_REQUEST", "The body is not JSON."],
+    [
+      "broken JSON",
+      () => body('{"query":'),
+      "400 BAD_REQUEST",
+      `The body is not JSON, but its Content-Type says JSON. ${howToSend}`,
+    ],
     [
       "JSON that is text",
       () => body('"{ me { id } }"'),
@@ -496,8 +506,63 @@ describe("a refusal on /graphql", () => {
           f: { colour: "RED" },
         }),
       "400 BAD_USER_INPUT",
-      'Variable "$f" got invalid value { colour: "RED" }; Field "colour" is not defined by type "RecordFilterInput".',
+      'Variable "$f" got invalid value { colour: "RED" }; Field "colour" is not defined by type "RecordFilterInput". The schema is at /schema.graphql.',
       { argument: "filter" },
+    ],
+    [
+      "a field that there is not",
+      () => run("{ me { xyzzy } }"),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Cannot query field "xyzzy" on type "User". The schema is at /schema.graphql.',
+    ],
+    [
+      "a filter that there is not, in the text",
+      () => run(list("filter: { xyzzy: 1 }")),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Field "xyzzy" is not defined by type "RecordFilterInput". The schema is at /schema.graphql.',
+      { argument: "filter.xyzzy" },
+    ],
+    [
+      "an argument that there is not",
+      () => run("{ me { records(xyzzy: 1) { totalCount } } }"),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Unknown argument "xyzzy" on field "User.records". The schema is at /schema.graphql.',
+      { argument: "xyzzy" },
+    ],
+    [
+      "a type that there is not",
+      () => run("query ($x: Xyzzy) { me { records(first: $x) { totalCount } } }"),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Unknown type "Xyzzy". The schema is at /schema.graphql.',
+    ],
+    [
+      "an address that is none",
+      () => run("query ($url: URL!) { shared(url: $url) { title } }", { url: "take.mp3" }),
+      "400 BAD_USER_INPUT",
+      'Variable "$url" got invalid value "take.mp3"; Expected type "URL". Invalid URL. Write the whole address, as in https://example.com/l/secret.',
+      { argument: "url" },
+    ],
+    [
+      "an address that is none, in the text",
+      () => run('{ shared(url: "take.mp3") { title } }'),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Expected value of type "URL!", found "take.mp3"; Invalid URL. Write the whole address, as in https://example.com/l/secret.',
+      { argument: "url" },
+    ],
+    [
+      "a UUID that is none, in the text",
+      () =>
+        multipart(
+          JSON.stringify({
+            query: upload.replace("$file)", '$file, idempotencyKey: "abc")'),
+            variables: { file: null },
+          }),
+          wav,
+          bearer(),
+        ),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      "Value is not a valid UUID: abc. Write a UUID, as in 3f1c6a52-9d0e-4b7a-8c35-e2d4b9a1f067.",
+      { argument: "idempotencyKey" },
     ],
     [
       "half a number",
@@ -547,6 +612,27 @@ describe("a refusal on /graphql", () => {
       "400 BAD_USER_INPUT",
       "The cursor does not belong to this list and sort order. Start again without it.",
       { argument: "before" },
+    ],
+    [
+      "an order in quotation marks, in the text",
+      () => run(list('orderBy: { field: "title" }')),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Enum "RecordOrderField" cannot represent non-enum value: "title". Use CREATED_AT, TITLE, DURATION, SIZE.',
+      { argument: "orderBy.field" },
+    ],
+    [
+      "an order that does not exist, in the text",
+      () => run(list("orderBy: { field: ARTIST }")),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Value "ARTIST" does not exist in "RecordOrderField" enum. Use CREATED_AT, TITLE, DURATION, SIZE.',
+      { argument: "orderBy.field" },
+    ],
+    [
+      "a number as an order",
+      () => run("query ($o: RecordOrderField!) { me { records(orderBy: { field: $o }) { totalCount } } }", { o: 1 }),
+      "400 BAD_USER_INPUT",
+      'Variable "$o" got invalid value 1; Enum "RecordOrderField" cannot represent non-string value: 1. Use CREATED_AT, TITLE, DURATION, SIZE.',
+      { argument: "orderBy.field" },
     ],
     [
       "a date that is none, deep inside",
@@ -663,7 +749,7 @@ describe("a refusal on /graphql", () => {
           bearer(),
         ),
       "400 BAD_USER_INPUT",
-      'Variable "$k" got invalid value "abc"; Value is not a valid UUID: abc',
+      'Variable "$k" got invalid value "abc"; Value is not a valid UUID: abc. Write a UUID, as in 3f1c6a52-9d0e-4b7a-8c35-e2d4b9a1f067.',
       { argument: "idempotencyKey" },
     ],
     [
@@ -678,7 +764,7 @@ describe("a refusal on /graphql", () => {
           bearer(),
         ),
       "400 BAD_USER_INPUT",
-      'Variable "$q" got invalid value "BEST"; Value "BEST" does not exist in "Quality" enum.',
+      'Variable "$q" got invalid value "BEST"; Value "BEST" does not exist in "Quality" enum. Use SPEECH, LOW, STANDARD, HIGH.',
       { argument: "quality" },
     ],
   ])("tells what to do about %s", async (_mistake, request, statusAndCode, message, details = {}) => {
@@ -724,13 +810,15 @@ describe("a refusal on /graphql", () => {
         extensions: { code: "GRAPHQL_VALIDATION_FAILED", requestId: headers.get("x-request-id") },
       },
     ]);
-    expect(await messageOf("{ mee { id } }")).toBe('Cannot query field "mee" on type "Query".');
+    expect(await messageOf("{ mee { id } }")).toBe(
+      'Cannot query field "mee" on type "Query". The schema is at /schema.graphql.',
+    );
     const query = "query ($o: RecordOrderInput) { me { records(orderBy: $o) { totalCount } } }";
     expect(await messageOf(query, { o: { field: "TITEL" } })).toBe(
-      'Variable "$o" got invalid value "TITEL" at "o.field"; Value "TITEL" does not exist in "RecordOrderField" enum.',
+      'Variable "$o" got invalid value "TITEL" at "o.field"; Value "TITEL" does not exist in "RecordOrderField" enum. Use CREATED_AT, TITLE, DURATION, SIZE.',
     );
     expect(await messageOf(query, { o: { feld: "TITLE", field: "TITLE" } })).toBe(
-      'Variable "$o" got invalid value { feld: "TITLE", field: "TITLE" }; Field "feld" is not defined by type "RecordOrderInput".',
+      'Variable "$o" got invalid value { feld: "TITLE", field: "TITLE" }; Field "feld" is not defined by type "RecordOrderInput". The schema is at /schema.graphql.',
     );
   });
 

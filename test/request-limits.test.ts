@@ -3,7 +3,7 @@ import { getIntrospectionQuery } from "graphql";
 import { addressKey } from "../src/addresses/address-key.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { connectRaw, exchange, fieldPart, filePart, multipartBody, rawPost } from "./support/raw-http.ts";
-import { SentStatements } from "./support/sent-statements.ts";
+import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -197,7 +197,7 @@ describe("the limits of a request", () => {
 
 describe("the rate limits", () => {
   it("count new users by address, and refuse a flood without a statement", async () => {
-    await using service = await startService({ MAX_NEW_USERS_PER_HOUR: "2" });
+    await using service = await startServiceWithoutIntervals({ MAX_NEW_USERS_PER_HOUR: "2" });
     const client = new ApiClient(service.url);
     for (const name of ["Ann", "Bob"]) await client.createUser(name);
     const create = 'mutation { createUser(name: "Eve") { token } }';
@@ -241,7 +241,7 @@ describe("the rate limits", () => {
   });
 
   it("cost no statement when they are off, and one for each user id and token, whatever is wrong with them", async () => {
-    await using service = await startService();
+    await using service = await startServiceWithoutIntervals();
     const client = new ApiClient(service.url);
     // One statement takes the allowance for many users, so the second user needs no such statement.
     const ann = await client.createUser();
@@ -269,8 +269,8 @@ describe("the rate limits", () => {
       byHeader.add(`${answer!.status} ${JSON.parse(answer!.body).errors[0].message}`);
     }
     expect([...byArguments, ...byHeader]).toEqual([
-      "401 The token is unknown, revoked or expired, or it belongs to another user id.",
-      "401 The token is unknown, revoked or expired.",
+      "401 The token is unknown, revoked or expired, or it belongs to another user id. Check both, or use another token.",
+      "401 The token is unknown, revoked or expired. Use another one.",
     ]);
   });
 

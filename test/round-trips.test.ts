@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { SentStatements } from "./support/sent-statements.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
+import type { TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 /** Each statement is a round trip to the database. The service promises these numbers. */
@@ -12,7 +12,7 @@ describe("database round trips", () => {
   let sent: SentStatements;
 
   beforeAll(async () => {
-    service = await startService();
+    service = await startServiceWithoutIntervals();
     client = new ApiClient(service.url);
     ann = await client.createUser();
   });
@@ -29,9 +29,9 @@ describe("database round trips", () => {
     sent[Symbol.dispose]();
   });
 
-  /** Uploads a recording, whose MP3 has about 24 kB per second. */
+  /** Uploads a recording, whose MP3 has 12 kB per second. */
   async function upload(seconds: number): Promise<{ id: string; url: string; sizeBytes: number }> {
-    const wav = sineWav({ seconds, channels: 2 });
+    const wav = sineWav({ seconds, channels: 1, sampleRateHz: 22_050 });
     const { data } = await client.uploadRecord(ann, wav, { fields: "id url sizeBytes owner { name }" });
     return data.uploadRecord.record;
   }
@@ -57,8 +57,8 @@ describe("database round trips", () => {
 
   it.each([
     [1, 1],
-    [50, 2],
-    [90, 3],
+    [100, 2],
+    [190, 3],
   ])("takes three for an upload and one for each of its chunks: %d s in %d", async (seconds, chunks) => {
     const { pool } = service.server.database;
     await pool.query("update app_user set quota_bytes = 0, quota_seconds = 0, quota_records = 0 where id = $1", [
@@ -77,7 +77,9 @@ describe("database round trips", () => {
   it("takes no more within a quota, and none to count what a new user writes", async () => {
     const bob = await client.createUser("Bob");
     sent.take();
-    expect((await client.uploadRecord(bob, sineWav({ seconds: 50, channels: 2 }))).status).toBe(200);
+    expect((await client.uploadRecord(bob, sineWav({ seconds: 100, channels: 1, sampleRateHz: 22_050 }))).status).toBe(
+      200,
+    );
     expect(sent.take()).toEqual([
       expect.stringMatching(/from "access_token" inner join "app_user"/),
       expect.stringMatching(/^with "verdict" as .*charge_allowance.*insert into "audio_record".*set_config/s),
@@ -99,7 +101,7 @@ describe("database round trips", () => {
   });
 
   it("takes one for a link and one for each row that its range touches", async () => {
-    const { url, sizeBytes } = await upload(90);
+    const { url, sizeBytes } = await upload(190);
     sent.take();
     await (await fetch(url, { method: "HEAD" })).arrayBuffer();
     expect(sent.take()).toHaveLength(1);

@@ -10,6 +10,7 @@ import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, it } from "@jest/globals";
 import { ApiClient } from "./support/api-client.ts";
 import { needs } from "./support/needs.ts";
+import { programEnv } from "./support/service-process.ts";
 import { until } from "./support/until.ts";
 import { createTestDatabase } from "./support/test-database.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -197,7 +198,7 @@ interface Output {
 }
 
 function launch(settings: Readonly<Record<string, string>>): ChildProcess {
-  const env = { PATH: process.env.PATH, DATA_DIR: dataDir, HOST: "127.0.0.1", PORT: "0", ...settings };
+  const env = { ...programEnv, DATA_DIR: dataDir, HOST: "127.0.0.1", PORT: "0", ...settings };
   const child = spawn(process.execPath, [...flags, program], { env, stdio: ["ignore", "pipe", "pipe"] });
   children.push(child);
   return child;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { SentStatements } from "./support/sent-statements.ts";
-import { startService, type TestService } from "./support/service.ts";
+import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
+import type { TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const absent = "00000000-0000-4000-8000-000000000000";
@@ -13,7 +13,7 @@ describe("shared", () => {
   let ann: Credentials;
 
   beforeAll(async () => {
-    service = await startService();
+    service = await startServiceWithoutIntervals();
     client = new ApiClient(service.url);
     ann = await client.createUser("Ann");
   });
@@ -74,6 +74,21 @@ describe("shared", () => {
       "title",
       "url",
     ]);
+  });
+
+  it("is answered beside a field that needs a token, and refused before anything runs if an argument is out of range", async () => {
+    const { url } = await upload(ann, "PUBLIC");
+    const both = async (count: number) =>
+      await client.run(
+        `query ($url: URL!, $count: Int!) { record(id: "${absent}") { id } shared(url: $url) { peaks(count: $count) } }`,
+        { url, count },
+      );
+    const answered = await both(1);
+    expect([answered.status, answered.data]).toEqual([200, { record: null, shared: { peaks: [expect.any(Number)] } }]);
+    expect(answered.errors).toMatchObject([{ path: ["record"], extensions: { code: "UNAUTHENTICATED" } }]);
+    const refused = await both(100_000);
+    expect([refused.status, refused.data]).toEqual([400, null]);
+    expect(refused.errors).toMatchObject([{ path: ["shared", "peaks"], extensions: { code: "BAD_USER_INPUT" } }]);
   });
 
   it("takes links in every form, at any host", async () => {

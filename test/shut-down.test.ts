@@ -139,6 +139,14 @@ describe("stopping", () => {
     expect(await service.ended).toBe(0);
   });
 
+  it("is not delayed by a connection on which nothing was asked, as browsers open some in advance", async () => {
+    await start({ SHUTDOWN_GRACE_SECONDS: "600" });
+    using _connection = await connectRaw(service.port, true);
+    expect(await readiness()).toBe(200); // so that the connection has been accepted
+    service.child.kill("SIGTERM");
+    expect(await service.ended).toBe(0);
+  });
+
   it("is not delayed by a refused client that neither sends nor disconnects", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "600" });
     using connection = await connectRaw(service.port, true);

@@ -119,7 +119,7 @@ needsSystem("the right to mount a disk", mayMount(), () => {
     });
     const client = new ApiClient(service.url);
     const ann = await client.createUser();
-    const wav = sineWav({ seconds: 60, channels: 2 });
+    const wav = sineWav({ seconds: 120, channels: 1, sampleRateHz: 22_050 });
     const upload = async () => await client.uploadRecord(ann, wav, { fields: "id url sizeBytes" });
     const { data } = await upload();
     const { url, sizeBytes } = data.uploadRecord.record;
@@ -135,7 +135,7 @@ needsSystem("the right to mount a disk", mayMount(), () => {
       else refusal = answer;
     }
     expect(codeOf(refusal!)).toEqual([507, "STORAGE_FULL"]);
-    expect(await storageOf(service.url)).toEqual([503, "the disk is full"]);
+    expect(await storageOf(service.url)).toEqual([503, "the disk or the bucket is full"]);
     expect((await (await fetch(url)).arrayBuffer()).byteLength).toBe(sizeBytes);
 
     const deleting = "mutation ($ids: [ID!]!) { deleteRecords(ids: $ids) { deletedIds } }";

@@ -65,7 +65,9 @@ describe("the scopes of a token", () => {
   const isValid = async (token: Credentials): Promise<boolean> =>
     (await client.run("{ me { id } }", {}, token)).status === 200;
 
-  /** For each field of Query and Mutation: an operation that does not affect the others, and the scopes that allow it. */
+  /**
+   * For each field of Query and Mutation: an operation that does not affect the others, and the scopes that allow it.
+   */
   const rootFields: Record<string, [operation: string, allowed: readonly Scope[]]> = {
     me: ["{ me { id name createdAt } }", scopes],
     record: [`{ record(id: "${absent}") { id } }`, ["READ", "WRITE", "UPLOAD"]],
@@ -87,6 +89,9 @@ describe("the scopes of a token", () => {
     createToken: ['mutation { createToken(name: "x", scopes: [MANAGE]) { token } }', ["MANAGE"]],
     renewToken: [`mutation { renewToken(id: "${absent}") { token } }`, ["MANAGE"]],
     revokeToken: [`mutation { revokeToken(id: "${absent}") { revokedId } }`, ["MANAGE"]],
+    upload: [`{ upload(id: "${absent}") { id } }`, ["READ", "WRITE", "UPLOAD"]],
+    startUpload: ['mutation { startUpload(fileName: "a", sizeBytes: 0) { created } }', ["WRITE", "UPLOAD"]],
+    cancelUpload: [`mutation { cancelUpload(id: "${absent}") { cancelledId } }`, ["WRITE", "UPLOAD"]],
     createUploadTicket: ["mutation { createUploadTicket(maxBytes: 0) { ticket } }", ["WRITE", "UPLOAD"]],
     revokeUploadTicket: [`mutation { revokeUploadTicket(id: "${absent}") { revokedId } }`, ["WRITE", "UPLOAD"]],
     updateUser: ['mutation { updateUser(name: "Ann") { user { id } } }', ["MANAGE"]],

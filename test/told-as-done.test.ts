@@ -35,10 +35,12 @@ interface Stock {
   readonly linkId: string;
   readonly tokenId: string;
   readonly ticketId: string;
+  readonly uploadId: string;
 }
 
 /** Arguments with which each mutation changes something. */
 const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
+  cancelUpload: ({ uploadId }) => `id: "${uploadId}"`,
   createLink: ({ recordIds }) => `recordId: "${recordIds[0]}", note: "for Bob", expiresAt: "${inAYear}"`,
   createToken: () => `name: "phone", scopes: [READ]`,
   createUploadTicket: () => `title: "From a form", maxBytes: 1000`,
@@ -50,6 +52,7 @@ const argumentsOf: Readonly<Record<string, (stock: Stock) => string>> = {
   revokeLink: ({ linkId }) => `id: "${linkId}"`,
   revokeToken: ({ tokenId }) => `id: "${tokenId}"`,
   revokeUploadTicket: ({ ticketId }) => `id: "${ticketId}"`,
+  startUpload: () => `fileName: "take.wav", sizeBytes: 1000`,
   updateRecord: ({ recordIds }) => `id: "${recordIds[0]}", title: "Renamed"`,
   updateRecords: ({ recordIds }) =>
     `changes: [${recordIds.map((id) => `{ id: "${id}", title: "Renamed", visibility: PRIVATE }`).join()}]`,
@@ -93,7 +96,7 @@ describe("a mutation", () => {
     await pool.query("delete from app_user");
     const tokens = Array.from({ length: 4 }, () => crypto.randomUUID());
     const { rows } = await pool.query<{
-      stock: Pick<Stock, "recordIds" | "linkId" | "tokenId" | "ticketId"> & { id: number };
+      stock: Pick<Stock, "recordIds" | "linkId" | "tokenId" | "ticketId" | "uploadId"> & { id: number };
     }>(
       `with ann as (insert into app_user (name) values ('Ann') returning id),
        tokens as (
@@ -112,8 +115,16 @@ describe("a mutation", () => {
          insert into share_link (record_id, secret) select id, gen_random_uuid() from records limit 1 returning id),
        ticket as (
          insert into upload_ticket (owner_id, sha256, expires_at)
-         select id, '\\x01', now() + interval '1 hour' from ann returning id)
-       select json_build_object('id', (select id from ann), 'ticketId', (select id from ticket), 'recordIds', (select json_agg(id) from records),
+         select id, '\\x01', now() + interval '1 hour' from ann returning id),
+       receiving as (
+         insert into audio_record (id, owner_id, state, title, file_name, chunk_bytes, lease_until)
+         select gen_random_uuid(), id, 'receiving', 'Take', 'take.wav', 1, now() + interval '1 hour' from ann
+         returning id, owner_id),
+       upload as (
+         insert into resumable_upload (id, record_id, owner_id, secret, title, quality, expires_at)
+         select id, id, owner_id, md5(random()::text), 'Take', 'LOW', now() + interval '1 hour' from receiving returning id)
+       select json_build_object('id', (select id from ann), 'ticketId', (select id from ticket),
+         'uploadId', (select id from upload), 'recordIds', (select json_agg(id) from records),
          'linkId', (select id from link), 'tokenId', (select id from tokens where name = 'old')) as stock`,
       tokens.map(hashToken),
     );
@@ -131,6 +142,7 @@ describe("a mutation", () => {
          'tokens', (select json_agg(json_build_array(id, name, scopes, expires_at, next_sha256) order by id) from access_token),
          'records', (select json_agg(json_build_array(id, title, visibility) order by id) from audio_record where state = 'ready'),
          'tickets', (select json_agg(json_build_array(id, title) order by id) from upload_ticket),
+         'uploads', (select json_agg(id order by id) from resumable_upload),
          'links', (select json_agg(json_build_array(id, note, expires_at) order by id) from share_link))::text as state`,
     );
     return rows[0]!.state;
@@ -242,14 +254,21 @@ function payloadOf(mutation: string): GraphQLObjectType {
   return getNamedType(schema.getMutationType()!.getFields()[mutation]!.type) as GraphQLObjectType;
 }
 
-/** A selection of all fields, with each type at most once on the way down; in lists, no list of recordings and no field that needs arguments. */
+/**
+ * A selection of all fields, with each type at most once on the way down; in lists, no list of recordings, no recording
+ * of an upload, and no field that needs arguments.
+ */
 function everythingOf(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = [], isInList = false): string {
   return Object.values(type.getFields())
     .flatMap((field) => {
       const inner = getNamedType(field.type);
       if (!isObjectType(inner)) return isScalarType(inner) || isEnumType(inner) ? field.name : [];
       if (around.includes(inner) || inner === type || isHidden(around, field)) return [];
-      if (isInList && (inner.name === "RecordConnection" || field.args.some(isRequiredArgument))) return [];
+      if (
+        isInList &&
+        (inner.name === "RecordConnection" || field.name === "recording" || field.args.some(isRequiredArgument))
+      )
+        return [];
       const isList = isInList || isListType(getNullableType(field.type));
       return `${withRequired(field)} { ${everythingOf(inner, [...around, type], isList)} }`;
     })
@@ -271,7 +290,9 @@ function isHidden(around: readonly GraphQLObjectType[], field: GraphQLField<unkn
   return around[0]?.name === "CreateUserPayload" && factsOf(field).ownerOnly !== undefined;
 }
 
-/** Selections of one field each that can be refused: private fields, and fields with unusual values of their arguments. */
+/**
+ * Selections of one field each that can be refused: private fields, and fields with unusual values of their arguments.
+ */
 function refusableSelections(type: GraphQLObjectType, around: readonly GraphQLObjectType[] = []): string[] {
   return Object.values(type.getFields()).flatMap((field) => {
     const inner = getNamedType(field.type);

@@ -1,13 +1,19 @@
 import { expect, it } from "@jest/globals";
+import { execFile } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { Client } from "pg";
 import { hashToken } from "../src/caller/token.ts";
 import { migrations } from "../src/migrations/index.ts";
 import { searchTextOf, titleKeyOf } from "../src/record/search-text.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { earlierMigrations, migrateUpTo } from "./support/older-database.ts";
+import { needs } from "./support/needs.ts";
 import { startService } from "./support/service.ts";
-import { createTestDatabase } from "./support/test-database.ts";
+import { systemPostgresPrograms } from "./support/system-postgres.ts";
+import { createEmptyDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const libraryMigration = earlierMigrations.findIndex((name) => name.endsWith("_record-library"));
@@ -15,7 +21,7 @@ const libraryMigration = earlierMigrations.findIndex((name) => name.endsWith("_r
 it.each(earlierMigrations)(
   "two replicas that start together on the tables of %s keep what is there",
   async (before) => {
-    await using database = await createTestDatabase();
+    await using database = await createEmptyDatabase();
     await migrateUpTo(database.url, before);
     const old = await fillAsBefore(database.url, earlierMigrations.indexOf(before) >= libraryMigration);
 
@@ -69,6 +75,84 @@ it.each(earlierMigrations)(
     expect(await appliedMigrations(database.url)).toEqual(migrations.map(({ name }) => name));
   },
 );
+
+needs("PostgreSQL's programs", () => {
+  it("operators move what migrations leave as it is: MP3s and waveforms", async () => {
+    await using database = await createEmptyDatabase();
+    await migrateUpTo(database.url, earlierMigrations.at(-1)!);
+    const old = await fillAsBefore(database.url, true);
+    await using service = await startService({ DATABASE_URL: database.url });
+    const client = new ApiClient(service.url);
+    const query = async (text: string): Promise<any[]> => (await service.server.database.pool.query(text)).rows;
+    const countParts = async (): Promise<number> =>
+      (await query("select from pg_inherits where inhparent = 'mp3_chunk'::regclass")).length;
+    const psql = async (file: string): Promise<string> => {
+      const args = ["-v", "ON_ERROR_STOP=1", "-f", join(import.meta.dirname, "../../deploy", file), database.url];
+      return (await promisify(execFile)(join(systemPostgresPrograms()!, "psql"), args)).stdout;
+    };
+    const uploadOne = async (): Promise<Uploaded> => {
+      const { data, errors } = await client.uploadRecord(old.ann, sineWav({ seconds: 1 }), { fields: "id url" });
+      expect(errors).toBeUndefined();
+      const { id, url } = data.uploadRecord.record;
+      return { id, url, mp3: await bytesOf(url) };
+    };
+    expect(await countParts()).toBe(0);
+    const url = `${service.url}/record?id=${old.recordId}&user=${old.ann.id}`;
+    const kept = [{ id: old.recordId, url, mp3: old.mp3 }, await uploadOne(), await uploadOne()];
+    const removed = await uploadOne();
+
+    await client.run("mutation ($id: ID!) { deleteRecord(id: $id) { deletedId } }", { id: removed.id }, old.ann);
+    // Beside a transaction that has locked the table of MP3s and then locks that of recordings, as uploads do.
+    const other = await service.server.database.pool.connect();
+    await other.query("begin; lock table mp3_chunk in row exclusive mode");
+    // It gives up waiting after five seconds, and can be run again.
+    const divided = until(
+      async () => await psql("partition-chunks.sql").catch((error: unknown) => String(error)),
+      (said) => !said.includes("lock timeout"),
+    );
+    const waiting = "select from pg_locks where relation = 'mp3_chunk'::regclass and not granted";
+    await until(
+      async () => await query(waiting),
+      (found) => found.length > 0,
+    );
+    await other.query("lock table audio_record in row exclusive mode; commit");
+    other.release();
+    expect(await divided).toContain("The table is divided.");
+    expect(await countParts()).toBe(16);
+    expect(await psql("partition-chunks.sql")).toContain("divided already");
+    await query("drop table mp3_chunk_whole");
+    kept.push(await uploadOne());
+    for (const { url, mp3 } of kept) expect((await bytesOf(url)).equals(mp3)).toBe(true);
+    const ownerless =
+      "select from mp3_chunk where record_id not in (select id from audio_record where state = 'ready')";
+    expect(await query(ownerless)).toEqual([]);
+    const [{ id: gone }] = kept.splice(1, 1) as [Uploaded];
+    await client.run("mutation ($id: ID!) { deleteRecord(id: $id) { deletedId } }", { id: gone }, old.ann);
+    expect(await query(`select from mp3_chunk where record_id = '${gone}'`)).toEqual([]);
+
+    const waveforms = async (): Promise<unknown> =>
+      (await client.run("{ me { records { nodes { id peaks(count: 4) } } } }", {}, old.ann)).data.me.records;
+    await query(
+      `with own as (delete from record_waveform where record_id = '${kept[1]!.id}' returning *)
+       update audio_record set waveform = overview, waveform_detail = detail from own where id = record_id`,
+    );
+    const before = await waveforms();
+    await psql("move-waveforms.sql");
+    expect(await query("select from audio_record where waveform is not null")).toEqual([]);
+    expect(await query(`select from record_waveform where record_id = '${kept[1]!.id}'`)).toHaveLength(1);
+    expect(await waveforms()).toEqual(before);
+  });
+});
+
+interface Uploaded {
+  readonly id: string;
+  readonly url: string;
+  readonly mp3: Buffer;
+}
+
+async function bytesOf(url: string): Promise<Buffer> {
+  return Buffer.from(await (await fetch(url)).arrayBuffer());
+}
 
 /** Stores a user, a token, a recording of three rows and a dead upload, as the release with those tables did. */
 async function fillAsBefore(url: string, hasLibrary: boolean) {

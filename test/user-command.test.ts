@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ApiClient } from "./support/api-client.ts";
-import { startServiceProcess } from "./support/service-process.ts";
+import { programEnv, startServiceProcess } from "./support/service-process.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -19,7 +19,7 @@ interface Ended {
 /** Runs the command as an operator does. */
 async function run(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ended> {
   return await new Promise((resolve) => {
-    const options = { env: { PATH: process.env.PATH, ...env } };
+    const options = { env: { ...programEnv, ...env } };
     execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code) : 0, said: stdout, complaint: stderr });
     });

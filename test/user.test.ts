@@ -99,7 +99,8 @@ describe("users", () => {
       body: JSON.stringify({ query: "{ me { id } }" }),
     });
     expect(response.status).toBe(401);
-    expect(response.headers.get("www-authenticate")).toBe("Bearer");
+    // RFC 6750 section 3 requires a parameter. Without one, URLSession of Swift on Linux ends its program.
+    expect(response.headers.get("www-authenticate")).toBe('Bearer realm="web-user-music"');
     const { data, errors } = await response.json();
     expect(data).toBeNull();
     expect(errors[0].extensions.code).toBe("UNAUTHENTICATED");

@@ -52,6 +52,28 @@ describe("openWav", () => {
     ]);
   });
 
+  it.each([
+    ["chunks", [], chunk("JUNK", Buffer.alloc(0))],
+    ["sounds", [], chunk("data", Buffer.alloc(4))],
+    ["places to look at", [Buffer.of(1, 1)], Buffer.concat([chunk("LIST", Buffer.from("abcd")), Buffer.of(1, 1)])],
+  ])("gives others the event loop while it reads many %s", async (_what, first, piece) => {
+    let turns = 0;
+    const count = (): NodeJS.Immediate => setImmediate(() => (timer = (turns++, count())));
+    let timer = count();
+    await readWav(wavFile({ data: sound, after: [...first, ...Array<Buffer>(9000).fill(piece)] }), 1e6);
+    clearImmediate(timer);
+    expect(turns).toBeGreaterThan(1);
+  });
+
+  it("comes to an end, however many chunks the file ends with", async () => {
+    const { wav, read } = await readWav(
+      wavFile({ data: sound, after: Array<Buffer>(10_100).fill(chunk("LIST", Buffer.alloc(0))) }),
+      65_536,
+    );
+    expect(read).toEqual(sound);
+    expect(wav.leftOutBytes).toBe(0);
+  });
+
   it("passes on the source's own memory for whole blocks", async () => {
     const bytes = wavFile({ data: sound });
     await using wav = await openWav(inPieces(bytes));
@@ -93,7 +115,7 @@ describe("openWav", () => {
   });
 
   it("skips thousands of chunks before the sound", async () => {
-    const before = Array.from({ length: 20_000 }, () => chunk("tiny", Buffer.alloc(2)));
+    const before = Array.from({ length: 9000 }, () => chunk("tiny", Buffer.alloc(2)));
     const { read } = await readWav(wavFile({ before, data: sound }));
     expect(read).toEqual(sound);
   });
@@ -235,7 +257,7 @@ describe("openWav", () => {
       "UNSUPPORTED_MEDIA",
       "endless chunks",
       wavFile({ before: [Buffer.alloc(1_000_000)], data: sound }),
-      "100000 chunks",
+      "10000 chunks",
     ],
     ["UNSUPPORTED_MEDIA", "a short format", wavFile({ formatChunk: Buffer.alloc(12) }), "12 bytes"],
     ["UNSUPPORTED_MEDIA", "no channel", wavFile({ format: { channels: 0 } }), "0 channels"],

@@ -61,7 +61,7 @@ describe("the waveform behind a link", () => {
     const short = await upload(1);
     expect((await at(short.waveformUrl, "&samplesPerPixel=1")).waveform.samples_per_pixel).toBe(32);
     const old = await upload(11);
-    await service.server.database.pool.query("update audio_record set waveform_detail = null where id = $1", [old.id]);
+    await service.server.database.pool.query("update record_waveform set detail = null where record_id = $1", [old.id]);
     expect((await at(old.waveformUrl, "&samplesPerPixel=256")).waveform.samples_per_pixel).toBe(512);
   });
 

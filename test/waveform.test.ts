@@ -178,7 +178,9 @@ function measured(format: PcmFormat, samples: Samples, framesPerChunk = samples.
   return meter.finish();
 }
 
-/** A simple reference: the extremes of each bin, by default of the smallest power of two that gives at most 2048 bins. */
+/**
+ * A simple reference: the extremes of each bin, by default of the smallest power of two that gives at most 2048 bins.
+ */
 function bruteForce(
   { sampleRateHz, channels, sampleFormat }: PcmFormat,
   samples: Samples,

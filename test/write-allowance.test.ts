@@ -75,7 +75,7 @@ it("ends a long upload when its allowance is used up, and leaves nothing of it",
   await using service = await startService({ NEW_USER_BYTES_PER_DAY: "150000" });
   const client = new ApiClient(service.url);
   const ann = await client.createUser();
-  const answer = await client.uploadRecord(ann, sineWav({ seconds: 120, channels: 2 }));
+  const answer = await client.uploadRecord(ann, sineWav({ seconds: 160, channels: 1, sampleRateHz: 22_050 }));
   expect([answer.status, codeOf(answer)]).toEqual([429, "RATE_LIMITED"]);
   expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
   const { rowCount } = await service.server.database.pool.query("select from mp3_chunk");

@@ -1,20 +1,17 @@
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { AccountDialog, EnterKey } from "./account/account-dialog.tsx";
-import { account, asking, keepAccount, keyIsRefused, openKey, type Account } from "./account/account.ts";
-import type { RowFragment } from "./api/operations.ts";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { account, asking, keyIsRefused } from "./account/account.ts";
+import type { Dialogs as AllDialogs, Opened } from "./dialogs.tsx";
 import { pageOf } from "./library/addresses.ts";
 import { LibraryCard } from "./library/library-card.tsx";
-import { sentenceOf } from "./library/library.ts";
-import { ShareDialog } from "./library/share-dialog.tsx";
 import iconUrl from "./look/icon.svg";
-import { keys, listenToKeys, singleKeysAreOn, switchSingleKeys } from "./look/keys.ts";
+import { listenToKeys } from "./look/keys.ts";
 import { notify } from "./look/notices.ts";
-import { Dialog, Icon, Notices, Spoken } from "./look/parts.tsx";
+import { Icon, Notices, Spoken } from "./look/parts.tsx";
 import { Player } from "./player/player.tsx";
 import { playing, togglePlay } from "./player/player.ts";
 import { DropCard } from "./queue/drop-card.tsx";
-import { filesOf } from "./queue/dropped-files.ts";
+import { filesOf, type FoundFiles } from "./queue/dropped-files.ts";
 import { QueueCard } from "./queue/queue-card.tsx";
 import { FoundTakes } from "./recorder/found-takes.tsx";
 import { RecorderCard } from "./recorder/recorder-card.tsx";
@@ -33,17 +30,26 @@ import {
   throwAway,
   upload,
 } from "./start.ts";
-import { longTime, size } from "./words.ts";
-
-type Opened = { readonly what: "account" | "keys" } | { readonly what: "share"; readonly record: RowFragment };
+import { count, longTime, size } from "./words.ts";
 
 /** The whole page. */
 export function App(): JSX.Element {
   const [opened, setOpened] = useState<Opened | undefined>(undefined);
   const [invitation, setInvitation] = useState<((code: string | undefined) => void) | undefined>(undefined);
   const close = (): void => setOpened(undefined);
+  const Dialogs = useDialogs(opened !== undefined || offeredKey.value !== undefined || invitation !== undefined, () => {
+    close();
+    offeredKey.value = undefined;
+    invitation?.(undefined);
+  });
   useEffect(() => {
-    asking.forInvitation = async () => await new Promise((resolve) => setInvitation(() => resolve));
+    asking.forInvitation = async () =>
+      await new Promise((resolve) => {
+        setInvitation(() => (code: string | undefined) => {
+          setInvitation(undefined);
+          resolve(code);
+        });
+      });
     listenToKeys((key) => actOnKey(key, () => setOpened({ what: "keys" })));
   }, []);
   const isDragging = useDrop();
@@ -55,9 +61,9 @@ export function App(): JSX.Element {
           <img src={iconUrl} alt="" width="32" height="32" />
           web-user-music
         </h1>
-        <button type="button" class="quiet" onClick={() => setOpened({ what: "account" })}>
+        <button type="button" onClick={() => setOpened({ what: "account" })}>
           <Icon of="key" />
-          {account.value ? account.value.name : "Account"}
+          <span>Account{account.value && <span>: {account.value.name}</span>}</span>
         </button>
       </header>
       <main>
@@ -68,7 +74,9 @@ export function App(): JSX.Element {
         )}
         {keyIsRefused.value && (
           <div class="banner error" role="alert">
-            <p>The key of this device no longer counts. Nothing is lost: enter another key, and it goes on.</p>
+            <p>
+              The key of this device is no longer valid. Nothing is lost: enter another key, and the uploads continue.
+            </p>
             <button type="button" onClick={() => setOpened({ what: "account" })}>
               Enter a key
             </button>
@@ -91,34 +99,45 @@ export function App(): JSX.Element {
         <LibraryCard onShare={(shared) => setOpened({ what: "share", record: shared })} />
       </main>
       <footer class="bottom">
-        <button type="button" class="quiet" onClick={() => setOpened({ what: "keys" })}>
-          Keys
+        <button type="button" onClick={() => setOpened({ what: "keys" })}>
+          Keyboard shortcuts
         </button>
-        <a href="graphql">The API</a>
-        <a href="schema.graphql">Its schema</a>
+        <span>
+          For programs: <a href="graphql">GraphQL API</a> and <a href="schema.graphql">its schema</a>
+        </span>
       </footer>
-      <Player />
-      <Notices />
+      <div class="foot">
+        <Notices />
+        <Player />
+      </div>
       <Spoken />
       {isDragging && (
         <div class="drop-here" aria-hidden="true">
-          Drop to send
+          Drop to upload
         </div>
       )}
-      {opened?.what === "account" && <AccountDialog onClose={close} />}
-      {opened?.what === "keys" && <KeysDialog onClose={close} />}
-      {opened?.what === "share" && <ShareDialog record={opened.record} onClose={close} />}
-      {offeredKey.value && <OfferedKey token={offeredKey.value} onDone={() => (offeredKey.value = undefined)} />}
-      {invitation && (
-        <InvitationDialog
-          onDone={(code) => {
-            setInvitation(undefined);
-            invitation(code);
-          }}
-        />
-      )}
+      {Dialogs && <Dialogs opened={opened} onClose={close} onInvitation={invitation} />}
     </>
   );
+}
+
+/** The dialogs, once one of them was opened. Calls `onFailed` if they cannot be loaded. */
+function useDialogs(isNeeded: boolean, onFailed: () => void): typeof AllDialogs | undefined {
+  const [Dialogs, setDialogs] = useState<typeof AllDialogs | undefined>(undefined);
+  // What is wanted may change while they load.
+  const failed = useRef(onFailed);
+  failed.current = onFailed;
+  useEffect(() => {
+    if (!isNeeded || Dialogs) return;
+    import("./dialogs.tsx").then(
+      (part) => setDialogs(() => part.Dialogs),
+      () => {
+        notify("A part of the page did not load. Check the network, and reload the page.");
+        failed.current();
+      },
+    );
+  }, [isNeeded]);
+  return Dialogs;
 }
 
 function actOnKey(key: string, showKeys: () => void): boolean {
@@ -131,6 +150,12 @@ function actOnKey(key: string, showKeys: () => void): boolean {
   else if (key === " " && playing.value) void togglePlay();
   else return false;
   return true;
+}
+
+async function addFound({ files, unread, isCut }: FoundFiles): Promise<void> {
+  if (unread > 0) notify(`${count(unread, "file")} could not be read.`);
+  if (isCut) notify(`Only the first ${count(files.length, "file")} were taken. Drop the others afterwards.`);
+  await addFiles(files);
 }
 
 /** Takes files that are dropped or pasted anywhere. Returns whether some hang over the page. */
@@ -150,10 +175,10 @@ function useDrop(): boolean {
     const onOver = (event: DragEvent): void => move(0, event);
     const onDrop = (event: DragEvent): void => {
       move(-depth, event);
-      if (event.dataTransfer) void filesOf(event.dataTransfer).then(addFiles);
+      if (event.dataTransfer) void filesOf(event.dataTransfer).then(addFound);
     };
     const onPaste = ({ clipboardData }: ClipboardEvent): void => {
-      if (clipboardData && clipboardData.files.length > 0) void filesOf(clipboardData).then(addFiles);
+      if (clipboardData && clipboardData.files.length > 0) void filesOf(clipboardData).then(addFound);
     };
     addEventListener("dragenter", onEnter);
     addEventListener("dragleave", onLeave);
@@ -162,110 +187,4 @@ function useDrop(): boolean {
     document.addEventListener("paste", onPaste);
   }, []);
   return isDragging;
-}
-
-/** A key that came in a link: somebody may have sent it in order to see what is recorded here. So the page asks. */
-function OfferedKey({ token, onDone }: { token: string; onDone: () => void }): JSX.Element {
-  const [found, setFound] = useState<Account | undefined>(undefined);
-  const [failure, setFailure] = useState("");
-  useEffect(() => {
-    openKey(token).then(setFound, (error: unknown) => setFailure(sentenceOf(error)));
-  }, [token]);
-  const before = account.value;
-  const isOther = before !== undefined && found !== undefined && before.id !== found.id;
-  return (
-    <Dialog title="Use this account?" onClose={onDone}>
-      {failure && <p class="error-text">{failure}</p>}
-      {found && (
-        <>
-          <p>
-            The link that you opened has a key of the account “{found.name}”. Whoever made the link will see what you
-            record here.
-          </p>
-          {isOther && (
-            <p class="warn-text">
-              This browser has another account, “{before.name}”. Save its key first: without it, nobody opens those
-              recordings again.
-            </p>
-          )}
-          <div class="buttons">
-            <button
-              type="button"
-              class="primary"
-              onClick={() => {
-                keepAccount(found);
-                notify(`This browser now records for “${found.name}”.`);
-                onDone();
-              }}
-            >
-              Use it here
-            </button>
-            <button type="button" onClick={onDone}>
-              No
-            </button>
-          </div>
-        </>
-      )}
-    </Dialog>
-  );
-}
-
-/** Where only invited people may have an account. */
-function InvitationDialog({ onDone }: { onDone: (code: string | undefined) => void }): JSX.Element {
-  const [code, setCode] = useState("");
-  const isInvite = service.value?.registration !== "CLOSED";
-  return (
-    <Dialog title="This service is for invited people" onClose={() => onDone(undefined)}>
-      <p>
-        Your recording is kept on this device. {isInvite ? "Enter an invitation or a key" : "Enter a key"}, and it is
-        sent.
-      </p>
-      {isInvite && (
-        <form
-          class="inline-form"
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (code.trim()) onDone(code.trim());
-          }}
-        >
-          <label class="field">
-            Invitation
-            <input value={code} onInput={({ currentTarget }) => setCode(currentTarget.value)} />
-          </label>
-          <button type="submit">Go on</button>
-        </form>
-      )}
-      <EnterKey onDone={() => onDone(undefined)} />
-    </Dialog>
-  );
-}
-
-function KeysDialog({ onClose }: { onClose: () => void }): JSX.Element {
-  const [isOn, setOn] = useState(singleKeysAreOn());
-  return (
-    <Dialog title="Keys" onClose={onClose}>
-      <p>They work while no button and no field has the focus.</p>
-      <dl class="keys">
-        {keys.map(([key, does]) => (
-          <div key={key}>
-            <dt>
-              <kbd>{key}</kbd>
-            </dt>
-            <dd>{does}</dd>
-          </div>
-        ))}
-      </dl>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={isOn}
-          onChange={({ currentTarget }) => {
-            switchSingleKeys(currentTarget.checked);
-            setOn(currentTarget.checked);
-          }}
-        />
-        Single letters do something
-      </label>
-    </Dialog>
-  );
 }

@@ -1,18 +1,36 @@
-import { effect, signal } from "@preact/signals";
-import { account, callAsUser, ensureAccount, noteRefusedKey, watchOtherTabs } from "./account/account.ts";
+import { effect, signal, untracked } from "@preact/signals";
+import {
+  account,
+  callAsUser,
+  ensureAccount,
+  keyIsRefused,
+  noteRefusedKey,
+  watchOtherTabs,
+  type Account,
+} from "./account/account.ts";
 import { call } from "./api/client.ts";
 import { PlayUrlDocument, ServiceDocument, type RowFragment, type ServiceQuery } from "./api/operations.ts";
-import { sendAfterStop } from "./api/send-after-stop.ts";
-import { addStored, deleteLeaving, loadLibrary } from "./library/library.ts";
+import { addressOf, beginUpload, recall, sendOnwards } from "./api/send-onwards.ts";
+import { addStored, deleteLeaving, emptyLibrary, failure as libraryFailure, loadLibrary } from "./library/library.ts";
+import { claim, release } from "./locks.ts";
 import { noticeMs, notify, say } from "./look/notices.ts";
 import { address, ownPath, stopPlaying } from "./player/player.ts";
-import { forgetFile, keepFile, keptFiles } from "./queue/kept-files.ts";
+import { forgetFile, keepFile, keptFile, keptKeys } from "./queue/kept-files.ts";
 import { Queue, type QueuedFile } from "./queue/queue.ts";
 import { headBytes, readFacts } from "./queue/wav-facts.ts";
 import { watchMicrophones } from "./recorder/microphone.ts";
-import { beginTake, endTake, onMicrophoneLost, phase } from "./recorder/recorder.ts";
+import {
+  beginTake,
+  endTake,
+  onMicrophoneLost,
+  phase,
+  recorderParts,
+  runningTake,
+  sendTakeTo,
+} from "./recorder/recorder.ts";
+import { deleteTake, fileNameOf, findTake, keyOf, namesOfTakes, type Take } from "./recorder/takes.ts";
+import { randomUuid } from "./uuid.ts";
 import { clock, longTime, size } from "./words.ts";
-import { deleteTake, fileNameOf, lostTakes, type Take } from "./recorder/takes.ts";
 
 /** Limits and defaults of the service, once they are known. */
 export const service = signal<ServiceQuery["service"] | undefined>(undefined);
@@ -26,7 +44,7 @@ export const isOnline = signal(navigator.onLine);
 export const offeredKey = signal<string | undefined>(keyInAddress());
 
 export const queue = new Queue({
-  send: sendAfterStop,
+  send: sendOnwards,
   token: async () => (await ensureAccount()).token,
   keep: keepFile,
   onStored: (file, record, created) => {
@@ -34,37 +52,53 @@ export const queue = new Queue({
     void forget(file);
     say(`${record.title}: ${created ? "stored" : "it was already there"}. The link is ready.`);
   },
-  onFailed: ({ name, place }, error) => {
-    noteRefusedKey(error);
-    if (place === "failed") say(`${name} could not be sent.`);
+  onFailed: ({ key, name, place, code }, error, token) => {
+    noteRefusedKey(error, token);
+    // Another key was entered before this answer came.
+    if (code === "UNAUTHENTICATED" && token !== undefined && token !== account.value?.token) queue.retry(key);
+    else if (place === "failed") say(`${name} could not be sent.`);
   },
   pause: async (ms) =>
     await new Promise((resolve) => {
-      setTimeout(resolve, ms);
-      addEventListener("online", () => resolve(), { once: true });
+      const over = new AbortController();
+      const end = (): void => {
+        over.abort();
+        resolve();
+      };
+      addEventListener("online", end, { signal: over.signal });
+      setTimeout(end, ms);
     }),
 });
 
 /** Forgets what this browser has kept of a file. */
 async function forget({ key, take }: QueuedFile): Promise<void> {
-  if (take === undefined) await forgetFile(key);
-  else await deleteTake(take);
+  await (take === undefined ? forgetFile(key) : deleteTake(take));
+  release(key);
 }
 
 /** Starts what the page does without being asked. */
 export function start(): void {
   watchOtherTabs();
   address.of = playableAddress;
-  let shownUser: string | undefined;
+  let shown: Account | undefined;
   effect(() => {
-    const id = account.value?.id;
-    if (id !== shownUser) {
-      stopPlaying();
-      void loadLibrary();
-    }
-    shownUser = id;
+    const now = account.value;
+    untracked(() => {
+      if (now?.id !== shown?.id) {
+        stopPlaying();
+        emptyLibrary();
+      }
+      if (now?.token !== shown?.token) void loadLibrary();
+    });
+    shown = now;
   });
+  effect(() => {
+    if (account.value && !keyIsRefused.value) untracked(() => queue.retryAfter("UNAUTHENTICATED"));
+  });
+  // So that the first recording works without a network, too.
+  for (const url of recorderParts) void fetch(url).catch(() => {});
   for (const event of ["online", "offline"]) addEventListener(event, () => (isOnline.value = navigator.onLine));
+  addEventListener("online", () => void (libraryFailure.value && loadLibrary()));
   addEventListener("pagehide", deleteLeaving);
   addEventListener("hashchange", () => (offeredKey.value = keyInAddress() ?? offeredKey.value));
   addEventListener("beforeunload", (event) => {
@@ -94,12 +128,36 @@ async function playableAddress({ id, visibility, streamUrl }: RowFragment): Prom
 
 /** Adds what was in the queue before a reload. */
 async function goOnWithFiles(): Promise<void> {
-  for (const { file, name, key } of await keptFiles()) await addFile(file, name, key);
+  for (const key of await keptKeys()) void goOnWith(key);
+}
+
+/** Sends a file that was kept, once no other tab is about to do that. */
+async function goOnWith(key: string): Promise<void> {
+  await claim(key);
+  const kept = await keptFile(key).catch(() => undefined);
+  if (kept) await addFile(kept.file, kept.name, key);
+  else release(key);
 }
 
 async function lookForTakes(): Promise<void> {
-  const queued = new Set(queue.files.value.map(({ key }) => key));
-  foundTakes.value = (await lostTakes()).filter(({ key }) => !queued.has(key));
+  for (const name of await namesOfTakes()) void offerTake(name);
+}
+
+/**
+ * Offers a take once no other tab records or sends it. One without sound is deleted; one that cannot be read now is left
+ * for the next visit.
+ */
+async function offerTake(name: string): Promise<void> {
+  const key = keyOf(name);
+  await claim(key);
+  try {
+    const take = await findTake(name);
+    if (take) foundTakes.value = [...foundTakes.value, take].toSorted((a, b) => a.startedAt - b.startedAt);
+    else await deleteTake(name);
+    if (!take) release(key);
+  } catch {
+    // It is not lost, and perhaps it can be read at the next visit.
+  }
 }
 
 /** Adds files that a person has dropped, pasted or chosen. */
@@ -108,14 +166,19 @@ export async function addFiles(files: readonly File[]): Promise<void> {
   for (const file of files) await addFile(file, file.name);
 }
 
-async function addFile(file: Blob, name: string, key?: string): Promise<void> {
+async function addFile(file: Blob, name: string, key = randomUuid()): Promise<void> {
+  void claim(key);
   const head = await file
     .slice(0, headBytes)
     .arrayBuffer()
-    .catch(() => new ArrayBuffer(0));
+    .catch(() => undefined);
+  if (!head) {
+    notify(`${name} cannot be read.`);
+    return;
+  }
   const facts = readFacts(new Uint8Array(head), file.size, name);
   const refusal = facts.isWav ? limitWords(file.size, facts.seconds ?? 0) : undefined;
-  queue.add(file, { name, facts, ...(key !== undefined && { key }), ...(refusal && { refusal }) });
+  queue.add(file, { name, key, facts, ...(refusal && { refusal }) });
 }
 
 /** Why the service will not take a file, before a byte of it is sent. */
@@ -133,24 +196,42 @@ function limitWords(sizeBytes: number, seconds: number): string | undefined {
 /** Takes a file out of the queue, and forgets it. A take is offered again. */
 export function removeFromQueue(file: QueuedFile): void {
   queue.remove(file.key);
-  if (file.take === undefined) void forgetFile(file.key);
-  else if (file.place !== "stored") void lookForTakes();
+  if (file.take === undefined && file.place !== "stored") void recall(file.key);
+  if (file.take === undefined) void forget(file);
+  else if (file.place !== "stored") void offerTake(file.take);
 }
 
 /** Begins a take. */
 export async function record(): Promise<void> {
+  if (phase.value !== "idle" && phase.value !== "testing") return;
   stopPlaying();
   await beginTake();
-  if (phase.value === "recording") {
+  // It changed in the meantime.
+  if ((phase.value as string) === "recording") {
     say("Recording");
+    void letTakeTravel();
     // So that the browser does not delete takes when the disk gets full.
     await (navigator.storage as StorageManager | undefined)?.persist?.().catch(() => false);
   }
 }
 
+/** Sends the running take while it is made. If that is not possible, it is sent after Stop, which tells why. */
+async function letTakeTravel(): Promise<void> {
+  const name = runningTake();
+  // Nobody is asked for an invitation while they record.
+  if (name === undefined || !(account.value ?? service.value?.registration === "OPEN")) return;
+  try {
+    const { token } = await ensureAccount();
+    const upload = await beginUpload(fileNameOf(Number.parseInt(name, 10)), keyOf(name), token);
+    if (runningTake() === name) sendTakeTo(addressOf(upload));
+  } catch {
+    // The queue meets the same problem.
+  }
+}
+
 /** Ends the take, and sends it. */
 export async function stop(): Promise<void> {
-  const take = await endTake();
+  const take = await takeAtEnd();
   if (!take) return;
   say("Stopped. The recording is being sent.");
   upload(take);
@@ -165,15 +246,27 @@ export function upload(take: Take): void {
 
 /** Ends the take without sending it. It can be brought back for a while. */
 export async function discard(): Promise<void> {
-  const take = await endTake();
+  const take = await takeAtEnd();
   if (take) throwAway(take);
+}
+
+async function takeAtEnd(): Promise<Take | undefined> {
+  try {
+    return await endTake();
+  } catch {
+    notify("The recording cannot be read now. It is kept, and offered again at the next visit.");
+    return undefined;
+  }
 }
 
 /** Deletes a take of this device, unless that is undone in time. */
 export function throwAway(take: Take): void {
   foundTakes.value = foundTakes.value.filter(({ name }) => name !== take.name);
-  const timer = setTimeout(() => void deleteTake(take.name), noticeMs);
-  notify("The take is thrown away.", {
+  const forgetTake = async (): Promise<void> => {
+    await Promise.all([deleteTake(take.name), recall(take.key)]).finally(() => release(take.key));
+  };
+  const timer = setTimeout(() => void forgetTake(), noticeMs);
+  notify("The recording is discarded.", {
     label: "Undo",
     run: () => {
       clearTimeout(timer);

@@ -15,7 +15,17 @@ export async function openStore(): Promise<IDBDatabase> {
   return await opening;
 }
 
-/** The result of a request, once it is stored or read. */
+/** Stores a row. A full disk is noticed only when the transaction ends. */
+export async function putRow(store: string, row: object): Promise<void> {
+  const transaction = (await openStore()).transaction(store, "readwrite");
+  transaction.objectStore(store).put(row);
+  await new Promise<void>((resolve, reject) => {
+    transaction.addEventListener("complete", () => resolve());
+    transaction.addEventListener("abort", () => reject(transaction.error ?? new Error("The store failed.")));
+  });
+}
+
+/** The result of a request. */
 export async function promised<T>(request: IDBRequest<T>): Promise<T> {
   return await new Promise((resolve, reject) => {
     request.addEventListener("success", () => resolve(request.result));

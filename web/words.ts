@@ -56,7 +56,7 @@ export const warningWords: Readonly<Record<RecordWarning, { short: string; long:
   DAMAGED: { short: "Damaged", long: "Damaged parts of the file were left out." },
   MIXED_DOWN: { short: "Mixed to stereo", long: "The file has more than two channels. They were mixed to stereo." },
   RESAMPLED: {
-    short: "Other rate",
+    short: "Resampled",
     long: "MP3 does not have the file's sample rate. The sound was converted to one it has.",
   },
   RESCALED: { short: "Rescaled", long: "The samples were numbers in another range, and were scaled to the usual one." },
@@ -73,32 +73,32 @@ export function loudnessWords(lufs: number | undefined): { short: string; long: 
   if (lufs === undefined) return undefined;
   const measured = `${Math.round(lufs)} LUFS`.replace("-", "−");
   if (lufs < -40) return { short: "Very quiet", long: `Very quiet (${measured}). Move closer to the microphone.` };
-  if (lufs < -30) return { short: "Quiet", long: `Quiet (${measured}). Even level makes it as loud as the others.` };
-  if (lufs > -9) return { short: "Loud", long: `Very loud (${measured}). Even level makes it as loud as the others.` };
+  if (lufs < -30)
+    return {
+      short: "Quiet",
+      long: `Quiet (${measured}). “Normalize volume” in the player makes it as loud as the others.`,
+    };
+  if (lufs > -9)
+    return {
+      short: "Loud",
+      long: `Very loud (${measured}). “Normalize volume” in the player makes it as loud as the others.`,
+    };
   return undefined;
 }
 
-/** What a person can do about an error of the API; for other codes, the service's own sentence is shown. */
+/** What a person can do about an error of the queue; for other codes, the service's own sentence is shown. */
 export const errorWords: Readonly<Record<string, string>> = {
-  BUSY: "The service is busy. The file goes on by itself.",
-  CONFLICT: "Another file was sent under the same key. Send this one anew.",
-  CONVERSION_FAILED: "The file could not be converted. Try again.",
-  CONVERSION_TIMEOUT: "The service was too busy to convert the file. Try again later.",
-  DATABASE_UNAVAILABLE: "The service cannot reach its database. The file goes on by itself.",
+  BUSY: "The service is busy. The upload continues by itself.",
+  DATABASE_UNAVAILABLE: "The service cannot reach its database. The upload continues by itself.",
   FORBIDDEN: "The key of this device does not allow this. Enter a key that does.",
   INTERNAL_SERVER_ERROR: "The service failed. Try again; if it fails again, tell its operator.",
-  NETWORK: "The service cannot be reached. The file goes on when it is back.",
-  NOT_FOUND: "This recording no longer exists.",
+  NETWORK: "The service cannot be reached. The upload continues when it is back.",
   QUOTA_EXCEEDED: "Your space is used up. Delete recordings, or ask the operator for more.",
-  RATE_LIMITED: "Too many requests. The file goes on by itself.",
-  REGISTRATION_CLOSED: "This service is for invited people. Enter an invitation or a key.",
-  SHUTTING_DOWN: "The service restarts. The file goes on by itself.",
+  RATE_LIMITED: "Too many requests. The upload continues by itself.",
+  REGISTRATION_CLOSED: "You need an invitation to use this service. Enter an invitation or a key.",
+  SHUTTING_DOWN: "The service is restarting. The upload continues by itself.",
   STORAGE_FULL: "The service has no space left. Your file is kept here; try again later.",
-  UNAUTHENTICATED: "The key of this device no longer counts. Enter another key.",
-  UNSUPPORTED_MEDIA: "This is not a WAV that can be converted.",
-  UPLOAD_INCOMPLETE: "The file is incomplete or has no sound.",
-  UPLOAD_STALLED: "The upload came to a stop. Try again.",
-  UPLOAD_TOO_LARGE: "The file is larger than this service accepts.",
-  UPLOAD_TOO_LONG: "The recording is longer than this service accepts.",
+  UNAUTHENTICATED: "The key of this device is no longer valid. Enter another key.",
+  UNREADABLE: "The file cannot be read. It may have been changed or deleted; add it again.",
   USER_DISABLED: "The operator has disabled this account. Ask them about it.",
 };

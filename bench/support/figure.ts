@@ -9,7 +9,7 @@ export interface Goal {
 export interface Figure {
   readonly name: string;
   readonly value: number;
-  readonly unit: "s" | "ms" | "MB" | "MB/s" | "/s" | "dB";
+  readonly unit: "s" | "ms" | "kB" | "MB" | "MB/s" | "/s" | "%" | "dB";
   readonly reference?: { readonly name: string; readonly value: number };
   readonly goal?: Goal;
 }

@@ -1,7 +1,8 @@
 /**
  * How far the noise of a coded sound lies above what its source masks: the noise-to-mask ratio of ITU-R BS.1387 (basic
- * version, section 3 and 4), in dB; below 0 it should be inaudible. `blockLength` is 2048 for sounds that last, or shorter
- * for noise that spreads ahead of attacks. Both sounds are one channel at the same level, as long as each other.
+ * version, section 3 and 4), in dB; below 0 it should be inaudible. `blockLength` is 2048 for sounds that last, or
+ * shorter for noise that spreads ahead of attacks. Both sounds are one channel at the same level, as long as each
+ * other.
  */
 export function noiseToMask(source: Float64Array, coded: Float64Array, rateHz: number, blockLength: number): Ratios {
   const ear = earOf(rateHz, blockLength);
@@ -31,7 +32,10 @@ export function noiseToMask(source: Float64Array, coded: Float64Array, rateHz: n
   return { ratios, hop };
 }
 
-/** The ratio of each block (as a factor, not in dB), NaN in digital silence; blocks begin `hop` samples after one another. */
+/**
+ * The ratio of each block (as a factor, not in dB), NaN in digital silence; blocks begin `hop` samples after one
+ * another.
+ */
 export interface Ratios {
   readonly ratios: readonly number[];
   readonly hop: number;
@@ -43,7 +47,10 @@ export function meanDb({ ratios }: Ratios): number {
   return 10 * Math.log10(heard.reduce((sum, ratio) => sum + ratio, 0) / heard.length);
 }
 
-/** By how many dB the ratios of one MP3 exceed another's, for each block from sample `from` up to `to` that is not silent. */
+/**
+ * By how many dB the ratios of one MP3 exceed another's, for each block from sample `from` up to `to` that is not
+ * silent.
+ */
 export function differencesDb(one: Ratios, other: Ratios, from: number, to: number): number[] {
   const first = Math.ceil(from / one.hop);
   const differences = one.ratios

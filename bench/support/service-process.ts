@@ -53,7 +53,7 @@ async function listeningUrl(stdout: NodeJS.ReadableStream): Promise<string | und
   const lines = createInterface({ input: stdout });
   let port: string | undefined;
   for await (const line of lines) {
-    port = /listens on http:\/\/localhost:(\d+)$/.exec(line)?.[1];
+    port = /listens on http:\/\/localhost:(\d+)\b/.exec(line)?.[1];
     if (port !== undefined) break;
   }
   stdout.resume();

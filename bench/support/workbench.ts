@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startEmbeddedPostgres } from "../../src/database/embedded/embedded-postgres.ts";
@@ -14,6 +14,8 @@ export interface Workbench extends AsyncDisposable {
   /** A folder for files of any kind, which is deleted with the workbench. */
   readonly folder: string;
   readonly databaseUrl: string;
+  /** The id of PostgreSQL's first process, whose children do its work. */
+  readonly postgresPid: number;
   readonly ffmpeg: BareFfmpeg;
   /** A WAV of music of this many seconds, created when it is first needed. */
   music(seconds: number): Promise<string>;
@@ -21,7 +23,9 @@ export interface Workbench extends AsyncDisposable {
   startService(settings?: Readonly<Record<string, string>>): Promise<ServiceProcess>;
 }
 
-/** Starts a PostgreSQL in a temporary folder. It is not a child of the service, whose CPU time includes its children. */
+/**
+ * Starts a PostgreSQL in a temporary folder. It is not a child of the service, whose CPU time includes its children.
+ */
 export async function openWorkbench({ quick }: { quick: boolean }): Promise<Workbench> {
   await using opening = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), "web-user-music-bench-"));
@@ -31,6 +35,7 @@ export async function openWorkbench({ quick }: { quick: boolean }): Promise<Work
   const dataDir = join(folder, "data");
   await mkdir(dataDir);
   const postgres = opening.use(await startEmbeddedPostgres({ dataDir, log: createLogger({ logLevel: "warn" }) }));
+  const pidFile = await readFile(join(dataDir, "postgres/postmaster.pid"), "utf8");
   const ffmpeg = await BareFfmpeg.find();
   const made = new Map<number, string>();
   const open = opening.move();
@@ -38,6 +43,7 @@ export async function openWorkbench({ quick }: { quick: boolean }): Promise<Work
     quick,
     folder,
     databaseUrl: postgres.url,
+    postgresPid: Number.parseInt(pidFile, 10),
     ffmpeg,
     async music(seconds) {
       const path = made.get(seconds) ?? join(folder, `${seconds}.wav`);

@@ -1,6 +1,6 @@
 /**
- * A source whose first bytes can be looked at before the source is read, once, from its first byte. Disposing of it ends
- * the source, however much of it has been read.
+ * A source whose first bytes can be looked at before the source is read, once, from its first byte. Disposing of it
+ * ends the source, however much of it has been read.
  */
 export class Peekable implements AsyncDisposable {
   readonly #source: AsyncGenerator<Buffer, void, undefined>;
@@ -28,7 +28,8 @@ export class Peekable implements AsyncDisposable {
   /** Yields all bytes, with zero bytes before and after them. */
   async *between(bytesBefore: number, bytesAfter: number): AsyncGenerator<Buffer, void, undefined> {
     if (bytesBefore > 0) yield Buffer.alloc(bytesBefore);
-    for (let first = this.#start.shift(); first; first = this.#start.shift()) yield first;
+    // In one piece, because there may be thousands of two bytes each.
+    if (this.#start.length > 0) yield Buffer.concat(this.#start.splice(0));
     yield* this.#source;
     if (bytesAfter > 0) yield Buffer.alloc(bytesAfter);
   }

@@ -1,20 +1,24 @@
-import { createHash } from "node:crypto";
 import { counted, ServiceError } from "../errors/errors.ts";
 import type { Applicant, EncoderPool } from "./encoder/encoder-pool.ts";
-import { FloatScale } from "./wav/float-scale.ts";
-import { id3Tag } from "./mp3/id3-tag.ts";
-import { mp3GainDb, ownGainSteps } from "./mp3/mp3-gain.ts";
-import { ClippingCounter } from "./meter/clipping.ts";
-import { replayGainDb } from "./meter/loudness.ts";
+import { FloatScale, type FloatScaleState } from "./wav/float-scale.ts";
+import { ownGainSteps } from "./mp3/mp3-gain.ts";
+import { compressState, decodeState, encodeState } from "./conversion-state.ts";
+import { nodeSourceHash, type ResumableHash } from "./source-hash.ts";
+import type { EncodingState } from "./encoder/pcm-dealer.ts";
+import type { SegmentedEncoding } from "./encoder/segmented-encoding.ts";
+import { ClippingCounter, type ClippingState } from "./meter/clipping.ts";
 import { Peekable } from "./peekable.ts";
+import type { Chapter } from "./tag-contents.ts";
 import { encodeMp3 } from "./encoder/mp3-encoder.ts";
 import { monoFormatOf, monoMixOf, samplesOf } from "./mono-mix.ts";
 import { mpegVersionOf } from "./mp3/mp3-frame.ts";
-import { infoFrame, Mp3Index, shortSoundSamples, silenceAround } from "./mp3/mp3-header.ts";
+import { Mp3Index, type Mp3IndexState } from "./mp3/mp3-header.ts";
+import { shortSoundSamples, silenceAroundShort } from "./mp3/short-sound.ts";
+import { fromDifferences, toDifferences, type PcmDifferences } from "./pcm-differences.ts";
 import { bytesPerPcmFrame } from "./pcm-format.ts";
-import { SoundMeter, type SoundFacts } from "./meter/sound-meter.ts";
+import { SoundMeter, type SoundFacts, type SoundMeterState } from "./meter/sound-meter.ts";
 import { framesIn, type WavFormat } from "./wav/wav-format.ts";
-import { openWav } from "./wav/wav-reader.ts";
+import { openWav, type WavReaderState } from "./wav/wav-reader.ts";
 import type { WavTags } from "./wav/wav-tags.ts";
 import { mp3BitrateFor, mp3RateFor, qualities, type Quality } from "./mp3/quality.ts";
 import { mixAttenuationDb } from "./wav/stereo-mix.ts";
@@ -36,7 +40,7 @@ export type ConversionWarning =
 const worthwhileBytes = 64 * 1024;
 
 /** How to convert. */
-export interface ConversionOptions {
+interface ConversionOptions {
   readonly encoders: EncoderPool;
   /** The owner of the upload. The owners take turns at the pool. */
   readonly owner?: number;
@@ -49,6 +53,48 @@ export interface ConversionOptions {
   readonly maxSourceBytes?: number | undefined;
   /** Aborts the conversion, which then throws the signal's reason. */
   readonly signal: AbortSignal;
+  /** Set if another conversion may have to go on. */
+  readonly checkpoints?: Checkpoints;
+}
+
+/** How to make checkpoints, and what gets them. */
+export interface Checkpoints {
+  /** A new hash, of the whole source. */
+  readonly hash: ResumableHash;
+  /** The state of the checkpoint to go on from; the source then begins there. */
+  readonly from?: Buffer | undefined;
+  /** Bytes of the source between two checkpoints, about. */
+  readonly everyBytes: number;
+  /** Gets each checkpoint when all frames before it have been taken, and none behind it. */
+  readonly onCheckpoint: (checkpoint: Checkpoint) => void;
+}
+
+/** A place in the source at which another conversion can go on. */
+export interface Checkpoint {
+  /** Bytes of the source before it. */
+  readonly sourceBytes: number;
+  /** Bytes of the frames before it. */
+  readonly frameBytes: number;
+  /** The state of the conversion, as {@link Checkpoints.from} takes it. */
+  state(): Buffer;
+}
+
+/** The state of a conversion before its encoders, between two buffers of the source. */
+interface InputState {
+  readonly hash: Uint8Array;
+  readonly sourceBytes: number;
+  readonly samples: number;
+  readonly reader: WavReaderState;
+  readonly scale: FloatScaleState;
+  readonly meter: SoundMeterState;
+  readonly beforeMix: ClippingState;
+}
+
+/** The state of a conversion. Releases before compressed states stored the PCM as it is. */
+interface ConversionState {
+  readonly input: Buffer;
+  readonly encoding: Omit<EncodingState, "kept"> & { readonly kept: PcmDifferences | Buffer };
+  readonly index: Mp3IndexState;
 }
 
 /** The facts that are known when the whole WAV has been converted. */
@@ -63,6 +109,7 @@ export interface ConversionFacts {
     /** In hexadecimal digits. */
     readonly sha256: string;
     readonly tags: WavTags;
+    readonly chapters: readonly Chapter[];
   };
   readonly mp3: {
     readonly bitrateKbps: number;
@@ -81,27 +128,60 @@ export interface ConversionFacts {
 
 /** A conversion whose WAV header has been read. */
 export interface Conversion {
+  /** Whether checkpoints are under way: their frames are being made. */
+  readonly hasCheckpointsAhead: boolean;
   /** Yields the MP3's frames while the WAV arrives, and returns the facts. Read it once, to the end. */
   frames(): AsyncGenerator<Buffer, ConversionFacts, undefined>;
 }
 
 /**
- * Reads a WAV's header and prepares its conversion to MP3.
+ * Reads a WAV's header and prepares its conversion to MP3, or goes on with one.
  * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it is certain
  */
 export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
-  const { encoders, owner, slot, quality, maxDurationSeconds, maxSourceBytes, signal } = options;
-  const hash = createHash("sha256");
-  let sourceBytes = 0;
+  const { encoders, owner, slot, quality, maxDurationSeconds, maxSourceBytes, signal, checkpoints } = options;
+  const from = checkpoints?.from && decodeState<ConversionState>(checkpoints.from);
+  const input = from && decodeState<InputState>(from.input);
+  const hash = checkpoints?.hash ?? nodeSourceHash();
+  if (input) checkpoints?.hash.load(input.hash);
+  let sourceBytes = input?.sourceBytes ?? 0;
+  let markedBytes = sourceBytes;
+  let encoding: SegmentedEncoding | undefined;
   async function* hashed(): AsyncGenerator<Buffer, void, undefined> {
     for await (const bytes of source) {
       hash.update(bytes);
       sourceBytes += bytes.length;
       yield bytes;
+      // Asked for more: all sound so far has been measured and given to the encoders.
+      if (checkpoints && sourceBytes - markedBytes >= checkpoints.everyBytes) mark(checkpoints);
     }
   }
 
-  const wav = await openWav(hashed(), { maxBytes: maxSourceBytes, maxSeconds: maxDurationSeconds });
+  /** Marks this place of the source for a checkpoint, if it is one where the reader can go on. */
+  function mark({ hash, onCheckpoint }: Checkpoints): void {
+    if (!encoding) return;
+    const [reader, scaleState] = [wav.save(), scale.save()];
+    if (!reader || !scaleState) return;
+    const [meterState, mixState] = [meter.save(), beforeMix.save()];
+    const before = { hash: hash.save(), sourceBytes, samples, reader };
+    const state: InputState = { ...before, scale: scaleState, meter: meterState, beforeMix: mixState };
+    const input = encodeState(state);
+    markedBytes = sourceBytes;
+    encoding.mark((encoding) => {
+      const indexState = index.save();
+      onCheckpoint({
+        sourceBytes: state.sourceBytes,
+        frameBytes: index.bytes,
+        state() {
+          const kept = toDifferences(encoding.kept, pcm);
+          return compressState({ input, encoding: { ...encoding, kept }, index: indexState } satisfies ConversionState);
+        },
+      });
+    });
+  }
+
+  const bounds = { maxBytes: maxSourceBytes, maxSeconds: maxDurationSeconds };
+  const wav = await openWav(hashed(), bounds, input?.reader);
   const decodedFormat = pcmFormatOf(wav.format);
   const isMixedToMono = decodedFormat.channels > qualities[quality].maxChannels;
   const pcm = isMixedToMono ? monoFormatOf(decodedFormat) : decodedFormat;
@@ -119,8 +199,14 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   const beforeMix = new ClippingCounter(channels, decodedFullScale(wav.format), largestSample);
   const scale = new FloatScale(wav.format);
   const index = new Mp3Index();
-  let samples = 0;
+  let samples = input?.samples ?? 0;
   let silenceBefore = 0;
+  if (from && input) {
+    meter.restore(input.meter);
+    beforeMix.restore(input.beforeMix);
+    scale.restore(input.scale);
+    index.restore(from.index);
+  }
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
     const toPcm = wavToPcm(
@@ -150,14 +236,20 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     const ratio = mp3.sampleRateHz / pcm.sampleRateHz;
     const enoughBytes = Math.round(shortSoundSamples / ratio) * frameBytes;
     await using wholeSound = new Peekable(sound());
-    const bytesAhead = await wholeSound.peek(Math.max(enoughBytes, worthwhileBytes));
+    const bytesAhead = await wholeSound.peek(from ? 0 : Math.max(enoughBytes, worthwhileBytes));
     const isShort = bytesAhead > 0 && bytesAhead < enoughBytes;
     const silence = isShort ? silenceAroundShort((bytesAhead / frameBytes) * ratio, ratio) : { before: 0, after: 0 };
     silenceBefore = Math.round(silence.before * ratio);
     const maxFrames = maxSourceBytes === undefined ? Infinity : framesIn(wav.format, maxSourceBytes);
     using turns = await encoders.acquire(signal, { owner, slot });
     const padded = wholeSound.between(silence.before * frameBytes, silence.after * frameBytes);
-    yield* encodeMp3(turns, padded, pcm, { ...mp3, maxPcmBytes: maxFrames * frameBytes }, signal);
+    const settings = {
+      ...mp3,
+      maxPcmBytes: maxFrames * frameBytes,
+      from: from && { ...from.encoding, kept: keptPcm(from.encoding) },
+      onStart: (started: SegmentedEncoding) => (encoding = started),
+    };
+    yield* encodeMp3(turns, padded, pcm, settings, signal);
   }
 
   async function* frames(): AsyncGenerator<Buffer, ConversionFacts, undefined> {
@@ -188,6 +280,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
         leftOutBytes: wav.leftOutBytes,
         sha256: hash.digest("hex"),
         tags: wav.tags,
+        chapters: wav.tags.chapters(wav.format.sampleRateHz, samples),
       },
       mp3: { ...mp3, index, silenceBefore, gainSteps },
       sound: measured,
@@ -195,51 +288,16 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     };
   }
 
-  return { frames };
-}
-
-/** Makes the bytes that stand before the frames: the tag, and the Info frame that tells players the length. */
-export function mp3Head({ source, mp3, sound }: ConversionFacts, title: string): Buffer {
-  const { sampleRateHz } = source.format;
-  const gainDb = mp3GainDb(mp3.bitrateKbps, mp3.gainSteps);
-  const level = {
-    replayGainDb: sound.integratedLufs === null ? undefined : replayGainDb(sound.integratedLufs + gainDb),
-    peak: sound.samplePeak * 10 ** (gainDb / 20),
+  return {
+    frames,
+    get hasCheckpointsAhead() {
+      return encoding?.hasMarks ?? false;
+    },
   };
-  const facts = {
-    durationSeconds: source.samples / sampleRateHz,
-    chapters: source.tags.chapters(sampleRateHz, source.samples),
-    cover: source.tags.cover,
-  };
-  const samples = Math.round((source.samples * mp3.sampleRateHz) / sampleRateHz);
-  return Buffer.concat([
-    id3Tag({ ...source.tags.texts, ...facts, title, ...level }),
-    infoFrame(mp3.index, { samples, silenceBefore: mp3.silenceBefore, gainSteps: mp3.gainSteps, ...level }),
-  ]);
 }
 
-/**
- * Returns the silence around a sound whose MP3 would be too short for decoders, in samples of the source.
- * @param mp3Samples the length of the sound, in samples of the MP3
- * @param ratio samples of the MP3 for each sample of the source
- */
-function silenceAroundShort(mp3Samples: number, ratio: number): { before: number; after: number } {
-  const { before, after } = silenceAround(shortSoundSamples - 1);
-  return { before: leadingSilence(before, ratio, mp3Samples), after: Math.round(after / ratio) };
-}
-
-/**
- * Length of the silence before a short sound, in source samples. It is as close as possible to a whole number of MP3
- * samples, of which there are `ratio` for each source sample. It lasts `before` MP3 samples or slightly less, so that
- * the sound still reaches beyond the end of that frame.
- */
-function leadingSilence(before: number, ratio: number, mp3Samples: number): number {
-  const offBy = (silence: number): number => Math.abs(silence * ratio - Math.round(silence * ratio));
-  let best = Math.floor(before / ratio);
-  for (let silence = best; before - silence * ratio < Math.min(mp3Samples, 576); silence--) {
-    if (offBy(silence) < offBy(best) - 1e-9) best = silence;
-  }
-  return best;
+function keptPcm({ kept }: ConversionState["encoding"]): Buffer {
+  return Buffer.isBuffer(kept) ? kept : fromDifferences(kept);
 }
 
 function tooLong(maxSeconds: number): ServiceError {

@@ -20,6 +20,8 @@ export interface Caller {
   readonly scopes: readonly TokenScope[];
   /** When the token expires; null if never. */
   readonly expiresAt: Date | null;
+  /** The user's `playKey`, a secret that never leaves the service; null if it was not read or there is none yet. */
+  readonly playKey: string | null;
 }
 
 /** Whether a token has a scope. WRITE includes UPLOAD. */

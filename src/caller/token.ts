@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 /**
  * The token in an `Authorization: Bearer <token>` header (RFC 6750 section 2.1); undefined if there is none. A proxy's
@@ -12,5 +12,5 @@ export function bearerToken(authorization: readonly string[] = []): string | und
 
 /** The SHA-256 of a token or invitation code, which is what the database stores. */
 export function hashToken(token: string): Buffer {
-  return createHash("sha256").update(token.toLowerCase()).digest();
+  return hash("sha256", token.toLowerCase(), "buffer");
 }

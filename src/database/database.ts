@@ -1,9 +1,10 @@
 import { MikroORM, type Options, type SqlEntityManager } from "@mikro-orm/postgresql";
 import { sql } from "kysely";
+import { setTimeout as delay } from "node:timers/promises";
 import { Client, Pool, TypeOverrides, types, type ClientBase } from "pg";
 import type { Logger } from "pino";
 import { driverOptions } from "./driver-options.ts";
-import { PooledPostgres } from "./postgres-dialect.ts";
+import { PooledPostgres, type OnStatementEnd } from "./postgres-dialect.ts";
 import { PostgresSocket } from "./postgres-socket.ts";
 import { address, UnusableDatabaseError, unusableDatabase } from "./start-failures.ts";
 
@@ -24,11 +25,13 @@ export interface Database extends AsyncDisposable {
 }
 
 /** Options of {@link openDatabase}. */
-export interface DatabaseOptions {
+interface DatabaseOptions {
   readonly poolSize: number;
   /** Seconds after which a server that does not answer counts as unavailable. */
   readonly timeoutSeconds: number;
   readonly tables: Tables;
+  /** Is told about each statement of MikroORM and its query builder. */
+  readonly onStatementEnd?: OnStatementEnd | undefined;
 }
 
 /** The tables of the service, passed in by the composition root. */
@@ -42,9 +45,13 @@ export interface Tables {
 /** Key of the advisory lock for applying migrations. It is arbitrary, and the same in every replica. */
 const migrationLock = 7_263_501;
 
+/** The default is for spinning disks: with it, the planner reads whole tables although an index would do. */
+const randomPageCost = 1.1;
+
 /**
  * Session settings that the service relies on, whatever the settings of the server, database or role: the formats of
- * dates and numbers, and a timeout that also ends a statement in the server when the client no longer waits for it.
+ * dates and numbers, timeouts in the server for when nobody waits any more, and the costs of the planner. A pooling proxy
+ * in between has to make them itself; see `docs/scale.md`.
  */
 function sessionSettings(timeoutMs: number): string {
   return [
@@ -54,10 +61,24 @@ function sessionSettings(timeoutMs: number): string {
     "set extra_float_digits = 1",
     "set standard_conforming_strings = on",
     `set statement_timeout = ${timeoutMs}`,
-    // The default is for spinning disks: with it, the planner reads whole tables although an index would do.
-    "set random_page_cost = 1.1",
+    // If a replica falls silent within a transaction, its locks are free before statements that wait for them time out.
+    `set idle_in_transaction_session_timeout = ${Math.ceil(timeoutMs / 2)}`,
+    // Otherwise the connections of a machine that is gone count for two hours.
+    "set tcp_keepalives_idle = 60",
+    "set tcp_keepalives_interval = 10",
+    "set tcp_keepalives_count = 3",
+    `set random_page_cost = ${randomPageCost}`,
   ].join("; ");
 }
+
+/**
+ * Makes the planner's costs the default of the current role in the current database. Unlike what a session sets, they
+ * also hold on the connections that a pooling proxy opens.
+ */
+const roleSettings = `do $$ begin
+  execute format('alter role %I in database %I set random_page_cost = ${randomPageCost}', current_user, current_database());
+  exception when others then null; -- not allowed, or another replica does it now
+end $$`;
 
 /**
  * Connects and applies missing migrations. Replicas that start together do this one after the other.
@@ -69,7 +90,7 @@ export async function openDatabase(url: string, options: DatabaseOptions, logger
   const pool = openPool(url, options, logger);
   const orm = await MikroORM.init({
     ...options.tables.ormOptions(url, options.poolSize),
-    driverOptions: new PooledPostgres(pool),
+    driverOptions: new PooledPostgres(pool, options.onStatementEnd),
     ensureDatabase: false,
     logger: (message) => logger.warn(message),
     debug: false,
@@ -103,7 +124,12 @@ const parsedTypes = new TypeOverrides();
 // All 64-bit integers in the database are smaller than 2^53.
 parsedTypes.setTypeParser(types.builtins.INT8, Number);
 
-function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, logger: Logger): Pool {
+/** Connections that are made when they are needed, with the settings of a session. */
+export function openPool(
+  url: string,
+  { poolSize, timeoutSeconds }: Pick<DatabaseOptions, "poolSize" | "timeoutSeconds">,
+  logger: Logger,
+): Pool {
   const timeoutMs = timeoutSeconds * 1000;
   const pool = new Pool({
     ...driverOptions(url),
@@ -111,7 +137,7 @@ function openPool(url: string, { poolSize, timeoutSeconds }: DatabaseOptions, lo
     connectionTimeoutMillis: timeoutMs,
     // This client-side timeout is for a server that does not respond. A working server ends the statement itself,
     // earlier.
-    query_timeout: timeoutMs + 500,
+    query_timeout: timeoutMs + 1000,
     keepAlive: true,
     stream: () => new PostgresSocket(),
     types: parsedTypes,
@@ -139,10 +165,10 @@ async function migrate(
   });
   try {
     const { version, schema } = await requireUsableServer(lock);
-    // SQL as text: an advisory lock. It ends with its transaction, so that it works through a pooling proxy, too.
-    await lock.query("begin");
+    // SQL as text: defaults of a role.
+    await lock.query(roleSettings);
     const waiting = setTimeout(() => logger.warn("waiting for another process that applies migrations"), 5000);
-    await lock.query("select pg_advisory_xact_lock($1)", [migrationLock]).finally(() => clearTimeout(waiting));
+    await takeMigrationLock(lock).finally(() => clearTimeout(waiting));
     const { migrations: options = {}, ...others } = tables.ormOptions(url, 2);
     // MikroORM 7.2 looks for its table in `public`, but creates it according to the search path.
     const tableName = `${schema}.${options.tableName}`;
@@ -160,6 +186,30 @@ async function migrate(
     throw unusableDatabase(lock, cause);
   } finally {
     await lock.end();
+  }
+}
+
+const lockRetryMs = 200;
+
+/**
+ * Asks for the lock until it is free. It ends with its transaction, so that it works through a pooling proxy, too.
+ * `create index concurrently`, in the process that has the lock, waits for the end of each transaction that has a snapshot at
+ * that moment. So each attempt has a transaction of its own, and does not wait. (A statement with parameters would keep its
+ * snapshot afterwards.)
+ */
+async function takeMigrationLock(client: Client): Promise<void> {
+  for (;;) {
+    // SQL as text: an advisory lock.
+    await client.query(
+      "begin isolation level read committed; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0",
+    );
+    const { rows } = await client.query<{ isTaken: boolean }>(
+      `select pg_try_advisory_xact_lock(${migrationLock}) as "isTaken"`,
+    );
+    if (rows[0]?.isTaken) return;
+    // SQL as text: so that the index can be created.
+    await client.query("rollback");
+    await delay(lockRetryMs);
   }
 }
 

@@ -7,8 +7,11 @@ import {
   type TransactionSettings,
 } from "kysely";
 import type { Pool, PoolClient, QueryResult as Answer, QueryResultRow } from "pg";
-import { isDatabaseUnavailable, isStatementEnded } from "../errors/database-failures.ts";
+import { failureClass, isDatabaseUnavailable, isStatementEnded } from "../errors/database-failures.ts";
 import { isCommitted } from "./transaction.ts";
+
+/** Is told how long a statement took, in seconds, and the class of its failure if it failed. */
+export type OnStatementEnd = (seconds: number, failure?: string) => void;
 
 /**
  * Lets MikroORM and its query builder use the service's connections. Kysely 0.29 keeps a connection whose server no
@@ -16,22 +19,26 @@ import { isCommitted } from "./transaction.ts";
  */
 export class PooledPostgres extends PostgresDialect {
   readonly #pool: Pool;
+  readonly #onEnd: OnStatementEnd | undefined;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, onEnd?: OnStatementEnd) {
     super({ pool });
     this.#pool = pool;
+    this.#onEnd = onEnd;
   }
 
   override createDriver(): Driver {
-    return new PooledDriver(this.#pool);
+    return new PooledDriver(this.#pool, this.#onEnd);
   }
 }
 
 class PooledDriver implements Driver {
   readonly #pool: Pool;
+  readonly #onEnd: OnStatementEnd | undefined;
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, onEnd: OnStatementEnd | undefined) {
     this.#pool = pool;
+    this.#onEnd = onEnd;
   }
 
   async init(): Promise<void> {}
@@ -40,7 +47,7 @@ class PooledDriver implements Driver {
     const client = await this.#pool.connect().catch((error: unknown) => {
       throw error instanceof Error ? Object.assign(error, { nothingSent: true }) : error;
     });
-    return new BorrowedConnection(client);
+    return new BorrowedConnection(client, this.#onEnd);
   }
 
   /** Also reads the transaction's id, with which the server can tell its outcome later. */
@@ -95,18 +102,24 @@ class BorrowedConnection implements DatabaseConnection {
   isGivenUp = false;
   readonly giveUp = (): void => void (this.isGivenUp = true);
   readonly #client: PoolClient;
+  readonly #onEnd: OnStatementEnd | undefined;
   #isReleased = false;
 
-  constructor(client: PoolClient) {
+  constructor(client: PoolClient, onEnd: OnStatementEnd | undefined) {
     this.#client = client;
+    this.#onEnd = onEnd;
     client.on("error", this.giveUp);
   }
 
   async send<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Answer<Row>> {
+    const startedAt = performance.now();
     try {
       // SQL as text: here the statements of MikroORM and its query builder go out.
-      return await this.#client.query<Row>(text, values && [...values]);
+      const answer = await this.#client.query<Row>(text, values && [...values]);
+      this.#onEnd?.((performance.now() - startedAt) / 1000);
+      return answer;
     } catch (error) {
+      this.#onEnd?.((performance.now() - startedAt) / 1000, failureClass(error));
       const isHealthy = isStatementEnded(error) && !this.isInTransaction;
       if (isDatabaseUnavailable(error) && !isHealthy) this.giveUp();
       throw error;

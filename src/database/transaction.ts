@@ -1,9 +1,11 @@
 import { setTimeout } from "node:timers/promises";
 import type { Pool } from "pg";
 import { ServiceError } from "../errors/errors.ts";
-import { isDatabaseBusy, isDatabaseUnavailable } from "../errors/database-failures.ts";
+import { isDatabaseBusy, isDatabaseUnavailable, isReadOnly } from "../errors/database-failures.ts";
 
-/** No further attempt to find out the outcome of a change begins after this time. A restarted server is back by then. */
+/**
+ * No further attempt to find out the outcome of a change begins after this time. A restarted server is back by then.
+ */
 const lookForMs = 4000;
 const firstLookMs = 50;
 
@@ -17,7 +19,7 @@ export async function confirmed<T>(change: () => Promise<T>, find: () => Promise
   try {
     return await change();
   } catch (error) {
-    if (nothingWasSent(error) || !isDatabaseUnavailable(error)) throw error;
+    if (isNothingSent(error) || isReadOnly(error) || !isDatabaseUnavailable(error)) throw error;
     const { found } = await lookAgain(async () => ({ found: await find() }), error);
     if (found === undefined) throw error;
     return found;
@@ -25,7 +27,7 @@ export async function confirmed<T>(change: () => Promise<T>, find: () => Promise
 }
 
 /** Whether a statement failed because no connection was available; `postgres-dialect.ts` marks such errors. */
-function nothingWasSent(error: unknown): boolean {
+export function isNothingSent(error: unknown): boolean {
   return error instanceof Error && "nothingSent" in error;
 }
 

@@ -57,6 +57,7 @@ export const errorCodes = {
   RANGE_NOT_SATISFIABLE: [416, "The range is outside the file.", "Ask for a range inside the file."],
   WRONG_HOST: [421, "The request names a host that is not in ALLOWED_HOSTS.", "Use the service's public address."],
   UPLOAD_INCOMPLETE: [422, "The file is incomplete or contains no sound.", "Send the complete file."],
+  LOCKED: [423, "Another request is sending bytes of this upload, and does not let go.", "Wait, then retry."],
   RATE_LIMITED: [429, "Too many requests (`retryAfterSeconds`).", "Wait, then retry."],
   QUOTA_EXCEEDED: [
     403,
@@ -71,6 +72,7 @@ export const errorCodes = {
     "Retry later; report the `requestId`.",
   ],
   CONVERSION_FAILED: [500, "The encoder failed. The service's log has the details.", "Retry; report the `requestId`."],
+  NOT_IMPLEMENTED: [501, "The service does not support what was asked for.", "Ask for what the message names."],
   BUSY: [503, "The service is overloaded (`retryAfterSeconds`).", "Wait, then retry."],
   CONVERSION_TIMEOUT: [
     503,
@@ -79,6 +81,11 @@ export const errorCodes = {
   ],
   SHUTTING_DOWN: [503, "The service is stopping (`retryAfterSeconds`).", "Wait, then retry."],
   DATABASE_UNAVAILABLE: [503, "The database cannot be reached (`retryAfterSeconds`).", "Wait, then retry."],
+  STORAGE_UNAVAILABLE: [
+    503,
+    "The store of the recordings cannot be used (`retryAfterSeconds`). Titles and lists can be read.",
+    "Wait, then retry.",
+  ],
   STORAGE_FULL: [
     507,
     "The service has no space for more recordings (`retryAfterSeconds`). Reading and deleting work.",
@@ -156,19 +163,24 @@ export function shuttingDown(): ServiceError {
   return tryAgainLater("SHUTTING_DOWN", "The service is stopping", 5);
 }
 
-/** Refuses work that needs space in the database. */
+/** The error for a store of recordings, outside the database, that cannot be used now. */
+export function storageUnavailable(options: ErrorOptions): ServiceError {
+  return tryAgainLater("STORAGE_UNAVAILABLE", "The store of the recordings cannot be used", 5, options);
+}
+
+/** Refuses work that needs space in the database or the store. */
 export function storageFull(options?: ErrorOptions): ServiceError {
   const why =
     "The service has no space for more recordings until its operator makes room. Stored recordings can be read and deleted";
   return tryAgainLater("STORAGE_FULL", why, 60, options);
 }
 
-/** The header fields of a failure (RFC 9110 sections 10.2.3, 11.6.1 and 12.5.3). */
+/** The header fields of a failure (RFC 9110 sections 10.2.3, 11.6.1 and 12.5.3, RFC 6750 section 3). */
 export function headersOf({ status, details }: ServiceError): Readonly<Record<string, string>> {
   const { retryAfterSeconds, acceptEncoding } = details;
   return {
     ...(acceptEncoding !== undefined && { "accept-encoding": String(acceptEncoding) }),
     ...(retryAfterSeconds !== undefined && { "retry-after": String(retryAfterSeconds) }),
-    ...(status === 401 && { "www-authenticate": "Bearer" }),
+    ...(status === 401 && { "www-authenticate": 'Bearer realm="web-user-music"' }),
   };
 }

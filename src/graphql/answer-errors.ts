@@ -1,11 +1,18 @@
-import type { ApolloServerPlugin } from "@apollo/server";
+import type { GraphQLRequestContextWillSendResponse } from "@apollo/server";
 import { ApolloServerValidationErrorCode, unwrapResolverError } from "@apollo/server/errors";
 import type { FormattedExecutionResult, GraphQLError, GraphQLFormattedError } from "graphql";
 import { graphqlAnswerType } from "../http/accept-header.ts";
 import { headersOf, operationErrorCodes, ServiceError } from "../errors/errors.ts";
 import { logFailure, toFormattedError, toServiceError } from "../http/failures.ts";
 import type { RequestContext } from "./request-context.ts";
-import { argumentOf, boundedMessage, clientMistake, serviceErrorIn, type MistakenRequest } from "./client-mistakes.ts";
+import {
+  argumentOf,
+  argumentPlaces,
+  boundedMessage,
+  clientMistake,
+  serviceErrorIn,
+  type MistakenRequest,
+} from "./client-mistakes.ts";
 import { queryLimits, tooComplex } from "./query-limits.ts";
 
 /** Codes of Apollo Server for mistakes of the client, found before any resolver ran. */
@@ -16,30 +23,36 @@ const requestErrorCodes = new Set<unknown>(["BAD_REQUEST", "BAD_USER_INPUT", ...
  * logs faults.
  * @param hidesSchema removes suggestions ("Did you mean ...") from messages, as Apollo does in its own
  */
-export const answerErrorsPlugin = (hidesSchema: boolean): ApolloServerPlugin<RequestContext> => ({
-  requestDidStart: async () => ({
-    willSendResponse: async ({ errors, document, request, response, contextValue: { logger, requestId } }) => {
-      const contentType = graphqlAnswerType(request.http?.headers.get("accept"));
-      if (contentType !== undefined) response.http.headers.set("content-type", contentType);
-      if (!errors || response.body.kind !== "single") return;
-      const result: FormattedExecutionResult = response.body.singleResult;
-      const answers = errors.map((error) =>
-        answerOf(error, { document, variables: request.variables ?? {} }, { requestId, hidesSchema }),
-      );
-      for (const { failure } of answers) if (failure) logFailure(logger(), failure);
-      result.errors = answers.map(({ formatted }) => formatted);
-      const failure = answers.find((answer) => answer.failure)?.failure;
-      // A refusal before the operation runs has the form of a failed field: both have a path.
-      const failed = result.data ? everyFieldFailed(result.data, errors) : errors.some(({ path }) => path);
-      if (failed) result.data = null;
-      // A response with some data is a partial success, for which GraphQL over HTTP requires a 2xx status.
-      if (failure && result.data == null) {
-        response.http.status = failure.status;
-        for (const [name, value] of Object.entries(headersOf(failure))) response.http.headers.set(name, value);
-      }
-    },
-  }),
-});
+export function answerErrors(
+  {
+    errors,
+    document,
+    request,
+    response,
+    schema,
+    contextValue: { logger, requestId },
+  }: GraphQLRequestContextWillSendResponse<RequestContext>,
+  hidesSchema: boolean,
+): void {
+  const contentType = graphqlAnswerType(request.http?.headers.get("accept"));
+  if (contentType !== undefined) response.http.headers.set("content-type", contentType);
+  if (!errors || response.body.kind !== "single") return;
+  const result: FormattedExecutionResult = response.body.singleResult;
+  const places = document && argumentPlaces(document);
+  const mistaken = { places, variables: request.variables ?? {}, schema, hidesSchema };
+  const answers = errors.map((error) => answerOf(error, mistaken, requestId));
+  for (const { failure } of answers) if (failure) logFailure(logger(), failure);
+  result.errors = answers.map(({ formatted }) => formatted);
+  const failure = answers.find((answer) => answer.failure)?.failure;
+  // A refusal before the operation runs has the form of a failed field: both have a path.
+  const failed = result.data ? everyFieldFailed(result.data, errors) : errors.some(({ path }) => path);
+  if (failed) result.data = null;
+  // A response with some data is a partial success, for which GraphQL over HTTP requires a 2xx status.
+  if (failure && result.data == null) {
+    response.http.status = failure.status;
+    for (const [name, value] of Object.entries(headersOf(failure))) response.http.headers.set(name, value);
+  }
+}
 
 /**
  * Whether every top-level field failed, so that nothing was done. An error inside a field's result has a longer path:
@@ -53,7 +66,7 @@ function everyFieldFailed(data: Record<string, unknown>, errors: readonly GraphQ
 function answerOf(
   error: GraphQLError,
   request: MistakenRequest,
-  { requestId, hidesSchema }: { requestId: string; hidesSchema: boolean },
+  requestId: string,
 ): { formatted: GraphQLFormattedError; failure?: ServiceError } {
   const { code } = error.extensions;
   const { path, locations } = error.toJSON();
@@ -73,21 +86,17 @@ function answerOf(
   const refusal = serviceErrorIn(error) ?? clientMistake(error, request);
   if (!refusal && !path && requestErrorCodes.has(code)) {
     const extensions = { code, ...argument, requestId };
-    return { formatted: { ...error.toJSON(), message: boundedMessage(error.message), extensions } };
+    return { formatted: { ...error.toJSON(), message: boundedMessage(error.message, request), extensions } };
   }
   const failure = refusal ?? toServiceError(unwrapResolverError(error));
   const { message, extensions } = toFormattedError(failure, requestId);
   return {
     failure,
     formatted: {
-      message: hidesSchema ? withoutSuggestion(message) : message,
+      message,
       extensions: { ...argument, ...extensions },
       ...(locations && { locations }),
       ...(path && { path }),
     },
   };
-}
-
-function withoutSuggestion(message: string): string {
-  return message.replace(/ Did you mean [^?]*\?$/, "");
 }

@@ -40,7 +40,7 @@ const scalarWidths: Readonly<Record<string, number>> = {
 };
 
 /** What a field that will run adds to an answer. */
-export interface FieldExtent {
+interface FieldExtent {
   /** Its name in the answer. */
   readonly key: string;
   /** The response key of the top-level field around it. */
@@ -120,7 +120,7 @@ function nameWidth(key: string): number {
 function widthOf(type: GraphQLLeafType, { maxCharacters }: FieldFacts, origin: string): number {
   if (maxCharacters !== undefined) return type.name === "URL" ? origin.length + maxCharacters : maxCharacters;
   if (isEnumType(type)) return Math.max(...type.getValues().map(({ name }) => name.length)) + 2;
-  return scalarWidths[type.name]!; // requireExtents has seen to it
+  return scalarWidths[type.name]!; // requireExtents has checked that it is there
 }
 
 /**

@@ -23,6 +23,7 @@ import {
 import { collectFields, collectSubfields } from "graphql/execution/collectFields.js";
 import { AnswerExtent } from "./answer-extent.ts";
 import { factsOf, type FieldFacts } from "./field-facts.ts";
+import type { FieldPlaces } from "./request-context.ts";
 
 /** A field that an operation selects: all that does not depend on the values of variables. */
 interface SelectedField {
@@ -54,6 +55,7 @@ export interface AskedField extends Pick<
 interface Selection {
   readonly schema: GraphQLSchema;
   readonly fields: readonly SelectedField[];
+  readonly places: FieldPlaces;
   /** The last answer's, if it does not depend on arguments. */
   fixedExtent?: { readonly origin: string; readonly extent: AnswerExtent };
 }
@@ -61,7 +63,9 @@ interface Selection {
 /** Selections of documents that Apollo Server keeps, for as long as it keeps them. */
 const selections = new WeakMap<OperationDefinitionNode, Selection>();
 
-/** Characters of the document for each field that is kept. So what is kept has a limit, which is that of the documents. */
+/**
+ * Characters of the document for each field that is kept. So what is kept has a limit, which is that of the documents.
+ */
 const charactersPerField = 8;
 
 const noArguments = {};
@@ -75,7 +79,7 @@ export function readOperation(
   operation: OperationDefinitionNode,
   variables: Record<string, unknown>,
   origin: string,
-): { roots: readonly AskedField[]; asked: readonly AskedField[]; extent: AnswerExtent } {
+): { asked: readonly AskedField[]; places: FieldPlaces; extent: AnswerExtent } {
   const selection = selectionOf(schema, document, operation, variables);
   const args = selection.fields.map(({ definition, nodes, path }) =>
     definition && definition.args.length > 0 ? argumentsOf(definition, nodes, path, variables) : noArguments,
@@ -86,7 +90,7 @@ export function readOperation(
     const { key, coordinate, root, path, isInList, nodes, facts } = field;
     asked.push({ key, coordinate, root, path, isInList, nodes, facts, args: args[at] });
   }
-  return { roots: asked.filter(({ path }) => path.length === 1), asked, extent: extentOf(selection, args, origin) };
+  return { asked, places: selection.places, extent: extentOf(selection, args, origin) };
 }
 
 function extentOf(selection: Selection, args: readonly unknown[], origin: string): AnswerExtent {
@@ -116,7 +120,9 @@ function selectionOf(
 ): Selection {
   const known = selections.get(operation);
   if (known?.schema === schema) return known;
-  const selection = { schema, fields: selectedFields(schema, document, operation, variables) };
+  const fields = selectedFields(schema, document, operation, variables);
+  const places = Map.groupBy(fields, ({ coordinate }) => coordinate);
+  const selection = { schema, fields, places };
   const text = document.loc?.source.body ?? "";
   // Directives can skip fields, depending on variables.
   if (selection.fields.length * charactersPerField <= text.length && !text.includes("@")) {

@@ -3,8 +3,8 @@ import type { RequestContext } from "./request-context.ts";
 
 /**
  * Combines many look-ups of one key into few look-ups of many keys: it loads together what the resolvers of one request
- * ask for before all that waits for its turn has had it, and hands it out in turns (`in-turns.ts`). Nothing is cached, so that
- * later fields of a mutation see what it changed.
+ * ask for before all that waits for its turn has had it, and hands it out in turns (`in-turns.ts`). Nothing is cached,
+ * so that later fields of a mutation see what it changed.
  * @param loadMany finds the values of different keys; the map omits keys without a value
  */
 export function batchLoader<K, V>(

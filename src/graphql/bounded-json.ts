@@ -1,7 +1,7 @@
 import { ServiceError } from "../errors/errors.ts";
 
 /** Maximum nesting of JSON, far more than any argument of the schema needs. */
-export const maxJsonDepth = 64;
+const maxJsonDepth = 64;
 
 /**
  * Refuses a JSON text that would take much more memory than it has bytes, before it is parsed: `[{},{},...]` takes

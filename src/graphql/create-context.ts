@@ -1,6 +1,6 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { FormattedExecutionResult } from "graphql";
+import { responsePathAsArray, type FormattedExecutionResult } from "graphql";
 import { clientAddress } from "../addresses/client-address.ts";
 import { requireScope, type Caller, type TokenScope } from "../caller/caller.ts";
 import { bearerToken } from "../caller/token.ts";
@@ -8,7 +8,7 @@ import { ServiceError } from "../errors/errors.ts";
 import { clientGone, largeAnswerBytes, type AnswerMemory } from "../http/answer-memory.ts";
 import { requestOrigin } from "../http/request-origin.ts";
 import type { RequestTurns } from "../http/request-turns.ts";
-import type { RequestContext } from "./request-context.ts";
+import type { FieldPlaces, RequestContext } from "./request-context.ts";
 
 /** The dependencies of a context. */
 export interface ContextDependencies {
@@ -58,7 +58,7 @@ export function createContext(
   let fork: SqlEntityManager | undefined;
   let usualScope: TokenScope = "WRITE";
   let answerBytes = 0;
-  let selected: ReadonlySet<string> = new Set();
+  let selected: FieldPlaces = new Map();
   let turn: Disposable | undefined;
   let keptResult: FormattedExecutionResult | undefined;
   const findCaller = async (): Promise<Caller> => await (caller ??= callerOf(request, authenticate, turns));
@@ -99,7 +99,10 @@ export function createContext(
       answerBytes = bytes;
       selected = fields;
     },
-    selects: (field) => selected.has(field),
+    selects: (field, path) => {
+      const around = responsePathAsArray(path).filter((key) => typeof key === "string");
+      return selected.get(field)?.some((place) => around.every((key, at) => place.path[at] === key)) ?? false;
+    },
     expectsLargeAnswer: () => answerBytes >= largeAnswerBytes,
     keepResult: (result) => void (keptResult = result),
     keptResult: () => keptResult,

@@ -3,7 +3,7 @@ import { documentedErrorCodes } from "./documented-error-codes.ts";
 import { Facts } from "./field-facts.ts";
 
 /** The codes as a type of the schema. */
-export const ErrorCodeEnum = Object.fromEntries(documentedErrorCodes.map(({ code }) => [code, code]));
+const ErrorCodeEnum = Object.fromEntries(documentedErrorCodes.map(({ code }) => [code, code]));
 registerEnumType(ErrorCodeEnum, {
   name: "ErrorCode",
   description:

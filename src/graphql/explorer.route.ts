@@ -4,6 +4,7 @@ import { extname, join, sep } from "node:path";
 import type { RenderOptions } from "altair-static";
 import { ServiceError } from "../errors/errors.ts";
 import { answerText } from "../http/answer-text.ts";
+import { pathOfOrigin } from "../http/request-origin.ts";
 import { securityHeaders } from "../http/security-headers.ts";
 import type { Config } from "../settings/config.ts";
 import { explorerDocument, exampleHeaders } from "./example-document.ts";
@@ -54,7 +55,9 @@ interface Explorer {
  */
 export function explorerRoute(app: FastifyInstance, { publicUrl }: Pick<Config, "publicUrl">): void {
   let loading: Promise<Explorer> | undefined;
-  const loaded = async () => await (loading ??= loadExplorer(publicUrl ? pathOf(publicUrl) : ""));
+  const loaded = async () => await (loading ??= loadExplorer(publicUrl === undefined ? "" : pathOfOrigin(publicUrl)));
+  /** What was read once, for all who ask: some files have megabytes. */
+  const read: Record<string, Promise<Buffer>> = {};
   const methods = ["GET", "HEAD"];
   const cacheControl = "no-cache";
   app.route({
@@ -78,11 +81,11 @@ export function explorerRoute(app: FastifyInstance, { publicUrl }: Pick<Config, 
         const path = files.get(name);
         const contentType = contentTypes[extname(name)];
         if (contentType === undefined || (path === undefined && name !== startScript)) {
-          throw new ServiceError("NOT_FOUND", "Nothing exists at this address.");
+          throw new ServiceError("NOT_FOUND", "The explorer has no such file. Open /explore.");
         }
         // A frame without an origin asks for its files as a stranger.
         if (folder !== "") void reply.header("cross-origin-resource-policy", "cross-origin");
-        const body = path === undefined ? script : await readFile(path);
+        const body = path === undefined ? script : await (read[name] ??= readFile(path));
         return await answerText(request, reply, { body, contentType, cacheControl });
       },
     });
@@ -112,8 +115,4 @@ async function loadExplorer(prefix: string): Promise<Explorer> {
   const entries = await readdir(folder, { recursive: true });
   const files = new Map(entries.map((entry) => [entry.replaceAll(sep, "/"), join(folder, entry)]));
   return { page: renderAltair(options), script: renderInitSnippet(options), files };
-}
-
-function pathOf(url: string): string {
-  return new URL(url).pathname.replace(/\/$/, "");
 }

@@ -4,7 +4,7 @@ import type { Caller, TokenScope } from "../caller/caller.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /** Position of a field in an operation. */
-export interface FieldPlace {
+interface FieldPlace {
   /** Id of the user who owns the objects around the field; 0 for a user that the operation will create. */
   readonly ownerId: number;
   /** Whether the field is inside a list, however short that list is. */

@@ -106,9 +106,15 @@ export function requireOperationIn(search: string): void {
   }
 }
 
+/** The error for a body that is not JSON, although its Content-Type says so. */
+export function notJson(body: string): ServiceError {
+  const fault = body.trim() === "" ? "is empty" : "is not JSON";
+  return badRequest(`The body ${fault}, but its Content-Type says JSON. ${howToSend}`);
+}
+
 /** Removes an empty `operationName` from the parameters of a GET (GraphQL over HTTP section 5.1). */
 export function withoutEmptyNameIn(search: string): string {
-  return search.replace(/([?&])operationName=(?=&|$)/g, "$1");
+  return search === "" ? "" : search.replace(/([?&])operationName=(?=&|$)/g, "$1");
 }
 
 const howToSend = 'Send JSON, as in {"query":"{ me { name } }"}, or multipart/form-data with a file.';

@@ -1,6 +1,8 @@
-import { ApolloServer, HeaderMap, type ApolloServerPlugin } from "@apollo/server";
-import { ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
-import { ApolloServerPluginLandingPageLocalDefault } from "@apollo/server/plugin/landingPage/default";
+import { ApolloServer, HeaderMap, type ApolloServerPlugin, type GraphQLRequestListener } from "@apollo/server";
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginInlineTraceDisabled,
+} from "@apollo/server/plugin/disabled";
 import { InMemoryLRUCache } from "@apollo/utils.keyvaluecache";
 import type { FastifyBodyParser, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OperationTypeNode, type DocumentNode, type GraphQLSchema } from "graphql";
@@ -10,13 +12,12 @@ import type { Caller } from "../caller/caller.ts";
 import type { RequestContext } from "./request-context.ts";
 import { ServiceError, shuttingDown } from "../errors/errors.ts";
 import { keepOfBody } from "../http/arriving-body.ts";
-import { prefersHtml, sendPage, type Page } from "../http/html-page.ts";
-import { securityHeaders } from "../http/security-headers.ts";
+import { prefersHtml, sendPage } from "../http/html-page.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
 import { createContext, type ContextDependencies } from "./create-context.ts";
-import { answerErrorsPlugin } from "./answer-errors.ts";
-import { exampleDocument, exampleHeaders } from "./example-document.ts";
+import { answerErrors } from "./answer-errors.ts";
 import {
+  notJson,
   requireAcceptable,
   requireOperation,
   requireOperationIn,
@@ -24,11 +25,12 @@ import {
   requirePreflight,
   requireSmallJson,
 } from "./graphql-request.ts";
-import { keepLargeResults, writeInTurns } from "./large-answers.ts";
+import { landingPage, pageForPeople, sandboxHeaders } from "./landing-page.ts";
+import { keepLargeResult, writeInTurns } from "./large-answers.ts";
 import { readPartOf, type GraphQLRequestBody } from "./multipart-fields.ts";
 import { readMultipartRequest, refuseByLength, type MultipartLimits } from "./multipart-request.ts";
 import { queryLimits } from "./query-limits.ts";
-import { refuseBeforeRunning } from "./refuse-before-running.ts";
+import { refuseBeforeRunning, replaceTooComplex } from "./refuse-before-running.ts";
 import { uploadCredentials, type UploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
 
@@ -75,11 +77,10 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
     validationRules: [uploadOnceRule],
     plugins: [
       landingPage(config),
-      scopeOfOperation,
-      refuseMutationsWhen(stopping),
-      refuseBeforeRunning,
-      answerErrorsPlugin(!config.introspection),
-      keepLargeResults,
+      checkAndAnswer({ stopping, hidesSchema: !config.introspection }),
+      // It would be called for every field of every answer, to find that none may be cached.
+      ApolloServerPluginCacheControlDisabled(),
+      ApolloServerPluginInlineTraceDisabled(),
     ],
   });
   await apollo.start();
@@ -92,7 +93,10 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
     stallSeconds: config.stallTimeoutSeconds,
     unvouched,
   };
-  app.addHook("onRequest", async ({ headers }) => refuseEncodedBody(headers));
+  app.addHook("onRequest", ({ headers }, _reply, done) => {
+    refuseEncodedBody(headers);
+    done();
+  });
   app.addContentTypeParser("application/json", { parseAs: "string" }, parseJson(app));
   // Not read here: the multipart reader reads it from the socket as fast as it is converted.
   app.addContentTypeParser("multipart/form-data", (_request, _payload, done) => done(null));
@@ -124,13 +128,14 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
           httpGraphQLRequest: {
             method: request.method === "HEAD" ? "GET" : request.method,
             // The body was read and checked, so Apollo gets it as JSON, whatever its original type.
-            headers: toHeaderMap({ ...request.headers, ...(!isPerson && { "content-type": "application/json" }) }),
+            headers: toHeaderMap(request.headers, isPerson ? undefined : "application/json"),
             search: withoutEmptyNameIn(search),
             body,
           },
           context: async () => context,
         });
         context.leaveTurn();
+        void reply.header("cache-control", "no-store");
         for (const [name, value] of answer.headers) void reply.header(name, value);
         void reply.code(answer.status ?? 200);
         const result = context.keptResult();
@@ -156,14 +161,34 @@ function readJson(request: FastifyRequest): GraphQLRequestBody {
   return kept;
 }
 
-/** Queries need a token with READ. Other operations need WRITE, unless a field declares another scope. */
-const scopeOfOperation: ApolloServerPlugin<RequestContext> = {
-  requestDidStart: async () => ({
-    didResolveOperation: async ({ operation, contextValue }) => {
+/**
+ * Checks operations before they run, and translates their errors. One listener for all requests: each one, and each
+ * of its steps, costs every request a promise.
+ */
+function checkAndAnswer({
+  stopping,
+  hidesSchema,
+}: {
+  readonly stopping: AbortSignal;
+  readonly hidesSchema: boolean;
+}): ApolloServerPlugin<RequestContext> {
+  const listener: GraphQLRequestListener<RequestContext> = {
+    validationDidStart: async (requestContext) => replaceTooComplex(requestContext),
+    didResolveOperation: async (requestContext) => {
+      const { operation, contextValue } = requestContext;
+      // Queries need a token with READ. Other operations need WRITE, unless a field declares another scope.
       if (operation?.operation === OperationTypeNode.QUERY) contextValue.readOnly();
+      // While the service stops, queries still work.
+      if (stopping.aborted && operation?.operation === OperationTypeNode.MUTATION) throw shuttingDown();
+      await refuseBeforeRunning(requestContext);
     },
-  }),
-};
+    willSendResponse: async (requestContext) => {
+      answerErrors(requestContext, hidesSchema);
+      keepLargeResult(requestContext);
+    },
+  };
+  return { requestDidStart: async () => listener };
+}
 
 /** Parses JSON as Fastify does, after checking its size, and detects a multipart body with the wrong content type. */
 function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
@@ -171,7 +196,7 @@ function parseJson(app: FastifyInstance): FastifyBodyParser<string> {
   return (request, body, done) => {
     if (!body.startsWith("--")) {
       requireSmallJson(body);
-      return parse(request, body, done);
+      return parse(request, body, (error, json) => done(error && notJson(body), json));
     }
     const message =
       "The body is multipart/form-data, but the Content-Type says JSON. Do not set the Content-Type yourself: the client " +
@@ -225,82 +250,13 @@ async function ownerOf(credentials: UploadCredentials, context: RequestContext):
   return await context.authenticate(credentials.userId, credentials.token);
 }
 
-/** Refuses mutations while the service stops. Queries still work. */
-function refuseMutationsWhen(stopping: AbortSignal): ApolloServerPlugin {
-  return {
-    requestDidStart: async () => ({
-      didResolveOperation: async ({ operation }) => {
-        if (stopping.aborted && operation?.operation === OperationTypeNode.MUTATION) throw shuttingDown();
-      },
-    }),
-  };
-}
-
-function toHeaderMap(headers: IncomingHttpHeaders): HeaderMap {
+/** @param contentType in place of the given one */
+function toHeaderMap(headers: IncomingHttpHeaders, contentType: string | undefined): HeaderMap {
   const map = new HeaderMap();
-  for (const [name, value] of Object.entries(headers)) {
+  for (const name in headers) {
+    const value = headers[name];
     if (value !== undefined) map.set(name, Array.isArray(value) ? value.join(", ") : value);
   }
+  if (contentType !== undefined) map.set("content-type", contentType);
   return map;
 }
-
-function pageForPeople({ publicUrl = "" }: GraphqlConfig): Page {
-  return {
-    heading: "This address is for programs",
-    paragraphs: ["Apps send GraphQL requests to this address with POST. A browser shows nothing here."],
-    links: { "The schema of the API": `${publicUrl}/schema.graphql` },
-  };
-}
-
-function landingPage({ sandbox, publicUrl }: GraphqlConfig): ApolloServerPlugin {
-  if (!sandbox) return ApolloServerPluginLandingPageDisabled();
-  const page = ApolloServerPluginLandingPageLocalDefault({
-    document: exampleDocument,
-    headers: exampleHeaders,
-    embed: { runTelemetry: false, initialState: { sharedHeaders: { "apollo-require-preflight": "true" } } },
-    includeCookies: false,
-    footer: false,
-  });
-  return withExplorerLink(page, publicUrl === undefined ? "" : new URL(publicUrl).pathname.replace(/\/$/, ""));
-}
-
-/**
- * Adds a link to the explorer to the page of Sandbox, after the sentence that is seen only if Sandbox does not load.
- * @param prefix the path under which a proxy has the service, or nothing
- */
-function withExplorerLink(page: ApolloServerPlugin, prefix: string): ApolloServerPlugin {
-  return {
-    serverWillStart: async (service) => {
-      const listener = await page.serverWillStart?.(service);
-      if (!listener?.renderLandingPage) return listener;
-      const html = async () => {
-        const rendered = await listener.renderLandingPage!();
-        const made = typeof rendered.html === "string" ? rendered.html : await rendered.html();
-        return linkedToExplorer(made, prefix);
-      };
-      return { ...listener, renderLandingPage: async () => ({ html }) };
-    },
-  };
-}
-
-/** Sandbox's empty place covers the page, and would take the clicks. */
-function linkedToExplorer(html: string, prefix: string): string {
-  const link = `<p><a href="${prefix}/explore">No internet? Use the explorer that comes with the service</a></p>`;
-  const style = /<style nonce=\w+>/.exec(html)?.[0] ?? "<style>";
-  return html
-    .replace("you might be offline.</p>", `$&${link}`)
-    .replace('<div id="embeddableSandbox">', `${style}#embeddableSandbox:empty{pointer-events:none}</style>$&`);
-}
-
-/** Headers of the Sandbox page. The service sends the page; its script, frame and images come from Apollo. */
-const sandboxHeaders = securityHeaders({
-  defaultSrc: ["'none'"],
-  scriptSrc: ["'unsafe-inline'", "https://*.apollographql.com"],
-  styleSrc: ["'unsafe-inline'", "https://*.apollographql.com", "https://fonts.googleapis.com"],
-  fontSrc: ["https://fonts.gstatic.com"],
-  imgSrc: ["data:", "https://*.apollographql.com"],
-  manifestSrc: ["https://*.apollographql.com"],
-  frameSrc: ["https://*.apollographql.com"],
-  connectSrc: ["'self'", "https://*.apollographql.com"],
-  frameAncestors: ["'none'"],
-});

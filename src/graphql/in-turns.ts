@@ -20,7 +20,7 @@ let last: Waiting | undefined;
 let isUnderWay = false;
 let turnEndsAt: number | undefined;
 
-/** In a list by its links: to take the first of many thousands from an array takes a copy of all others. */
+/** An entry of a linked list: removing the first of many thousands from an array would copy the rest. */
 interface Waiting {
   readonly goOn: () => void;
   next?: Waiting;

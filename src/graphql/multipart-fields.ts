@@ -13,7 +13,7 @@ export interface GraphQLRequestBody {
 }
 
 /** The mapping of the file: the name of its part, and the path to its variable. */
-export interface FileMapping {
+interface FileMapping {
   readonly fileField: string;
   readonly path: string;
 }
@@ -114,8 +114,8 @@ export function readPartOf({ query, operationName, variables, extensions }: Grap
 }
 
 function declaredVariables(query: string, variables: Record<string, unknown>): Record<string, unknown> {
-  const declared = new Set(query.match(/(?<=\$)\w+/g));
-  const isUsed = ([name, value]: [string, unknown]): boolean => declared.has(name) || value instanceof Upload;
+  const declared = new Set(query.match(/\$\w+/g));
+  const isUsed = ([name, value]: [string, unknown]): boolean => declared.has(`$${name}`) || value instanceof Upload;
   return Object.fromEntries(Object.entries(variables).filter(isUsed));
 }
 
@@ -128,12 +128,18 @@ function kindOf(value: unknown): string {
   return Array.isArray(value) ? "a list" : typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
-function parseJson(field: string, json: string): unknown {
+const examples = {
+  operations: '{"query":"mutation ($file: Upload!) { ... }","variables":{"file":null}}',
+  map: '{"0":["variables.file"]}',
+} as const;
+
+function parseJson(field: keyof typeof examples, json: string): unknown {
   refuseLargeJson(`The field \`${field}\``, json, maxJsonValues);
   try {
     return JSON.parse(json);
   } catch {
-    throw badRequest(json === "" ? `The field \`${field}\` is empty.` : `The field \`${field}\` is not JSON.`);
+    const fault = json === "" ? "is empty" : "is not JSON";
+    throw badRequest(`The field \`${field}\` ${fault}. Send JSON, as in ${examples[field]}.`);
   }
 }
 

@@ -18,7 +18,9 @@ class PendingUpload extends Upload {
 
 /** The file of a multipart request: the part of the body on one side, the stream that a resolver reads on the other. */
 export class MultipartFile {
-  /** The value of the `Upload` argument. It is settled when the file begins, or with the error of the body before it. */
+  /**
+   * The value of the `Upload` argument. It is settled when the file begins, or with the error of the body before it.
+   */
   readonly upload = new PendingUpload();
   /** Bytes of the file that have arrived. */
   receivedBytes = 0;
@@ -27,7 +29,9 @@ export class MultipartFile {
   readonly #onClose: () => void;
   #stream: Readable | undefined;
   #head: PartHead | undefined;
-  /** The beginning of a file without a name, until it is certain that it is not text that was sent instead of a file. */
+  /**
+   * The beginning of a file without a name, until it is certain that it is not text that was sent instead of a file.
+   */
   #held: Buffer | undefined;
 
   /**

@@ -233,7 +233,8 @@ class MultipartReader {
 
   #failAsStalled(receivedBytes: number): void {
     if (this.#stopped) return;
-    if (this.#waitsForRoom) return void this.#stallTimer.refresh(); // the file is not being read, which is not the client's fault
+    // The file is not being read, which is not the client's fault.
+    if (this.#waitsForRoom) return void this.#stallTimer.refresh();
     if (this.#insideFile && this.#receivedBytes > receivedBytes) return;
     this.#fail(new ServiceError("UPLOAD_STALLED", "The upload stopped. Send the file again."));
   }

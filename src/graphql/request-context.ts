@@ -1,7 +1,10 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import type { FormattedExecutionResult } from "graphql";
+import type { FormattedExecutionResult, GraphQLResolveInfo } from "graphql";
 import type { Caller, TokenScope } from "../caller/caller.ts";
 import type { Logger } from "../telemetry/logger.ts";
+
+/** The response paths, such as `me`, `records`, `nodes`, `tags`, at which an operation selects each field. */
+export type FieldPlaces = ReadonlyMap<string, readonly { readonly path: readonly string[] }[]>;
 
 /**
  * The context of one request for its resolvers. Apollo copies it for each operation, so everything that may change is a
@@ -37,7 +40,8 @@ export interface RequestContext {
   /** The owner of an upload with this ticket, with the scope UPLOAD. */
   authenticateTicket(ticket: string): Promise<Caller>;
   /**
-   * The user with this id if {@link authenticate} or {@link authenticateTicket} has found them, else the user of the Bearer token, with any scope.
+   * The user with this id if {@link authenticate} or {@link authenticateTicket} has found them, else the user of the
+   * Bearer token, with any scope.
    */
   callerAs(userId: string): Promise<Caller>;
   /**
@@ -48,11 +52,11 @@ export interface RequestContext {
   /**
    * Says what the operation selects.
    * @param bytes what its answer takes at most, in memory
-   * @param fields the fields in it, such as `Recording.tags`
+   * @param fields the fields in it, by names such as `Recording.tags`
    */
-  expectAnswer(bytes: number, fields: ReadonlySet<string>): void;
-  /** Whether the operation selects a field, such as `Recording.tags`, anywhere. */
-  selects(field: string): boolean;
+  expectAnswer(bytes: number, fields: FieldPlaces): void;
+  /** Whether the operation selects a field, such as `Recording.tags`, anywhere inside the field at `path`. */
+  selects(field: string, path: GraphQLResolveInfo["path"]): boolean;
   /** Whether the answer may be too large to be made in one step. */
   expectsLargeAnswer(): boolean;
   /** Keeps the result of a large answer, of which the route writes the JSON. */

@@ -1,9 +1,13 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { graphqlAnswerType } from "./accept-header.ts";
+import { clientGone } from "./answer-memory.ts";
 import { headersOf, ServiceError, type ErrorCode } from "../errors/errors.ts";
 import { logFailure, toFormattedError, toServiceError } from "./failures.ts";
 import { prefersHtml, sendPage, type Page } from "./html-page.ts";
 import { addVary } from "./vary.ts";
+
+const nothingHere = "Nothing exists at this address.";
+const whereTheApiIs = "The API is at /graphql, and its schema at /schema.graphql.";
 
 /**
  * Answers every error that a route throws. On the GraphQL route the body is `{ "errors": [...] }`, in the type that the
@@ -12,7 +16,7 @@ import { addVary } from "./vary.ts";
  */
 export function answerErrors(app: FastifyInstance): void {
   app.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
-    const failure = fromFastify(error, app.initialConfig.bodyLimit!) ?? toServiceError(error);
+    const failure = fromFastify(error, app.initialConfig.bodyLimit!) ?? failureOf(error, reply);
     logFailure(request.log, failure);
     return await answerError(request, reply, failure);
   });
@@ -25,7 +29,8 @@ export function answerErrors(app: FastifyInstance): void {
     if (meant !== undefined) return await reply.redirect(meant, 308);
     const methods = methodsOf.get(pathOf(request));
     if (!methods) {
-      return await answerError(request, reply, new ServiceError("NOT_FOUND", "Nothing exists at this address."));
+      const message = prefersHtml(request.headers) ? nothingHere : `${nothingHere} ${whereTheApiIs}`;
+      return await answerError(request, reply, new ServiceError("NOT_FOUND", message));
     }
     // Not a preflight, but a request for the methods of this address (RFC 9110 section 9.3.7).
     if (request.method === "OPTIONS") {
@@ -34,13 +39,23 @@ export function answerErrors(app: FastifyInstance): void {
         .header("allow", [...methods, "OPTIONS"].join(", "))
         .send();
     }
-    const sentence = `This address does not support the method ${request.method}. Use ${methods.join(", ")}.`;
+    const refusal = `This address does not support the method ${request.method}. Use ${methods.join(", ")}.`;
+    const sentence = request.method === "POST" ? `${refusal} ${whereTheApiIs}` : refusal;
     return await answerError(
       request,
       reply.header("allow", methods.join(", ")),
       new ServiceError("METHOD_NOT_ALLOWED", sentence),
     );
   });
+}
+
+/**
+ * Converts an error of a route to one that its client may see. Fastify also reports as an error that it gave up the bytes
+ * of a response because the client is gone.
+ */
+export function failureOf(error: Error, { raw }: FastifyReply): ServiceError {
+  const isGivenUp = "code" in error && error.code === "ERR_STREAM_PREMATURE_CLOSE";
+  return isGivenUp && raw.closed ? clientGone() : toServiceError(error);
 }
 
 /** Sends an error with its status and headers. */
@@ -74,7 +89,7 @@ const advice: Readonly<Partial<Record<ErrorCode, string>>> = {
   NOT_FOUND:
     "Check that the address is complete. The recording may have been deleted or made private, or the link may have been revoked. Ask the person who gave you the link.",
   GONE: "Ask the person who gave you the link for a new one.",
-  BAD_USER_INPUT: "A part of the link is missing or was changed. Copy the whole link, or ask for it again.",
+  BAD_USER_INPUT: "Copy the whole link and open it again, or ask the person who gave it to you.",
   BAD_REQUEST: "The address was changed. Copy the whole link, or ask for it again.",
   METHOD_NOT_ALLOWED: "Open the address in the browser instead of sending a form to it.",
   RANGE_NOT_SATISFIABLE: "Open the link again from the start.",
@@ -82,12 +97,18 @@ const advice: Readonly<Partial<Record<ErrorCode, string>>> = {
   INTERNAL_SERVER_ERROR: "This is an error of the service, not yours. Try again later.",
 };
 
+/** Headings for people who clicked a link, where the message is for those who write one. */
+const headings: Readonly<Partial<Record<ErrorCode, string>>> = {
+  BAD_USER_INPUT: "This link is incomplete, or it was changed.",
+};
+
 function pageOf({ message, code, status }: ServiceError, requestId: string): Page {
-  const paragraph = advice[code];
+  const [heading, paragraph] = [headings[code], advice[code]];
+  const note = `${status} ${code}, request ${requestId}`;
   return {
-    heading: message,
+    heading: heading ?? message,
     paragraphs: paragraph === undefined ? [] : [paragraph],
-    note: `${status} ${code}, request ${requestId}`,
+    note: heading === undefined ? note : `${message} ${note}`,
   };
 }
 
@@ -131,7 +152,7 @@ function isDecodable(path: string): boolean {
 }
 
 /**
- * Translates Fastify's own errors: bodies that are too large, not JSON or of another type, and addresses that cannot be
+ * Translates Fastify's own errors: bodies that are too large or of another type, and addresses that cannot be
  * decoded.
  */
 function fromFastify(error: FastifyError | Error, maxBytes: number): ServiceError | undefined {
@@ -151,7 +172,5 @@ function fromFastify(error: FastifyError | Error, maxBytes: number): ServiceErro
 }
 
 const bodyFaults: Readonly<Record<string, string | undefined>> = {
-  FST_ERR_CTP_EMPTY_JSON_BODY: "The body is empty, but the Content-Type says JSON.",
-  FST_ERR_CTP_INVALID_JSON_BODY: "The body is not JSON.",
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: "The body does not have as many bytes as the header Content-Length says.",
 };

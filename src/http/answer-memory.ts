@@ -8,7 +8,7 @@ export const largeAnswerBytes = 64 * 1024;
 const graceMs = 2000;
 
 /** How much memory answers may take, and for how long. */
-export interface AnswerLimits {
+interface AnswerLimits {
   /** No less than the largest answer needs. */
   readonly maxBytes?: number;
   /** How long an answer waits for room before it is refused. */

@@ -6,7 +6,7 @@ import { checkPreconditions } from "./conditional-request.ts";
 import { addVary } from "./vary.ts";
 
 /** A text, or a small file, that clients may cache. */
-export interface KeepableText {
+interface KeepableText {
   readonly body: string | Buffer;
   readonly contentType: string;
   /** If missing, conditions on dates are ignored (RFC 9110 section 13.1.3). */

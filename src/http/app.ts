@@ -15,6 +15,7 @@ import { isTrustedProxy } from "../addresses/client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { largeAnswerBytes, type AnswerMemory } from "./answer-memory.ts";
 import { AnswerInPieces } from "./answer-in-pieces.ts";
+import { traceIdOf } from "../telemetry/trace-context.ts";
 import { answerInTurn } from "./answer-in-turn.ts";
 import { answerError, answerErrors, withoutLonePercent } from "./answer-errors.ts";
 import { watchBody } from "./arriving-body.ts";
@@ -66,6 +67,11 @@ export async function createApp(
     bodyLimit: maxBodyBytes,
     genReqId: () => uuidv4(),
     logController: new OneLineForEachRequest(),
+    // The name that OpenTelemetry has for it in logs of other formats.
+    childLoggerFactory: (parent, bindings, options, { headers }) => {
+      const traceId = traceIdOf(headers["traceparent"]);
+      return parent.child(traceId === undefined ? bindings : { ...bindings, trace_id: traceId }, options);
+    },
     http: { headersTimeout: patienceMs, connectionsCheckingInterval: Math.min(patienceMs, 5000) },
     // Uploads may take hours. The multipart reader detects stalled uploads; the hook below detects other stalled
     // bodies.
@@ -97,6 +103,8 @@ export async function createApp(
   app.removeAllContentTypeParsers();
   const { server } = app;
   answerInTurn(server);
+  // Asked for once, and kept by the socket: a connection that is closed no longer tells its address.
+  server.on("connection", (socket) => void socket.remoteAddress);
   const lingering = new LingeringConnections(server, {
     ...lingerLimits,
     maxBytes: Math.max(2 * config.maxUploadBytes, lingerLimits.maxBytes),
@@ -108,10 +116,11 @@ export async function createApp(
   });
   // Other expectations are no reason to refuse a request (RFC 9110 section 10.1.1).
   server.on("checkExpectation", (request, response) => server.emit("request", request, response));
-  app.addHook("onRequest", async (request, reply) => {
+  app.addHook("onRequest", (request, reply, done) => {
     void reply.header("x-request-id", request.id);
     closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
     if (stopping.aborted) void reply.header("connection", "close");
+    done();
   });
   await allowOtherOrigins(app, config);
   app.addHook("preParsing", (request, reply, _payload, done) => {
@@ -127,17 +136,15 @@ export async function createApp(
     done();
   });
   const usual = securityHeaders({ defaultSrc: ["'none'"], frameAncestors: ["'none'"] });
-  app.addHook("onRequest", ({ raw, routeOptions }, reply, done) => {
-    (routeOptions.config.securityHeaders ?? usual)(raw, reply.raw, done);
-  });
-  app.addHook("onRequest", async (request) => {
+  app.addHook("onRequest", (request, reply, done) => {
+    for (const [name, value] of request.routeOptions.config.securityHeaders ?? usual) reply.raw.setHeader(name, value);
     // Probes address the machine, not the public host name.
     if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
-      throw new ServiceError(
-        "WRONG_HOST",
-        "The service does not answer to this host name. Use its public address, or ask its operator to add the name to ALLOWED_HOSTS.",
-      );
+      const message =
+        "The service does not answer to this host name. Use its public address, or ask its operator to add the name to ALLOWED_HOSTS.";
+      throw new ServiceError("WRONG_HOST", message);
     }
+    done();
   });
   await compressAnswers(app);
   app.addHook("onSend", (_request, _reply, payload, done) => {

@@ -7,7 +7,7 @@ import { smallBytes, type HeldBytes, type UnvouchedBytes } from "../memory/unvou
 const pieceBytes = 1024;
 
 /** Limits of a body that is read completely before it is used. */
-export interface BodyLimits {
+interface BodyLimits {
   readonly unvouched: UnvouchedBytes;
   /** Maximum time for the whole body. */
   readonly patienceMs: number;

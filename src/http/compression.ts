@@ -20,15 +20,16 @@ const minBytes = 1024;
 export async function compressAnswers(app: FastifyInstance): Promise<void> {
   // Runs before the plugin's own hook, which reads `gzip;q=0, *` as accepting gzip and sets `Vary` only on compressed
   // responses.
-  app.addHook("onSend", async ({ raw }, reply, payload) => {
-    if (!compressible.test(String(reply.getHeader("content-type")))) return;
+  app.addHook("onSend", ({ raw }, reply, payload, done) => {
+    if (!compressible.test(String(reply.getHeader("content-type")))) return done();
     addVary(reply, "accept-encoding"); // the plugin looks for this spelling
-    if (!(payload instanceof AnswerInPieces || isLong(payload))) return;
+    if (!(payload instanceof AnswerInPieces || isLong(payload))) return done();
     const encoding = new Negotiator(raw).encoding(encodings) ?? "identity";
     raw.headers["accept-encoding"] = encoding;
     delete raw.headers["x-no-compression"];
     const etag = reply.getHeader("etag");
     if (encoding !== "identity" && typeof etag === "string") void reply.header("etag", encodedTag(etag, encoding));
+    done();
   });
   await app.register(fastifyCompress, {
     encodings: ["gzip", "br"],
@@ -43,7 +44,7 @@ export async function compressAnswers(app: FastifyInstance): Promise<void> {
 }
 
 function isLong(payload: unknown): boolean {
-  return typeof payload === "string" && Buffer.byteLength(payload) >= minBytes;
+  return typeof payload === "string" && (payload.length >= minBytes || Buffer.byteLength(payload) >= minBytes);
 }
 
 /** Different bytes need a different strong tag (RFC 9110 section 8.8.3.3). */

@@ -2,14 +2,14 @@ import type { IncomingHttpHeaders } from "node:http";
 import { parseHttpDate } from "./http-date.ts";
 
 /** Validators, which distinguish states of a file (RFC 9110 section 8.8). */
-export interface Validators {
+interface Validators {
   /** A strong entity tag, including its quotes. */
   readonly etag: string;
   readonly lastModified: Date;
 }
 
 /** Result of the conditions of a `GET` or `HEAD`. */
-export type Precondition = "proceed" | "not modified" | "failed";
+type Precondition = "proceed" | "not modified" | "failed";
 
 /**
  * One element of a list, which may be empty, and its end. Elements are matched one by one, so that no text takes long.

@@ -10,6 +10,19 @@ declare module "fastify" {
   }
 }
 
+/** The headers that clients of resumable uploads read. */
+const uploadHeaders = [
+  "Location",
+  "Upload-Offset",
+  "Upload-Length",
+  "Upload-Defer-Length",
+  "Upload-Expires",
+  "Tus-Resumable",
+  "Tus-Version",
+  "Tus-Extension",
+  "Tus-Max-Size",
+];
+
 /** Maximum number of refused origins that are logged. A stranger can invent any number. */
 const maxLoggedOrigins = 100;
 
@@ -27,29 +40,30 @@ export async function allowOtherOrigins(
 ): Promise<void> {
   const isAllowed = (origin: string) => isAllowedOrigin(corsOrigins, origin) || (!production && isLocalOrigin(origin));
   const logged = new Set<string>();
-  app.addHook("onRequest", async (request, reply) => {
+  app.addHook("onRequest", (request, reply, done) => {
     const { origin } = request.headers;
-    if (origin === undefined || request.routeOptions.config?.cors === false) return;
+    if (origin === undefined || request.routeOptions.config?.cors === false) return done();
     if (isAllowed(origin)) {
       // For pages on the internet that call a service in a private network.
       if (request.headers["access-control-request-private-network"] === "true") {
         void reply.header("access-control-allow-private-network", "true");
       }
-      return;
+      return done();
     }
-    if (isOwn(request, origin)) return;
+    if (isOwn(request, origin)) return done();
     if (logged.size < maxLoggedOrigins && !logged.has(origin)) {
       logged.add(origin);
       const message = "refused a page of this origin; to allow it, add the origin to CORS_ORIGINS";
       request.log.warn({ origin: origin.slice(0, maxLoggedLength) }, message);
     }
     // The missing header refuses the request. A status other than 2xx would look like a failure of the service.
-    if (isPreflight(request)) await reply.code(204).header("vary", "Origin").send();
+    if (isPreflight(request)) void reply.code(204).header("vary", "Origin").send();
+    else done();
   });
   await app.register(fastifyCors, {
     origin: corsOrigins.includes("*") ? "*" : (origin, done) => done(null, origin !== undefined && isAllowed(origin)),
-    methods: ["GET", "HEAD", "POST"],
-    exposedHeaders: ["Retry-After", "X-Request-Id"],
+    methods: ["GET", "HEAD", "POST", "PATCH", "DELETE"],
+    exposedHeaders: ["Retry-After", "X-Request-Id", ...uploadHeaders],
     maxAge: 86_400,
     strictPreflight: false,
   });

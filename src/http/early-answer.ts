@@ -111,14 +111,13 @@ export function closeAfterEarlyAnswer(
 ): void {
   const { "content-length": contentLength, "transfer-encoding": transferEncoding } = request.headers;
   if (transferEncoding === undefined && Number(contentLength ?? 0) === 0) return;
-  let { shouldKeepAlive } = response;
-  // Read when the head of the response is written. `complete` means that the whole body has arrived, read or not.
-  Object.defineProperty(response, "shouldKeepAlive", {
-    get: () => shouldKeepAlive && request.complete,
-    set: (value: boolean) => {
-      shouldKeepAlive = value;
-    },
-  });
+  const writeHead = response.writeHead.bind(response);
+  response.writeHead = (...head: unknown[]) => {
+    // `complete` means that the whole body has arrived, read or not.
+    response.shouldKeepAlive &&= request.complete;
+    Reflect.apply(writeHead, undefined, head);
+    return response;
+  };
   // Runs before node:http's own listener, which reads without limit and then destroys the socket.
   response.prependOnceListener("finish", () => {
     const { socket } = request;

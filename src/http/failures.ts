@@ -3,7 +3,7 @@ import { ServiceError, storageFull, tryAgainLater, type ErrorCode, type ErrorDet
 import type { Logger } from "../telemetry/logger.ts";
 
 /** An error in the form that clients get. */
-export interface FormattedFailure {
+interface FormattedFailure {
   readonly message: string;
   readonly extensions: { readonly code: ErrorCode; readonly requestId: string } & ErrorDetails;
 }
@@ -27,7 +27,7 @@ export function toServiceError(error: unknown): ServiceError {
 /** Logs a refusal with its code, and a fault with its cause. */
 export function logFailure(logger: Pick<Logger, "info" | "error">, failure: ServiceError): void {
   const { code, status, cause } = failure;
-  if (status < 500 || (cause === undefined && (status === 503 || status === 507)))
+  if (status < 500 || (cause === undefined && [501, 503, 507].includes(status)))
     logger.info({ code }, "request refused");
   else logger.error({ err: cause ?? failure, code }, "request failed");
 }

@@ -9,8 +9,8 @@ export function serviceAddresses(publicUrl = ""): Readonly<Record<string, string
 }
 
 /**
- * `GET /` without the web page: the addresses of the service in JSON. Browsers are redirected to Apollo Sandbox if it is
- * on, otherwise they get a few sentences.
+ * `GET /` without the web page: the addresses of the service in JSON. Browsers are redirected to Apollo Sandbox if it
+ * is on, otherwise they get a few sentences.
  */
 export function frontPageRoute(
   app: FastifyInstance,

@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 
 /** A condition for serving requests. It returns the reason why the service is not ready, or undefined if it is. */
-export interface ReadinessCheck {
+interface ReadinessCheck {
   readonly check: () => Promise<string | undefined>;
   /**
-   * How long a good result is valid, in seconds. Any number of probes in that time cost one check. A bad result is valid
-   * for at most one second, so that a service that has recovered gets its requests back.
+   * How long a good result is valid, in seconds. Any number of probes in that time cost one check. A bad result is
+   * valid for at most one second, so that a service that has recovered gets its requests back.
    */
   readonly validSeconds: number;
 }

@@ -2,7 +2,7 @@ import { v4 as uuidv4 } from "uuid";
 import type { ByteInterval } from "./byte-range.ts";
 
 /** The body of a 206 with several ranges: the texts between the ranges, and the positions of the ranges in the file. */
-export interface MultipartByteranges {
+interface MultipartByteranges {
   readonly contentType: string;
   readonly contentLength: number;
   readonly parts: readonly (Buffer | ByteInterval)[];

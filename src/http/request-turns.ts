@@ -15,12 +15,14 @@ const maxKnown = 4096;
 /** How often the service looks for requests that have waited for too long, in milliseconds. */
 const lookEveryMs = 250;
 
-/** Limits of {@link RequestTurns}. */
-export interface TurnLimits {
+/** Options of {@link RequestTurns}. */
+interface TurnOptions {
   /** Number of connections to the database that the requests share. */
   readonly poolSize: number;
   /** How long a request waits for its turn. */
   readonly maxWaitSeconds: number;
+  /** What a token needs beforehand from elsewhere. No turn is held meanwhile. */
+  readonly prepare?: ((token: string) => Promise<void>) | undefined;
 }
 
 /** A request that waits for its turn. */
@@ -32,14 +34,15 @@ interface Waiter {
 }
 
 /**
- * Gives requests their turn, so that a flood of them delays itself and nobody else. Only a few requests at a time use the
- * database, and those of one lane not all of its connections; the rest wait here, where the lanes take turns. A lane is
- * a user, or what comes from one address for the same purpose without a token that has been seen to be valid.
+ * Gives requests their turn, so that a flood of them delays itself and nobody else. Only a few requests at a time use
+ * the database, and those of one lane not all of its connections; the rest wait here, where the lanes take turns. A
+ * lane is a user, or what comes from one address for the same purpose without a token that has been seen to be valid.
  */
 export class RequestTurns {
   readonly #maxTurns: number;
   readonly #maxTurnsOfLane: number;
   readonly #maxWaitMs: number;
+  readonly #prepare: TurnOptions["prepare"];
   readonly #underWay = new Tally<string>();
   readonly #waiting = new FairQueue<string, Waiter>();
   /** One timer for all that wait: there may be thousands. */
@@ -47,10 +50,11 @@ export class RequestTurns {
   /** User ids by the hash of a token. It only chooses the lane: the token is looked up again for each request. */
   readonly #known = new Map<string, number>();
 
-  constructor({ poolSize, maxWaitSeconds }: TurnLimits) {
+  constructor({ poolSize, maxWaitSeconds, prepare }: TurnOptions) {
     this.#maxTurns = 4 * poolSize;
     this.#maxTurnsOfLane = Math.max(1, Math.floor((poolSize * 3) / 4));
     this.#maxWaitMs = maxWaitSeconds * 1000;
+    this.#prepare = prepare;
   }
 
   /**
@@ -58,6 +62,8 @@ export class RequestTurns {
    * @throws {ServiceError} BUSY if it does not come in time, CLIENT_CLOSED_REQUEST when nobody waits any more
    */
   async take(request: FastifyRequest, { raw: response }: FastifyReply): Promise<Disposable> {
+    const token = tokenOf(request);
+    if (token !== undefined) await this.#prepare?.(token);
     const lane = this.#laneOf(request);
     if (!this.#mayBegin(lane)) await this.#wait(lane, response);
     else this.#underWay.add(lane);
@@ -70,6 +76,15 @@ export class RequestTurns {
         this.#beginNext();
       },
     };
+  }
+
+  /**
+   * Runs what a request needs of the database in its turn. The response is sent afterwards: its client may be slow.
+   * @throws {ServiceError} what {@link take} throws
+   */
+  async run<T>(request: FastifyRequest, reply: FastifyReply, work: () => Promise<T>): Promise<T> {
+    using _turn = await this.take(request, reply);
+    return await work();
   }
 
   #mayBegin(lane: string): boolean {
@@ -134,9 +149,15 @@ export class RequestTurns {
     const token = tokenOf(request);
     const userId = token === undefined ? undefined : this.#known.get(hashToken(token).toString("base64"));
     if (userId !== undefined) return `user ${userId}`;
-    const purpose = token === undefined ? request.routeOptions.url : token.includes(".") ? "JWT" : "token";
+    const purpose = token === undefined ? purposeOf(request) : token.includes(".") ? "JWT" : "token";
     return `${addressKey(clientAddress(request))} ${purpose}`;
   }
+}
+
+/** Few purposes, so that one address cannot have all turns. */
+function purposeOf({ routeOptions: { url = "" } }: FastifyRequest): string {
+  if (url === "/graphql") return "API";
+  return /^\/(?:record|play)\b/.test(url) ? "recording" : "share";
 }
 
 function tokenOf({ raw }: FastifyRequest): string | undefined {

@@ -4,7 +4,7 @@ import { ServiceError } from "../errors/errors.ts";
 import type { WaitingAnswers } from "./waiting-answers.ts";
 
 /** Status and headers of a response. */
-export interface AnswerHead {
+interface AnswerHead {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | number | string[] | undefined>>;
 }

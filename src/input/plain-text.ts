@@ -17,6 +17,9 @@ const longMarkRuns = /(\p{M}{30})\p{M}+/gu;
 /** Maximum number of UTF-16 units from which one character is composed. */
 const unitsPerCharacter = 4;
 
+/** A text in which nothing is refused or composed. */
+const plain = /^[\x20-\x7e]*$/;
+
 /** A character that is visible. */
 const visible = /[^\p{Cf}\p{Z}]/u;
 
@@ -54,14 +57,15 @@ export function checkedText(given: string, what: string, maxCharacters: number):
   const trimmed = given.trim();
   // A text that is too long in every form is not examined further.
   if (trimmed.length > unitsPerCharacter * maxCharacters) throw tooLong(trimmed, what, maxCharacters);
-  const text = composed(trimmed);
-  if (refused.test(text)) {
+  const isPlain = plain.test(trimmed);
+  const text = isPlain ? trimmed : composed(trimmed);
+  if (!isPlain && refused.test(text)) {
     const message = `The ${what} must not have line breaks, control characters or characters that change the direction of text.`;
     throw new ServiceError("BAD_USER_INPUT", message, { argument: what });
   }
   if (!visible.test(text))
     throw new ServiceError("BAD_USER_INPUT", `The ${what} must not be blank.`, { argument: what });
-  if (characterCount(text) > maxCharacters) throw tooLong(text, what, maxCharacters);
+  if (text.length > maxCharacters && characterCount(text) > maxCharacters) throw tooLong(text, what, maxCharacters);
   return text;
 }
 

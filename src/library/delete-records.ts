@@ -2,7 +2,7 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { queryBuilder } from "../database/query-builder.ts";
 import { carryOn } from "../database/transaction.ts";
 import { ServiceError } from "../errors/errors.ts";
-import { parseRecordId } from "../record/record-url.ts";
+import { parseRecordId } from "../record/parse-link.ts";
 import type { RecordTables } from "../record/record.entity.ts";
 
 /** Maximum number of recordings that one request can delete. */

@@ -10,7 +10,13 @@ import {
   type RecordOrderField,
   type RecordPosition,
 } from "./record-cursor.ts";
-import { AudioRecord, type ListedRecord, type RecordTables } from "../record/record.entity.ts";
+import {
+  AudioRecord,
+  bulkyProperties,
+  type BulkyProperty,
+  type ListedRecord,
+  type RecordTables,
+} from "../record/record.entity.ts";
 import { searchWords } from "../record/search-text.ts";
 import { checkedSha256 } from "../record/source-sha256.ts";
 import type { Visibility } from "../settings/visibility.ts";
@@ -88,7 +94,7 @@ const sortKeys: Readonly<Record<RecordOrderField, SortKey>> = {
 /**
  * Returns one page of a user's recordings. It takes two statements: the first finds the ids in an index alone, the
  * second reads the rows.
- * @param withTags whether the tags are read: they can be most of a row
+ * @param bulky the bulky properties that are read
  * @throws {ServiceError} BAD_USER_INPUT if the page is too large, the arguments contradict each other, or a cursor
  * belongs to another list
  */
@@ -98,7 +104,7 @@ export async function listRecords(
   page: PageRequest,
   filter: RecordFilter = {},
   order: RecordOrder = defaultOrder,
-  withTags = true,
+  bulky: readonly BulkyProperty[] = [],
 ): Promise<RecordPage> {
   const { size, backward, after, before } = readPage(page, ownerId, order);
   const db = queryBuilder<RecordTables>(em);
@@ -111,8 +117,8 @@ export async function listRecords(
     AudioRecord,
     { id: positions.map(({ id }) => id) },
     {
-      populate: ["owner"],
-      exclude: withTags ? [] : ["tags"],
+      populate: ["owner", ...bulky],
+      exclude: bulkyProperties.filter((property) => !bulky.includes(property)),
       disableIdentityMap: true,
     },
   );

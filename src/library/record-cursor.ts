@@ -1,5 +1,5 @@
 import { ServiceError } from "../errors/errors.ts";
-import { parseRecordId } from "../record/record-url.ts";
+import { parseRecordId } from "../record/parse-link.ts";
 import { maxTitleKeyBytes } from "../record/search-text.ts";
 
 /** Sort keys of recordings. */
@@ -19,7 +19,7 @@ export interface RecordPosition {
 }
 
 /** The list to which a cursor belongs. */
-export interface CursorScope {
+interface CursorScope {
   readonly ownerId: number;
   readonly order: RecordOrder;
 }

@@ -1,4 +1,5 @@
-import { Arg, Ctx, FieldResolver, ID, Int, Mutation, Resolver, Root } from "type-graphql";
+import type { GraphQLResolveInfo } from "graphql";
+import { Arg, Ctx, FieldResolver, ID, Info, Int, Mutation, Resolver, Root } from "type-graphql";
 import { ServiceError } from "../errors/errors.ts";
 import { Facts } from "../graphql/field-facts.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
@@ -28,6 +29,7 @@ import {
   UpdateRecordsPayload,
 } from "./record-library.type.ts";
 import { maxTitleLength } from "../record/record-title.ts";
+import { bulkyProperties } from "../record/record.entity.ts";
 import { toRecordType, VisibilityEnum } from "../record/record.type.ts";
 import { updateRecord } from "./update-record.ts";
 import { maxChanges, requireChanges, updateRecords } from "./update-records.ts";
@@ -75,13 +77,14 @@ export class RecordLibraryResolver {
     })
     order: RecordOrderInput | null,
     @Ctx() context: RequestContext,
+    @Info() { path }: GraphQLResolveInfo,
   ): Promise<RecordConnectionType> {
     await requireSelf(context, user.id, "READ");
     const ownerId = Number(user.id);
     const range = { first, after, last, before };
-    const withTags = context.selects("Recording.tags");
+    const bulky = bulkyProperties.filter((property) => context.selects(`Recording.${property}`, path));
     return await oneAtATime(context, async () => {
-      const page = await listRecords(context.em(), ownerId, range, filter ?? {}, orderOf(order), withTags);
+      const page = await listRecords(context.em(), ownerId, range, filter ?? {}, orderOf(order), bulky);
       return toRecordConnection(page, ownerId, filter ?? {});
     });
   }

@@ -18,7 +18,7 @@ import type { Visibility } from "../settings/visibility.ts";
 import { UserType } from "../user/user.type.ts";
 
 /** Sort keys of recordings. */
-export const RecordOrderFieldEnum: { readonly [F in RecordOrderField]: F } = {
+const RecordOrderFieldEnum: { readonly [F in RecordOrderField]: F } = {
   CREATED_AT: "CREATED_AT",
   TITLE: "TITLE",
   DURATION: "DURATION",
@@ -36,7 +36,7 @@ registerEnumType(RecordOrderFieldEnum, {
 });
 
 /** Sort direction. */
-export const OrderDirectionEnum = { ASC: "ASC", DESC: "DESC" } as const;
+const OrderDirectionEnum = { ASC: "ASC", DESC: "DESC" } as const;
 registerEnumType(OrderDirectionEnum, {
   name: "OrderDirection",
   description: "Sort direction.",
@@ -59,7 +59,7 @@ export class RecordOrderInput implements RecordOrderRequest {
 }
 
 @InputType({ description: "A range of time. Either end may be omitted." })
-export class DateTimeRangeInput {
+class DateTimeRangeInput {
   @Field(() => GraphQLDateTime, { nullable: true, description: "Start of the range, inclusive." })
   from?: Date | null;
 
@@ -68,7 +68,7 @@ export class DateTimeRangeInput {
 }
 
 @InputType({ description: "A range of durations, in seconds. Either end may be omitted." })
-export class SecondsRangeInput {
+class SecondsRangeInput {
   @Field(() => GraphQLNonNegativeFloat, { nullable: true, description: "Minimum, inclusive." })
   min?: number | null;
 
@@ -77,7 +77,7 @@ export class SecondsRangeInput {
 }
 
 @InputType({ description: "A tag, as `Recording.tags` lists it. Both fields must be equal to it, including case." })
-export class RecordingTagInput {
+class RecordingTagInput {
   @Field(() => String, { description: "Name of the tag in lower case: `title`, `artist`, `date` ..." })
   name!: string;
 
@@ -117,7 +117,7 @@ export class RecordFilterInput implements RecordFilter {
 }
 
 @ObjectType("PageInfo", { description: "Information for fetching the next or previous page of a list." })
-export class PageInfoType {
+class PageInfoType {
   @Field(() => Boolean, { description: "Whether there are entries before this page." })
   hasPreviousPage!: boolean;
 
@@ -134,7 +134,7 @@ export class PageInfoType {
 }
 
 @ObjectType("RecordEdge", { description: "A recording with its cursor." })
-export class RecordEdgeType {
+class RecordEdgeType {
   @Field(() => String, {
     description:
       "The cursor, for `after` and `before`. It is valid only for the same user and sort order, and stays " +

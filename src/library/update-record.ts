@@ -43,7 +43,7 @@ export async function updateRecord(
 }
 
 /** A change whose values have been checked. */
-export interface CheckedChange {
+interface CheckedChange {
   readonly title: string | undefined;
   readonly visibility: Visibility | undefined;
 }

@@ -2,7 +2,7 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { queryBuilder } from "../database/query-builder.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
-import { parseRecordId } from "../record/record-url.ts";
+import { parseRecordId } from "../record/parse-link.ts";
 import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { changedValues, checkedChange, type RecordChange } from "./update-record.ts";
 

@@ -1,13 +1,13 @@
 import { defineEntity, p } from "@mikro-orm/core";
 
-const RateLimitSchema = defineEntity({
+export const RateLimitSchema = defineEntity({
   name: "RateLimit",
   tableName: "rate_limit",
   properties: {
     key: p.text().primary(),
     points: p.integer().default(0),
     /** Milliseconds since 1970. */
-    expire: p.bigint("number").nullable(),
+    expire: p.bigint("number").nullable().index(),
   },
 });
 

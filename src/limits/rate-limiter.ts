@@ -6,7 +6,7 @@ import { counted, ServiceError } from "../errors/errors.ts";
 const hourSeconds = 3600;
 
 /** A rate limit. */
-export interface RateLimitRule {
+interface RateLimitRule {
   /** Prefix of the keys of this limit, such as `upload:user`. */
   readonly name: string;
   /** What is limited and for whom, for the message: `upload` and `by this user`. */
@@ -28,13 +28,16 @@ export class RateLimiter {
     this.#rule = rule;
     if (rule.perHour === 0) return;
     this.#counter = new RateLimiterPostgres({
-      // SQL as text: the library writes it. Omits the statement's name, because a transaction-pooling proxy may not support prepared statements.
+      // SQL as text: the library writes it. Omits the statement's name, because a transaction-pooling proxy may not
+      // support prepared statements.
       storeClient: {
         query: async ({ text, values }: { text: string; values: unknown[] }) => await pool.query(text, values),
       },
       storeType: "client",
       tableName: "rate_limit",
       tableCreated: true,
+      // Three limiters in each replica would each read the whole table; see `forget-old-counts.ts`.
+      clearExpiredByTimeout: false,
       keyPrefix: rule.name,
       points: rule.perHour,
       duration: hourSeconds,
@@ -47,20 +50,30 @@ export class RateLimiter {
    * @throws {ServiceError} RATE_LIMITED with `retryAfterSeconds`, `limit` and `withinSeconds`
    */
   async consume(key: string): Promise<void> {
+    if (!this.#counter) return;
     try {
-      await this.#counter?.consume(key);
+      await this.#counter.consume(key);
     } catch (error) {
       if (!(error instanceof RateLimiterRes)) throw error;
-      const retryAfterSeconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000));
       const { perHour, what, whose } = this.#rule;
-      const wereThere = `There ${perHour === 1 ? "was" : "were"} ${counted(perHour, what)} ${whose}`;
-      throw new ServiceError(
-        "RATE_LIMITED",
-        `${wereThere} within an hour, which is the limit. Try again in ${counted(retryAfterSeconds, "second")}.`,
-        { retryAfterSeconds, limit: perHour, withinSeconds: hourSeconds },
-      );
+      throw overLimit(error, { what, whose, limit: perHour, withinSeconds: hourSeconds });
     }
   }
+}
+
+/** The error for a key over its limit, which is for an hour or a minute. */
+export function overLimit(
+  { msBeforeNext }: RateLimiterRes,
+  { what, whose, limit, withinSeconds }: { what: string; whose: string; limit: number; withinSeconds: number },
+): ServiceError {
+  const retryAfterSeconds = Math.max(1, Math.ceil(msBeforeNext / 1000));
+  const wereThere = `There ${limit === 1 ? "was" : "were"} ${counted(limit, what)} ${whose}`;
+  const period = withinSeconds === hourSeconds ? "an hour" : "a minute";
+  return new ServiceError(
+    "RATE_LIMITED",
+    `${wereThere} within ${period}, which is the limit. Try again in ${counted(retryAfterSeconds, "second")}.`,
+    { retryAfterSeconds, limit, withinSeconds },
+  );
 }
 
 /** Factor by which the limit of an IPv6 site exceeds that of one address. */

@@ -1,5 +1,6 @@
 import { defineEntity, p } from "@mikro-orm/core";
 import type { TablesOf } from "../database/query-builder.ts";
+import type { RateLimitSchema } from "./rate-limit.entity.ts";
 
 const WriteAllowanceSchema = defineEntity({
   name: "WriteAllowance",
@@ -18,4 +19,4 @@ export class WriteAllowanceRow extends WriteAllowanceSchema.class {}
 WriteAllowanceSchema.setClass(WriteAllowanceRow);
 
 /** The tables of counts, for the query builder. */
-export type LimitTables = TablesOf<typeof WriteAllowanceSchema>;
+export type LimitTables = TablesOf<typeof WriteAllowanceSchema | typeof RateLimitSchema>;

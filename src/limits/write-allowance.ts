@@ -1,9 +1,7 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { sql, type RawBuilder } from "kysely";
 import { addressKeys } from "../addresses/address-key.ts";
-import { queryBuilder } from "../database/query-builder.ts";
 import { counted, ServiceError } from "../errors/errors.ts";
-import type { LimitTables } from "./write-allowance.entity.ts";
 
 /** Capacity of an allowance, in days' worth. */
 export const savedDays = 8;
@@ -66,8 +64,11 @@ function toCharge(allowances: readonly [key: string, perDay: number][]): Charge 
   return { keys: limited.map(([key]) => key), bytesPerDay: limited.map(([, perDay]) => perDay) };
 }
 
-/** A refusal of `charge_allowance`: the number of the allowance that is used up, counted from 1, and for how many seconds. */
-export type RefusedCharge = readonly [which: number, seconds: number];
+/**
+ * A refusal of `charge_allowance`: the number of the allowance that is used up, counted from 1, and for how many
+ * seconds.
+ */
+type RefusedCharge = readonly [which: number, seconds: number];
 
 /**
  * The error for a used-up allowance, worded for the client.
@@ -105,11 +106,16 @@ export function refusalOf({ keys, bytesPerDay }: Charge, bytes: number): RawBuil
   return sql`charge_allowance(${keys}::text[], ${bytesPerDay}::float8[], ${savedDays}, ${bytes}::float8)`;
 }
 
-/** Rows paid for in advance, at most, and the share of an allowance that they may take: what comes back in 21 seconds. */
+/**
+ * Rows paid for in advance, at most, and the share of an allowance that they may take: what comes back in 21 seconds.
+ */
 const rowsInAdvance = 64;
 const daysInAdvance = 1 / 4096;
 
-/** Allowances with bytes paid for in advance, at most. Beyond this the oldest are forgotten, and their bytes stay charged. */
+/**
+ * Allowances with bytes paid for in advance, at most. Beyond this the oldest are forgotten, and their bytes stay
+ * charged.
+ */
 const maxPrepaid = 4096;
 
 /**
@@ -157,12 +163,4 @@ export class PrepaidAllowances {
       if (bytes >= 0) this.#left.delete(key);
     }
   }
-}
-
-/** Deletes the rows of allowances that are full again. */
-export async function forgetRestoredAllowances(em: SqlEntityManager): Promise<void> {
-  await queryBuilder<LimitTables>(em)
-    .deleteFrom("WriteAllowance")
-    .where("at", "<", sql<Date>`now() - make_interval(days => ${savedDays})`)
-    .execute();
 }

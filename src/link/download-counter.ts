@@ -4,9 +4,9 @@ import { addressKey } from "../addresses/address-key.ts";
 import type { RecordAnswer } from "./record-answer.ts";
 
 /** The client, as far as a request identifies it. */
-export interface Asker {
-  /** The client's address. */
-  readonly ip: string;
+interface Asker {
+  /** The client's address, as of `clientAddress`. */
+  readonly address: string;
   readonly headers: IncomingHttpHeaders;
 }
 
@@ -66,10 +66,10 @@ export class DownloadCounter {
    * `User-Agent`).
    * @param ended resolves with whether the response was sent completely
    */
-  begins(linkId: string, { ip, headers }: Asker, { body }: RecordAnswer, ended: Promise<boolean>): boolean {
+  begins(linkId: string, { address, headers }: Asker, { body }: RecordAnswer, ended: Promise<boolean>): boolean {
     if (body.length === 0 || isAskedAhead(headers)) return false;
     const isFromStart = body.some((part) => "start" in part && part.start === 0 && part.end > 1);
-    const who = JSON.stringify([linkId, addressKey(ip), headers["user-agent"]]);
+    const who = JSON.stringify([linkId, addressKey(address), headers["user-agent"]]);
     const key = createHash("sha256").update(who).digest("base64url");
     const known = this.#listenings.get(key);
     const isKnown = known !== undefined && performance.now() - known.lastSeenAt < listeningMs;

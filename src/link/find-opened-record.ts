@@ -9,6 +9,7 @@ import type { LinkTables } from "./share-link.entity.ts";
 export type OpenedRecord = Pick<
   AudioRecord,
   | "id"
+  | "store"
   | "headBytes"
   | "chunkBytes"
   | "sizeBytes"
@@ -22,10 +23,13 @@ export type OpenedRecord = Pick<
   | "integratedLufs"
   | "samplePeakDbfs"
   | "truePeakDbtp"
+  | "sourceSamples"
+  | "sourceSampleRateHz"
 >;
 
 const rowColumns = [
   "AudioRecord.id",
+  "AudioRecord.store",
   "AudioRecord.headBytes",
   "AudioRecord.chunkBytes",
   "AudioRecord.sizeBytes",
@@ -39,6 +43,8 @@ const rowColumns = [
   "AudioRecord.integratedLufs",
   "AudioRecord.samplePeakDbfs",
   "AudioRecord.truePeakDbtp",
+  "AudioRecord.sourceSamples",
+  "AudioRecord.sourceSampleRateHz",
 ] as const;
 
 /** What a disabled user has is not served, by no link. */
@@ -94,7 +100,7 @@ const byPlayLink = statement(
       .where("User.disabledAt", "is", null),
 );
 
-/** The recording of a plain link, whoever may open it. */
+/** The recording of a plain link. It does not check whether the caller may open it. */
 export async function findByAddress(
   em: SqlEntityManager,
   address: RecordAddress,
@@ -114,7 +120,9 @@ export async function findBySecret(
   return row && { ...row, isExpired: Boolean(row.isExpired) };
 }
 
-/** The recording of a play link, with the key that has signed it and whether the token that asked for it is still valid. */
+/**
+ * The recording of a play link, with the key that has signed it and whether the token that asked for it is still valid.
+ */
 export async function findByPlayLink(
   em: SqlEntityManager,
   { recordId, userId, tokenId }: RecordAddress & { readonly tokenId: string },

@@ -61,8 +61,8 @@ export async function openShareLink(
 
 /**
  * Opens a play link. It is revoked with the token that asked for it.
- * @throws {ServiceError} NOT_FOUND for a link that was not signed by the service, or was revoked, or whose recording was
- * deleted; GONE for one that has expired
+ * @throws {ServiceError} NOT_FOUND for a link that was not signed by the service, or was revoked, or whose recording
+ * was deleted; GONE for one that has expired
  */
 export async function openPlayLink(em: SqlEntityManager, given: string): Promise<OpenedLink> {
   const link = readPlayLink(given);
@@ -78,8 +78,8 @@ function linkExpired(): ServiceError {
 }
 
 /**
- * Whether an error only says that the caller has no token that counts, or one of an identity provider whose subject cannot
- * become a user now.
+ * Whether an error only says that the caller has no token that counts, or one of an identity provider whose subject
+ * cannot become a user now.
  */
 function isRefusedCaller(error: unknown): boolean {
   const codes: readonly string[] = [

@@ -1,7 +1,8 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { NIL, parse as bytesOfUuid } from "uuid";
 import { ServiceError } from "../errors/errors.ts";
-import { parseUserId, type RecordAddress } from "../record/record-url.ts";
+import { parseUserId } from "../record/parse-link.ts";
+import { type RecordAddress } from "../record/record-url.ts";
 
 /** How long a play link can be valid, in seconds. */
 export const leastPlaySeconds = 60;
@@ -30,8 +31,8 @@ export function requirePlaySeconds(validSeconds: number): void {
 }
 
 /**
- * When a link expires that is asked for now, in seconds since 1970. For a quarter of its time, the same request gets the
- * same link, so that browsers can use again what they have of the recording. It never outlives the token.
+ * When a link expires that is asked for now, in seconds since 1970. For a quarter of its time, the same request gets
+ * the same link, so that browsers can use again what they have of the recording. It never outlives the token.
  * @param tokenExpiresAt when the caller's token expires; null if never
  */
 export function playExpiry(validSeconds: number, tokenExpiresAt: Date | null, now = Date.now()): number {

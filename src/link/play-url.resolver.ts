@@ -28,7 +28,7 @@ export class PlayUrlResolver {
     description:
       "A link that plays the recording without a token, even if it is private, for `<audio>` and other players, which send " +
       "no header. It is meant for the caller's own player: downloads are not counted, and it ends with the token of this " +
-      "request. After its time it answers 410; ask for another one then. Add `?inline=0` to download instead. Null only if " +
+      "request. When it has expired it answers 410; ask for another one then. Add `?inline=0` to download instead. Null only if " +
       "an error occurred.",
   })
   @Facts<{ validSeconds: number }>({
@@ -41,7 +41,7 @@ export class PlayUrlResolver {
       defaultValue: 21_600,
       description:
         `For how long the link must play, in seconds, from ${leastPlaySeconds} to ${mostPlaySeconds}. It plays up to a ` +
-        "quarter longer, so that the same question soon gets the same link, and a player can use its cache.",
+        "quarter longer, so that repeated requests get the same link, which a player can cache.",
     })
     validSeconds: number,
     @Ctx() context: RequestContext,
@@ -49,7 +49,7 @@ export class PlayUrlResolver {
     requirePlaySeconds(validSeconds);
     const caller = await context.callerAs(record.owner.id);
     if (String(caller.id) !== record.owner.id || !mayRead(caller, record.madeBy)) throw notTheirOwn();
-    const key = await keyOf(context, caller.id);
+    const key = caller.playKey ?? (await keyOf(context, caller.id));
     if (key === undefined) throw noSuchRecord();
     const expiresAt = playExpiry(validSeconds, caller.expiresAt);
     const terms = { recordId: record.id, userId: caller.id, tokenId: caller.tokenId ?? noToken, expiresAt };

@@ -9,8 +9,8 @@ import { contentDisposition } from "../record/file-name.ts";
 /** The properties of a recording and its link that determine the response. */
 export interface LinkedRecord {
   /**
-   * The recording's UUID. The ETag is its hash, with the gain: it does not reveal the id, and with one gain the bytes of a
-   * recording never change.
+   * The recording's UUID. The ETag is its hash, with the gain: it does not reveal the id, and with one gain the bytes
+   * of a recording never change.
    */
   readonly id: string;
   /** The steps of gain that are applied to the stored frames. */

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { ServerResponse } from "node:http";
-import type { Pool } from "pg";
 import { addressKey } from "../addresses/address-key.ts";
+import { clientAddress } from "../addresses/client-address.ts";
 import { stepsToLoudness } from "../audio/mp3/mp3-gain.ts";
 import { audiowaveformJson, decodeWaveform, zoomed, type Waveform } from "../audio/meter/waveform.ts";
 import type { Caller } from "../caller/caller.ts";
@@ -16,12 +16,11 @@ import type { ByteInterval } from "../http/byte-range.ts";
 import { sendBytes, slowPieceBytes, type ByteSource } from "../http/send-bytes.ts";
 import type { RequestTurns } from "../http/request-turns.ts";
 import type { WaitingAnswers } from "../http/waiting-answers.ts";
-import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { DownloadCounter } from "./download-counter.ts";
 import { mp3FileName } from "../record/file-name.ts";
 import { findDetailedWaveform, findWaveforms } from "../record/find-record.ts";
 import { readLeveled } from "../record/leveled-mp3.ts";
-import { readMp3 } from "../record/mp3-chunks.ts";
+import type { Mp3Store } from "../record/mp3-store.ts";
 import type { OpenedRecord } from "./find-opened-record.ts";
 import { openPlainLink, openPlayLink, openShareLink } from "./open-link.ts";
 import { answerOtherMethod, answerRecord, crossOriginHeaders, readBody, type RecordAnswer } from "./record-answer.ts";
@@ -32,8 +31,9 @@ import {
   parseRecordAddress,
   parseSecret,
   samplesPerPixelIn,
-} from "../record/record-url.ts";
-import { countDownload } from "./share-links.ts";
+} from "../record/parse-link.ts";
+import { countingBytes, type Metrics } from "../telemetry/metrics.ts";
+import type { DownloadTally } from "./download-tally.ts";
 
 interface RecordRequest {
   Params: { recordId?: string; secret?: string; signed?: string };
@@ -54,7 +54,7 @@ interface OpenLink {
 /** Finds the user of a token, and creates none. */
 type Authenticate = (token: string) => Promise<Caller>;
 
-type OpenRequest = (request: FastifyRequest<RecordRequest>, reply: FastifyReply) => Promise<OpenLink>;
+type OpenRequest = (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>;
 
 /**
  * Caches must revalidate on every use, because the recording may have become private, or the link may have been revoked
@@ -79,23 +79,26 @@ const mediaPolicy = "default-src 'none';media-src 'self';style-src 'unsafe-inlin
  *   (410).
  * - Play links: `/play/<signed>`. They play one recording, also a private one, for some hours.
  *
- * `inline=1` plays instead of downloading; `loudness=-16` changes the level. Each link also has its waveform, and `samplesPerPixel=512` zooms into it.
+ * `inline=1` plays instead of downloading; `loudness=-16` changes the level. Each link also has its waveform, and
+ * `samplesPerPixel=512` zooms into it.
  */
 export function recordRoute(
   app: FastifyInstance,
   {
     em,
     authenticate,
-    pool,
-    rowMemory,
+    store,
+    downloads,
+    metrics,
     waiting,
     turns,
     config,
   }: {
     em: SqlEntityManager;
     authenticate: Authenticate;
-    pool: Pool;
-    rowMemory: MemoryBlocks;
+    store: Mp3Store;
+    downloads: DownloadTally;
+    metrics?: Metrics | undefined;
     waiting: WaitingAnswers;
     turns: RequestTurns;
     config: Pick<Config, "recordCacheControl" | "maxWaitingBytes">;
@@ -111,20 +114,12 @@ export function recordRoute(
     const other = answerOtherMethod(request.method);
     if (other) await send(reply, other, request);
   });
-  const inTurn =
-    (open: (request: FastifyRequest<RecordRequest>) => Promise<OpenLink>): OpenRequest =>
-    async (request, reply) => {
-      using _turn = await turns.take(request, reply);
-      return await open(request);
-    };
-  const plain = inTurn(async (request) => await openPlain(em, authenticate, request, config.recordCacheControl));
-  const shared = inTurn(async (request) => await openShared(em, request));
-  const played = inTurn(async (request) => await openPlayed(em, request));
+  const plain: OpenRequest = async (request) => await openPlain(em, authenticate, request, config.recordCacheControl);
+  const shared: OpenRequest = async (request) => await openShared(em, request);
+  const played: OpenRequest = async (request) => await openPlayed(em, request);
   const counter = new DownloadCounter();
-  // Number of downloads that may read whole rows, which is fastest and takes two rows of memory each. Others read small
-  // pieces.
-  const maxRowReaders = Math.floor(config.maxWaitingBytes / (2 * rowMemory.blockBytes));
-  let rowReaders = 0;
+  // Memory of the downloads that read large pieces, which is fastest. When it is used up, others read small pieces.
+  let readingBytes = 0;
   for (const [path, open] of [
     ["/record", plain],
     ["/record/:recordId", plain],
@@ -135,7 +130,11 @@ export function recordRoute(
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
       const { method } = request;
-      const { row, headers, cacheControl, linkId, isForPlaying } = await open(request, reply);
+      const { row, headers, cacheControl, linkId, isForPlaying } = await turns.run(
+        request,
+        reply,
+        async () => await open(request),
+      );
       const parameters = linkParameters(request.url);
       const isInline = asksForInline(parameters, isForPlaying);
       const wantedLufs = loudnessIn(parameters);
@@ -150,20 +149,34 @@ export function recordRoute(
         cacheControl: isInline ? cacheControl : askedAgain(cacheControl),
       };
       const answer = answerRecord(method === "HEAD" ? "HEAD" : "GET", request.headers, record);
-      if (linkId !== undefined && counter.begins(linkId, request, answer, sentWhole(reply.raw))) {
-        // Concurrently with the first byte, which does not wait for it.
-        countDownload(em, linkId).catch((error) => request.log.warn({ err: error }, "could not count a download"));
+      const asker = { address: clientAddress(request), headers: request.headers };
+      if (linkId !== undefined && counter.begins(linkId, asker, answer, sentWhole(reply.raw))) {
+        downloads.add(linkId);
+      }
+      let sentBytes = 0;
+      const counted = (body: AsyncIterable<Buffer>): AsyncIterable<Buffer> =>
+        countingBytes(body, {
+          onFirst: () => {
+            if (sentBytes === 0) metrics?.downloadBegan(reply.elapsedTime / 1000);
+          },
+          onEnd: (bytes) => (sentBytes += bytes),
+        });
+      if (metrics && answer.body.length > 0) {
+        void sentWhole(reply.raw).then((whole) => metrics.downloadEnded(whole ? "complete" : "cut", sentBytes));
       }
       const bytes: ByteSource = async function* (signal, { from, isSlow }) {
-        const readsRows = !isSlow && rowReaders < maxRowReaders;
-        if (readsRows) rowReaders += 1;
+        const wantedBytes = store.readBytes(row);
+        const isLarge = !isSlow && readingBytes + wantedBytes <= config.maxWaitingBytes;
+        if (isLarge) readingBytes += wantedBytes;
         try {
-          const pieceBytes = readsRows ? undefined : slowPieceBytes;
+          const pieceBytes = isLarge ? undefined : slowPieceBytes;
           const read = (range: ByteInterval): AsyncGenerator<Buffer, void, undefined> =>
-            readMp3(pool, rowMemory, row, range, signal, pieceBytes);
-          yield* readBody(answer.body, from, (range) => readLeveled(read, row, addedSteps, range));
+            store.read(row, range, signal, pieceBytes);
+          const body = readBody(answer.body, from, (range) => readLeveled(read, row, addedSteps, range));
+          if (metrics) yield* counted(body);
+          else yield* body;
         } finally {
-          if (readsRows) rowReaders -= 1;
+          if (isLarge) readingBytes -= wantedBytes;
         }
       };
       return await send(reply.headers(headers), answer, request, { bytes, waiting });
@@ -178,9 +191,11 @@ export function recordRoute(
     ["/l/:secret/:waveform(^waveform\\.json\\W+$)", shared],
   ] as const) {
     app.all<RecordRequest>(path, async (request, reply) => {
-      const { row, headers, cacheControl } = await open(request, reply);
-      const samplesPerPixel = samplesPerPixelIn(linkParameters(request.url));
-      const waveform = await waveformOf(em, row.id, samplesPerPixel);
+      const { waveform, row, headers, cacheControl } = await turns.run(request, reply, async () => {
+        const opened = await open(request);
+        const samplesPerPixel = samplesPerPixelIn(linkParameters(request.url));
+        return { ...opened, waveform: await waveformOf(em, opened.row.id, samplesPerPixel) };
+      });
       if (!waveform) throw noSuchRecord();
       return await answerText(request, reply.headers(headers), {
         body: JSON.stringify(audiowaveformJson(waveform)),
@@ -239,7 +254,7 @@ async function openPlayed(em: SqlEntityManager, { params }: FastifyRequest<Recor
 
 /** Resolves when the response has ended, with whether all of it was sent. */
 async function sentWhole(response: ServerResponse): Promise<boolean> {
-  await new Promise<void>((resolve) => response.once("close", resolve));
+  if (!response.closed) await new Promise<void>((resolve) => response.once("close", resolve));
   return response.writableFinished;
 }
 
@@ -267,7 +282,7 @@ async function send(
   const { bytes, waiting } = sending;
   try {
     const head = { status, headers: reply.getHeaders() };
-    await sendBytes(reply.raw, head, bytes, { waiting, address: addressKey(request.ip) });
+    await sendBytes(reply.raw, head, bytes, { waiting, address: addressKey(clientAddress(request)) });
   } catch (error) {
     // Before the head has been sent, the error can still be answered. Afterwards the connection has been cut.
     if (!reply.raw.headersSent) {

@@ -9,7 +9,7 @@ import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.
 import { checkedText } from "../input/plain-text.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
 import type { RecordNames } from "../record/file-name.ts";
-import { parseRecordId } from "../record/record-url.ts";
+import { parseRecordId } from "../record/parse-link.ts";
 import type { LinkTables, ShareLink } from "./share-link.entity.ts";
 
 /** A share link of a recording. */
@@ -25,7 +25,7 @@ export interface SharedLink {
 }
 
 /** The properties of a new share link. */
-export interface LinkRequest {
+interface LinkRequest {
   readonly recordId: string;
   readonly expiresAt: Date | undefined;
   readonly note: string | undefined;
@@ -150,18 +150,6 @@ export async function findShareLinks(
     .execute();
   const byRecord = Map.groupBy(rows, ({ recordId }) => recordId);
   return new Map([...byRecord].map(([recordId, links]) => [recordId, links.map(toSharedLink)]));
-}
-
-const addDownload = statement((db: Kysely<LinkTables>, { id }: { id: string }) =>
-  db
-    .updateTable("ShareLink")
-    .set((eb) => ({ downloads: eb("downloads", "+", 1) }))
-    .where("id", "=", id),
-);
-
-/** Adds one to the download count of a share link. */
-export async function countDownload(em: SqlEntityManager, linkId: string): Promise<void> {
-  await addDownload(em, { id: linkId });
 }
 
 type StoredLink = Pick<ShareLink, "id" | "secret" | "createdAt" | "downloads"> & {

@@ -1,6 +1,7 @@
 import { Arg, Ctx, FieldResolver, Int, Query, Resolver, Root } from "type-graphql";
 import { maxWaveformBins } from "../audio/meter/waveform.ts";
 import { Facts } from "../graphql/field-facts.ts";
+import { oneAtATime } from "../graphql/one-at-a-time.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { GraphQLNonNegativeFloat, GraphQLURL } from "../graphql/scalars.ts";
 import { findOpenedRecord } from "../record/find-record.ts";
@@ -8,9 +9,9 @@ import { noSuchRecord } from "../record/record-refusals.ts";
 import { chaptersFacts, chaptersOf, peaksFacts, peaksOf } from "../record/record.resolver.ts";
 import { ChapterType } from "../record/production.type.ts";
 import { toRecordType } from "../record/record.type.ts";
+import { parseLink } from "../record/parse-link.ts";
 import {
   maxLinkLength,
-  parseLink,
   recordUrl,
   shareStreamUrl,
   shareUrl,
@@ -36,8 +37,10 @@ export class SharedRecordingResolver {
     @Ctx() context: RequestContext,
   ): Promise<SharedRecordingType> {
     const target = parseLink(url);
-    const { row } = await open(target, context);
-    const record = await findOpenedRecord(context.em(), row.id);
+    const record = await oneAtATime(context, async () => {
+      const { row } = await open(target, context);
+      return await findOpenedRecord(context.em(), row.id);
+    });
     if (!record) throw noSuchRecord();
     return toSharedRecording(toRecordType(record), target);
   }

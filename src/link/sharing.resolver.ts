@@ -161,7 +161,7 @@ export class LinkResolver {
 
   @FieldResolver(() => LeveledLinksType, {
     nullable: true,
-    description: "The same links with a loudness of their own. Null only if an error occurred.",
+    description: "The same links, which then play at this loudness. Null only if an error occurred.",
   })
   @Facts(leveledFacts)
   atLoudness(

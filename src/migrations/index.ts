@@ -17,6 +17,12 @@ import { PlayKeys } from "./20261127083500_play-keys.ts";
 import { ChaptersAndProduction } from "./20261127090000_chapters-and-production.ts";
 import { DetailedWaveform } from "./20261127091500_detailed-waveform.ts";
 import { SourceOfRecord } from "./20261127092500_source-of-record.ts";
+import { ResumableUploads } from "./20261127100000_resumable-uploads.ts";
+import { ExpiryIndexes } from "./20261127120000_expiry-indexes.ts";
+import { DeadUploads } from "./20261127120500_dead-uploads.ts";
+import { WaveformTable } from "./20261127121000_waveform-table.ts";
+import { TwoStores } from "./20261127130000_two-stores.ts";
+import { ResumableTickets } from "./20261127133000_resumable-tickets.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -39,4 +45,10 @@ export const migrations = [
   { name: "20261127090000_chapters-and-production", class: ChaptersAndProduction },
   { name: "20261127091500_detailed-waveform", class: DetailedWaveform },
   { name: "20261127092500_source-of-record", class: SourceOfRecord },
+  { name: "20261127100000_resumable-uploads", class: ResumableUploads },
+  { name: "20261127120000_expiry-indexes", class: ExpiryIndexes },
+  { name: "20261127120500_dead-uploads", class: DeadUploads },
+  { name: "20261127121000_waveform-table", class: WaveformTable },
+  { name: "20261127130000_two-stores", class: TwoStores },
+  { name: "20261127133000_resumable-tickets", class: ResumableTickets },
 ];

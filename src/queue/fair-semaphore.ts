@@ -18,14 +18,19 @@ export interface SemaphoreLimits {
 }
 
 /** A request for a permit. */
-export interface PermitRequest<Owner> {
+interface PermitRequest<Owner> {
   /** Owners take turns. */
   readonly owner: Owner;
-  /** The request follows an earlier permit: requests for a first permit go before it, and it never times out. */
-  readonly again?: boolean;
   /**
-   * Takes what the request needs besides the permit, and is disposed of with it. While it returns undefined, the request
-   * waits and others pass it. By default nothing is needed.
+   * The request follows an earlier permit, and never times out. Requests for a first permit go before it, unless it is
+   * almost done.
+   */
+  readonly again?: boolean;
+  /** Whether the permit is needed for little more. Such a request goes before all others. */
+  readonly isAlmostDone?: () => boolean;
+  /**
+   * Takes what the request needs besides the permit, and is disposed of with it. While it returns undefined, the
+   * request waits and others pass it. By default nothing is needed.
    */
   readonly takeBesides?: () => Disposable | undefined;
 }
@@ -45,14 +50,15 @@ interface Waiter<Owner> {
   refuse(reason: unknown): void;
 }
 
-/** First permits granted in a row while requests for a further permit wait. */
-const firstsInARow = 3;
+/** Permits granted in a row to those that go first while others wait. */
+const urgentInARow = 3;
 
 const nothing: Disposable = { [Symbol.dispose]() {} };
 
 /**
- * A counting semaphore with a fair queue: owners take turns, however many requests each of them has. The requests of one
- * owner are granted in order of arrival.
+ * A counting semaphore with a fair queue: owners take turns, however many requests each of them has. The requests of
+ * one owner are granted in order of arrival, but those that are almost done come first, then those for a first permit. After
+ * three in a row of these, one of the others is granted.
  */
 export class FairSemaphore<Owner> implements Disposable {
   readonly #limits: Required<SemaphoreLimits>;
@@ -60,7 +66,7 @@ export class FairSemaphore<Owner> implements Disposable {
   /** Requests for a first permit, and requests for a further one. */
   readonly #firsts = new FairQueue<Owner, Waiter<Owner>>();
   readonly #others = new FairQueue<Owner, Waiter<Owner>>();
-  #firstsInARow = 0;
+  #urgentInARow = 0;
   /** When a waiting request was last granted. */
   #movedAt = -Infinity;
   #closed = false;
@@ -80,9 +86,9 @@ export class FairSemaphore<Owner> implements Disposable {
     return this.#firsts.size + this.#others.size;
   }
 
-  /** Number of waiting requests for a first permit. */
-  get waitingForFirst(): number {
-    return this.#firsts.size;
+  /** Number of waiting requests for a first permit, and of those that are almost done. */
+  get waitingUrgently(): number {
+    return this.#firsts.size + [...this.#others].filter(isAlmostDone).length;
   }
 
   /** Whether this owner may have one more permit in use. */
@@ -197,12 +203,19 @@ export class FairSemaphore<Owner> implements Disposable {
       if (permit) waiter.grant(permit);
       return permit !== undefined;
     };
-    const mayBeFirst = this.#firstsInARow < firstsInARow || this.#others.size === 0;
-    const isFirst = mayBeFirst && this.#firsts.takeFirst(isGranted) !== undefined;
-    this.#firstsInARow = isFirst ? this.#firstsInARow + 1 : 0;
-    if (isFirst || this.#others.takeFirst(isGranted) !== undefined) return true;
-    return !mayBeFirst && this.#firsts.takeFirst(isGranted) !== undefined;
+    const mayBeUrgent = this.#urgentInARow < urgentInARow || this.#others.size === 0;
+    const isUrgent =
+      mayBeUrgent &&
+      (this.#others.takeFirst((waiter) => isAlmostDone(waiter) && isGranted(waiter)) ??
+        this.#firsts.takeFirst(isGranted)) !== undefined;
+    this.#urgentInARow = isUrgent ? this.#urgentInARow + 1 : 0;
+    if (isUrgent || this.#others.takeFirst(isGranted) !== undefined) return true;
+    return !mayBeUrgent && this.#firsts.takeFirst(isGranted) !== undefined;
   }
+}
+
+function isAlmostDone({ request }: Pick<Waiter<unknown>, "request">): boolean {
+  return request.isAlmostDone?.() === true;
 }
 
 /** Runs an action when the result is disposed of for the first time. */

@@ -1,8 +1,9 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { hasScope, requireScope, type Caller } from "../caller/caller.ts";
+import { queryBuilder } from "../database/query-builder.ts";
 import { decodeWaveform, waveformPeaks } from "../audio/meter/waveform.ts";
-import { AudioRecord } from "./record.entity.ts";
-import { parseRecordId } from "./record-url.ts";
+import { AudioRecord, type RecordTables } from "./record.entity.ts";
+import { parseRecordId } from "./parse-link.ts";
 
 /** The owner's recording with this id, with its owner loaded; null if there is none or another user owns it. */
 export async function findOwnRecord(em: SqlEntityManager, ownerId: number, id: string): Promise<AudioRecord | null> {
@@ -72,19 +73,30 @@ export async function findWaveforms(
   em: SqlEntityManager,
   recordIds: readonly string[],
 ): Promise<ReadonlyMap<string, Uint8Array>> {
-  const records = await em.find(
-    AudioRecord,
-    { id: [...recordIds] },
-    { fields: ["waveform"], disableIdentityMap: true },
-  );
-  return new Map(records.flatMap(({ id, waveform }) => (waveform ? [[id, waveform]] : [])));
+  const rows = await selectWaveforms(em)
+    .select((eb) => ["AudioRecord.id", eb.fn.coalesce("overview", "waveform").as("waveform")])
+    .where("AudioRecord.id", "in", recordIds)
+    .execute();
+  return new Map(rows.flatMap(({ id, waveform }) => (waveform ? [[id, waveform]] : [])));
 }
 
-/** The most detailed stored waveform of a recording that the caller may see; undefined if it was deleted in the meantime. */
+/**
+ * The most detailed stored waveform of a recording that the caller may see; undefined if it was deleted in the
+ * meantime.
+ */
 export async function findDetailedWaveform(em: SqlEntityManager, id: string): Promise<Uint8Array | undefined> {
-  const fields = ["waveform", "waveformDetail"] as const;
-  const record = await em.findOne(AudioRecord, { id }, { fields, disableIdentityMap: true });
-  return record?.waveformDetail ?? record?.waveform ?? undefined;
+  const row = await selectWaveforms(em)
+    .select((eb) => eb.fn.coalesce("detail", "waveformDetail", "overview", "waveform").as("waveform"))
+    .where("AudioRecord.id", "=", id)
+    .executeTakeFirst();
+  return row?.waveform ?? undefined;
+}
+
+/** Recordings with their waveforms, which older ones have in their own rows. */
+function selectWaveforms(em: SqlEntityManager) {
+  return queryBuilder<RecordTables>(em)
+    .selectFrom("AudioRecord")
+    .leftJoin("RecordWaveform", "RecordWaveform.recordId", "AudioRecord.id");
 }
 
 /** What the WAVs of recordings that the caller may see state about their parts and their production. */

@@ -2,11 +2,12 @@ import { Field, ObjectType } from "type-graphql";
 import { leastLufs, mostLufs } from "../audio/mp3/mp3-gain.ts";
 import { Facts, type FieldFacts } from "../graphql/field-facts.ts";
 import { GraphQLURL } from "../graphql/scalars.ts";
-import { maxLinkLength, maxLoudnessLength, maxMp3LinkLength, requireLoudness, withLoudness } from "./record-url.ts";
+import { requireLoudness } from "./parse-link.ts";
+import { maxLinkLength, maxLoudnessLength, maxMp3LinkLength, withLoudness } from "./record-url.ts";
 
 @ObjectType("LeveledLinks", {
   description:
-    "Links that play a recording at a loudness of their own, in every player. The level of each frame is changed while it is " +
+    "Links that play a recording at a chosen loudness, in every player. The level of each frame is changed while it is " +
     "sent, in steps of 1.5 dB, and never so far that the true peak exceeds -1 dBTP. Nothing is encoded again.",
 })
 export class LeveledLinksType {

@@ -4,7 +4,7 @@ import type { FrameFormat } from "../audio/mp3/frame-positions.ts";
 import { changeHeadLevel, headLevelBytes } from "../audio/mp3/head-level.ts";
 
 /** What the level of a stored MP3 depends on. */
-export interface LeveledMp3 extends Omit<FrameFormat, "channels"> {
+interface LeveledMp3 extends Omit<FrameFormat, "channels"> {
   readonly channels: number;
   readonly headBytes: number;
   /** Steps of gain that the head already states, but the stored frames do not have. */
@@ -15,8 +15,8 @@ export interface LeveledMp3 extends Omit<FrameFormat, "channels"> {
 type Read = (range: ByteInterval) => AsyncIterable<Buffer>;
 
 /**
- * Reads a range of an MP3 as it is sent: with the gain of its recording, and `addedSteps` more. The bytes do not depend on
- * where the range begins or ends. A piece stays unchanged until the next one is requested.
+ * Reads a range of an MP3 as it is sent: with the gain of its recording, and `addedSteps` more. The bytes do not depend
+ * on where the range begins or ends. A piece stays unchanged until the next one is requested.
  */
 export async function* readLeveled(
   read: Read,
@@ -26,6 +26,10 @@ export async function* readLeveled(
 ): AsyncGenerator<Buffer, void, undefined> {
   const { headBytes, gainSteps } = mp3;
   const steps = gainSteps + addedSteps;
+  if (steps === 0 && addedSteps === 0) {
+    yield* read(range);
+    return;
+  }
   const firstOfFrames = Math.max(range.start, headBytes);
   if (range.start < headBytes) {
     const head = { start: range.start, end: Math.min(range.end, headBytes - 1) };
@@ -56,8 +60,8 @@ async function* readHead(
 }
 
 /**
- * A field that a piece cuts in two needs both bytes, so the byte before the cut waits for the next piece. At the ends of the
- * range, one byte more is read for the same reason.
+ * A field that a piece cuts in two needs both bytes, so the byte before the cut waits for the next piece. At the ends
+ * of the range, one byte more is read for the same reason.
  */
 async function* readFrames(
   read: Read,

@@ -1,16 +1,19 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
-import { sql, type Kysely } from "kysely";
+import { sql, type Kysely, type OnConflictBuilder } from "kysely";
 import type { Pool } from "pg";
 import { validate as isUuid } from "uuid";
 import { isParentMissing } from "../errors/database-failures.ts";
 import { ServiceError } from "../errors/errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
+import { noPatience, throughFailover, type Patience } from "../database/failover.ts";
 import { statement } from "../database/query-builder.ts";
+import type { Standby } from "../database/standby.ts";
 import { allowanceUsedUp, noCharge, refusalOf, type Charge } from "../limits/write-allowance.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { CopyQuery } from "./copy-query.ts";
+import { readAhead } from "./read-ahead.ts";
 import type { RecordTables } from "./record.entity.ts";
-import { removedMeanwhile } from "./record-refusals.ts";
+import { RemovedMeanwhile } from "./record-refusals.ts";
 
 /** Location of a stored MP3. */
 export interface StoredMp3 {
@@ -48,9 +51,10 @@ const headPosition = 0;
 
 /**
  * Stores MP3 frames as rows of one block each, from position 1 on. Each row is written by its own statement, while the
- * next frames arrive. It keeps at most two rows in memory, and no connection in between. Returns the number of bytes
- * when the last row has been stored.
+ * next frames arrive. It keeps at most two rows in memory, and no connection in between. While the database is away, no
+ * more frames are taken. Returns the number of bytes when the last row has been stored.
  * @param charge the allowances that the bytes are charged to
+ * @param patience how long a row is repeated
  * @throws {ServiceError} CONFLICT if the recording is no longer being received, RATE_LIMITED if an allowance is used up
  */
 export async function writeMp3(
@@ -59,6 +63,7 @@ export async function writeMp3(
   recordId: string,
   frames: AsyncIterable<Buffer>,
   charge: Charge = noCharge,
+  patience: Patience = noPatience,
 ): Promise<number> {
   // Two blocks are used alternately: when a row is begun, the one before the last has been stored.
   let chunk = blocks.take();
@@ -72,7 +77,8 @@ export async function writeMp3(
   async function storeChunk(): Promise<void> {
     await insert;
     position += 1;
-    insert = insertRow(em, { recordId, position, bytes: chunk.subarray(0, filled) }, charge);
+    const row = { recordId, position, bytes: chunk.subarray(0, filled) };
+    insert = throughFailover(async () => await insertRow(em, row, charge), patience);
     insert.catch((error: unknown) => (failure = error));
     [chunk, other] = [other ?? blocks.take(), chunk];
     filled = 0;
@@ -102,10 +108,17 @@ export async function writeMp3(
 
 /**
  * A statement that selects from this does not wait for the disk when it commits. The statement that completes the
- * recording does, and then everything before it in the write-ahead log is on the disk too. What a crash loses belongs to
- * a recording that never became ready.
+ * recording does, and then everything before it in the write-ahead log is on the disk too. What a crash loses belongs
+ * to a recording that never became ready.
  */
 export const notWaitingForTheDisk = sql<object>`set_config('synchronous_commit', 'off', true)`.as("setting");
+
+/** Makes the commit of a transaction wait for the disk again. */
+export const waitingForTheDisk = sql<object>`set_config('synchronous_commit', 'on', true)`.as("setting");
+
+/** The row is stored already if the answer to an earlier attempt was lost. Then this returns it. */
+const alreadyStored = (conflict: OnConflictBuilder<RecordTables, "Mp3Chunk">) =>
+  conflict.columns(["recordId", "position"]).doUpdateSet((eb) => ({ position: eb.ref("excluded.position") }));
 
 const storeRow = statement((db: Kysely<RecordTables>, row: ChunkRow) =>
   db
@@ -118,6 +131,7 @@ const storeRow = statement((db: Kysely<RecordTables>, row: ChunkRow) =>
         .where("id", "=", row.recordId)
         .where("state", "=", "receiving"),
     )
+    .onConflict(alreadyStored)
     .returning("position"),
 );
 
@@ -148,6 +162,7 @@ const storeChargedRow = statement((db: Kysely<RecordTables>, row: ChargedRow) =>
             .where("state", "=", "receiving")
             .where("refused", "is", null),
         )
+        .onConflict(alreadyStored)
         .returning("position"),
     )
     .selectFrom("charged")
@@ -170,16 +185,19 @@ async function insertRow(em: SqlEntityManager, row: ChunkRow, charge: Charge): P
       if (stored && stored.position !== null) return;
     }
   } catch (error) {
-    throw isParentMissing(error) ? removedMeanwhile() : error;
+    throw isParentMissing(error) ? new RemovedMeanwhile() : error;
   }
-  throw removedMeanwhile();
+  throw new RemovedMeanwhile();
 }
 
 /**
- * Reads a range of a ready MP3, row by row. Each row is read by its own statement, and the next one while the consumer
- * uses this one. So two rows are in memory, and no connection is held while the consumer is slow. Only the range is
- * read, also within a row. A piece stays unchanged until the next one is requested; then its memory is reused. Small
- * pieces, for a slow client, take little memory and more statements.
+ * Reads a range of a ready MP3, row by row. Each row is read by its own statement, which is repeated while the database
+ * is away, and the next one while the consumer uses this one. So two rows are in memory, and no connection is held while
+ * the consumer is slow. Only the range is read, also within a row. A piece stays unchanged until the next one is
+ * requested; then its memory is reused. Small pieces, for a slow client, take little memory and more statements.
+ * @param failoverSeconds how long a statement is repeated
+ * @param standby is asked first. It answers for recordings that it has as ready: before that, an upload that goes on may
+ * replace their rows; after it, they never change. So what it answers is right, however far it is behind.
  * @throws {ServiceError} NOT_FOUND if the recording is deleted meanwhile
  * @throws the signal's reason, as soon as it is aborted
  */
@@ -190,53 +208,30 @@ export async function* readMp3(
   range: ByteInterval,
   signal: AbortSignal,
   maxPieceBytes = Infinity,
+  failoverSeconds = 0,
+  standby?: Standby,
 ): AsyncGenerator<Buffer, void, undefined> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  aborted.promise.catch(ignore);
-  const onAbort = (): void => aborted.reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  const rowBytes = Math.min(Math.max(record.headBytes, record.chunkBytes), range.end - range.start + 1, maxPieceBytes);
-  const isOwn = rowBytes <= blocks.blockBytes / 2 || rowBytes > blocks.blockBytes;
-  const takeMemory = (): Buffer => (isOwn ? Buffer.allocUnsafeSlow(rowBytes) : blocks.take());
-  let [memory, other]: (Buffer | undefined)[] = [];
-  try {
-    const parts = rowParts(record, range, maxPieceBytes);
-    const startNext = (): Promise<Buffer> | undefined => {
-      const { value: part } = parts.next();
-      if (part === undefined) return undefined;
-      [memory, other] = [other ?? takeMemory(), memory];
-      return startRead(pool, record.id, part, memory.subarray(0, part.byteLength), signal);
-    };
-    let reading = startNext();
-    while (reading !== undefined) {
-      const ahead = startNext();
-      yield await Promise.race([reading, aborted.promise]);
-      signal.throwIfAborted();
-      reading = ahead;
-    }
-    // Otherwise the last piece may still be in use, or a row may still be read.
-    for (const block of [memory, other]) if (block && !isOwn) blocks.giveBack(block);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+  const pieceBytes = Math.min(
+    Math.max(record.headBytes, record.chunkBytes),
+    range.end - range.start + 1,
+    maxPieceBytes,
+  );
+  const parts = rowParts(record, range, maxPieceBytes);
+  const patience = { seconds: failoverSeconds, signal };
+  const read = async (part: RowPart, target: Buffer): Promise<Buffer> => {
+    const find = async (from: Pool, sql: string): Promise<boolean> => await findRow(from, sql, target, signal);
+    const ofReady = copyStatement(record.id, part, "ready");
+    if (await standby?.has(async (from) => await find(from, ofReady), signal)) return target;
+    const ofAny = copyStatement(record.id, part);
+    if (await throughFailover(async () => await find(pool, ofAny), patience)) return target;
+    throw new ServiceError("NOT_FOUND", "The recording was deleted while it was being read.");
+  };
+  yield* readAhead({ parts, pieceBytes, blocks, read }, signal);
 }
 
-/** Starts to read a part of a row. An error is kept until the result is awaited. */
-function startRead(pool: Pool, recordId: string, part: RowPart, target: Buffer, signal: AbortSignal): Promise<Buffer> {
-  const reading = readRow(pool, recordId, part, target, signal);
-  reading.catch(ignore);
-  return reading;
-}
-
-async function readRow(
-  pool: Pool,
-  recordId: string,
-  part: RowPart,
-  target: Buffer,
-  signal: AbortSignal,
-): Promise<Buffer> {
-  const query = new CopyQuery(copyStatement(recordId, part), target);
+/** Reads a part of a row into the target, if there is the row. */
+async function findRow(pool: Pool, copy: string, target: Buffer, signal: AbortSignal): Promise<boolean> {
+  const query = new CopyQuery(copy, target);
   const client = await pool.connect();
   if (signal.aborted) {
     client.release();
@@ -250,30 +245,31 @@ async function readRow(
     // SQL as text: a binary COPY.
     const found = await client.query(query).found;
     failed = false;
-    if (found) return target;
+    return found;
   } finally {
     client.release(failed);
     client.off("error", ignore);
   }
-  throw new ServiceError("NOT_FOUND", "The recording was deleted while it was being read.");
 }
 
 function ignore(): void {
-  // Prevents that the event or the rejection counts as unhandled.
+  // Prevents that the event counts as unhandled.
 }
 
 /**
  * COPY takes no parameters, so the values are checked and written into the statement. `substring` copies its result,
  * and the memory for megabytes of it made PostgreSQL four times as slow, so it is used for parts of rows only.
+ * @param state the state that the recording must have
  */
-function copyStatement(recordId: string, { position, offset, byteLength, isWhole }: RowPart): string {
+function copyStatement(recordId: string, { position, offset, byteLength, isWhole }: RowPart, state?: "ready"): string {
   if (!isUuid(recordId)) throw new TypeError("A record id is a UUID");
   if (![position, offset, byteLength].every((value) => Number.isSafeInteger(value) && value >= 0)) {
     throw new RangeError("A part of a row lies at whole numbers of bytes");
   }
   const bytes = isWhole ? "bytes" : `substring(bytes from ${offset + 1} for ${byteLength})`;
+  const inState = state ? `and exists (select from audio_record where id = '${recordId}' and state = '${state}')` : "";
   return `copy (select ${bytes} from mp3_chunk
-    where record_id = '${recordId}' and position = ${position}) to stdout (format binary)`;
+    where record_id = '${recordId}' and position = ${position} ${inState}) to stdout (format binary)`;
 }
 
 /** The parts of rows that make up a range, in order. */

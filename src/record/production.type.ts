@@ -1,5 +1,6 @@
 import { Field, Float, Int, ObjectType } from "type-graphql";
-import { maxTitleCharacters, type Chapter } from "../audio/wav/cue-points.ts";
+import type { Chapter } from "../audio/tag-contents.ts";
+import { maxTitleCharacters } from "../audio/wav/cue-points.ts";
 import { maxNameCharacters, maxNoteCharacters, maxTracks, type Track } from "../audio/wav/ixml.ts";
 import type { ProductionFacts } from "../audio/wav/production-notes.ts";
 import { Facts } from "../graphql/field-facts.ts";
@@ -22,7 +23,7 @@ export class ChapterType implements Chapter {
 }
 
 @ObjectType("ProductionTrack", { description: "The name of a channel of the WAV." })
-export class TrackType implements Track {
+class TrackType implements Track {
   @Field(() => Int, { description: "Position of the channel in the WAV, from 1." })
   channel!: number;
 
@@ -49,7 +50,7 @@ export class ProductionType implements ProductionFacts {
   @Facts({ maxCharacters: maxNameCharacters })
   take!: string | null;
 
-  @Field(() => String, { nullable: true, description: "Tape, that is the sound roll." })
+  @Field(() => String, { nullable: true, description: "Tape (sound roll)." })
   @Facts({ maxCharacters: maxNameCharacters })
   tape!: string | null;
 

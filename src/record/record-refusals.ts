@@ -8,7 +8,9 @@ export function noSuchRecord(which: { readonly id?: string } = {}): ServiceError
   return new ServiceError("NOT_FOUND", "Recording not found.", which);
 }
 
-/** The error for an upload whose recording or user was deleted before it ended. */
-export function removedMeanwhile(): ServiceError {
-  return new ServiceError("CONFLICT", "The recording was deleted while it was being uploaded.");
+/** The recording of an upload, or a part of it, is no longer there before the upload has ended. */
+export class RemovedMeanwhile extends ServiceError {
+  constructor() {
+    super("CONFLICT", "The recording was deleted while it was being uploaded.");
+  }
 }

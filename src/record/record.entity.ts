@@ -1,9 +1,10 @@
 import { defineEntity, p } from "@mikro-orm/core";
 import type { TablesOf } from "../database/query-builder.ts";
-import type { Chapter } from "../audio/wav/cue-points.ts";
+import type { Chapter } from "../audio/tag-contents.ts";
 import type { ProductionFacts } from "../audio/wav/production-notes.ts";
 import type { ConversionWarning } from "../audio/wav-to-mp3.ts";
 import { User, type UserTables } from "../user/user.entity.ts";
+import type { StoreName } from "../settings/store-name.ts";
 import { visibilities } from "../settings/visibility.ts";
 
 const AudioRecordSchema = defineEntity({
@@ -17,9 +18,12 @@ const AudioRecordSchema = defineEntity({
      * its id is never reused.
      */
     madeBy: p.uuid().nullable(),
-    /** `receiving` while the upload runs. Only the upload sees the row then. */
-    state: p.enum(["receiving", "ready"] as const),
-    /** While receiving, the time until which the upload counts as alive. After it, the row is deleted. */
+    /**
+     * `receiving` while the upload runs. Only the upload sees the row then. `dead` if the upload has ended without a
+     * result: then only `upload-leases.ts` sees it, which deletes it.
+     */
+    state: p.enum(["receiving", "ready", "dead"] as const),
+    /** The time until which a receiving upload counts as alive; null when ready. */
     leaseUntil: p.datetime().nullable(),
     visibility: p.enum(visibilities).default("PUBLIC"),
     /**
@@ -31,7 +35,9 @@ const AudioRecordSchema = defineEntity({
     fileName: p.text(),
     createdAt: p.datetime().defaultRaw("now()"),
 
-    /** Size of chunk 0, which is the MP3's head, in bytes. */
+    /** Where the MP3 is. The key of an object follows from the id; see `s3-mp3-store.ts`. */
+    store: p.text().$type<StoreName>().default("postgres"),
+    /** Size of the MP3's head, which is chunk 0, in bytes. */
     headBytes: p.integer().default(0),
     /** Size of the other chunks except the last, in bytes. */
     chunkBytes: p.integer(),
@@ -59,9 +65,8 @@ const AudioRecordSchema = defineEntity({
     loudnessRangeLu: p.double().$type<number>().nullable(),
     /** Steps of gain (see `audio/mp3/mp3-gain.ts`) that are applied to the frames when they are sent. */
     gainSteps: p.integer().default(0),
-    /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
+    /** The waveforms of recordings from before {@link RecordWaveform}. The file move-waveforms of deploy moves them there. */
     waveform: p.blob().lazy().nullable(),
-    /** The same with more bins; null for short recordings, and for those from before it was kept. */
     waveformDetail: p.blob().lazy().nullable(),
     /** Null, like {@link production}, if there are none, and for recordings from before they were kept. */
     chapters: p.json<Chapter[]>().lazy().nullable(),
@@ -98,8 +103,10 @@ const AudioRecordSchema = defineEntity({
       expression: "create index audio_record_size on audio_record (owner_id, size_bytes, id) where state = 'ready'",
     },
     {
-      name: "audio_record_lease",
-      expression: "create index audio_record_lease on audio_record (lease_until) where state = 'receiving'",
+      name: "audio_record_expiry",
+      // Not `where state = 'receiving'`: there are hardly any, so that the planner would use it for every row that is
+      // written to a receiving recording, and read it all each time.
+      expression: "create index audio_record_expiry on audio_record (lease_until) where lease_until is not null",
     },
     {
       name: "audio_record_idempotency_key",
@@ -117,15 +124,48 @@ const AudioRecordSchema = defineEntity({
         "create index audio_record_usage on audio_record (owner_id) include (size_bytes, source_samples, source_sample_rate_hz) where state = 'ready'",
     },
   ],
+  triggers: [
+    // A trigger, so that cascades and an operator's own statements count, too. See `object-sweeper.ts`.
+    {
+      name: "note_deleted_object",
+      timing: "after",
+      events: ["delete"],
+      forEach: "row",
+      when: "(old.store = 's3'::text)",
+      body:
+        "insert into deleted_object (record_id, may_be_written) values (old.id, old.state <> 'ready') " +
+        "on conflict (record_id) do nothing; return null",
+    },
+  ],
 });
 
 /** A recording: its owner, its properties, and how its MP3 is divided into chunks. */
 export class AudioRecord extends AudioRecordSchema.class {}
 AudioRecordSchema.setClass(AudioRecord);
 
-/** A recording as a list reads it: without its tags if nobody asks for them. */
-export type ListedRecord = Pick<AudioRecord, Exclude<keyof AudioRecord, "tags" | symbol>> &
-  Partial<Pick<AudioRecord, "tags">>;
+/** Properties that can be most of a row, so that lists read them only if they are asked for. */
+export const bulkyProperties = ["tags", "chapters", "production"] as const;
+export type BulkyProperty = (typeof bulkyProperties)[number];
+
+/** A recording as a list reads it. A bulky property that was not read is undefined. */
+export type ListedRecord = Pick<AudioRecord, Exclude<keyof AudioRecord, BulkyProperty | symbol>> &
+  Partial<Pick<AudioRecord, BulkyProperty>>;
+
+const RecordWaveformSchema = defineEntity({
+  name: "RecordWaveform",
+  tableName: "record_waveform",
+  properties: {
+    record: () => p.manyToOne(AudioRecord).deleteRule("cascade").primary(),
+    /** The waveform's minima and maxima; see `audio/meter/waveform.ts`. */
+    overview: p.blob(),
+    /** The same with more bins; null for short recordings. */
+    detail: p.blob().nullable(),
+  },
+});
+
+/** The waveform of a ready recording. In the recording's own row, it would be most of it, and rarely read. */
+export class RecordWaveform extends RecordWaveformSchema.class {}
+RecordWaveformSchema.setClass(RecordWaveform);
 
 const Mp3ChunkSchema = defineEntity({
   name: "Mp3Chunk",
@@ -138,9 +178,37 @@ const Mp3ChunkSchema = defineEntity({
   },
 });
 
-/** A chunk of an MP3. The class defines the table for migrations; chunks are never loaded as entities. */
+/**
+ * A chunk of an MP3. The class defines the table for migrations; chunks are never loaded as entities. Operators of large
+ * databases divide it (the file partition-chunks of deploy).
+ */
 export class Mp3Chunk extends Mp3ChunkSchema.class {}
 Mp3ChunkSchema.setClass(Mp3Chunk);
 
+const DeletedObjectSchema = defineEntity({
+  name: "DeletedObject",
+  tableName: "deleted_object",
+  properties: {
+    /** Not a foreign key: the recording is deleted. */
+    recordId: p.uuid().primary(),
+    /** Whether the recording was not ready, so that its upload may still write. */
+    mayBeWritten: p.boolean(),
+    deletedAt: p.datetime().defaultRaw("now()"),
+    /** The time of the next attempt. */
+    notBefore: p.datetime().defaultRaw("now()"),
+  },
+  indexes: [
+    {
+      name: "deleted_object_not_before",
+      expression: "create index deleted_object_not_before on deleted_object (not_before)",
+    },
+  ],
+});
+
+/** An object of S3 to delete. A trigger inserts it when its recording is deleted, by whatever statement. */
+export class DeletedObject extends DeletedObjectSchema.class {}
+DeletedObjectSchema.setClass(DeletedObject);
+
 /** The tables of recordings and users, for the query builder. */
-export type RecordTables = UserTables & TablesOf<typeof AudioRecordSchema | typeof Mp3ChunkSchema>;
+export type RecordTables = UserTables &
+  TablesOf<typeof AudioRecordSchema | typeof RecordWaveformSchema | typeof Mp3ChunkSchema | typeof DeletedObjectSchema>;

@@ -101,7 +101,7 @@ export class RecordResolver {
 
   @FieldResolver(() => LeveledLinksType, {
     nullable: true,
-    description: "The same links with a loudness of their own. Null only if an error occurred.",
+    description: "The same links, which then play at this loudness. Null only if an error occurred.",
   })
   @Facts(leveledFacts)
   atLoudness(
@@ -131,8 +131,9 @@ export class RecordResolver {
   @FieldResolver(() => GraphQLURL, {
     description:
       "Link to the waveform as JSON, in the data format of audiowaveform, which wavesurfer.js and peaks.js read. It has " +
-      `at most ${maxWaveformBins} points. For more, append \`&samplesPerPixel=512\`: the answer has the longest points of at ` +
-      `most so many samples, which are at least ${leastDetailFrames} samples long, and at most ${maxDetailBins} of them.`,
+      `at most ${maxWaveformBins} points. For more, append \`&samplesPerPixel=512\`: each point then covers at ` +
+      `most so many samples, if the stored waveform is that detailed. It has at most ${maxDetailBins} points, of at least ` +
+      `${leastDetailFrames} samples each.`,
   })
   @Facts({ maxCharacters: maxLinkLength })
   waveformUrl(@Root() record: RecordType, @Ctx() { origin }: RequestContext): URL {
@@ -162,8 +163,8 @@ export class RecordResolver {
       "it was uploaded before they were kept. Null only if an error occurred.",
   })
   @Facts(chaptersFacts)
-  async chapters(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<readonly ChapterType[]> {
-    return await chaptersOf(context, record.id);
+  async chapters(@Root() { id, read }: RecordType, @Ctx() context: RequestContext): Promise<readonly ChapterType[]> {
+    return read.chapters === undefined ? await chaptersOf(context, id) : (read.chapters ?? []);
   }
 
   @FieldResolver(() => ProductionType, {
@@ -172,8 +173,9 @@ export class RecordResolver {
       "Scene, take, timecode, names of tracks and what else a field recorder states. Null if the WAV states nothing of it, or " +
       "if the recording was uploaded before it was kept.",
   })
-  async production(@Root() record: RecordType, @Ctx() context: RequestContext): Promise<ProductionType | null> {
-    return (await productionOf(context, record.id))?.production ?? null;
+  async production(@Root() { id, read }: RecordType, @Ctx() context: RequestContext): Promise<ProductionType | null> {
+    const stated = read.production === undefined ? await productionOf(context, id) : read;
+    return stated?.production ?? null;
   }
 }
 

@@ -50,7 +50,7 @@ registerEnumType(VisibilityEnum, {
 });
 
 /** Findings of the conversion that did not prevent a recording from being stored. */
-export const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
+const RecordWarningEnum: { readonly [W in ConversionWarning]: W } = {
   CUT_SHORT: "CUT_SHORT",
   DAMAGED: "DAMAGED",
   CLIPPED: "CLIPPED",
@@ -78,7 +78,7 @@ registerEnumType(RecordWarningEnum, {
     },
     SILENT: {
       description:
-        "There is no sound, only silence or the dither of 16 bits; of 24 bits, if the samples have more than 16.",
+        "There is no sound: only silence, or dither of 16 bits (of 24 bits if the samples have more than 16).",
     },
     MIXED_DOWN: {
       description:
@@ -107,7 +107,7 @@ registerEnumType(RecordWarningEnum, {
 });
 
 @ObjectType("RecordingTag", { description: "A tag of the WAV, such as its title or artist." })
-export class TagType {
+class TagType {
   @Field(() => String, { description: "Name of the tag in lower case: `title`, `artist`, `date` ..." })
   @Facts({ maxCharacters: Math.max(...tagTable.map(({ name }) => name.length)) })
   name!: string;
@@ -149,7 +149,7 @@ export class LoudnessType {
 }
 
 @ObjectType("RecordSource", { description: "Facts about the uploaded WAV file. The file itself is not kept." })
-export class RecordSourceType {
+class RecordSourceType {
   @Field(() => String, {
     description:
       "Encoding of the samples: `pcm`, `float`, `alaw`, `mulaw`, `ms-adpcm`, `ima-adpcm`, `oki-adpcm` (also Dialogic), " +
@@ -189,6 +189,9 @@ export class RecordSourceType {
 export class RecordType extends Node {
   /** Not an API field: id of the token that uploaded it. */
   madeBy!: string | null;
+
+  /** Not an API field: the chapters and production, if they were read with the recording. See `record.resolver.ts`. */
+  read!: Pick<ListedRecord, "chapters" | "production">;
 
   @Field(() => String, {
     description:
@@ -283,6 +286,7 @@ export function toRecordType(record: ListedRecord): RecordType {
   return Object.assign(new RecordType(), {
     id: record.id,
     madeBy: record.madeBy ?? null,
+    read: { chapters: record.chapters, production: record.production },
     title: record.title,
     fileName: record.fileName,
     createdAt: record.createdAt,

@@ -1,7 +1,7 @@
 import { withoutLongMarkRuns } from "../input/plain-text.ts";
 
 /** The texts of a recording that are searched. */
-export interface SearchedTexts {
+interface SearchedTexts {
   readonly title: string;
   readonly fileName: string;
   readonly tags: readonly { readonly value: string }[];

@@ -14,7 +14,10 @@ export interface Quota {
 /** Settings that {@link Config} has in a different form. */
 type Reshaped = "nodeEnv" | "databasePassword" | "quotaBytes" | "quotaSeconds" | "quotaRecords";
 
-/** All settings of the service, read from environment variables by {@link readConfig}; `settings.ts` says what each means. */
+/**
+ * All settings of the service, read from environment variables by {@link readConfig}; `settings.ts` says what each
+ * means.
+ */
 export interface Config extends Omit<SettingValues, Reshaped> {
   readonly production: boolean;
   /** The quota of users without their own. */
@@ -36,18 +39,29 @@ export type Env = Readonly<Record<string, string | undefined>>;
 export function readConfig(env: Env, faults: readonly string[] = []): Config {
   const found = [...faults, ...misspelt(env)];
   const { nodeEnv, databasePassword, quotaBytes, quotaSeconds, quotaRecords, ...values } = readValues(env, found);
-  const { publicUrl, allowedHosts, databaseUrl, databasePoolSize } = values;
+  const { publicUrl, allowedHosts, databaseUrl, databaseReadUrl, databasePoolSize } = values;
   const isEmbedded = !env["DATABASE_URL"]?.trim() && !env["DATABASE_URL_FILE"];
   if (isEmbedded && databasePoolSize > maxEmbeddedPoolSize) {
     found.push(`DATABASE_POOL_SIZE must be at most ${maxEmbeddedPoolSize} with the embedded PostgreSQL`);
   }
-  const completeUrl =
-    databasePassword === undefined ? databaseUrl : databaseUrl && withPassword(databaseUrl, databasePassword);
+  const complete = (url: string | undefined) =>
+    databasePassword === undefined ? url : url && withPassword(url, databasePassword);
+  const [completeUrl, completeReadUrl] = [complete(databaseUrl), complete(databaseReadUrl)];
   if (databasePassword !== undefined && completeUrl === undefined && (isEmbedded || databaseUrl !== undefined)) {
     found.push("DATABASE_PASSWORD goes with a DATABASE_URL that names a user and no password");
   }
+  if (databaseReadUrl !== undefined && isEmbedded) found.push("DATABASE_READ_URL goes with a DATABASE_URL");
+  if (databaseReadUrl !== undefined && completeReadUrl === undefined) {
+    found.push("DATABASE_PASSWORD goes with a DATABASE_READ_URL that names a user and no password");
+  }
   if ((values.oidcIssuer === undefined) !== (values.oidcAudience === undefined)) {
     found.push("OIDC_ISSUER and OIDC_AUDIENCE go together: set both or neither");
+  }
+  if (values.store === "s3" && values.s3Bucket === undefined && !env["S3_BUCKET"]?.trim()) {
+    found.push("S3_BUCKET is required with STORE=s3");
+  }
+  if ((values.s3AccessKey === undefined) !== (values.s3SecretKey === undefined)) {
+    found.push("S3_ACCESS_KEY and S3_SECRET_KEY go together: set both or neither");
   }
   if (found.length > 0) throw new ConfigError(found.join("; "));
   return {
@@ -55,6 +69,7 @@ export function readConfig(env: Env, faults: readonly string[] = []): Config {
     production: nodeEnv === "production",
     allowedHosts: allowedHosts && [...allowedHosts, ...ownHosts(publicUrl)],
     databaseUrl: completeUrl,
+    databaseReadUrl: completeReadUrl,
     quota: { bytes: quotaBytes, seconds: quotaSeconds, records: quotaRecords },
   };
 }

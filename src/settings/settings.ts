@@ -1,12 +1,19 @@
 import { availableParallelism, totalmem } from "node:os";
-import { parseAllowedHost } from "../addresses/allowed-hosts.ts";
-import { parseCorsOrigin } from "../addresses/cors-origins.ts";
 import { qualityNames } from "../audio/mp3/quality.ts";
 import { maxEmbeddedPoolSize } from "../database/embedded/server-connections.ts";
 import { parseDatabaseUrl } from "./database-url.ts";
-import { isSecure } from "./secure-url.ts";
 import { registrationModes } from "./registration-mode.ts";
+import { storeNames } from "./store-name.ts";
 import { flag, integer, oneOf, parsed, text, type Setting } from "./setting.ts";
+import {
+  parseAllowedHosts,
+  parseBucket,
+  parseCorsOrigins,
+  parseEndpoint,
+  parseHeaderValue,
+  parseIssuer,
+  parsePublicUrl,
+} from "./setting-values.ts";
 import { parseTrustProxy } from "./trusted-proxies.ts";
 import { visibilities } from "./visibility.ts";
 
@@ -65,6 +72,13 @@ export const settings = {
     default: "info",
     meaning: "Least serious level that is logged.",
   }),
+  metricsPort: integer({
+    default: undefined,
+    defaultText: "none",
+    from: 0,
+    to: 65_535,
+    meaning: "Port on which Prometheus gets `/metrics`. It listens on `HOST`; do not publish it. 0 takes a free one.",
+  }),
   webPage: flag({ default: true, meaning: "Whether `GET /` shows browsers the page that records, uploads and plays." }),
   sandbox: flag({
     default: true,
@@ -84,11 +98,20 @@ export const settings = {
     meaning: "PostgreSQL 14 or newer, as `postgresql://user:password@host:5432/database`. A `#` is written `%23`.",
     isSecret: true,
   }),
+  databaseReadUrl: parsed<string | undefined>(parseDatabaseUrl, {
+    default: undefined,
+    defaultText: "none",
+    values: "PostgreSQL URL",
+    meaning:
+      "Standbys of that PostgreSQL, as one address, from which the rows of MP3s are read first. What a standby lacks or fails " +
+      "at is read from `DATABASE_URL`.",
+    isSecret: true,
+  }),
   databasePassword: text({
     default: undefined,
-    defaultText: "the one in `DATABASE_URL`",
+    defaultText: "the ones in the URLs",
     values: "text",
-    meaning: "Password for `DATABASE_URL`, without escapes.",
+    meaning: "Password for `DATABASE_URL` and `DATABASE_READ_URL`, without escapes.",
     isSecret: true,
   }),
   databasePoolSize: integer({
@@ -105,11 +128,72 @@ export const settings = {
     unit: "seconds",
     meaning: "Longest wait for a connection or a statement before the database counts as unavailable.",
   }),
+  databaseFailoverSeconds: integer({
+    default: 60,
+    from: 0,
+    to: 60,
+    unit: "seconds",
+    meaning:
+      "How long uploads and downloads under way wait for a database that is away, as during a failover. Other requests " +
+      "do not wait.",
+  }),
   dataDir: text({
     default: undefined,
     defaultText: "`data` in this folder",
     values: "path",
     meaning: "Folder in which the embedded PostgreSQL keeps its data.",
+  }),
+
+  store: oneOf(storeNames, {
+    default: "postgres",
+    meaning:
+      "Where the MP3s of new recordings are stored: in PostgreSQL (`postgres`), or in a bucket of any S3 (`s3`). Recordings " +
+      "in the other place can still be played.",
+  }),
+  s3Endpoint: parsed<string | undefined>(parseEndpoint, {
+    default: undefined,
+    defaultText: "AWS, by region",
+    values: "http or https URL",
+    meaning: "Address of the S3 service, such as `https://s3.example.com`. The bucket's name is put into the path.",
+  }),
+  s3Bucket: parsed<string | undefined>(parseBucket, {
+    default: undefined,
+    defaultText: "required with `STORE=s3`",
+    values: "name",
+    meaning: "Bucket, which must exist. Recordings in it can be played as long as this is set, whatever `STORE` says.",
+  }),
+  s3Region: text({ default: "us-east-1", values: "text", meaning: "Region of the bucket." }),
+  s3AccessKey: text({
+    default: undefined,
+    defaultText: "what AWS's client finds, such as a role",
+    values: "text",
+    meaning: "Access key for the bucket.",
+    isSecret: true,
+  }),
+  s3SecretKey: text({
+    default: undefined,
+    defaultText: "required with `S3_ACCESS_KEY`",
+    values: "text",
+    meaning: "Secret key for the bucket.",
+    isSecret: true,
+  }),
+  s3TimeoutSeconds: integer({
+    default: 60,
+    from: 1,
+    to: 80,
+    unit: "seconds",
+    meaning:
+      "Longest time for one read or write in the bucket, with its repetitions, before an upload or download fails with " +
+      "`STORAGE_UNAVAILABLE`.",
+  }),
+  s3DeleteDelaySeconds: integer({
+    default: day,
+    from: 0,
+    to: 366 * day,
+    unit: "seconds",
+    meaning:
+      "How long the bucket keeps the MP3 of a deleted recording, so that a restored backup of the database finds it. 0: " +
+      "not at all.",
   }),
 
   ffmpegPath: text({
@@ -168,7 +252,7 @@ export const settings = {
     to: 1_000_000,
     unit: "bytes a second",
     meaning:
-      "Least speed of an upload while the service waits for its client: the average over twice " +
+      "Minimum speed of an upload while the service waits for its client: the average over twice " +
       "`STALL_TIMEOUT_SECONDS`, and not before `STALL_TIMEOUT_SECONDS`. 0: no limit.",
   }),
   queueTimeoutSeconds: integer({
@@ -191,6 +275,13 @@ export const settings = {
     to: 7 * day,
     unit: "seconds",
     meaning: "Longest time for a whole upload.",
+  }),
+  resumableUploadSeconds: integer({
+    default: day,
+    from: 300,
+    to: 30 * day,
+    unit: "seconds",
+    meaning: "How long a resumable upload is kept after its last request, at most.",
   }),
   shutdownDelaySeconds: integer({
     default: 0,
@@ -293,6 +384,16 @@ export const settings = {
     unit: "uploads an hour",
     meaning: "Uploads that one client address may begin. 0: no limit.",
   }),
+  maxSmallPortionsPerMinute: integer({
+    default: 0,
+    inProduction: 3000,
+    from: 0,
+    to: 10_000_000,
+    unit: "requests a minute",
+    meaning:
+      "Requests with less than 64 KiB for the resumable uploads of one token or ticket, at each replica. The next one fails " +
+      "with `RATE_LIMITED`; larger ones do not. 0: no limit.",
+  }),
 
   quotaBytes: integer({
     default: 2 * GiB,
@@ -351,57 +452,6 @@ export const settingEntries: readonly (readonly [field: string, setting: Setting
 /** The environment variable of a setting: MAX_UPLOAD_BYTES for `maxUploadBytes`. */
 export function variableName(field: string): string {
   return field.replaceAll(/[A-Z]/g, "_$&").toUpperCase();
-}
-
-/** Returns the URL without a final slash. */
-function parsePublicUrl(given: string): string {
-  const url = URL.parse(given);
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw new RangeError("must be a URL that starts with http:// or https://");
-  }
-  if (url.search || url.hash) throw new RangeError("must not have a query or a fragment");
-  return url.href.replace(/\/+$/, "");
-}
-
-/** The text itself: tokens must name exactly this issuer. */
-function parseIssuer(given: string): string {
-  const url = URL.parse(given);
-  if (!url || !isSecure(url))
-    throw new RangeError("must be a URL that starts with https://, or http:// on this machine");
-  if (url.search || url.hash) throw new RangeError("must not have a query or a fragment");
-  return given;
-}
-
-function parseAllowedHosts(given: string): readonly string[] {
-  const hosts = given.split(",").map((entry) => parseAllowedHost(entry.trim()));
-  if (hosts.every((host) => host !== undefined)) return hosts;
-  throw new RangeError("must list names such as music.example.com or *.example.com, separated by commas");
-}
-
-function parseCorsOrigins(given: string): readonly string[] {
-  const wrong: string[] = [];
-  const origins = given
-    .split(/[\s,]+/)
-    .filter((entry) => entry !== "")
-    .map((entry) => {
-      try {
-        return parseCorsOrigin(entry);
-      } catch (error) {
-        if (!(error instanceof RangeError)) throw error;
-        wrong.push(error.message);
-        return entry;
-      }
-    });
-  if (wrong.length === 0) return origins;
-  throw new RangeError(
-    "must list origins such as https://app.example.com, https://*.example.com or capacitor://localhost, " +
-      `separated by commas, or be *: ${wrong.join(", ")}`,
-  );
-}
-
-function parseHeaderValue(given: string): string {
-  if (/[^\t\x20-\x7e]/.test(given)) throw new RangeError("must be plain ASCII text");
-  return given;
 }
 
 /** An eighth of the memory that the process may use, also in a container. */

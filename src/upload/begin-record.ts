@@ -4,8 +4,9 @@ import { statement } from "../database/query-builder.ts";
 import { isParentMissing } from "../errors/database-failures.ts";
 import { allowanceUsedUp, refusalOf, rowBytes, type Charge } from "../limits/write-allowance.ts";
 import { chunkBytes, notWaitingForTheDisk } from "../record/mp3-chunks.ts";
-import type { RecordTables } from "../record/record.entity.ts";
+import type { AudioRecord, RecordTables } from "../record/record.entity.ts";
 import type { Quota } from "../settings/config.ts";
+import type { StoreName } from "../settings/store-name.ts";
 import type { Visibility } from "../settings/visibility.ts";
 import { userDeleted } from "../user/authenticate-user.ts";
 import {
@@ -26,12 +27,13 @@ export interface NewUpload {
   readonly fileName: string;
   readonly visibility: Visibility;
   readonly idempotencyKey: string | undefined;
+  readonly store: StoreName;
 }
 
 /** An earlier upload of the same user with the same idempotency key. */
 export interface EarlierUpload {
   readonly id: string;
-  readonly state: "receiving" | "ready";
+  readonly state: AudioRecord["state"];
   readonly fileName: string;
   /** Id of the token that uploaded it; null while receiving. */
   readonly madeBy: string | null;
@@ -62,6 +64,7 @@ interface Beginning extends QuotaQuestion {
   readonly fileName: string;
   readonly visibility: Visibility;
   readonly idempotencyKey: string | null;
+  readonly store: StoreName;
   readonly chargedKeys: readonly string[];
   readonly chargedPerDay: readonly number[];
 }
@@ -100,6 +103,7 @@ const begin = statement((db: Kysely<RecordTables>, upload: Beginning) =>
           "chunkBytes",
           "visibility",
           "idempotencyKey",
+          "store",
         ])
         .expression((eb) =>
           eb
@@ -114,6 +118,7 @@ const begin = statement((db: Kysely<RecordTables>, upload: Beginning) =>
               sql.lit(chunkBytes).as("chunkBytes"),
               eb.val(upload.visibility).as("visibility"),
               eb.val(upload.idempotencyKey).as("idempotencyKey"),
+              eb.val(upload.store).as("store"),
             ])
             .where("refused", "is", null),
         )

@@ -24,6 +24,8 @@ export class ClientSpeed {
   #bytes = 0;
   #awaitedMs = 0;
   #awaitedSince: number | undefined;
+  /** When the last byte had arrived, as of `performance.now()`; undefined until then. */
+  endedAt: number | undefined;
   /** Progress of the upload at times within the window, oldest first. */
   #marks: Mark[] = [{ awaitedMs: 0, bytes: 0 }];
 
@@ -67,7 +69,10 @@ export class ClientSpeed {
         const next = await source.next();
         this.#awaitedMs = this.#awaitedMsNow;
         this.#awaitedSince = undefined;
-        if (next.done) return;
+        if (next.done) {
+          this.endedAt = performance.now();
+          return;
+        }
         this.#bytes += next.value.length;
         this.#judge();
         yield next.value;

@@ -3,14 +3,18 @@ import { sql, type Kysely, type Selectable } from "kysely";
 import { encodeWaveform } from "../audio/meter/waveform.ts";
 import type { ConversionFacts } from "../audio/wav-to-mp3.ts";
 import type { Caller } from "../caller/caller.ts";
+import { throughFailover, type Patience } from "../database/failover.ts";
 import { statement } from "../database/query-builder.ts";
 import { confirmed } from "../database/transaction.ts";
-import { isParentMissing } from "../errors/database-failures.ts";
+import { isDatabaseUnavailable, isDuplicate, isParentMissing } from "../errors/database-failures.ts";
+import { ServiceError } from "../errors/errors.ts";
 import { findOwnRecord } from "../record/find-record.ts";
+import { chunkBytes } from "../record/mp3-chunks.ts";
 import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
-import { removedMeanwhile } from "../record/record-refusals.ts";
+import { RemovedMeanwhile } from "../record/record-refusals.ts";
 import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import type { Quota } from "../settings/config.ts";
+import type { StoreName } from "../settings/store-name.ts";
 import { tokenRevoked } from "../user/authenticate-user.ts";
 import { AccessToken, User } from "../user/user.entity.ts";
 import { quotaExceeded, quotaQuestion, verdict, verdictColumns, type QuotaQuestion } from "./quota.ts";
@@ -21,13 +25,15 @@ export interface FinishedRecord {
   readonly fileName: string;
   /** The bytes before the frames. */
   readonly head: Buffer;
+  /** Where the frames are. In S3, the head is already there, too. */
+  readonly store: StoreName;
   /** Size of the frames, which are already stored, in bytes. */
   readonly frameBytes: number;
   readonly facts: ConversionFacts;
 }
 
 /**
- * Makes the recording ready if it fits into the user's quota. Even if many uploads of the user end at once, ready
+ * Makes the recording ready if it fits into the user's quota, and repeats that while the database is away. Even if many uploads of the user end at once, ready
  * recordings never exceed the quota.
  * @param defaults the quota of users without their own
  * @param consume what else has to be done with it, such as marking a ticket as used; then it is a transaction
@@ -39,20 +45,54 @@ export async function finishUpload(
   owner: Caller,
   finished: FinishedRecord,
   defaults: Quota,
+  patience: Patience,
   consume?: (em: SqlEntityManager) => Promise<void>,
 ): Promise<AudioRecord> {
-  if (consume) {
-    return await em.transactional(async (em) => {
-      const record = await finishRecord(em, id, owner, finished, defaults);
-      await consume(em);
-      return record;
-    });
-  }
+  const finish = async (): Promise<AudioRecord> =>
+    consume
+      ? await em.transactional(async (em) => {
+          const record = await finishRecord(em, id, owner, finished, defaults);
+          await consume(em);
+          return record;
+        })
+      : await finishRecord(em, id, owner, finished, defaults);
+  const find = async (): Promise<AudioRecord | null> => await findOwnRecord(em, owner.id, id);
+  const finishOnce = async (): Promise<AudioRecord> => await repeated(finish, find, patience);
+  if (consume) return await finishOnce();
   return await confirmed(
-    async () => await finishRecord(em, id, owner, finished, defaults),
+    finishOnce,
     // A recording that is not ready by now will not become ready.
-    async () => ((await discardRecord(em, id)) ? undefined : ((await findOwnRecord(em, owner.id, id)) ?? undefined)),
+    async () => ((await discardRecord(em, id)) ? undefined : ((await find()) ?? undefined)),
   );
+}
+
+/**
+ * Repeats a change while the database is away. An earlier attempt whose answer was lost may have made it, or make it
+ * meanwhile.
+ * @param find returns the result of such an attempt
+ * @throws {ServiceError} OUTCOME_UNKNOWN if that cannot be found out
+ */
+async function repeated<T>(change: () => Promise<T>, find: () => Promise<T | null>, patience: Patience): Promise<T> {
+  let isRepeated = false;
+  let unknown: ServiceError | undefined;
+  const attempt = async (): Promise<T> => {
+    const earlier = isRepeated ? await find() : null;
+    if (earlier) return earlier;
+    try {
+      return await change();
+    } catch (error) {
+      const isMade = isDuplicate(error) || (error instanceof ServiceError && error.code === "CONFLICT");
+      const found = isRepeated && isMade ? await find() : null;
+      if (found) return found;
+      isRepeated = true;
+      if (!(error instanceof ServiceError) || error.code !== "OUTCOME_UNKNOWN") throw error;
+      unknown = error;
+      throw error.cause;
+    }
+  };
+  return await throughFailover(attempt, patience).catch((error: unknown) => {
+    throw unknown && isDatabaseUnavailable(error) ? unknown : error;
+  });
 }
 
 /** The values of the statement {@link finish}. */
@@ -81,6 +121,10 @@ interface Finish
       | "searchText"
     > {
   readonly head: Uint8Array;
+  /** Whether the head is stored as a row. */
+  readonly headIsRow: boolean;
+  /** Number of rows that the frames have. */
+  readonly frameRows: number;
   readonly tags: string;
   readonly warnings: string;
   readonly integratedLufs: number | null;
@@ -103,6 +147,7 @@ const readyColumns = [
   "title",
   "fileName",
   "createdAt",
+  "store",
   "headBytes",
   "chunkBytes",
   "sizeBytes",
@@ -148,7 +193,8 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
               sql.lit(0).as("position"),
               eb.val(record.head).as("bytes"),
             ])
-            .where("exceeded", "is", null),
+            .where("exceeded", "is", null)
+            .where(sql<boolean>`${record.headIsRow}::boolean`),
         ),
     )
     .with("ready", (db) =>
@@ -178,8 +224,6 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
           truePeakDbtp: record.truePeakDbtp,
           loudnessRangeLu: record.loudnessRangeLu,
           gainSteps: record.gainSteps,
-          waveform: record.waveform,
-          waveformDetail: record.waveformDetail,
           chapters: sql`${record.chapters}`,
           production: sql`${record.production}`,
           titleKey: record.titleKey,
@@ -189,7 +233,32 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
         .where("id", "=", record.id)
         .where("state", "=", "receiving")
         .where((eb) => eb.exists(eb.selectFrom("verdict").select("exceeded").where("exceeded", "is", null)))
+        // Commits of rows do not wait for the disk: a database that stops suddenly loses those of the last moment.
+        .where(
+          (eb) =>
+            eb
+              .selectFrom("Mp3Chunk")
+              .select(sql<number>`count(*)::int`.as("rows"))
+              .where("recordId", "=", record.id)
+              .where("position", ">", 0),
+          "=",
+          record.frameRows,
+        )
         .returning(readyColumns),
+    )
+    .with("waveform", (db) =>
+      db
+        .insertInto("RecordWaveform")
+        .columns(["recordId", "overview", "detail"])
+        .expression((eb) =>
+          eb
+            .selectFrom("ready")
+            .select((eb) => [
+              "id",
+              eb.val(record.waveform).as("overview"),
+              eb.cast<Uint8Array | null>(eb.val(record.waveformDetail), "bytea").as("detail"),
+            ]),
+        ),
     )
     .selectFrom("verdict")
     .leftJoin("ready", (join) => join.onTrue())
@@ -198,7 +267,7 @@ const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
 );
 
 /**
- * Writes the head and makes the recording ready, in one statement.
+ * Makes the recording ready, and writes the head if it belongs into a row, in one statement.
  * @throws {ServiceError} QUOTA_EXCEEDED; CONFLICT if the recording or its owner was deleted meanwhile; UNAUTHENTICATED
  * if the token was revoked
  */
@@ -206,19 +275,20 @@ export async function finishRecord(
   em: SqlEntityManager,
   id: string,
   owner: Caller,
-  { title, fileName, head, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
+  { title, fileName, head, store, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
   defaults: Quota,
 ): Promise<AudioRecord> {
   const addition = {
     bytes: head.length + frameBytes,
     microseconds: Math.floor((source.samples * 1e6) / source.format.sampleRateHz),
   };
-  const chapters = source.tags.chapters(source.format.sampleRateHz, source.samples);
   const production = source.tags.production.facts(source.format.sampleRateHz);
   const finishing = finish(em, {
     ...quotaQuestion(owner, defaults, addition),
     id,
-    head,
+    head: store === "postgres" ? head : Buffer.alloc(0),
+    headIsRow: store === "postgres",
+    frameRows: store === "postgres" ? Math.ceil(frameBytes / chunkBytes) : 0,
     title,
     headBytes: head.length,
     sizeBytes: addition.bytes,
@@ -242,20 +312,20 @@ export async function finishRecord(
     loudnessRangeLu: sound.loudnessRangeLu,
     waveform: encodeWaveform(sound.waveform),
     waveformDetail: sound.detailedWaveform ? encodeWaveform(sound.detailedWaveform) : null,
-    chapters: chapters.length > 0 ? JSON.stringify(chapters) : null,
+    chapters: source.chapters.length > 0 ? JSON.stringify(source.chapters) : null,
     production: production ? JSON.stringify(production) : null,
     titleKey: titleKeyOf(title),
     searchText: searchTextOf({ title, fileName, tags: source.tags.list }),
   });
   const [row] = await finishing.catch((error: unknown) => {
-    throw isParentMissing(error) ? removedMeanwhile() : error;
+    throw isParentMissing(error) ? new RemovedMeanwhile() : error;
   });
-  if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : removedMeanwhile();
+  if (!row) throw (await isRevoked(em, owner)) ? tokenRevoked() : new RemovedMeanwhile();
   const { exceeded, maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords, ...ready } = row;
   if (exceeded) {
     throw quotaExceeded(exceeded, { maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords });
   }
-  if (!isReady(ready)) throw removedMeanwhile();
+  if (!isReady(ready)) throw new RemovedMeanwhile();
   em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
   const { ownerId, ...record } = ready;
   return em.merge(AudioRecord, { ...record, owner: ownerId });

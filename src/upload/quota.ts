@@ -105,7 +105,17 @@ export async function findUsages(
   ownerIds: readonly number[],
   defaults: Quota,
 ): Promise<ReadonlyMap<number, Usage>> {
-  const rows = await queryBuilder<RecordTables>(em)
+  const rows = await findQuotaStates(em, ownerIds, defaults);
+  return new Map(rows.map((row) => [row.id, { ...usedOf(row), limits: limitsOf(row) }]));
+}
+
+/** The quotas of users, and what is used of them. Deleted users are omitted. */
+export async function findQuotaStates(
+  em: SqlEntityManager,
+  ownerIds: readonly number[],
+  defaults: Quota,
+): Promise<(QuotaState & { readonly id: number })[]> {
+  return await queryBuilder<RecordTables>(em)
     .selectFrom("User")
     .innerJoinLateral(
       (eb) =>
@@ -125,7 +135,6 @@ export async function findUsages(
       eb.fn.coalesce("quotaRecords", sql<number>`${defaults.records}::int`).as("maxRecords"),
     ])
     .execute();
-  return new Map(rows.map((row) => [row.id, { ...usedOf(row), limits: limitsOf(row) }]));
 }
 
 /** The error, with the name and value of the limit and the usage. */

@@ -27,6 +27,11 @@ const vacuumAtMostEveryMs = 10_000;
 /** The table of {@link Mp3Chunk}. */
 const chunkTable = "mp3_chunk";
 
+/** Whether a relation is this table or a part of it. */
+// SQL as text: no entity describes PostgreSQL's own tables.
+const isOfChunks = sql`oid = ${chunkTable}::regclass
+  or oid in (select inhrelid from pg_inherits where inhparent = ${chunkTable}::regclass)`;
+
 /** Bytes of a page per piece of a large value: PostgreSQL stores four pieces on a page of 8 KiB. */
 const bytesPerPiece = 2048;
 
@@ -80,7 +85,7 @@ export class StorageRoom {
     if (!isDiskShort && !isTooLarge && !hasFailed) return undefined;
     if (deadBytes > 0) this.#vacuum();
     if (isDiskShort) return "the disk has less free space than DISK_RESERVE_BYTES";
-    return isTooLarge ? "the database has reached MAX_DATABASE_BYTES" : "the disk is full";
+    return isTooLarge ? "the database has reached MAX_DATABASE_BYTES" : "the disk or the bucket is full";
   }
 
   /**
@@ -91,13 +96,14 @@ export class StorageRoom {
     const { database, chunks, live, dead } = await queryBuilder<RecordTables>(this.#em)
       .selectFrom("AudioRecord")
       .where("state", "=", "ready")
+      .where("store", "=", "postgres")
       .select((eb) => [
         eb.cast<number>(eb.fn.coalesce(eb.fn.sum("sizeBytes"), sql.lit(0)), "bigint").as("live"),
         sql<number>`pg_database_size(current_database())`.as("database"),
-        sql<number>`pg_total_relation_size(${chunkTable})`.as("chunks"),
         // SQL as text: no entity describes PostgreSQL's own tables.
-        sql<number>`coalesce((select sum(n_dead_tup) from pg_stat_all_tables where relid =
-          (select reltoastrelid from pg_class where oid = ${chunkTable}::regclass)), 0)::bigint`.as("dead"),
+        sql<number>`(select sum(pg_total_relation_size(oid)) from pg_class where ${isOfChunks})::bigint`.as("chunks"),
+        sql<number>`coalesce((select sum(n_dead_tup) from pg_stat_all_tables where relid in
+          (select reltoastrelid from pg_class where ${isOfChunks})), 0)::bigint`.as("dead"),
       ])
       .executeTakeFirstOrThrow();
     // Pages, pointers and the index of the pieces take about 6 % more than the bytes themselves.

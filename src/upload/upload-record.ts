@@ -1,35 +1,43 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
-import { v4 as uuidv4 } from "uuid";
 import { addressKeys } from "../addresses/address-key.ts";
 import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
 import type { Quality } from "../audio/mp3/quality.ts";
-import { mp3Head, openConversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
+import { openConversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
 import type { Caller } from "../caller/caller.ts";
 import type { Config } from "../settings/config.ts";
+import { isDatabaseUnavailable, isStorageFull } from "../errors/database-failures.ts";
 import { counted, ServiceError, shuttingDown } from "../errors/errors.ts";
-import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import { cleanText } from "../input/plain-text.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
-import { chargeOf, rowBytes, takeAllowance, type WriteAllowances } from "../limits/write-allowance.ts";
+import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
 import type { RequestContext } from "../graphql/request-context.ts";
 import { beginOrFind, type BeginningUpload } from "./begin-or-find.ts";
 import { ClientSpeed } from "./client-speed.ts";
+import { completeRecord } from "./complete-record.ts";
+import { deadlineAfter } from "./upload-deadline.ts";
+import { noteStored } from "./note-upload.ts";
+import type { OwnerTurns } from "./owner-turns.ts";
 import { openIncomingFile } from "./incoming-file.ts";
-import { writeMp3 } from "../record/mp3-chunks.ts";
-import { isLimited, quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
+import type { Mp3Store } from "../record/mp3-store.ts";
+import { quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
 import type { NewUpload } from "./begin-record.ts";
-import { discardRecord, finishUpload } from "./finish-record.ts";
-import { maxTitleLength, titleFromFileName } from "../record/record-title.ts";
+import { discardRecord } from "./finish-record.ts";
+import { maxTitleLength } from "../record/record-title.ts";
 import type { AudioRecord } from "../record/record.entity.ts";
+import { noteLostObject } from "../record/object-sweeper.ts";
+import { newRecordId } from "../record/record-id.ts";
+import { RemovedMeanwhile } from "../record/record-refusals.ts";
 import { checkedSha256 } from "../record/source-sha256.ts";
 import { suspendWhileSlow } from "./suspend-while-slow.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
 import type { Uploader, UploadSlots } from "./upload-slots.ts";
 import { consumeTicket, type OpenTicket } from "./upload-tickets.ts";
 import { upTo, whileRoom } from "./while-room.ts";
 import type { Visibility } from "../settings/visibility.ts";
+import { User } from "../user/user.entity.ts";
 
 /** Options of an upload, from the client. */
 export interface UploadOptions {
@@ -60,8 +68,7 @@ interface Work extends BeginningUpload {
 }
 
 interface UploaderDependencies {
-  /** Memory for rows that are written to the database. */
-  readonly rowMemory: MemoryBlocks;
+  readonly store: Mp3Store;
   readonly encoders: EncoderPool;
   readonly slots: UploadSlots;
   readonly leases: UploadLeases;
@@ -69,6 +76,8 @@ interface UploaderDependencies {
   readonly uploadsFromAddress: AddressLimiter;
   readonly room: StorageRoom;
   readonly allowances: WriteAllowances;
+  readonly ownerTurns: OwnerTurns;
+  readonly metrics?: Metrics | undefined;
   readonly config: Config;
 }
 
@@ -76,8 +85,6 @@ interface UploaderDependencies {
 export class RecordUploader {
   readonly #dependencies: UploaderDependencies;
   readonly #running = new Set<Promise<unknown>>();
-  /** By user, resolves when the last of the uploads that are ending has ended. */
-  readonly #endings = new Map<number, Promise<unknown>>();
   readonly #stop = new AbortController();
   #draining = false;
 
@@ -108,10 +115,23 @@ export class RecordUploader {
     options: UploadOptions,
     context: RequestContext,
   ): Promise<UploadedRecord> {
-    if (this.#draining) throw shuttingDown();
-    const work = this.#upload(owner, file, options, context);
-    this.#track(work);
-    return await work;
+    const { metrics } = this.#dependencies;
+    try {
+      if (this.#draining) throw shuttingDown();
+      const work = this.#upload(owner, file, options, context);
+      this.#track(work);
+      const uploaded = await work;
+      metrics?.uploadEnded(uploaded.created ? "stored" : "again");
+      return uploaded;
+    } catch (error) {
+      metrics?.uploadEnded(outcomeOf(error));
+      throw error;
+    }
+  }
+
+  /** Number of uploads under way, including those that are being cleaned up. */
+  get underWay(): number {
+    return this.#running.size;
   }
 
   /** Prevents the service from stopping before the work is done. */
@@ -138,7 +158,7 @@ export class RecordUploader {
     context: RequestContext,
   ): Promise<UploadedRecord> {
     const started = performance.now();
-    const { config, leases } = this.#dependencies;
+    const { config, leases, store } = this.#dependencies;
     const title = cleanText(options.title ?? "", maxTitleLength);
     const sourceSha256 = options.sourceSha256 == null ? undefined : checkedSha256(options.sourceSha256, "sourceSha256");
     using deadline = deadlineAfter(config.uploadTimeoutSeconds);
@@ -147,11 +167,12 @@ export class RecordUploader {
     using incoming = await openIncomingFile(file, signal);
 
     const upload: NewUpload = {
-      id: uuidv4(),
+      id: newRecordId(),
       ownerId: owner.id,
       fileName: incoming.fileName,
       visibility: options.visibility ?? config.visibility,
       idempotencyKey: options.idempotencyKey,
+      store: store.newIn,
     };
     const { requestBytes } = context;
     const checkedOptions = { ...options, title, sourceSha256 };
@@ -174,6 +195,7 @@ export class RecordUploader {
       const { record: earlier, quota } = await beginOrFind(work, config);
       if (earlier) return { record: earlier, created: false };
       const record = await this.#convert(work, quota);
+      noteStored(this.#dependencies.metrics, record, speed);
       context.logger().info(
         {
           record: record.id,
@@ -187,10 +209,11 @@ export class RecordUploader {
       return { record, created: true };
     } catch (error) {
       this.#dependencies.room.noteFailure(error);
-      const discarding = this.#discard(upload.id, context);
+      const discarding = this.#discard(upload, error, context);
       this.#track(discarding);
       // Other errors may be due to the database. The client does not wait for it again.
       if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
+      if (error instanceof RemovedMeanwhile && (await em.count(User, { id: owner.id })) > 0) throw partIsGone(error);
       throw error;
     }
   }
@@ -199,9 +222,12 @@ export class RecordUploader {
     { upload: { id }, fileName, source, uploader, requestBytes, owner, charge, options, em, signal }: Work,
     quota: QuotaState,
   ): Promise<AudioRecord> {
-    const { config, encoders, slots, rowMemory, room: storage } = this.#dependencies;
+    const { config, encoders, slots, store, room: storage } = this.#dependencies;
     const room = roomLeft(quota);
+    const patience = { seconds: config.databaseFailoverSeconds, signal };
+    const askedAt = performance.now();
     using slot = await slots.acquire(uploader, signal);
+    this.#dependencies.metrics?.uploadWaited((performance.now() - askedAt) / 1000);
     try {
       const conversion = await openConversion(suspendWhileSlow(source, slot), {
         encoders,
@@ -217,31 +243,14 @@ export class RecordUploader {
         converted.resolve(yield* conversion.frames());
       }
       const fitting = upTo(room.bytes, frames(), () => quotaExceeded("bytes", quota));
-      const frameBytes = await writeMp3(em, rowMemory, id, whileRoom(storage, fitting), charge);
+      const arriving = { recordId: id, frames: whileRoom(storage, fitting), charge, signal };
+      const written = await store.write(em, arriving);
       const facts = await converted.promise;
-      if (options.sourceSha256 !== undefined && facts.source.sha256 !== options.sourceSha256) {
-        const { sha256 } = facts.source;
-        throw new ServiceError(
-          "BAD_USER_INPUT",
-          "The file that arrived does not have the SHA-256 in sourceSha256. Send the file again.",
-          {
-            argument: "sourceSha256",
-            sha256,
-          },
-        );
-      }
-      const title = options.title || facts.source.tags.get("title") || titleFromFileName(fileName);
-      const head = mp3Head(facts, title);
-      // The row of the recording has paid for its texts, but not for a cover, a waveform with details or many chapters,
-      // which the row has, too.
-      const waveformBytes = facts.sound.detailedWaveform?.extremes.length ?? 0;
-      const furtherBytes = 2 * head.length - (facts.source.tags.cover?.bytes.length ?? 0) + waveformBytes;
-      if (furtherBytes > rowBytes.record) await takeAllowance(em, charge, furtherBytes);
-      const finished = { title, fileName, head, frameBytes, facts };
-      const { ticket } = options;
+      const { ticket, title, sourceSha256 } = options;
       const consume = ticket && (async (em: SqlEntityManager) => await consumeTicket(em, ticket.id));
-      const finish = async () => await finishUpload(em, id, owner, finished, config.quota, consume);
-      return isLimited(quota) ? await this.#inTurn(owner.id, finish) : await finish();
+      const given = { fileName, title: title ?? "", sourceSha256, quota, consume };
+      const complete = { id, owner, charge, facts, frames: written, patience, ...given };
+      return await completeRecord(em, complete, this.#dependencies.ownerTurns, config.quota);
     } catch (error) {
       const isQuota = room.seconds < config.maxDurationSeconds;
       throw isQuota && error instanceof ServiceError && error.code === "UPLOAD_TOO_LONG"
@@ -250,30 +259,33 @@ export class RecordUploader {
     }
   }
 
-  /**
-   * Uploads of a user with a quota end one after the other. They wait here without a connection, unlike at the row
-   * lock.
-   */
-  async #inTurn<T>(userId: number, end: () => Promise<T>): Promise<T> {
-    const ending = (this.#endings.get(userId) ?? Promise.resolve()).then(end);
-    const settled = Promise.allSettled([ending]);
-    this.#endings.set(userId, settled);
-    try {
-      return await ending;
-    } finally {
-      if (this.#endings.get(userId) === settled) this.#endings.delete(userId);
-    }
-  }
-
   /** Deletes the recording of a failed upload. If the database is unavailable, it is deleted later. */
-  async #discard(id: string, { em, logger }: RequestContext): Promise<void> {
+  async #discard({ id, store }: NewUpload, why: unknown, { em, logger }: RequestContext): Promise<void> {
     try {
       await discardRecord(em(), id);
+      if (why instanceof RemovedMeanwhile && store === "s3") await noteLostObject(em(), id);
     } catch (error) {
       logger().warn({ err: error, record: id }, "could not delete an unfinished recording; will try again later");
       this.#dependencies.leases.abandon(id);
     }
   }
+}
+
+/**
+ * The error for an upload whose recording is gone, although its user is there: a database that stops suddenly loses what it has
+ * not yet written to the disk, and a replica deletes what another one has not renewed the lease of, for example because
+ * that was paused.
+ */
+function partIsGone(cause: RemovedMeanwhile): ServiceError {
+  const message = "A part of this upload is no longer in the database. Send the file again.";
+  return new ServiceError("DATABASE_UNAVAILABLE", message, { retryAfterSeconds: 5 }, { cause });
+}
+
+/** The code with which a failed upload is answered, for metrics. */
+function outcomeOf(error: unknown): string {
+  if (error instanceof ServiceError) return error.code;
+  if (isStorageFull(error)) return "STORAGE_FULL";
+  return isDatabaseUnavailable(error) ? "DATABASE_UNAVAILABLE" : "INTERNAL_SERVER_ERROR";
 }
 
 /** The bytes of a file, up to the limit of the ticket. */
@@ -288,14 +300,4 @@ function upToTicket(
       maxBytes,
     });
   return upTo(maxBytes, source, failure);
-}
-
-/** A signal that is aborted after `maxSeconds`, unless it is disposed of earlier. */
-function deadlineAfter(maxSeconds: number): Disposable & { readonly signal: AbortSignal } {
-  const controller = new AbortController();
-  const timer = setTimeout(() => {
-    const message = `The upload took longer than ${counted(maxSeconds, "second")}.`;
-    controller.abort(new ServiceError("CONVERSION_TIMEOUT", message, { maxSeconds }));
-  }, maxSeconds * 1000);
-  return { signal: controller.signal, [Symbol.dispose]: () => clearTimeout(timer) };
 }

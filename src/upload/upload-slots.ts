@@ -32,9 +32,9 @@ export interface Uploader {
 }
 
 /**
- * Limits how many uploads run at the same time, in total and per user. Users take turns. A suspended upload, for example
- * one with a slow client, does not run, but it is active. If too many are active, in total or from one address, the
- * slowest has to end.
+ * Limits how many uploads run at the same time, in total and per user. Users take turns. A suspended upload, for
+ * example one with a slow client, does not run, but it is active. If too many are active, in total or from one address,
+ * the slowest has to end.
  */
 export class UploadSlots {
   readonly #limits: { readonly maxUploads: number; readonly maxUploadsPerUser: number };
@@ -58,6 +58,11 @@ export class UploadSlots {
       timeoutSeconds: limits.queueTimeoutSeconds,
       busy: "Too many uploads are running",
     });
+  }
+
+  /** Number of uploads that wait for a slot. */
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
   /**

@@ -16,7 +16,7 @@ const UploadTicketSchema = defineEntity({
     maker: () => p.manyToOne(AccessToken).deleteRule("cascade").nullable().index(),
     /** SHA-256 of the secret, which has 122 random bits. */
     sha256: p.blob().unique(),
-    /** What is decided for the upload; null if whoever uploads decides. */
+    /** What the ticket sets for the upload; null if the upload may choose. */
     title: p.text().nullable(),
     quality: p.enum(qualityNames).nullable(),
     visibility: p.enum(visibilities).nullable(),

@@ -47,8 +47,9 @@ export class UploadTicketResolver {
     nullable: true,
     description:
       "Creates a ticket: a secret with which somebody without a token, such as a visitor of a web page or a device, " +
-      "uploads one recording into the caller's library. Send it as the argument `ticket` of `uploadRecord`. It counts " +
-      "against the caller's quota and limits, is revoked with the caller's token, and does not expire later. A user has " +
+      "uploads one recording into the caller's library. Send it as the argument `ticket` of `uploadRecord` or " +
+      "`startUpload`. The upload counts against the caller's quota and limits. The ticket is revoked with the caller's " +
+      "token, and expires no later than that token. A user has " +
       `at most ${maxTickets} tickets that can be used. Needs the scope UPLOAD.`,
   })
   @Facts(uploading)

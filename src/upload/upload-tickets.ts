@@ -23,7 +23,7 @@ const maxLifeMs = 31 * 24 * hourMs;
 /** How long a used ticket still answers a retry after it has expired, in hours. */
 const answerableHours = 24;
 
-/** What the maker of a ticket decides for the upload; undefined if whoever uploads decides. */
+/** What a ticket sets for its upload; undefined if the upload may choose. */
 export interface TicketTerms {
   readonly title: string | undefined;
   readonly quality: Quality | undefined;
@@ -199,8 +199,7 @@ const findBySecret = statement((db: Kysely<TicketTables>, { sha256 }: { sha256: 
 export async function openTicket(em: SqlEntityManager, secret: string): Promise<TicketHolder> {
   const [row] = await findBySecret(em, { sha256: hashToken(secret) });
   if (!row) {
-    const message = "The upload ticket is unknown, revoked or expired. Ask for a new one.";
-    throw new ServiceError("UNAUTHENTICATED", message, { argument: "ticket" });
+    throw noSuchTicket();
   }
   if (row.isDisabled) throw userDisabled();
   if (row.isSpent) throw ticketUsed();
@@ -220,7 +219,41 @@ export async function openTicket(em: SqlEntityManager, secret: string): Promise<
     tokenId: makerId,
     scopes: ["UPLOAD"],
     expiresAt,
+    playKey: null,
     ticket: { id: row.ticketId, terms },
+  };
+}
+
+/** What an upload gives that a ticket may have decided; null or undefined for what it leaves open. */
+interface GivenWithTicket {
+  readonly title: string | null | undefined;
+  readonly quality: Quality | null | undefined;
+  readonly visibility: Visibility | null | undefined;
+  readonly idempotencyKey: string | null | undefined;
+}
+
+/**
+ * The options of an upload with a ticket.
+ * @throws {ServiceError} BAD_USER_INPUT if the upload gives what the ticket decides
+ */
+export function withTicket<Given extends GivenWithTicket>(
+  given: Given,
+  ticket: OpenTicket,
+): Given & { readonly ticket: OpenTicket } {
+  const { title, quality, visibility } = ticket.terms;
+  const decided = { title, quality, visibility, idempotencyKey: ticket.id };
+  for (const argument of ["title", "quality", "visibility", "idempotencyKey"] as const) {
+    if (given[argument] == null || decided[argument] === undefined) continue;
+    const message = `The ticket decides ${argument}. Omit the argument.`;
+    throw new ServiceError("BAD_USER_INPUT", message, { argument });
+  }
+  return {
+    ...given,
+    title: title ?? given.title,
+    quality: quality ?? given.quality,
+    visibility: visibility ?? given.visibility,
+    idempotencyKey: ticket.id,
+    ticket,
   };
 }
 
@@ -231,6 +264,12 @@ export async function openTicket(em: SqlEntityManager, secret: string): Promise<
 export async function consumeTicket(em: SqlEntityManager, id: string): Promise<void> {
   const used = await em.nativeUpdate(UploadTicket, { id, usedAt: null }, { usedAt: new Date() });
   if (used === 0) throw ticketUsed();
+}
+
+/** The error for a secret that no ticket has. */
+export function noSuchTicket(): ServiceError {
+  const message = "The upload ticket is unknown, revoked or expired. Ask for a new one.";
+  return new ServiceError("UNAUTHENTICATED", message, { argument: "ticket" });
 }
 
 /** The error for a ticket that does not allow an upload any more. */

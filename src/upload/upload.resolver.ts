@@ -10,8 +10,8 @@ import { GraphQLUpload } from "../graphql/upload-scalar.ts";
 import { maxTitleLength } from "../record/record-title.ts";
 import { QualityEnum, toRecordType, VisibilityEnum } from "../record/record.type.ts";
 import type { Visibility } from "../settings/visibility.ts";
-import type { RecordUploader, UploadOptions } from "./upload-record.ts";
-import { hasTicket, type OpenTicket } from "./upload-tickets.ts";
+import type { RecordUploader } from "./upload-record.ts";
+import { hasTicket, withTicket } from "./upload-tickets.ts";
 import { UploadRecordPayload } from "./upload.type.ts";
 
 @Resolver()
@@ -82,8 +82,8 @@ export class UploadResolver {
     @Arg("ticket", () => GraphQLUUID, {
       nullable: true,
       description:
-        "A ticket from `createUploadTicket`, instead of a token. What the ticket decides, the upload cannot. It is good for " +
-        "one recording; a retry with the same ticket and file returns that recording with `created: false`. Give it " +
+        "A ticket from `createUploadTicket`, instead of a token. What the ticket sets, the upload cannot change. It is valid " +
+        "for one recording; a retry with the same ticket and file returns that recording with `created: false`. Give it " +
         "without `userId`, `token` and `idempotencyKey`; a Bearer token beside it does not count.",
     })
     ticket: string | undefined,
@@ -121,26 +121,4 @@ async function ownerOf(context: RequestContext, { userId, token, ticket }: Uploa
   throw new ServiceError("BAD_USER_INPUT", "Give both userId and token, or neither and an Authorization header.", {
     argument: userId == null ? "userId" : "token",
   });
-}
-
-/**
- * The options of an upload with a ticket.
- * @throws {ServiceError} BAD_USER_INPUT if the upload gives what the ticket decides
- */
-function withTicket(given: UploadOptions, ticket: OpenTicket): UploadOptions {
-  const { title, quality, visibility } = ticket.terms;
-  const decided = { title, quality, visibility, idempotencyKey: ticket.id };
-  for (const argument of ["title", "quality", "visibility", "idempotencyKey"] as const) {
-    if (given[argument] == null || decided[argument] === undefined) continue;
-    const message = `The ticket decides ${argument}. Omit the argument.`;
-    throw new ServiceError("BAD_USER_INPUT", message, { argument });
-  }
-  return {
-    ...given,
-    title: title ?? given.title,
-    quality: quality ?? given.quality,
-    visibility: visibility ?? given.visibility,
-    idempotencyKey: ticket.id,
-    ticket,
-  };
 }

@@ -1,4 +1,4 @@
-import type { ServiceError } from "../errors/errors.ts";
+import { ServiceError } from "../errors/errors.ts";
 import type { StorageRoom } from "./storage-room.ts";
 
 /** Passes on bytes until there are too many. */
@@ -27,7 +27,10 @@ export async function* whileRoom(
   for await (const piece of source) {
     bytes += piece.length;
     if (bytes >= roomLookBytes) {
-      await room.require();
+      // If the database is away, the next row waits for it.
+      await room.require().catch((error: unknown) => {
+        if (error instanceof ServiceError) throw error;
+      });
       bytes = 0;
     }
     yield piece;

@@ -32,7 +32,7 @@ export interface TokenDescription {
 }
 
 /** The properties of a new token. */
-export interface TokenRequest {
+interface TokenRequest {
   readonly name: string;
   /** Null if it expires with the caller's token, or never. */
   readonly expiresAt: Date | null;
@@ -222,7 +222,7 @@ export async function revokeToken(em: SqlEntityManager, caller: Caller, id: stri
     if (ids[0] === undefined) throw noSuchToken();
     if (caller.tokenId !== null && ids.indexOf(caller.tokenId) > 0) {
       const message =
-        "A token cannot revoke the token that created it. Use that token itself, or one that it has not created.";
+        "A token cannot revoke the token that created it. Use that token itself, or one that does not descend from it.";
       throw new ServiceError("FORBIDDEN", message);
     }
     if ((await em.nativeDelete(AccessToken, { id: ids[0] })) === 0) throw noSuchToken();

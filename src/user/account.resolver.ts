@@ -83,11 +83,10 @@ export class AccountResolver {
     nullable: true,
     description:
       "Gives a token another secret, for example because somebody may have seen the one that it has. Its id, " +
-      "scopes, expiry and recordings stay, and so do the tokens that were created with it. The secret that it has " +
-      "works until the new one is used for the first time, and never again: use the new one at once. If this " +
-      "response is lost, nothing else is: renew again. Only the last new secret counts. Fails with NOT_FOUND if no " +
-      "token has this id, and with FORBIDDEN if it is neither the caller's own token nor descends from it. Needs " +
-      "the scope MANAGE.",
+      "scopes, expiry and recordings stay, and so do the tokens that were created with it. The old secret works " +
+      "until the new one is used for the first time: use the new one at once. If this response is lost, renew again: " +
+      "only the last new secret counts. Fails with NOT_FOUND if no token has this id, and with FORBIDDEN if it is " +
+      "neither the caller's own token nor descends from it. Needs the scope MANAGE.",
   })
   @Facts(managing)
   async renewToken(
@@ -97,7 +96,7 @@ export class AccountResolver {
   ): Promise<RenewTokenPayload> {
     const caller = await context.caller("MANAGE");
     const charge = chargeOf(this.#allowances, caller, context.clientAddress);
-    return await renewToken(context.em(), caller, id, charge);
+    return { ...(await renewToken(context.em(), caller, id, charge)), user: toUserType(caller) };
   }
 
   @Mutation(() => RevokeTokenPayload, {

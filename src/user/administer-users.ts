@@ -18,7 +18,7 @@ export interface KnownUser {
 }
 
 /** Which users to list, newest first. */
-export interface UserSelection {
+interface UserSelection {
   /** A part of the name, in any case. */
   readonly name?: string | undefined;
   /** Only users created before the one with this id. */
@@ -64,7 +64,7 @@ export async function setDisabled(em: SqlEntityManager, id: number, disabled: bo
  * A change of a user's quota: a number, 0 for no limit, null for the default from the settings, undefined for no
  * change.
  */
-export interface QuotaChange {
+interface QuotaChange {
   readonly bytes?: number | null | undefined;
   readonly seconds?: number | null | undefined;
   readonly records?: number | null | undefined;
@@ -113,7 +113,16 @@ export async function revokeInvitations(em: SqlEntityManager): Promise<number> {
 
 /** The operator acting for a user, with all of the user's rights. */
 export function onBehalfOf({ id, name, createdAt, isVouchedFor }: KnownUser): Caller {
-  return { id, name, createdAt, isVouchedFor, tokenId: null, scopes: [...tokenScopes], expiresAt: null };
+  return {
+    id,
+    name,
+    createdAt,
+    isVouchedFor,
+    tokenId: null,
+    scopes: [...tokenScopes],
+    expiresAt: null,
+    playKey: null,
+  };
 }
 
 /** Revokes all tokens of a user and returns their number. */

@@ -13,7 +13,7 @@ import { firstTokenScopes, type UserTables } from "./user.entity.ts";
 const findUser = statement((db: Kysely<UserTables>, { issuer, subject }: { issuer: string; subject: string }) =>
   db
     .selectFrom("User")
-    .select(["id", "name", "createdAt"])
+    .select(["id", "name", "createdAt", "playKey"])
     .select(standing())
     .where("issuer", "=", issuer)
     .where("subject", "=", subject),
@@ -44,10 +44,16 @@ export class Subjects {
     this.#registration = registration;
   }
 
+  /** Waits, at most some seconds, for what verifying a token needs from the issuer. */
+  async prepare(token: string): Promise<void> {
+    if (isJwt(token)) await this.#provider.prepare(token);
+  }
+
   /**
    * Finds the user of a JWT, who may do everything until it expires.
    * @param newFrom the client's address if an unknown subject may become a user; undefined if not
-   * @throws {ServiceError} UNAUTHENTICATED, BUSY or USER_DISABLED, and for a new user REGISTRATION_CLOSED or RATE_LIMITED
+   * @throws {ServiceError} UNAUTHENTICATED, BUSY or USER_DISABLED, and for a new user REGISTRATION_CLOSED or
+   * RATE_LIMITED
    */
   async authenticate(token: string, newFrom: string | undefined): Promise<Caller> {
     const identity = await this.#provider.verify(token);

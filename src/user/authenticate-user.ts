@@ -3,6 +3,7 @@ import { expressionBuilder, sql, type Kysely } from "kysely";
 import type { Caller } from "../caller/caller.ts";
 import { hashToken } from "../caller/token.ts";
 import { statement } from "../database/query-builder.ts";
+import { isReadOnly } from "../errors/database-failures.ts";
 import { ServiceError } from "../errors/errors.ts";
 import type { UserTables } from "./user.entity.ts";
 
@@ -24,28 +25,33 @@ export const standing = () => {
 
 const findCaller = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Uint8Array }) =>
   db
-    .with("noted", (db) =>
-      db
-        .updateTable("AccessToken")
-        .set({ lastUsedAt: now })
-        .where("id", "=", (eb) =>
-          eb
-            .selectFrom("AccessToken")
-            .select("id")
-            .where((eb) => eb.or([eb("sha256", "=", sha256), eb("nextSha256", "=", sha256)]))
-            .where((eb) => eb.or([eb("expiresAt", "is", null), eb("expiresAt", ">", now)]))
-            .where((eb) => eb.or([eb("lastUsedAt", "is", null), eb("lastUsedAt", "<=", aMinuteAgo)]))
-            .forUpdate()
-            .skipLocked(),
-        ),
-    )
     .selectFrom("AccessToken")
     .innerJoin("User", "User.id", "AccessToken.ownerId")
     .select(["User.id", "User.name", "User.createdAt", "AccessToken.id as tokenId"])
-    .select(["AccessToken.scopes", "AccessToken.expiresAt"])
-    .select((eb) => [eb("AccessToken.sha256", "!=", sha256).as("isRenewed"), ...standing()])
+    .select(["AccessToken.scopes", "AccessToken.expiresAt", "User.playKey"])
+    .select((eb) => [
+      eb("AccessToken.sha256", "!=", sha256).as("isRenewed"),
+      eb.or([eb("lastUsedAt", "is", null), eb("lastUsedAt", "<=", aMinuteAgo)]).as("isUseDue"),
+      ...standing(),
+    ])
     .where((eb) => eb.or([eb("AccessToken.sha256", "=", sha256), eb("AccessToken.nextSha256", "=", sha256)]))
     .where((eb) => eb.or([eb("AccessToken.expiresAt", "is", null), eb("AccessToken.expiresAt", ">", now)])),
+);
+
+/** Records the use of a token, unless another statement is doing so. */
+const noteUse = statement((db: Kysely<UserTables>, { id }: { id: string }) =>
+  db
+    .updateTable("AccessToken")
+    .set({ lastUsedAt: now })
+    .where("id", "=", (eb) =>
+      eb
+        .selectFrom("AccessToken")
+        .select("id")
+        .where("id", "=", id)
+        .where((eb) => eb.or([eb("lastUsedAt", "is", null), eb("lastUsedAt", "<=", aMinuteAgo)]))
+        .forUpdate()
+        .skipLocked(),
+    ),
 );
 
 /** Ends the secret that a token had before it was renewed. */
@@ -56,8 +62,8 @@ const endOldSecret = statement((db: Kysely<UserTables>, { sha256 }: { sha256: Ui
 /**
  * Finds the user of a token by one indexed look-up of the token's hash. No secrets are compared here. An unknown user
  * and a wrong, malformed or expired token take the same time and get the same error. Nothing is cached, so every
- * replica refuses a revoked token at once. The same statement records the use, at most once a minute, and never waits
- * for another statement that does so. The first use of a renewed token's new secret ends the old one.
+ * replica refuses a revoked token at once. A second statement records the use, at most once a minute. The first use of a
+ * renewed token's new secret ends the old one. While the database is read-only, neither is recorded, and tokens work.
  * @param userId if given, the token must belong to this user
  * @throws {ServiceError} UNAUTHENTICATED, or USER_DISABLED
  */
@@ -68,13 +74,18 @@ export async function authenticateUser(em: SqlEntityManager, token: string, user
     throw new ServiceError(
       "UNAUTHENTICATED",
       userId === undefined
-        ? "The token is unknown, revoked or expired."
-        : "The token is unknown, revoked or expired, or it belongs to another user id.",
+        ? "The token is unknown, revoked or expired. Use another one."
+        : "The token is unknown, revoked or expired, or it belongs to another user id. Check both, or use another token.",
     );
   }
-  const { isDisabled, isRenewed, ...caller } = user;
+  const { isDisabled, isRenewed, isUseDue, ...caller } = user;
   if (isDisabled) throw userDisabled();
-  if (isRenewed) await endOldSecret(em, { sha256 });
+  try {
+    if (isRenewed) await endOldSecret(em, { sha256 });
+    if (isUseDue) await noteUse(em, { id: caller.tokenId });
+  } catch (error) {
+    if (!isReadOnly(error)) throw error;
+  }
   return caller;
 }
 

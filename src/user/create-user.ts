@@ -17,7 +17,7 @@ export interface NewUser {
 }
 
 /** Who vouches for a new user. */
-export interface Admission {
+interface Admission {
   /** The code of an invitation, which is consumed. */
   readonly invitation?: string | undefined;
   readonly isVouchedFor: boolean;

@@ -1,4 +1,12 @@
-import { createRemoteJWKSet, customFetch, errors, jwtVerify, type JWTPayload, type RemoteJWKSet } from "jose";
+import {
+  createRemoteJWKSet,
+  customFetch,
+  decodeProtectedHeader,
+  errors,
+  jwtVerify,
+  type JWTPayload,
+  type RemoteJWKSet,
+} from "jose";
 import { ServiceError, tryAgainLater } from "../errors/errors.ts";
 import { isSecure } from "../settings/secure-url.ts";
 
@@ -13,7 +21,7 @@ export interface Identity {
 }
 
 /** Where tokens come from, and for whom they must be meant. */
-export interface IdentityProviderOptions {
+interface IdentityProviderOptions {
   readonly issuer: string;
   readonly audience: string;
 }
@@ -35,6 +43,8 @@ const algorithms = [
 
 /** Clocks of the issuer and the service may differ by this. */
 const clockSkewSeconds = 30;
+/** The end of the year 9999: later ones are no dates for PostgreSQL or JSON. */
+const latestSeconds = 253_402_300_799;
 /** Maximum length of a subject (OpenID Connect Core 1.0 section 2), in characters. */
 const maxSubjectLength = 255;
 
@@ -67,6 +77,15 @@ export class IdentityProvider {
       timeoutDuration: fetchTimeoutMs,
       [customFetch]: async (url, { signal }) => await this.#fetchKeys(url, signal),
     });
+  }
+
+  /** Waits for the key of a JWT, if it has to be fetched. Whether there is one, {@link verify} says. */
+  async prepare(token: string): Promise<void> {
+    try {
+      await this.#keys(decodeProtectedHeader(token));
+    } catch {
+      // Said by the verification.
+    }
   }
 
   /**
@@ -152,15 +171,20 @@ async function fetchDocument(url: URL, signal: AbortSignal): Promise<Record<stri
 }
 
 function identityOf({ sub = "", exp = 0, name, preferred_username: userName }: JWTPayload, issuer: string): Identity {
-  if (sub === "" || sub.length > maxSubjectLength || sub.includes("\0") || !sub.isWellFormed()) {
-    throw new ServiceError("UNAUTHENTICATED", `The token's subject must have 1 to ${maxSubjectLength} characters.`);
+  // The types say what an issuer should send. It may be a number.
+  const isText = typeof sub === "string" && sub.isWellFormed() && !sub.includes("\0");
+  if (!isText || sub === "" || sub.length > maxSubjectLength) {
+    throw new ServiceError(
+      "UNAUTHENTICATED",
+      `The token's subject must be a text of 1 to ${maxSubjectLength} characters.`,
+    );
   }
   const called = [name, userName].find((text) => typeof text === "string" && text.trim() !== "");
   return {
     issuer,
     subject: sub,
     name: typeof called === "string" ? called : undefined,
-    expiresAt: new Date(exp * 1000),
+    expiresAt: new Date(Math.min(exp, latestSeconds) * 1000),
   };
 }
 

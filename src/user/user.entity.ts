@@ -27,8 +27,8 @@ const UserSchema = defineEntity({
     issuer: p.text().nullable(),
     subject: p.text().nullable(),
     /**
-     * Signs the play links of the user's recordings: 122 random bits, which the database makes. Null for a user from before
-     * there were play links, until the first one. See `link/play-link.ts`.
+     * Signs the play links of the user's recordings: 122 random bits, which the database makes. Null for a user from
+     * before there were play links, until the first one. See `link/play-link.ts`.
      */
     playKey: p.uuid().nullable().defaultRaw("gen_random_uuid()").lazy(),
   },

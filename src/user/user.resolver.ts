@@ -40,7 +40,7 @@ export class UserResolver {
 
   @Query(() => UserType, {
     description:
-      "The user of the Bearer token. Any scope is enough; `records`, `usage` and `uploadTickets` need READ, `tokens` needs MANAGE.",
+      "The user of the Bearer token. Any scope is enough; `records`, `uploads`, `usage` and `uploadTickets` need READ, `tokens` needs MANAGE.",
   })
   @Facts({ answersTo: async (_args, context) => await context.caller(...tokenScopes) })
   async me(@Ctx() context: RequestContext): Promise<UserType> {

@@ -124,6 +124,9 @@ export class RenewTokenPayload {
 
   @Field(() => AccessTokenType, { description: "The token without its secret, as `me.tokens` lists it." })
   accessToken!: AccessTokenType;
+
+  @Field(() => UserType, { description: "The user of the token." })
+  user!: UserType;
 }
 
 @ObjectType({ description: "Result of `revokeToken`." })

@@ -13,7 +13,7 @@ export interface ListenableRecording {
   readonly peaks: readonly number[];
 }
 
-/** Where things of the recording are. The first two are paths, so that they work at any name of the service. */
+/** Addresses of a recording. `play` and `download` are paths, so that they work under any host name. */
 export interface ListenAddresses {
   /** Plays the MP3. */
   readonly play: string;
@@ -27,7 +27,7 @@ export interface ListenAddresses {
   readonly embed: string;
   readonly picture: string;
   readonly oembed: string;
-  /** The MP3 for programs that show links, if they may have it. */
+  /** The MP3's address for link previews; undefined if opening it counts as a download, or the recording is private. */
   readonly audio: string | undefined;
 }
 
@@ -110,7 +110,10 @@ export function describe({ durationSeconds, createdAt }: ListenableRecording): s
   return `${clock(durationSeconds)}, ${date(createdAt)}`;
 }
 
-/** The browser's own player. What is counted is not loaded before somebody plays, or opening the page would be a download. */
+/**
+ * The browser's own player. What is counted is not loaded before somebody plays, or opening the page would be a
+ * download.
+ */
 function player(title: string, { play, download, isCounted }: ListenAddresses): string {
   const [source, label, other] = [play, title, download].map(escapeHtml);
   return (

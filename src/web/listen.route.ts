@@ -2,20 +2,17 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ServiceError } from "../errors/errors.ts";
 import { answerText } from "../http/answer-text.ts";
-import { requestOrigin } from "../http/request-origin.ts";
+import { pathOfOrigin, requestOrigin } from "../http/request-origin.ts";
 import type { RequestTurns } from "../http/request-turns.ts";
 import { securityHeaders } from "../http/security-headers.ts";
 import { openPlainLink, openShareLink, type OpenedLink } from "../link/open-link.ts";
 import { crossOriginHeaders } from "../link/record-answer.ts";
-import { findOpenedRecord, findPeaks } from "../record/find-record.ts";
+import { findPeaks } from "../record/find-record.ts";
 import { noSuchRecord } from "../record/record-refusals.ts";
+import { linkParameters, parseLink, parseRecordAddress, parseSecret } from "../record/parse-link.ts";
 import {
   embedUrl,
-  linkParameters,
   listenUrl,
-  parseLink,
-  parseRecordAddress,
-  parseSecret,
   pictureUrl,
   recordUrl,
   shareStreamUrl,
@@ -57,7 +54,8 @@ const askedAgain = "private, no-cache";
 
 /**
  * Pages for people who get a link, and what programs need to show it. Register them in their own scope.
- * - `GET /listen?id=<record>&user=<user>` and `/listen/<secret>`: the page. A private recording has none without a secret.
+ * - `GET /listen?id=<record>&user=<user>` and `/listen/<secret>`: the page. A private recording has none without a
+ *   secret.
  * - `GET /embed?...` and `/embed/<secret>`: the same for the frame of another page.
  * - `GET /record/<record>/waveform.png?user=<user>` and `/l/<secret>/waveform.png`: the picture for previews.
  * - `GET /oembed?url=<a link>`: oEmbed 1.0.
@@ -72,15 +70,10 @@ export function listenRoutes(
     config,
   }: { em: SqlEntityManager; turns: RequestTurns; config: Pick<Config, "publicUrl" | "recordCacheControl"> },
 ): void {
-  app.addHook("onRoute", (route) => {
-    const { handler } = route;
-    route.handler = async function (request, reply): Promise<unknown> {
-      using _turn = await turns.take(request, reply);
-      return await handler.call(this, request, reply);
-    };
-  });
   const { publicUrl } = config;
   const opened = async (target: LinkTarget): Promise<Opened> => ({ ...(await open(em, target)), target });
+  const show = async (target: LinkTarget, request: FastifyRequest, reply: FastifyReply): ReturnType<typeof shown> =>
+    await turns.run(request, reply, async () => await shown(em, await opened(target), request, publicUrl));
   const methods = ["GET", "HEAD"];
 
   for (const url of ["/listen", "/listen/:secret"]) {
@@ -89,7 +82,7 @@ export function listenRoutes(
       url,
       config: { securityHeaders: pageHeaders },
       handler: async (request, reply) => {
-        const { recording, addresses } = await shown(em, await opened(targetOf(request)), request, publicUrl);
+        const { recording, addresses } = await show(targetOf(request), request, reply);
         return await sendHtml(request, reply, printListenPage(recording, addresses));
       },
     });
@@ -106,7 +99,7 @@ export function listenRoutes(
       config: { ...ofOthers, securityHeaders: frameHeaders },
       onRequest: openToOthers,
       handler: async (request, reply) => {
-        const { recording, addresses } = await shown(em, await opened(targetOf(request)), request, publicUrl);
+        const { recording, addresses } = await show(targetOf(request), request, reply);
         return await sendHtml(request, reply, printFramePage(recording, addresses));
       },
     });
@@ -119,8 +112,10 @@ export function listenRoutes(
       config: ofOthers,
       onRequest: openToOthers,
       handler: async (request, reply) => {
-        const { row, isPublic } = await opened(targetOf(request));
-        const peaks = await findPeaks(em, row.id, barCount);
+        const { row, isPublic, peaks } = await turns.run(request, reply, async () => {
+          const link = await opened(targetOf(request));
+          return { ...link, peaks: await findPeaks(em, link.row.id, barCount) };
+        });
         if (!peaks) throw noSuchRecord();
         return await answerText(request, reply, {
           body: await drawWaveform(peaks),
@@ -140,7 +135,8 @@ export function listenRoutes(
     handler: async (request, reply) => {
       const { query } = request;
       if (query["format"] !== undefined && query["format"] !== "json") {
-        throw new ServiceError("BAD_USER_INPUT", "Only JSON is available: format=json.", { argument: "format" });
+        // oEmbed 1.0 asks for this status.
+        throw new ServiceError("NOT_IMPLEMENTED", "Only JSON is available: format=json.", { argument: "format" });
       }
       const url = typeof query["url"] === "string" ? URL.parse(query["url"]) : null;
       if (!url) {
@@ -148,7 +144,7 @@ export function listenRoutes(
           argument: "url",
         });
       }
-      const { recording, addresses, origin } = await shown(em, await opened(parseLink(url)), request, publicUrl);
+      const { recording, addresses, origin } = await show(parseLink(url), request, reply);
       const room = { maxWidth: roomIn(query["maxwidth"]), maxHeight: roomIn(query["maxheight"]) };
       return await answerText(request, reply, {
         body: JSON.stringify(oembedOf(recording, addresses, origin, room)),
@@ -180,19 +176,19 @@ async function open(em: SqlEntityManager, target: LinkTarget): Promise<OpenedLin
 async function shown(
   em: SqlEntityManager,
   { row, isPublic, expiresAt = null, target }: Opened,
-  request: FastifyRequest<ListenRequest> | FastifyRequest,
+  request: FastifyRequest,
   publicUrl: string | undefined,
 ): Promise<{ recording: ListenableRecording; addresses: ListenAddresses; origin: string }> {
-  const [record, peaks] = [await findOpenedRecord(em.fork(), row.id), await findPeaks(em, row.id, barCount)];
-  if (!record || !peaks) throw noSuchRecord();
-  const { title, sizeBytes, createdAt, sourceSamples, sourceSampleRateHz } = record;
-  const durationSeconds = sourceSamples / sourceSampleRateHz;
+  const peaks = await findPeaks(em, row.id, barCount);
+  if (!peaks) throw noSuchRecord();
+  const { title, sizeBytes, createdAt } = row;
+  const durationSeconds = row.sourceSamples / row.sourceSampleRateHz;
   const origin = publicUrl ?? requestOrigin(request);
   const page = listenUrl(origin, target);
   return {
     recording: { title, durationSeconds, sizeBytes, createdAt, expiresAt, peaks },
     addresses: {
-      ...pathsOf(new URL(origin).pathname.replace(/\/$/, ""), target),
+      ...pathsOf(pathOfOrigin(origin), target),
       page,
       embed: embedUrl(origin, target),
       picture: pictureUrl(origin, target),

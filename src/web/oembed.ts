@@ -3,14 +3,14 @@ import { frameHeight, frameWidth, type ListenableRecording, type ListenAddresses
 import { pictureHeight, pictureWidth } from "./waveform-picture.ts";
 
 /** Size of the place that somebody has for a frame, in CSS pixels. */
-export interface FrameRoom {
+interface FrameRoom {
   readonly maxWidth: number;
   readonly maxHeight: number;
 }
 
 /**
- * What a recording is for a page that embeds links (oEmbed 1.0). It is a `video`, with a player in a frame: some programs
- * take the HTML of a `rich` one from a few known services only.
+ * What a recording is for a page that embeds links (oEmbed 1.0). It is a `video`, with a player in a frame: some
+ * programs take the HTML of a `rich` one from a few known services only.
  */
 export function oembedOf({ title }: ListenableRecording, addresses: ListenAddresses, origin: string, room: FrameRoom) {
   const [width, height] = [Math.min(frameWidth, room.maxWidth), Math.min(frameHeight, room.maxHeight)];

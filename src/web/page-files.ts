@@ -2,7 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { extname } from "node:path";
 
 /** A file that the page loads, in every form in which it is sent. The build has written them. */
-export interface PageFile {
+interface PageFile {
   readonly contentType: string;
   readonly plain: Buffer;
   readonly br: Buffer;

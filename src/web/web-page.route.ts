@@ -1,6 +1,5 @@
 import type { FastifyInstance } from "fastify";
 import Negotiator from "negotiator";
-import type { ServerResponse } from "node:http";
 import { ServiceError } from "../errors/errors.ts";
 import { answerText } from "../http/answer-text.ts";
 import { serviceAddresses } from "../http/front-page.route.ts";
@@ -26,11 +25,14 @@ const policy = securityHeaders({
   trustedTypes: ["app"],
 });
 
+/** A worker has the policy of its own file: it sends the take that it stores. */
+const assetHeaders = securityHeaders({ defaultSrc: ["'none'"], connectSrc: ["'self'"], frameAncestors: ["'none'"] });
+
 /** The page may use the microphone, and nothing else that needs a permission. */
-const pageHeaders: SecurityHeaders = (request, response: ServerResponse, done) => {
-  response.setHeader("permissions-policy", "microphone=(self), camera=(), geolocation=(), payment=(), usb=()");
-  policy(request, response, done);
-};
+const pageHeaders: SecurityHeaders = [
+  ["permissions-policy", "microphone=(self), camera=(), geolocation=(), payment=(), usb=()"],
+  ...policy,
+];
 
 /**
  * `GET /`: the page that records, uploads and plays, for browsers; the addresses of the service in JSON, for programs.
@@ -56,6 +58,7 @@ export function webPageRoute(
   app.route<{ Params: { name: string } }>({
     method: ["GET", "HEAD"],
     url: "/assets/:name",
+    config: { securityHeaders: assetHeaders },
     handler: async (request, reply) => {
       const file = assets.get(request.params.name);
       if (!file) throw new ServiceError("NOT_FOUND", "Nothing exists at this address. Reload the page.");

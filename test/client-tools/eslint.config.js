@@ -16,6 +16,7 @@ const values = [
   "RecordSource",
   "Service", // there is one
   "SharedRecording", // says nothing about the recording that a link opens but this; its id leads nowhere
+  "UploadFailure",
   "Usage",
   "UsageLimits",
 ];

@@ -15,9 +15,12 @@ export interface Credentials {
 /** A client of the API as apps use it: JSON for queries, multipart for files. */
 export class ApiClient {
   readonly url: string;
+  readonly #moreHeaders: () => Record<string, string>;
 
-  constructor(url: string) {
+  /** @param moreHeaders what a proxy in front of the service adds to a request */
+  constructor(url: string, moreHeaders: () => Record<string, string> = () => ({})) {
     this.url = url;
+    this.#moreHeaders = moreHeaders;
   }
 
   /** Runs a GraphQL document. */
@@ -52,7 +55,8 @@ export class ApiClient {
   }
 
   async #post(headers: Record<string, string>, body: string | FormData): Promise<Answer> {
-    const response = await fetch(`${this.url}/graphql`, { method: "POST", headers, body });
+    const init = { method: "POST", headers: { ...headers, ...this.#moreHeaders() }, body };
+    const response = await fetch(`${this.url}/graphql`, init);
     const { data, errors } = (await response.json()) as Pick<Answer, "data" | "errors">;
     return { status: response.status, headers: response.headers, data, errors };
   }

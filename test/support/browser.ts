@@ -26,6 +26,7 @@ export async function openBrowser(): Promise<Browser> {
   if (executablePath === undefined) throw new Error("There is no Chromium");
   return await chromium.launch({
     executablePath,
+    timeout: 120_000, // a limit only against hanging
     // In a locale without UTF-8 Chromium saves under names of ASCII only.
     env: { ...process.env, LC_ALL: "C.UTF-8" },
     args: [...chromiumArguments],

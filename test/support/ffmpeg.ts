@@ -15,7 +15,8 @@ export async function ffmpegChildrenOf(pid: number): Promise<number[]> {
 }
 
 /**
- * Those of them that have got sound, at least 64 KiB of it. One that is ready before it is needed has only read its libraries.
+ * Those of them that have got sound, at least 64 KiB of it. One that is ready before it is needed has only read its
+ * libraries.
  */
 export async function encodersOf(pid: number): Promise<number[]> {
   const children = await ffmpegChildrenOf(pid);

@@ -1,10 +1,12 @@
 import { writeFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openBrowserWithMicrophone, openPage } from "./page.ts";
+import { openBrowserWithMicrophone, openPage, recorded } from "./page.ts";
 import { sineWav } from "./wav-maker.ts";
 
-/** Takes the picture for the README: `page-picture.js <address of a running service> <file>`. It leaves a user behind. */
+/**
+ * Takes the picture for the README: `page-picture.js <address of a running service> <file>`. It leaves a user behind.
+ */
 const [url, path] = process.argv.slice(2);
 if (url === undefined || path === undefined) throw new Error("Give the address of a running service and a file");
 const folder = await mkdtemp(join(tmpdir(), "page-picture-"));
@@ -23,7 +25,7 @@ try {
   await page.locator(".queue-row.stored").nth(1).waitFor();
   await page.getByRole("button", { name: "Clear the list" }).click();
   await page.click("#record");
-  await page.locator(".clock", { hasText: "0:04" }).waitFor();
+  await recorded(page, 4);
   await page.screenshot({ path });
 } finally {
   await browser.close();

@@ -3,9 +3,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
-import type { BrowserContext, BrowserContextOptions, Browser, Page } from "playwright-core";
+import type { BrowserContext, BrowserContextOptions, Browser, Locator, Page } from "playwright-core";
 import { chromium } from "playwright-core";
+import type { Credentials } from "./api-client.ts";
 import { chromiumArguments, findChromium } from "./browser.ts";
+import { sineWav } from "./wav-maker.ts";
+
+/** Limits only against hanging. */
+const timeout = 120_000;
 
 /** The web page in a browser, and everything that it must not do. */
 export interface OpenedPage extends AsyncDisposable {
@@ -19,6 +24,7 @@ export interface OpenedPage extends AsyncDisposable {
 export async function openBrowserWithMicrophone(wavPath?: string, options: string[] = []): Promise<Browser> {
   return await chromium.launch({
     executablePath: findChromium()!,
+    timeout,
     args: [...chromiumArguments, ...(wavPath === undefined ? [] : microphoneArguments(wavPath)), ...options],
   });
 }
@@ -63,9 +69,9 @@ export async function openKillableBrowser(folder: string, wavPath: string): Prom
     told += String(piece);
     const address = /ws:\/\/\S+/.exec(told)?.[0];
     if (address === undefined) continue;
-    const browser = await chromium.connectOverCDP(address);
+    const browser = await chromium.connectOverCDP(address, { timeout });
     const [context] = browser.contexts();
-    context!.setDefaultTimeout(20_000);
+    context!.setDefaultTimeout(timeout);
     return { page: await context!.newPage(), kill, [Symbol.asyncDispose]: kill };
   }
   throw new Error(`Chromium did not start: ${told}`);
@@ -78,7 +84,7 @@ export async function openPage(
   options: BrowserContextOptions = {},
 ): Promise<OpenedPage> {
   const context = await browser.newContext(options);
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(timeout);
   const page = await context.newPage();
   const complaints = listen(page, url);
   await page.goto(url);
@@ -87,6 +93,7 @@ export async function openPage(
 
 /** Collects what a page must not do. */
 export function listen(page: Page, url: string): string[] {
+  const { origin } = new URL(url);
   const complaints: string[] = [];
   page.on("console", (message) => {
     if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
@@ -94,10 +101,114 @@ export function listen(page: Page, url: string): string[] {
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
     const address = request.url();
-    if (!address.startsWith(url) && !address.startsWith("blob:") && !address.startsWith("data:"))
+    if (!address.startsWith(origin) && !address.startsWith("blob:") && !address.startsWith("data:"))
       complaints.push(address);
   });
   return complaints;
+}
+
+/** A WAV as a file that a person chooses. */
+export function wavFile(name: string, buffer = tone(1)): { name: string; mimeType: string; buffer: Buffer } {
+  return { name, mimeType: "audio/wav", buffer };
+}
+
+/** A short tone of 440 Hz in a small file. */
+export function tone(seconds: number, amplitude = 0.2): Buffer {
+  return sineWav({ seconds, sampleRateHz: 8000, channels: 1, amplitude });
+}
+
+/** Chooses files in the file dialog of the page. */
+export async function choose(page: Page, files: readonly ReturnType<typeof wavFile>[]): Promise<void> {
+  await page.locator("input[type=file]").first().setInputFiles(files);
+}
+
+/** Resolves when so many files of the queue are stored. */
+export async function stored(page: Page, count = 1): Promise<void> {
+  await page
+    .locator(".queue-row.stored")
+    .nth(count - 1)
+    .waitFor();
+}
+
+/** Resolves when a short message is shown. */
+export async function notice(page: Page, text: string): Promise<void> {
+  await page.locator(".notice", { hasText: text }).waitFor();
+}
+
+/** A button by its whole name. */
+export function button(page: Page, name: string): Locator {
+  return page.getByRole("button", { name, exact: true });
+}
+
+/** The user that the page has made. */
+export async function userOf(page: Page): Promise<Credentials> {
+  return await page.evaluate(() => JSON.parse(localStorage.getItem("web-user-music.account")!));
+}
+
+/** Opens the page as a new visitor who sends a file each with these names, and tidies up. */
+export async function visitorWith(browser: Browser, url: string, ...names: string[]): Promise<OpenedPage> {
+  const opened = await openPage(browser, url);
+  await choose(
+    opened.page,
+    names.map((name) => wavFile(name)),
+  );
+  await stored(opened.page, names.length);
+  await button(opened.page, "Clear the list").click();
+  return opened;
+}
+
+/** Resolves when the clock of the recorder has reached so many seconds. */
+export async function recorded(page: Page, seconds: number): Promise<void> {
+  await page.waitForFunction((wanted) => {
+    const [minutes, rest] = document.querySelector(".clock")!.textContent.split(":").map(Number);
+    return minutes! * 60 + rest! >= wanted;
+  }, seconds);
+}
+
+/** Makes the worker that stores takes run a script before its own, once the page is loaded again. */
+export async function runInTakeWorker(page: Page, script: string): Promise<void> {
+  await page.route("**/take.worker*.js", async (route) => {
+    const body = await (await fetch(route.request().url())).text();
+    // The page may be closed by now.
+    await route.fulfill({ contentType: "text/javascript", body: `${script}\n${body}` }).catch(() => {});
+  });
+}
+
+/** Counts beside the recorder's own code. */
+export interface Counter {
+  /** The frames that the audio thread has sent to be stored. */
+  readonly frames: () => Promise<number>;
+  /** What the clock of the sound device has counted since the recorder began, in seconds. */
+  readonly clock: () => Promise<number>;
+}
+
+/** Counts the frames of the takes that follow. It loads the page again. */
+export async function countFrames(page: Page): Promise<Counter> {
+  const counter = `{
+    const told = new BroadcastChannel("counted");
+    let bytes = 0;
+    addEventListener("message", ({ data }) => data.source?.addEventListener("message", (block) => {
+      bytes += block.data.pcm.byteLength;
+      told.postMessage(bytes / 2 / data.channels);
+    }));
+  }`;
+  await runInTakeWorker(page, counter);
+  await page.addInitScript(() => {
+    const held = globalThis as { counted?: number; context?: AudioContext };
+    new BroadcastChannel("counted").addEventListener("message", ({ data }) => (held.counted = data));
+    globalThis.AudioContext = class extends AudioContext {
+      constructor() {
+        super();
+        held.context = this;
+      }
+    };
+  });
+  await page.reload();
+  return {
+    frames: async () => await page.evaluate(() => (globalThis as unknown as { counted: number }).counted),
+    clock: async () =>
+      await page.evaluate(() => (globalThis as unknown as { context: AudioContext }).context.currentTime),
+  };
 }
 
 /** The faults that axe-core finds in the page as it is now. */

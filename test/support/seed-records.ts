@@ -9,8 +9,8 @@ export interface SeededRecords {
 }
 
 /**
- * Fills a library: record `n` is called `<Word> take <n>`, lasts `n % 600` seconds, and is younger than those before it.
- * Then the table is vacuumed and analysed, as the server does by itself after a while.
+ * Fills a library: record `n` is called `<Word> take <n>`, lasts `n % 600` seconds, and is younger than those before
+ * it. Then the table is vacuumed and analysed, as the server does by itself after a while.
  */
 export async function seedRecords(pool: Pool, { ownerId, count, secondsApart = 60 }: SeededRecords): Promise<void> {
   await pool.query(

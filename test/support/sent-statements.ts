@@ -1,6 +1,30 @@
+import { jest } from "@jest/globals";
 import type { Pool, PoolClient } from "pg";
+import { startService, type TestService } from "./service.ts";
 
 type Query = (this: unknown, ...args: unknown[]) => unknown;
+
+/** Starts the whole service without what it repeats from time to time: those statements would be counted among others. */
+export async function startServiceWithoutIntervals(env: Readonly<Record<string, string>> = {}): Promise<TestService> {
+  jest.useFakeTimers({
+    doNotFake: [
+      "clearImmediate",
+      "clearTimeout",
+      "Date",
+      "hrtime",
+      "nextTick",
+      "performance",
+      "queueMicrotask",
+      "setImmediate",
+      "setTimeout",
+    ],
+  });
+  try {
+    return await startService(env);
+  } finally {
+    jest.useRealTimers(); // the intervals that have begun stay without a clock
+  }
+}
 
 /** Records the statements that the connections of a pool send, until it is disposed of. */
 export class SentStatements implements Disposable {
@@ -13,11 +37,9 @@ export class SentStatements implements Disposable {
     pool.on("acquire", this.#listen);
   }
 
-  /** Statements since the last call, without those of timers and of new connections. */
+  /** Statements since the last call, without those of new connections, and of what is noted once a minute. */
   take(): string[] {
-    return this.#texts
-      .splice(0)
-      .filter((text) => !/^set |^(?:update|delete from) "audio_record".*"lease_until"/s.test(text));
+    return this.#texts.splice(0).filter((text) => !/^set |^update "access_token" set "last_used_at"/.test(text));
   }
 
   [Symbol.dispose](): void {

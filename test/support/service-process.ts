@@ -6,6 +6,9 @@ import { setTimeout as delay } from "node:timers/promises";
 
 const main = join(import.meta.dirname, "../../src/main.js");
 
+/** What a program of the service gets of this process's environment. */
+export const programEnv = { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE };
+
 /** The service as a process of its own, as it runs in production. Disposing of it ends it at once. */
 export interface ServiceProcess extends AsyncDisposable {
   readonly url: string;
@@ -54,7 +57,7 @@ export function spawnService(
 ): Pick<ServiceProcess, "child" | "ended"> & { readonly log: string[] } {
   const command = [...launcher, process.execPath, "--max-semi-space-size=1", main]; // as `npm start` does
   const child = spawn(command[0]!, command.slice(1), {
-    env: { PATH: process.env.PATH, HOST: "127.0.0.1", PORT: "0", ...env },
+    env: { ...programEnv, HOST: "127.0.0.1", PORT: "0", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const log: string[] = [];

@@ -2,24 +2,36 @@ import { Client } from "pg";
 
 /** A database of a test file's own on the server that the test run has started. */
 export interface TestDatabase extends AsyncDisposable {
+  readonly name: string;
   readonly url: string;
 }
 
-/** Creates an empty database; disposing of it drops it. */
+/** Creates a database with the service's tables, and nothing in them; disposing of it drops it. */
 export async function createTestDatabase(): Promise<TestDatabase> {
-  const server = process.env.TEST_POSTGRES_URL;
-  if (!server) throw new Error("Run the tests with npm test: it starts the PostgreSQL that they need");
+  return await createDatabase(`template ${process.env.TEST_TEMPLATE_DATABASE}`);
+}
+
+/** Creates a database without tables; disposing of it drops it. */
+export async function createEmptyDatabase(): Promise<TestDatabase> {
+  return await createDatabase("");
+}
+
+async function createDatabase(options: string): Promise<TestDatabase> {
   const name = `test_${crypto.randomUUID().replaceAll("-", "")}`;
-  await administer(server, `create database ${name}`);
-  const url = new URL(server);
+  await administer(`create database ${name} ${options}`);
+  const url = new URL(process.env.TEST_POSTGRES_URL!);
   url.pathname = `/${name}`;
   return {
+    name,
     url: url.href,
-    [Symbol.asyncDispose]: async () => await administer(server, `drop database ${name} with (force)`),
+    [Symbol.asyncDispose]: async () => await administer(`drop database ${name} with (force)`),
   };
 }
 
-async function administer(server: string, statement: string): Promise<void> {
+/** Runs a statement as the superuser of the server. */
+export async function administer(statement: string): Promise<void> {
+  const server = process.env.TEST_POSTGRES_URL;
+  if (!server) throw new Error("Run the tests with npm test: it starts the PostgreSQL that they need");
   const client = new Client({ connectionString: server });
   await client.connect();
   try {

@@ -9,8 +9,8 @@ export interface Downloaded {
 }
 
 /**
- * Starts a service before the tests of this file or block, and ends it after them. Returns a function that uploads a WAV
- * and downloads the MP3 from the `url`; `request.fields` are selected besides.
+ * Starts a service before the tests of this file or block, and ends it after them. Returns a function that uploads a
+ * WAV and downloads the MP3 from the `url`; `request.fields` are selected besides.
  */
 export function serviceForUploads(): (wav: Uint8Array, request?: UploadRequest) => Promise<Downloaded> {
   let service: TestService | undefined;

@@ -1,11 +1,12 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { ApiError } from "../api/client.ts";
 import { AccountDocument, RenameUserDocument, type AccountQuery } from "../api/operations.ts";
 import { copyText } from "../clipboard.ts";
 import { sentenceOf } from "../library/library.ts";
 import { notify } from "../look/notices.ts";
 import { Dialog, Icon } from "../look/parts.tsx";
-import { clock, count, size } from "../words.ts";
+import { clock, count, longTime, size } from "../words.ts";
 import { account, callAsUser, keepAccount, keyIsRefused, openKey, type Account } from "./account.ts";
 import { Devices } from "./devices.tsx";
 
@@ -73,10 +74,11 @@ function Space(): JSX.Element | null {
   if (failure) return <p class="error-text">{failure}</p>;
   if (!usage) return null;
   const { bytes, seconds, records, limits } = usage;
-  const parts: readonly [string, number, number | null, (n: number) => string][] = [
-    ["Space", bytes, limits.bytes, size],
-    ["Time", seconds, limits.seconds, clock],
-    ["Recordings", records, limits.records, (n) => n.toLocaleString()],
+  const number = (n: number): string => n.toLocaleString();
+  const parts: readonly [string, number, number | null, (n: number) => string, (n: number) => string][] = [
+    ["Space", bytes, limits.bytes, size, size],
+    ["Time", seconds, limits.seconds, clock, longTime],
+    ["Recordings", records, limits.records, number, number],
   ];
   const limited = parts.filter(([, , limit]) => limit !== null);
   return (
@@ -86,9 +88,9 @@ function Space(): JSX.Element | null {
         {count(records, "recording")}, {clock(seconds)} of sound, {size(bytes)}
         {limited.length === 0 ? ". There is no limit." : "."}
       </p>
-      {limited.map(([name, used, limit, words]) => (
+      {limited.map(([name, used, limit, words, limitWords]) => (
         <label class="field" key={name}>
-          {name}: {words(used)} of {words(limit ?? 0)}
+          {name}: {words(used)} of {limitWords(limit ?? 0)}
           <meter min={0} max={limit ?? 1} high={(limit ?? 1) * 0.9} optimum={0} value={used} />
         </label>
       ))}
@@ -110,7 +112,10 @@ function Key({ user }: { user: Account }): JSX.Element {
   return (
     <section aria-labelledby="key-title">
       <h3 id="key-title">Your key</h3>
-      <p>This key is your account: there is no password and no mail. Save it, and enter it in another browser.</p>
+      <p>
+        The key opens your account: there is no password and no email address. Save it. In another browser, or if this
+        one forgets it, enter it to see your recordings again.
+      </p>
       <form onSubmit={(event) => event.preventDefault()}>
         <input
           class="unseen"
@@ -170,7 +175,8 @@ export function EnterKey({ onDone }: { onDone?: () => void }): JSX.Element {
       notify(`These are the recordings of ${account.value?.name}.`);
       onDone?.();
     } catch (error) {
-      setFailure(sentenceOf(error));
+      const isUnknown = error instanceof ApiError && error.code === "UNAUTHENTICATED";
+      setFailure(isUnknown ? "No account has this key, or it was revoked." : sentenceOf(error));
     }
   };
   const form = (
@@ -182,18 +188,21 @@ export function EnterKey({ onDone }: { onDone?: () => void }): JSX.Element {
       }}
     >
       <input class="unseen" type="text" name="username" autoComplete="username" tabIndex={-1} aria-label="User" />
+      <p class="quiet-text">
+        Have you an account on this service? Its key opens it here. The key is on the other device, under Account.
+      </p>
       <label class="field">
-        Key
+        Key of your account
         <input ref={input} type="password" autoComplete="current-password" />
       </label>
-      <button type="submit">Enter</button>
+      <button type="submit">Open account</button>
       {failure && <p class="error-text">{failure}</p>}
     </form>
   );
   if (!account.value || keyIsRefused.value) return form;
   return (
     <details class="settings">
-      <summary>Use another key in this browser</summary>
+      <summary>Open another account in this browser</summary>
       <p class="warn-text">Save the key above first: without it, nobody opens these recordings again.</p>
       {form}
     </details>

@@ -1,6 +1,7 @@
 import { signal } from "@preact/signals";
 import { ApiError, call } from "../api/client.ts";
 import { MeDocument, SignUpDocument, type TypedDocumentString } from "../api/operations.ts";
+import { prefix, recall, remember } from "../remembered.ts";
 
 /** The user of this browser, and the key that proves it. */
 export interface Account {
@@ -10,10 +11,8 @@ export interface Account {
   readonly token: string;
 }
 
-const place = "web-user-music.account";
-
 /** Undefined until the first recording, or until a key is entered. */
-export const account = signal<Account | undefined>(readAccount());
+export const account = signal(recallAccount());
 
 /** Whether the service has refused the key of this device. */
 export const keyIsRefused = signal(false);
@@ -21,30 +20,23 @@ export const keyIsRefused = signal(false);
 /** Resolves with an invitation code that a person enters, or undefined if they enter none. The page sets it. */
 export const asking: { forInvitation: () => Promise<string | undefined> } = { forInvitation: async () => undefined };
 
-function readAccount(): Account | undefined {
-  try {
-    return (JSON.parse(localStorage.getItem(place) ?? "null") as Account | null) ?? undefined;
-  } catch {
-    return undefined;
-  }
+function recallAccount(): Account | undefined {
+  return recall<Account | undefined>("account", undefined);
 }
 
 /** Keeps an account in this browser; undefined forgets it. */
 export function keepAccount(next: Account | undefined): void {
   account.value = next;
   keyIsRefused.value = false;
-  try {
-    if (next) localStorage.setItem(place, JSON.stringify(next));
-    else localStorage.removeItem(place);
-  } catch {
-    // A browser that keeps nothing: the account lives as long as the page.
-  }
+  remember("account", next);
 }
 
 /** Follows changes that another tab makes. */
 export function watchOtherTabs(): void {
   addEventListener("storage", ({ key }) => {
-    if (key === place) account.value = readAccount();
+    if (key !== `${prefix}account`) return;
+    account.value = recallAccount();
+    keyIsRefused.value = false;
   });
 }
 
@@ -55,8 +47,8 @@ let signingUp: Promise<Account> | undefined;
  * @throws {ApiError} REGISTRATION_CLOSED if a person must enter an invitation or a key first
  */
 export async function ensureAccount(): Promise<Account> {
-  if (keyIsRefused.value) throw new ApiError("UNAUTHENTICATED", "The key of this device no longer counts.");
-  const known = account.value ?? readAccount();
+  if (keyIsRefused.value) throw new ApiError("UNAUTHENTICATED", "The key of this device is no longer valid.");
+  const known = account.value ?? recallAccount();
   if (known) return known;
   signingUp ??= signUp().finally(() => (signingUp = undefined));
   return await signingUp;
@@ -98,15 +90,20 @@ export async function callAsUser<R, V>(
   variables: V,
   options: { keepalive?: boolean; signal?: AbortSignal } = {},
 ): Promise<R> {
+  const token = account.value?.token;
   try {
-    return await call(document, variables, { token: account.value?.token, ...options });
+    return await call(document, variables, { token, ...options });
   } catch (error) {
-    noteRefusedKey(error);
+    noteRefusedKey(error, token);
     throw error;
   }
 }
 
-/** Remembers that the service refused the key, so that the page can ask for another. */
-export function noteRefusedKey(error: unknown): void {
-  if (error instanceof ApiError && error.code === "UNAUTHENTICATED" && account.value) keyIsRefused.value = true;
+/**
+ * Remembers that the service refused the key, so that the page can ask for another. An answer to a key that was sent
+ * earlier says nothing about the one that is here now.
+ */
+export function noteRefusedKey(error: unknown, sent: string | undefined): void {
+  if (!(error instanceof ApiError) || error.code !== "UNAUTHENTICATED" || sent === undefined) return;
+  if (sent === account.value?.token) keyIsRefused.value = true;
 }

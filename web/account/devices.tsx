@@ -18,6 +18,7 @@ export function Devices(): JSX.Element {
   const [failure, setFailure] = useState("");
   const [link, setLink] = useState("");
   const name = useRef<HTMLInputElement>(null);
+  const made = useRef<HTMLDivElement>(null);
   const load = async (): Promise<void> => {
     try {
       setDevices((await callAsUser(DevicesDocument, {})).me.tokens ?? []);
@@ -28,6 +29,10 @@ export function Devices(): JSX.Element {
     }
   };
   useEffect(() => void load(), []);
+  useEffect(() => {
+    made.current?.focus();
+    made.current?.scrollIntoView();
+  }, [link]);
   const add = async (): Promise<void> => {
     try {
       const { createToken } = await callAsUser(AddDeviceDocument, {
@@ -44,7 +49,7 @@ export function Devices(): JSX.Element {
   const revoke = async (device: Device): Promise<void> => {
     try {
       await callAsUser(RevokeDeviceDocument, { id: device.id });
-      notify(`“${device.name}” can do nothing any more.`);
+      notify(`“${device.name}” can no longer use this account.`);
       setLink("");
       await load();
     } catch (error) {
@@ -68,32 +73,28 @@ export function Devices(): JSX.Element {
               Add a device
               <input ref={name} maxLength={100} placeholder="My phone" />
             </label>
-            <button type="submit">Make its link</button>
+            <button type="submit">Create a link for it</button>
           </form>
           {link && (
-            <>
+            // It may be below the fold of the dialog.
+            <div ref={made} class="made-link" tabIndex={-1}>
               <p>
                 Scan the code with the device, or open the link there, once. It is shown only now, and whoever has it
                 can use your account.
               </p>
               {link.length <= longestQrText && <QrPicture text={link} label="The link as a QR code" />}
               <TheLink link={link} />
-            </>
+            </div>
           )}
           <ul class="links">
             {devices.map((device) => (
               <li key={device.id}>
                 <div class="link-facts">
-                  <strong>{device.name === "first" ? "The first key" : device.name}</strong>
+                  <strong>{isRoot(device) && device.name === "first" ? "The first key" : device.name}</strong>
                   <span class="quiet-text">{useWords(device)}</span>
                 </div>
-                {device.name !== "first" && (
-                  <button
-                    type="button"
-                    class="quiet"
-                    aria-label={`Revoke ${device.name}`}
-                    onClick={() => void revoke(device)}
-                  >
+                {!isRoot(device) && (
+                  <button type="button" aria-label={`Revoke ${device.name}`} onClick={() => void revoke(device)}>
                     Revoke
                   </button>
                 )}
@@ -104,6 +105,11 @@ export function Devices(): JSX.Element {
       )}
     </section>
   );
+}
+
+/** Whether no other key made it: this page may be using it, and revoking it would revoke all that it made. */
+function isRoot({ parentId }: Device): boolean {
+  return parentId === null;
 }
 
 function useWords({ createdAt, lastUsedAt, expiresAt }: Device): string {

@@ -1,4 +1,7 @@
-/** The codes of level L that are used: total codewords, codewords for correction in each block, blocks (ISO/IEC 18004, table 9). */
+/**
+ * The codes of level L that are used: total codewords, codewords for correction in each block, blocks (ISO/IEC 18004,
+ * table 9).
+ */
 const versions = [
   [26, 7, 1],
   [44, 10, 1],
@@ -31,7 +34,8 @@ function times(a: number, b: number): number {
 }
 
 /**
- * A QR code of level L, up to version 9 (230 bytes): rows of modules, true is dark. Without the quiet zone of 4 modules.
+ * A QR code of level L, up to version 9 (230 bytes): rows of modules, true is dark. Without the quiet zone of 4
+ * modules.
  * @throws {RangeError} if the text is longer
  */
 export function qrCode(text: string): boolean[][] {

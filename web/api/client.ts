@@ -7,18 +7,29 @@ export class ApiError extends Error {
   readonly code: string;
   /** How long to wait before a retry, in seconds, if the service said so. */
   readonly retryAfterSeconds: number | undefined;
+  /** The recording that the error is about, if the service said so. */
+  readonly recordId: string | undefined;
 
-  constructor(code: string, message: string, retryAfterSeconds?: number) {
+  constructor(code: string, message: string, retryAfterSeconds?: number, recordId?: string) {
     super(message);
     this.code = code;
     this.retryAfterSeconds = retryAfterSeconds;
+    this.recordId = recordId;
   }
 }
 
 /** The body of a response of the API. */
 export interface Answer<R> {
   readonly data?: R | null;
-  readonly errors?: readonly { message: string; extensions?: { code?: string; retryAfterSeconds?: number } }[];
+  readonly errors?: readonly { message: string; extensions?: Partial<ErrorBody> }[];
+}
+
+/** What the service says about an error. */
+export interface ErrorBody {
+  readonly code: string;
+  readonly message: string;
+  readonly retryAfterSeconds?: number;
+  readonly recordId?: string;
 }
 
 /** Where the API is: beside the page, also behind a proxy that adds a path. */
@@ -54,8 +65,8 @@ export async function call<R, V>(
 export function resultOf<R>({ data, errors }: Answer<R>, status: number): R {
   const [error] = errors ?? [];
   if (error) {
-    const { code = "INTERNAL_SERVER_ERROR", retryAfterSeconds } = error.extensions ?? {};
-    throw new ApiError(code, error.message, retryAfterSeconds);
+    const { code = "INTERNAL_SERVER_ERROR", retryAfterSeconds, recordId } = error.extensions ?? {};
+    throw new ApiError(code, error.message, retryAfterSeconds, recordId);
   }
   // A proxy answered: its pages are not JSON.
   if (!data)

@@ -28,7 +28,7 @@ export type RecordWarning =
   | 'RESAMPLED'
   /** The floating-point samples had the range of integers (such as -32768 to 32767 instead of -1 to 1). They were scaled to -1 to 1. */
   | 'RESCALED'
-  /** There is no sound, only silence or the dither of 16 bits; of 24 bits, if the samples have more than 16. */
+  /** There is no sound: only silence, or dither of 16 bits (of 24 bits if the samples have more than 16). */
   | 'SILENT'
   /** A second WAV of a different format follows the first one. It was left out; `source.leftOutBytes` is its size. */
   | 'SOUND_LEFT_OUT'
@@ -43,17 +43,6 @@ export type Registration =
   | 'INVITE'
   /** Anyone. */
   | 'OPEN';
-
-/** What a token allows. */
-export type TokenScope =
-  /** Manages the user and the tokens: `createToken`, `revokeToken`, `tokens`, `updateUser`, `deleteUser`. Keep such a token to yourself. */
-  | 'MANAGE'
-  /** Reads all recordings, links and the usage of storage. Opens private links. */
-  | 'READ'
-  /** For kiosks and apps: uploads, and reads only the recordings that the same token uploaded, through `record`, `node` and their links, private or not. It cannot list, change or delete anything. */
-  | 'UPLOAD'
-  /** Uploads, renames, shares and deletes recordings. Includes UPLOAD. Selecting `links`, `records` or `usage` in the result of a mutation also needs READ. */
-  | 'WRITE';
 
 /** Who can open a recording by its `url`. */
 export type Visibility =
@@ -89,7 +78,7 @@ export type AccountQuery = { me: { id: string, name: string, usage: { bytes: num
 export type DevicesQueryVariables = Exact<{ [key: string]: never; }>;
 
 
-export type DevicesQuery = { me: { id: string, tokens: Array<{ id: string, name: string, createdAt: string, lastUsedAt: string | null, expiresAt: string | null, scopes: Array<TokenScope> }> | null } };
+export type DevicesQuery = { me: { id: string, tokens: Array<{ id: string, name: string, createdAt: string, lastUsedAt: string | null, expiresAt: string | null, parentId: string | null }> | null } };
 
 export type LinksQueryVariables = Exact<{
   id: string | number;
@@ -113,13 +102,21 @@ export type RenameUserMutationVariables = Exact<{
 
 export type RenameUserMutation = { updateUser: { user: { id: string, name: string } } | null };
 
-export type UploadMutationVariables = Exact<{
-  file: null;
+export type StartUploadMutationVariables = Exact<{
+  fileName: string;
   idempotencyKey: string;
+  sizeBytes?: number | null | undefined;
 }>;
 
 
-export type UploadMutation = { uploadRecord: { created: boolean, record: { id: string, title: string, createdAt: string, durationSeconds: number, visibility: Visibility, streamUrl: string, listenUrl: string, url: string, peaks: Array<number> | null, warnings: Array<RecordWarning>, loudness: { integratedLufs: number } | null } } | null };
+export type StartUploadMutation = { startUpload: { upload: { id: string, url: string | null, offset: number, recording: { id: string, title: string, createdAt: string, durationSeconds: number, visibility: Visibility, streamUrl: string, listenUrl: string, url: string, peaks: Array<number> | null, warnings: Array<RecordWarning>, loudness: { integratedLufs: number } | null } | null, failure: { code: string, message: string } | null } } | null };
+
+export type RecordingQueryVariables = Exact<{
+  id: string | number;
+}>;
+
+
+export type RecordingQuery = { record: { id: string, title: string, createdAt: string, durationSeconds: number, visibility: Visibility, streamUrl: string, listenUrl: string, url: string, peaks: Array<number> | null, warnings: Array<RecordWarning>, loudness: { integratedLufs: number } | null } | null };
 
 export type ChangeMutationVariables = Exact<{
   id: string | number;
@@ -179,272 +176,25 @@ export type ServiceQueryVariables = Exact<{ [key: string]: never; }>;
 
 export type ServiceQuery = { service: { maxUploadBytes: number, maxDurationSeconds: number, visibility: Visibility, registration: Registration } };
 
-export class TypedDocumentString<TResult, TVariables>
-  extends String
-  implements DocumentTypeDecoration<TResult, TVariables>
-{
-  __apiType?: NonNullable<DocumentTypeDecoration<TResult, TVariables>['__apiType']>;
-  private value: string;
-  public __meta__?: Record<string, any> | undefined;
-
-  constructor(value: string, __meta__?: Record<string, any> | undefined) {
-    super(value);
-    this.value = value;
-    this.__meta__ = __meta__;
-  }
-
-  override toString(): string & DocumentTypeDecoration<TResult, TVariables> {
-    return this.value;
-  }
+export interface TypedDocumentString<TResult, TVariables> extends DocumentTypeDecoration<TResult, TVariables> {
+  toString(): string;
 }
-export const RowFragmentDoc = new TypedDocumentString(`
-    fragment Row on Recording {
-  id
-  title
-  createdAt
-  durationSeconds
-  visibility
-  streamUrl
-  listenUrl
-  url
-  peaks(count: 200)
-  loudness {
-    integratedLufs
-  }
-  warnings
-}
-    `, {"fragmentName":"Row"}) as unknown as TypedDocumentString<RowFragment, unknown>;
-export const LinkFragmentDoc = new TypedDocumentString(`
-    fragment Link on ShareLink {
-  id
-  listenUrl
-  note
-  expiresAt
-  downloads
-}
-    `, {"fragmentName":"Link"}) as unknown as TypedDocumentString<LinkFragment, unknown>;
-export const MeDocument = new TypedDocumentString(`
-    query Me {
-  me {
-    id
-    name
-  }
-}
-    `) as unknown as TypedDocumentString<MeQuery, MeQueryVariables>;
-export const LibraryDocument = new TypedDocumentString(`
-    query Library($first: Int!, $after: String, $text: String, $field: RecordOrderField!) {
-  me {
-    id
-    records(
-      first: $first
-      after: $after
-      filter: {text: $text}
-      orderBy: {field: $field}
-    ) {
-      totalCount
-      nodes {
-        ...Row
-      }
-      pageInfo {
-        hasNextPage
-        endCursor
-      }
-    }
-  }
-}
-    fragment Row on Recording {
-  id
-  title
-  createdAt
-  durationSeconds
-  visibility
-  streamUrl
-  listenUrl
-  url
-  peaks(count: 200)
-  loudness {
-    integratedLufs
-  }
-  warnings
-}`) as unknown as TypedDocumentString<LibraryQuery, LibraryQueryVariables>;
-export const AccountDocument = new TypedDocumentString(`
-    query Account {
-  me {
-    id
-    name
-    usage {
-      bytes
-      seconds
-      records
-      limits {
-        bytes
-        seconds
-        records
-      }
-    }
-  }
-}
-    `) as unknown as TypedDocumentString<AccountQuery, AccountQueryVariables>;
-export const DevicesDocument = new TypedDocumentString(`
-    query Devices {
-  me {
-    id
-    tokens {
-      id
-      name
-      createdAt
-      lastUsedAt
-      expiresAt
-      scopes
-    }
-  }
-}
-    `) as unknown as TypedDocumentString<DevicesQuery, DevicesQueryVariables>;
-export const LinksDocument = new TypedDocumentString(`
-    query Links($id: ID!) {
-  record(id: $id) {
-    id
-    links {
-      ...Link
-    }
-  }
-}
-    fragment Link on ShareLink {
-  id
-  listenUrl
-  note
-  expiresAt
-  downloads
-}`) as unknown as TypedDocumentString<LinksQuery, LinksQueryVariables>;
-export const SignUpDocument = new TypedDocumentString(`
-    mutation SignUp($name: String!, $invite: String) {
-  createUser(name: $name, invite: $invite) {
-    user {
-      id
-      name
-    }
-    token
-  }
-}
-    `) as unknown as TypedDocumentString<SignUpMutation, SignUpMutationVariables>;
-export const RenameUserDocument = new TypedDocumentString(`
-    mutation RenameUser($name: String!) {
-  updateUser(name: $name) {
-    user {
-      id
-      name
-    }
-  }
-}
-    `) as unknown as TypedDocumentString<RenameUserMutation, RenameUserMutationVariables>;
-export const UploadDocument = new TypedDocumentString(`
-    mutation Upload($file: Upload!, $idempotencyKey: UUID!) {
-  uploadRecord(file: $file, idempotencyKey: $idempotencyKey) {
-    created
-    record {
-      ...Row
-    }
-  }
-}
-    fragment Row on Recording {
-  id
-  title
-  createdAt
-  durationSeconds
-  visibility
-  streamUrl
-  listenUrl
-  url
-  peaks(count: 200)
-  loudness {
-    integratedLufs
-  }
-  warnings
-}`) as unknown as TypedDocumentString<UploadMutation, UploadMutationVariables>;
-export const ChangeDocument = new TypedDocumentString(`
-    mutation Change($id: ID!, $title: String, $visibility: Visibility) {
-  updateRecord(id: $id, title: $title, visibility: $visibility) {
-    record {
-      ...Row
-    }
-  }
-}
-    fragment Row on Recording {
-  id
-  title
-  createdAt
-  durationSeconds
-  visibility
-  streamUrl
-  listenUrl
-  url
-  peaks(count: 200)
-  loudness {
-    integratedLufs
-  }
-  warnings
-}`) as unknown as TypedDocumentString<ChangeMutation, ChangeMutationVariables>;
-export const DeleteDocument = new TypedDocumentString(`
-    mutation Delete($ids: [ID!]!) {
-  deleteRecords(ids: $ids) {
-    deletedIds
-  }
-}
-    `) as unknown as TypedDocumentString<DeleteMutation, DeleteMutationVariables>;
-export const CreateLinkDocument = new TypedDocumentString(`
-    mutation CreateLink($recordId: ID!, $note: String, $expiresAt: DateTime) {
-  createLink(recordId: $recordId, note: $note, expiresAt: $expiresAt) {
-    link {
-      ...Link
-    }
-  }
-}
-    fragment Link on ShareLink {
-  id
-  listenUrl
-  note
-  expiresAt
-  downloads
-}`) as unknown as TypedDocumentString<CreateLinkMutation, CreateLinkMutationVariables>;
-export const RevokeLinkDocument = new TypedDocumentString(`
-    mutation RevokeLink($id: ID!) {
-  revokeLink(id: $id) {
-    revokedId
-  }
-}
-    `) as unknown as TypedDocumentString<RevokeLinkMutation, RevokeLinkMutationVariables>;
-export const AddDeviceDocument = new TypedDocumentString(`
-    mutation AddDevice($name: String!) {
-  createToken(name: $name, scopes: [READ, WRITE]) {
-    token
-    accessToken {
-      id
-    }
-  }
-}
-    `) as unknown as TypedDocumentString<AddDeviceMutation, AddDeviceMutationVariables>;
-export const RevokeDeviceDocument = new TypedDocumentString(`
-    mutation RevokeDevice($id: ID!) {
-  revokeToken(id: $id) {
-    revokedId
-  }
-}
-    `) as unknown as TypedDocumentString<RevokeDeviceMutation, RevokeDeviceMutationVariables>;
-export const PlayUrlDocument = new TypedDocumentString(`
-    query PlayUrl($id: ID!) {
-  record(id: $id) {
-    id
-    playUrl
-  }
-}
-    `) as unknown as TypedDocumentString<PlayUrlQuery, PlayUrlQueryVariables>;
-export const ServiceDocument = new TypedDocumentString(`
-    query Service {
-  service {
-    maxUploadBytes
-    maxDurationSeconds
-    visibility
-    registration
-  }
-}
-    `) as unknown as TypedDocumentString<ServiceQuery, ServiceQueryVariables>;
+export const RowFragmentDoc = `fragment Row on Recording { id title createdAt durationSeconds visibility streamUrl listenUrl url peaks(count: 200) loudness { integratedLufs } warnings }` as unknown as TypedDocumentString<RowFragment, unknown>;
+export const LinkFragmentDoc = `fragment Link on ShareLink { id listenUrl note expiresAt downloads }` as unknown as TypedDocumentString<LinkFragment, unknown>;
+export const MeDocument = `query Me { me { id name } }` as unknown as TypedDocumentString<MeQuery, MeQueryVariables>;
+export const LibraryDocument = `query Library($first: Int!, $after: String, $text: String, $field: RecordOrderField!) { me { id records( first: $first after: $after filter: {text: $text} orderBy: {field: $field} ) { totalCount nodes { ...Row } pageInfo { hasNextPage endCursor } } } } fragment Row on Recording { id title createdAt durationSeconds visibility streamUrl listenUrl url peaks(count: 200) loudness { integratedLufs } warnings }` as unknown as TypedDocumentString<LibraryQuery, LibraryQueryVariables>;
+export const AccountDocument = `query Account { me { id name usage { bytes seconds records limits { bytes seconds records } } } }` as unknown as TypedDocumentString<AccountQuery, AccountQueryVariables>;
+export const DevicesDocument = `query Devices { me { id tokens { id name createdAt lastUsedAt expiresAt parentId } } }` as unknown as TypedDocumentString<DevicesQuery, DevicesQueryVariables>;
+export const LinksDocument = `query Links($id: ID!) { record(id: $id) { id links { ...Link } } } fragment Link on ShareLink { id listenUrl note expiresAt downloads }` as unknown as TypedDocumentString<LinksQuery, LinksQueryVariables>;
+export const SignUpDocument = `mutation SignUp($name: String!, $invite: String) { createUser(name: $name, invite: $invite) { user { id name } token } }` as unknown as TypedDocumentString<SignUpMutation, SignUpMutationVariables>;
+export const RenameUserDocument = `mutation RenameUser($name: String!) { updateUser(name: $name) { user { id name } } }` as unknown as TypedDocumentString<RenameUserMutation, RenameUserMutationVariables>;
+export const StartUploadDocument = `mutation StartUpload($fileName: String!, $idempotencyKey: UUID!, $sizeBytes: SafeInt) { startUpload( fileName: $fileName idempotencyKey: $idempotencyKey sizeBytes: $sizeBytes ) { upload { id url offset recording { ...Row } failure { code message } } } } fragment Row on Recording { id title createdAt durationSeconds visibility streamUrl listenUrl url peaks(count: 200) loudness { integratedLufs } warnings }` as unknown as TypedDocumentString<StartUploadMutation, StartUploadMutationVariables>;
+export const RecordingDocument = `query Recording($id: ID!) { record(id: $id) { ...Row } } fragment Row on Recording { id title createdAt durationSeconds visibility streamUrl listenUrl url peaks(count: 200) loudness { integratedLufs } warnings }` as unknown as TypedDocumentString<RecordingQuery, RecordingQueryVariables>;
+export const ChangeDocument = `mutation Change($id: ID!, $title: String, $visibility: Visibility) { updateRecord(id: $id, title: $title, visibility: $visibility) { record { ...Row } } } fragment Row on Recording { id title createdAt durationSeconds visibility streamUrl listenUrl url peaks(count: 200) loudness { integratedLufs } warnings }` as unknown as TypedDocumentString<ChangeMutation, ChangeMutationVariables>;
+export const DeleteDocument = `mutation Delete($ids: [ID!]!) { deleteRecords(ids: $ids) { deletedIds } }` as unknown as TypedDocumentString<DeleteMutation, DeleteMutationVariables>;
+export const CreateLinkDocument = `mutation CreateLink($recordId: ID!, $note: String, $expiresAt: DateTime) { createLink(recordId: $recordId, note: $note, expiresAt: $expiresAt) { link { ...Link } } } fragment Link on ShareLink { id listenUrl note expiresAt downloads }` as unknown as TypedDocumentString<CreateLinkMutation, CreateLinkMutationVariables>;
+export const RevokeLinkDocument = `mutation RevokeLink($id: ID!) { revokeLink(id: $id) { revokedId } }` as unknown as TypedDocumentString<RevokeLinkMutation, RevokeLinkMutationVariables>;
+export const AddDeviceDocument = `mutation AddDevice($name: String!) { createToken(name: $name, scopes: [READ, WRITE]) { token accessToken { id } } }` as unknown as TypedDocumentString<AddDeviceMutation, AddDeviceMutationVariables>;
+export const RevokeDeviceDocument = `mutation RevokeDevice($id: ID!) { revokeToken(id: $id) { revokedId } }` as unknown as TypedDocumentString<RevokeDeviceMutation, RevokeDeviceMutationVariables>;
+export const PlayUrlDocument = `query PlayUrl($id: ID!) { record(id: $id) { id playUrl } }` as unknown as TypedDocumentString<PlayUrlQuery, PlayUrlQueryVariables>;
+export const ServiceDocument = `query Service { service { maxUploadBytes maxDurationSeconds visibility registration } }` as unknown as TypedDocumentString<ServiceQuery, ServiceQueryVariables>;

@@ -1,21 +1,24 @@
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { RecordOrderField, RowFragment } from "../api/operations.ts";
-import { say } from "../look/notices.ts";
+import { keyIsRefused } from "../account/account.ts";
+import type { RecordOrderField, RowFragment, Visibility } from "../api/operations.ts";
+import { notify, say } from "../look/notices.ts";
 import { Icon, IconButton } from "../look/parts.tsx";
-import { isPaused, ownPath, playing, position, stopPlaying, togglePlay } from "../player/player.ts";
+import { address, isPaused, ownPath, playing, position, stopPlaying, togglePlay } from "../player/player.ts";
 import { WaveForm } from "../player/wave-form.tsx";
 import { count, length, loudnessWords, moment, warningWords } from "../words.ts";
 import {
   changeRecord,
+  changeVisibility,
   failure,
   hasMore,
   isLoading,
   loadLibrary,
   order,
   records,
-  removeRecord,
+  removeRecords,
   searchText,
+  sentenceOf,
   total,
 } from "./library.ts";
 
@@ -31,39 +34,80 @@ export function LibraryCard({ onShare }: { onShare: (record: RowFragment) => voi
   const list = useRef<HTMLUListElement>(null);
   const isEmpty = records.value.length === 0;
   const isSearch = searchText.value.trim() !== "";
-  const remove = (record: RowFragment, index: number): void => {
-    stopPlaying(record.id);
-    removeRecord(record);
+  const [chosen, setChosen] = useState<ReadonlySet<string> | undefined>(undefined);
+  const remove = (removed: readonly RowFragment[], index: number): void => {
+    for (const { id } of removed) stopPlaying(id);
+    removeRecords(removed);
     // Focus goes to the row that takes its place.
     requestAnimationFrame(() => {
       const buttons = list.current?.querySelectorAll<HTMLElement>("[data-row-action=play]");
       (buttons?.[Math.min(index, buttons.length - 1)] ?? document.querySelector<HTMLElement>("#search"))?.focus();
     });
   };
+  const choose = (id: string): void => {
+    const next = new Set(chosen);
+    if (!next.delete(id)) next.add(id);
+    setChosen(next);
+  };
+  const removeChosen = (): void => {
+    remove(
+      records.value.filter(({ id }) => chosen?.has(id)),
+      0,
+    );
+    setChosen(undefined);
+  };
   return (
     <section class="card library" aria-labelledby="library-title">
       <div class="card-head">
-        <h2 id="library-title">Your recordings</h2>
-        {total.value > 0 && <span class="quiet-text">{count(total.value, "recording")}</span>}
+        <h2 id="library-title">
+          Your recordings {total.value > 0 && <span class="quiet-text">{total.value.toLocaleString()}</span>}
+        </h2>
+        {records.value.length > 1 && !chosen && (
+          <button type="button" onClick={() => setChosen(new Set())}>
+            Select
+          </button>
+        )}
       </div>
-      {(!isEmpty || isSearch) && <Finder />}
-      {failure.value && (
+      {chosen && (
+        <div class="buttons selection">
+          <span>{chosen.size} selected</span>
+          <button type="button" onClick={() => setChosen(new Set(records.value.map(({ id }) => id)))}>
+            Select all shown
+          </button>
+          <button type="button" disabled={chosen.size === 0} onClick={removeChosen}>
+            <Icon of="trash" />
+            Delete
+          </button>
+          <button type="button" onClick={() => setChosen(undefined)}>
+            Cancel
+          </button>
+        </div>
+      )}
+      {(!isEmpty || isSearch || failure.value) && <Finder />}
+      {failure.value && !keyIsRefused.value && (
         <p class="error-text">
-          {failure.value}{" "}
-          <button type="button" onClick={() => void loadLibrary()}>
+          {isSearch ? "The search did not work." : "The list could not be loaded."} {failure.value}{" "}
+          <button type="button" onClick={() => void find()}>
             Try again
           </button>
         </p>
       )}
       <ul class="rows" ref={list} aria-busy={isLoading.value}>
         {records.value.map((record, index) => (
-          <Row key={record.id} record={record} onShare={() => onShare(record)} onRemove={() => remove(record, index)} />
+          <Row
+            key={record.id}
+            record={record}
+            isChosen={chosen?.has(record.id)}
+            onChoose={() => choose(record.id)}
+            onShare={() => onShare(record)}
+            onRemove={() => (chosen ? removeChosen() : remove([record], index))}
+          />
         ))}
       </ul>
       {isEmpty && !isLoading.value && !failure.value && (
         <p class="quiet-text empty">
           {isSearch
-            ? "No recording has these words in its title, name or tags."
+            ? "No recording has these words in its title, file name or tags."
             : "What you record or send is listed here."}
         </p>
       )}
@@ -76,13 +120,19 @@ export function LibraryCard({ onShare }: { onShare: (record: RowFragment) => voi
   );
 }
 
+/** Loads the list, and says what was found. */
+async function find(): Promise<void> {
+  await loadLibrary();
+  say(failure.value ? `The search did not work. ${failure.value}` : `${count(total.value, "recording")} found`);
+}
+
 function Finder(): JSX.Element {
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const search = (text: string): void => {
     searchText.value = text;
     clearTimeout(timer.current);
     timer.current = setTimeout(() => {
-      void loadLibrary().then(() => say(`${count(total.value, "recording")} found`));
+      void find();
     }, 250);
   };
   return (
@@ -93,7 +143,7 @@ function Finder(): JSX.Element {
         <input
           id="search"
           type="search"
-          placeholder="Search titles, names and tags"
+          placeholder="Title, file name or tag"
           value={searchText.value}
           onInput={({ currentTarget }) => search(currentTarget.value)}
         />
@@ -120,10 +170,15 @@ function Finder(): JSX.Element {
 
 function Row({
   record,
+  isChosen,
+  onChoose,
   onShare,
   onRemove,
 }: {
   record: RowFragment;
+  /** Undefined while no recordings are being chosen. */
+  isChosen: boolean | undefined;
+  onChoose: () => void;
   onShare: () => void;
   onRemove: () => void;
 }): JSX.Element {
@@ -134,7 +189,9 @@ function Row({
   const played = isCurrent && durationSeconds > 0 ? position.value / durationSeconds : 0;
   const isPrivate = visibility === "PRIVATE";
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.target instanceof HTMLInputElement) return;
+    const isElsewhere = event.target instanceof Element && event.target.closest("form") !== null;
+    // A key that is held would delete one recording after the other.
+    if (isElsewhere || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "F2") setRenaming(true);
     else if (event.key === "Delete") onRemove();
     else return;
@@ -143,15 +200,21 @@ function Row({
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- keys of the buttons in the row
     <li class={`row ${isCurrent ? "current" : ""}`} onKeyDown={onKeyDown}>
-      <button
-        type="button"
-        class="round small"
-        data-row-action="play"
-        aria-label={`${isSounding ? "Pause" : "Play"} ${title}`}
-        onClick={() => void togglePlay(record)}
-      >
-        <Icon of={isSounding ? "pause" : "play"} />
-      </button>
+      {isChosen === undefined ? (
+        <button
+          type="button"
+          class="round small"
+          data-row-action="play"
+          aria-label={`${isSounding ? "Pause" : "Play"} ${title}`}
+          onClick={() => void togglePlay(record)}
+        >
+          <Icon of={isSounding ? "pause" : "play"} />
+        </button>
+      ) : (
+        <label class="bare">
+          <input type="checkbox" aria-label={`Select ${title}`} checked={isChosen} onChange={onChoose} />
+        </label>
+      )}
       <div class="row-main">
         {isRenaming ? (
           <Rename record={record} onDone={() => setRenaming(false)} />
@@ -167,23 +230,24 @@ function Row({
         </p>
         <WaveForm peaks={peaks ?? []} played={played} />
       </div>
-      <div class="row-actions">
+      <div class="row-actions" hidden={isChosen !== undefined}>
         <button type="button" class="primary" aria-label={`Share ${title}`} onClick={onShare}>
           <Icon of="share" />
           Share
         </button>
-        <button
-          type="button"
-          class="quiet visibility"
-          aria-label={isPrivate ? `Private: ${title}. Make it public` : `Public: ${title}. Make it private`}
+        <select
+          aria-label={`Who can open ${title}`}
           title={isPrivate ? "Only you and the links that you make open it" : "Anyone who has the link can open it"}
-          onClick={() => void changeRecord(id, { visibility: isPrivate ? "PUBLIC" : "PRIVATE" })}
+          value={visibility}
+          onChange={({ currentTarget }) => void changeVisibility(record, currentTarget.value as Visibility)}
         >
-          <Icon of={isPrivate ? "lock" : "open"} />
-          <span>{isPrivate ? "Private" : "Public"}</span>
-        </button>
+          <option value="PUBLIC">Public</option>
+          <option value="PRIVATE">Private</option>
+        </select>
         <IconButton icon="edit" label={`Rename ${title}`} onClick={() => setRenaming(true)} />
-        {!isPrivate && (
+        {isPrivate ? (
+          <IconButton icon="download" label={`Download ${title}`} onClick={() => void download(record)} />
+        ) : (
           <a class="bare" href={ownPath(record.url)} download aria-label={`Download ${title}`} title="Download the MP3">
             <Icon of="download" />
           </a>
@@ -192,6 +256,18 @@ function Row({
       </div>
     </li>
   );
+}
+
+/** Saves the MP3 of a private recording: its address has to be asked for. */
+async function download(record: RowFragment): Promise<void> {
+  try {
+    const link = document.createElement("a");
+    link.href = `${await address.of(record)}?inline=0`;
+    link.download = "";
+    link.click();
+  } catch (error) {
+    notify(sentenceOf(error));
+  }
 }
 
 /** What is worth knowing about the sound, in words. */
@@ -252,7 +328,7 @@ function Rename({ record: { id, title }, onDone }: { record: RowFragment; onDone
         }}
       />
       <button type="submit">Save</button>
-      <button type="button" class="quiet" onClick={end}>
+      <button type="button" onClick={end}>
         Cancel
       </button>
     </form>

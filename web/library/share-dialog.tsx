@@ -5,14 +5,15 @@ import { copyText } from "../clipboard.ts";
 import { notify } from "../look/notices.ts";
 import { Dialog, Icon, IconButton } from "../look/parts.tsx";
 import { TheLink } from "../queue/queue-card.tsx";
+import { recordNow } from "../record-now.ts";
 import { count, day } from "../words.ts";
-import { changeRecord, records, sentenceOf } from "./library.ts";
+import { changeVisibility, sentenceOf } from "./library.ts";
 import { pageOf } from "./addresses.ts";
 import { expiries, linksOf, makeLink, revokeLink } from "./links.ts";
 
 /** The link of a recording, and the share links that were made of it. */
 export function ShareDialog({ record: given, onClose }: { record: RowFragment; onClose: () => void }): JSX.Element {
-  const record = records.value.find(({ id }) => id === given.id) ?? given;
+  const record = recordNow(given);
   const { id, title, visibility } = record;
   const [links, setLinks] = useState<readonly LinkFragment[] | undefined>(undefined);
   const [failure, setFailure] = useState("");
@@ -37,9 +38,7 @@ export function ShareDialog({ record: given, onClose }: { record: RowFragment; o
         <input
           type="checkbox"
           checked={isPrivate}
-          onChange={({ currentTarget }) =>
-            void changeRecord(id, { visibility: currentTarget.checked ? "PRIVATE" : "PUBLIC" })
-          }
+          onChange={({ currentTarget }) => void changeVisibility(record, currentTarget.checked ? "PRIVATE" : "PUBLIC")}
         />
         Private: only the links below open it
       </label>
@@ -73,7 +72,6 @@ export function ShareDialog({ record: given, onClose }: { record: RowFragment; o
             />
             <button
               type="button"
-              class="quiet"
               aria-label={`Revoke the link ${link.note ?? ""}`}
               onClick={() =>
                 void attempt(async () => {

@@ -1,8 +1,10 @@
+import { recall, remember } from "../remembered.ts";
+
 /** The keys of the page, as its list of keys shows them. */
 export const keys: readonly [keys: string, does: string][] = [
   ["R", "record"],
   ["Space", "stop recording; otherwise play or pause"],
-  ["P", "pause the recording, or let it go on"],
+  ["P", "pause or resume the recording"],
   ["/", "search"],
   ["← →", "on the waveform: 5 seconds; with Shift: 1 second"],
   ["Page Up, Page Down", "on the waveform: 30 seconds"],
@@ -12,24 +14,14 @@ export const keys: readonly [keys: string, does: string][] = [
   ["?", "this list"],
 ];
 
-const place = "web-user-music.keys";
-
 /** Whether single keys do something (WCAG 2.1.4 asks for a switch). */
 export function singleKeysAreOn(): boolean {
-  try {
-    return localStorage.getItem(place) !== "off";
-  } catch {
-    return true;
-  }
+  return recall("keys", true);
 }
 
 /** Switches single keys on or off. */
 export function switchSingleKeys(isOn: boolean): void {
-  try {
-    localStorage.setItem(place, isOn ? "on" : "off");
-  } catch {
-    // They stay on.
-  }
+  remember("keys", isOn);
 }
 
 /** Calls `act` with each key that is pressed while no control and no dialog has the focus. */

@@ -28,7 +28,9 @@ export function notify(text: string, action?: Notice["action"]): () => void {
   const id = (last += 1);
   const remove = (): void => void (notices.value = notices.value.filter((notice) => notice.id !== id));
   const once = action && { label: action.label, run: () => (remove(), action.run()) };
-  notices.value = [...notices.value.slice(-2), { id, text, ...(once && { action: once }) }];
+  // What can be undone stays for its whole time.
+  const kept = notices.value.filter(({ action: other }, index, all) => other || index >= all.length - 2);
+  notices.value = [...kept, { id, text, ...(once && { action: once }) }];
   say(action ? `${text} ${action.label} is possible for ${noticeMs / 1000} seconds.` : text);
   setTimeout(remove, noticeMs);
   return remove;

@@ -1,19 +1,15 @@
+import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { notices, spoken } from "./notices.ts";
 
 const paths = {
-  check: "m5 13 4 4L19 7",
   close: "M6 6l12 12M18 6 6 18",
   copy: "M9 9h10v11H9zM5 15V4h10",
   download: "M12 4v11m-5-5 5 5 5-5M5 20h14",
-  device: "M8 3h8v18H8zM11 18h2",
   edit: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
   key: "M14 10a4 4 0 1 0-3.5 4L13 16h2v2h2v2h3v-3l-6.3-6.2",
-  lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
-  more: "M5 12h.01M12 12h.01M19 12h.01",
-  open: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 6.8-1.2",
   pause: "M8 5v14M16 5v14",
   play: "M8 5v14l11-7z",
   retry: "M5 12a7 7 0 1 1 2 5M5 19v-4h4",
@@ -48,6 +44,9 @@ export function IconButton({
   );
 }
 
+/** Number of open dialogs. */
+const dialogs = signal(0);
+
 /** A modal dialog. It opens when it is put into the page; focus returns to where it was when it closes. */
 export function Dialog({
   title,
@@ -63,7 +62,9 @@ export function Dialog({
     const before = document.activeElement;
     const shown = dialog.current;
     shown?.showModal();
+    dialogs.value += 1;
     return () => {
+      dialogs.value -= 1;
       shown?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
@@ -86,12 +87,17 @@ export function Dialog({
         <IconButton icon="close" label="Close" onClick={onClose} />
       </header>
       {children}
+      <NoticeList />
     </dialog>
   );
 }
 
-/** The short messages at the foot of the page. They are said by {@link Spoken}. */
-export function Notices(): JSX.Element {
+/** The short messages at the foot of the page, said by {@link Spoken}. An open dialog has them, because it covers the page. */
+export function Notices(): JSX.Element | undefined {
+  return dialogs.value > 0 ? undefined : <NoticeList />;
+}
+
+function NoticeList(): JSX.Element {
   return (
     <aside class="notices" aria-label="Messages">
       {notices.value.map(({ id, text, action }) => (

@@ -1,9 +1,16 @@
 import { signal } from "@preact/signals";
 import type { RowFragment } from "../api/operations.ts";
+import { notify } from "../look/notices.ts";
+import { recordNow } from "../record-now.ts";
+import { recall, remember } from "../remembered.ts";
+import { clock } from "../words.ts";
 
 /** Loudness of recordings that play at an even level, in LUFS. */
 const evenLufs = -18;
-const place = "web-user-music.player";
+/** Of how many recordings the place is remembered where somebody stopped listening. */
+const mostLeft = 100;
+/** Nearer to an end than this, in seconds, a recording begins again. */
+const nearEnd = 10;
 
 interface Habits {
   readonly rate: number;
@@ -17,7 +24,7 @@ export const isLoading = signal(false);
 export const position = signal(0);
 /** Why the recording does not play, as a sentence. */
 export const trouble = signal("");
-export const habits = signal<Habits>(readHabits());
+export const habits = signal<Habits>({ rate: 1, isEven: true, ...recall<Partial<Habits>>("player", {}) });
 
 export const rates = [0.75, 1, 1.25, 1.5, 2] as const;
 
@@ -35,22 +42,12 @@ export function ownPath(link: string): string {
 let audio: HTMLAudioElement | undefined;
 /** Counts the requests to play: only the last one counts. */
 let wish = 0;
-
-function readHabits(): Habits {
-  try {
-    return { rate: 1, isEven: true, ...(JSON.parse(localStorage.getItem(place) ?? "{}") as Partial<Habits>) };
-  } catch {
-    return { rate: 1, isEven: true };
-  }
-}
+/** Whether the element still has what played before: its position is not the one of the recording in the player. */
+let isOpening = false;
 
 function keepHabits(change: Partial<Habits>): void {
   habits.value = { ...habits.value, ...change };
-  try {
-    localStorage.setItem(place, JSON.stringify(habits.value));
-  } catch {
-    // They count as long as the page is open.
-  }
+  remember("player", habits.value);
 }
 
 function element(): HTMLAudioElement {
@@ -59,7 +56,8 @@ function element(): HTMLAudioElement {
   made.preload = "metadata";
   const show = (): void => {
     isPaused.value = made.paused;
-    if (made.readyState > 0) position.value = made.currentTime;
+    if (made.readyState > 0 && !isOpening) position.value = made.currentTime;
+    if (Math.floor(position.value) % 5 === 0 || made.paused) keepLeft();
     isLoading.value = !made.paused && made.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
     tellSystem();
   };
@@ -70,17 +68,36 @@ function element(): HTMLAudioElement {
     isLoading.value = false;
     isPaused.value = true;
     trouble.value = navigator.onLine
-      ? "This recording does not play. Was it deleted elsewhere?"
+      ? "This recording cannot be played now. The service may be away, or somebody has deleted it."
       : "You are offline. It plays when the network is back.";
   });
   takeSystemKeys();
   return (audio = made);
 }
 
-/** Plays a recording, from a place in it; the one that is in the player goes on, or pauses. */
+/** Where somebody stopped listening, in seconds, by recording; the latest last. */
+function recallLeft(): [id: string, seconds: number][] {
+  return recall<[string, number][]>("left", []);
+}
+
+/** Remembers the place in the recording that is in the player. */
+function keepLeft(): void {
+  const record = playing.value;
+  if (!record) return;
+  const at = Math.floor(position.value);
+  const left = recallLeft().filter(([id]) => id !== record.id);
+  if (at >= nearEnd && at <= record.durationSeconds - nearEnd) left.push([record.id, at]);
+  remember("left", left.slice(-mostLeft));
+}
+
+/** Plays a recording, from where somebody stopped listening; the one that is in the player goes on, or pauses. */
 export async function togglePlay(record = playing.value): Promise<void> {
   if (!record) return;
-  if (record.id !== playing.value?.id) return await playFrom(record, 0);
+  if (record.id !== playing.value?.id) {
+    const [, seconds] = recallLeft().find(([id]) => id === record.id) ?? ["", 0];
+    if (seconds > 0) notify(`Resumed at ${clock(seconds)}.`, { label: "From the beginning", run: () => seek(0) });
+    return await playFrom(record, seconds);
+  }
   const shown = element();
   if (!shown.paused) return shown.pause();
   if (trouble.value || !shown.hasAttribute("src")) return await playFrom(record, position.value);
@@ -89,15 +106,18 @@ export async function togglePlay(record = playing.value): Promise<void> {
 
 async function playFrom(record: RowFragment, seconds: number): Promise<void> {
   const mine = (wish += 1);
+  keepLeft();
   playing.value = record;
   position.value = seconds;
   trouble.value = "";
   isLoading.value = true;
   const shown = element();
+  isOpening = true;
   shown.pause();
   try {
     const plain = await address.of(record);
     if (mine !== wish) return;
+    isOpening = false;
     const even = habits.value.isEven ? `${plain.includes("?") ? "&" : "?"}loudness=${evenLufs}` : "";
     shown.src = plain + even;
     shown.playbackRate = habits.value.rate;
@@ -137,6 +157,8 @@ export function setEven(isEven: boolean): void {
 export function stopPlaying(id?: string): void {
   if (id !== undefined && playing.value?.id !== id) return;
   wish += 1;
+  isOpening = false;
+  keepLeft();
   audio?.pause();
   audio?.removeAttribute("src");
   audio?.load();
@@ -149,8 +171,8 @@ function takeSystemKeys(): void {
   if (!("mediaSession" in navigator)) return;
   const { mediaSession } = navigator;
   const by = (seconds: number) => () => seek(position.value + seconds);
-  mediaSession.setActionHandler("play", () => void togglePlay());
-  mediaSession.setActionHandler("pause", () => void togglePlay());
+  mediaSession.setActionHandler("play", () => void (isPaused.value && togglePlay()));
+  mediaSession.setActionHandler("pause", () => audio?.pause());
   mediaSession.setActionHandler("seekbackward", by(-10));
   mediaSession.setActionHandler("seekforward", by(10));
   mediaSession.setActionHandler("seekto", ({ seekTime }) => seekTime !== undefined && seek(seekTime));
@@ -159,9 +181,8 @@ function takeSystemKeys(): void {
 function tellSystem(): void {
   const record = playing.value;
   if (!("mediaSession" in navigator) || !record) return;
-  if (navigator.mediaSession.metadata?.title !== record.title) {
-    navigator.mediaSession.metadata = new MediaMetadata({ title: record.title });
-  }
+  const { title } = recordNow(record);
+  if (navigator.mediaSession.metadata?.title !== title) navigator.mediaSession.metadata = new MediaMetadata({ title });
   const { durationSeconds: duration } = record;
   if (duration > 0) {
     const at = Math.min(position.value, duration);

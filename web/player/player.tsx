@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import { Icon, IconButton } from "../look/parts.tsx";
+import { recordNow } from "../record-now.ts";
 import { clock } from "../words.ts";
 import {
   habits,
@@ -21,7 +22,7 @@ import { WaveForm } from "./wave-form.tsx";
 export function Player(): JSX.Element | null {
   const record = playing.value;
   if (!record) return null;
-  const { title } = record;
+  const { title } = recordNow(record);
   const { rate, isEven } = habits.value;
   const name = isPaused.value ? "Play" : "Pause";
   return (
@@ -50,9 +51,9 @@ export function Player(): JSX.Element | null {
             ))}
           </select>
         </label>
-        <label class="check" title="Quiet recordings play as loud as the others">
+        <label class="check" title="Quiet recordings play as loud as the others: at −18 LUFS">
           <input type="checkbox" checked={isEven} onChange={({ currentTarget }) => setEven(currentTarget.checked)} />
-          Even level
+          Normalize volume
         </label>
         <IconButton icon="close" label="Close the player" onClick={() => stopPlaying()} />
       </div>
@@ -62,7 +63,7 @@ export function Player(): JSX.Element | null {
 
 /** The waveform as a slider: with the mouse, with fingers and with keys. */
 function Slider(): JSX.Element {
-  const { title, durationSeconds, peaks } = playing.value!;
+  const { title, durationSeconds, peaks } = recordNow(playing.value!);
   const at = position.value;
   const seekTo = (event: PointerEvent & { currentTarget: HTMLElement }): void => {
     const { left, width } = event.currentTarget.getBoundingClientRect();

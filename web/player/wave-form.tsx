@@ -1,7 +1,9 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
-/** Draws peaks as bars, up to `played` (0 to 1) in the accent colour. It is a picture: what it shows is also in words. */
+/**
+ * Draws peaks as bars, up to `played` (0 to 1) in the accent colour. It is a picture: what it shows is also in words.
+ */
 export function WaveForm({ peaks, played = 0 }: { peaks: readonly number[]; played?: number }): JSX.Element {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
@@ -40,7 +42,7 @@ function draw(canvas: HTMLCanvasElement, peaks: readonly number[], played: numbe
     const to = Math.max(from + 1, Math.floor(((bar + 1) * peaks.length) / bars));
     const peak = Math.max(0, ...peaks.slice(from, to)) / loudest;
     const tall = Math.max(2, peak * height);
-    context.fillStyle = bar / bars < played ? style.color : style.getPropertyValue("--unplayed");
+    context.fillStyle = bar / bars < played ? style.color : style.fill;
     context.fillRect(bar * (barWidth + gap), (height - tall) / 2, barWidth, tall);
   }
   if (played > 0) {

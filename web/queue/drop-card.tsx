@@ -12,14 +12,14 @@ export function DropCard({ onFiles, limits }: { onFiles: (files: File[]) => void
   };
   return (
     <section class="card drop" aria-labelledby="drop-title">
-      <h2 id="drop-title">Or send WAV files</h2>
+      <h2 id="drop-title">Or upload WAV files</h2>
       <p class="quiet-text">Drop files or folders anywhere on this page, paste them, or choose them. {limits}</p>
       <div class="buttons">
         <button type="button" onClick={() => files.current?.click()}>
           <Icon of="file" />
           Choose files
         </button>
-        <button type="button" class="quiet" onClick={() => folder.current?.click()}>
+        <button type="button" onClick={() => folder.current?.click()}>
           Choose a folder
         </button>
       </div>

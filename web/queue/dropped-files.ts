@@ -1,25 +1,53 @@
 /** Most files of one drop. */
 const maxFiles = 2000;
 
-/**
- * The files of a drop or a paste, also those in folders. Hidden files in folders are left out. Call it in the event: the
- * browser empties the list afterwards.
- */
-export async function filesOf(transfer: DataTransfer): Promise<File[]> {
-  const items = [...transfer.items].filter(({ kind }) => kind === "file");
-  const found = items.map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
-  const files: File[] = [];
-  for (const entry of found) {
-    if (entry instanceof File) files.push(entry);
-    else if (entry) await collect(entry, files);
-  }
-  return files;
+/** What a drop has. */
+export interface FoundFiles {
+  readonly files: readonly File[];
+  /** Number of files and folders that could not be read. */
+  readonly unread: number;
+  /** Whether there were more than can be taken at once. */
+  readonly isCut: boolean;
 }
 
-async function collect(entry: FileSystemEntry, files: File[], isInFolder = false): Promise<void> {
-  if (files.length >= maxFiles || (isInFolder && entry.name.startsWith("."))) return;
+/**
+ * The files of a drop or a paste, also those in folders. Hidden files in folders are left out. Call it in the event:
+ * the browser empties the list afterwards.
+ */
+export async function filesOf(transfer: DataTransfer): Promise<FoundFiles> {
+  const items = [...transfer.items].filter(({ kind }) => kind === "file");
+  const found = items.map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const all = { files: [] as File[], unread: 0, isCut: false };
+  for (const entry of found) {
+    if (entry instanceof File) all.files.push(entry);
+    else if (entry) await collect(entry, all);
+  }
+  return all;
+}
+
+async function collect(
+  entry: FileSystemEntry,
+  all: { files: File[]; unread: number; isCut: boolean },
+  isInFolder = false,
+): Promise<void> {
+  if (isInFolder && entry.name.startsWith(".")) return;
+  if (all.files.length >= maxFiles) {
+    all.isCut = true;
+    return;
+  }
+  try {
+    await collectReadable(entry, all);
+  } catch {
+    all.unread += 1; // the others are taken all the same
+  }
+}
+
+async function collectReadable(
+  entry: FileSystemEntry,
+  all: { files: File[]; unread: number; isCut: boolean },
+): Promise<void> {
   if (isFile(entry)) {
-    files.push(await new Promise<File>((resolve, reject) => entry.file(resolve, reject)));
+    all.files.push(await new Promise<File>((resolve, reject) => entry.file(resolve, reject)));
     return;
   }
   if (!isFolder(entry)) return;
@@ -28,7 +56,7 @@ async function collect(entry: FileSystemEntry, files: File[], isInFolder = false
   for (;;) {
     const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
     if (some.length === 0) return;
-    for (const one of some) await collect(one, files, true);
+    for (const one of some) await collect(one, all, true);
   }
 }
 

@@ -1,4 +1,4 @@
-import { openStore, promised } from "../store.ts";
+import { openStore, promised, putRow } from "../store.ts";
 
 /** A file of the queue that a reload must not lose. */
 export interface KeptFile {
@@ -14,8 +14,7 @@ const maxKeptBytes = 300_000_000;
 export async function keepFile(kept: KeptFile): Promise<boolean> {
   if (kept.file.size > maxKeptBytes) return false;
   try {
-    const db = await openStore();
-    await promised(db.transaction("files", "readwrite").objectStore("files").put(kept));
+    await putRow("files", kept);
     return true;
   } catch {
     return false;
@@ -32,12 +31,17 @@ export async function forgetFile(key: string): Promise<void> {
   }
 }
 
-/** The files that were kept, for example before a reload. */
-export async function keptFiles(): Promise<KeptFile[]> {
+/** The keys of the files that were kept, for example before a reload. */
+export async function keptKeys(): Promise<string[]> {
   try {
-    const db = await openStore();
-    return (await promised(db.transaction("files").objectStore("files").getAll())) as KeptFile[];
+    return (await promised((await openStore()).transaction("files").objectStore("files").getAllKeys())).map(String);
   } catch {
     return [];
   }
+}
+
+/** A file that was kept, or undefined if it was forgotten. */
+export async function keptFile(key: string): Promise<KeptFile | undefined> {
+  const db = await openStore();
+  return await promised<KeptFile | undefined>(db.transaction("files").objectStore("files").get(key));
 }

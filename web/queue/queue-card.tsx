@@ -3,8 +3,9 @@ import type { RowFragment } from "../api/operations.ts";
 import { copyText } from "../clipboard.ts";
 import { notify } from "../look/notices.ts";
 import { Icon, IconButton } from "../look/parts.tsx";
+import { isDeleted, recordNow } from "../record-now.ts";
 import { clock, errorWords, length, size } from "../words.ts";
-import type { Queue, QueuedFile } from "./queue.ts";
+import { secondsLeft, type Queue, type QueuedFile } from "./queue.ts";
 import { factWords } from "./wav-facts.ts";
 
 /** The files that are being sent, and what became of them. */
@@ -22,7 +23,7 @@ export function QueueCard({
   const files = queue.files.value;
   if (files.length === 0) return null;
   const failed = files.filter(({ place }) => place === "failed" || place === "paused").length;
-  const done = files.filter(({ place }) => place === "stored" || place === "refused").length;
+  const done = files.filter(({ place }) => place === "stored" || place === "refused");
   return (
     <section class="card" aria-labelledby="queue-title">
       <div class="card-head">
@@ -32,8 +33,8 @@ export function QueueCard({
             Try all again
           </button>
         )}
-        {done > 0 && (
-          <button type="button" class="quiet" onClick={() => queue.removeDone()}>
+        {done.length > 0 && (
+          <button type="button" onClick={() => done.forEach(onRemove)}>
             Clear the list
           </button>
         )}
@@ -41,7 +42,9 @@ export function QueueCard({
       <ul class="queue">
         {files.map((file) => (
           <Row key={file.key} file={file} queue={queue} onRemove={() => onRemove(file)}>
-            {file.stored && <Outcome record={file.stored.record} linkOf={linkOf} onShare={onShare} />}
+            {file.stored && !isDeleted(file.stored.record) && (
+              <Outcome record={recordNow(file.stored.record)} linkOf={linkOf} onShare={onShare} />
+            )}
           </Row>
         ))}
       </ul>
@@ -60,27 +63,30 @@ function Row({
   onRemove: () => void;
   children: ComponentChildren;
 }): JSX.Element {
-  const { key, name, sizeBytes, place, facts, stored } = file;
+  const { key, name, sizeBytes, place, facts, stored, isUnkept } = file;
   const about = [facts?.isWav ? factWords(facts, length) : "", size(sizeBytes)].filter(Boolean).join(", ");
   const isUnderWay = place === "sending" || place === "waiting";
   return (
     <li class={`queue-row ${place}`}>
       <div class="queue-head">
         <div class="queue-name">
-          <strong>{stored?.record.title ?? name}</strong>
+          <strong>{stored ? recordNow(stored.record).title : name}</strong>
           <span class="quiet-text">{about}</span>
         </div>
         {isUnderWay && <IconButton icon="pause" label={`Pause ${name}`} onClick={() => queue.pause(key)} />}
         {place !== "finishing" && <IconButton icon="close" label={`Remove ${name} from the list`} onClick={onRemove} />}
       </div>
       <p class={place === "failed" || place === "refused" ? "error-text" : "quiet-text"}>{placeWords(file)}</p>
+      {isUnkept && place !== "stored" && (
+        <p class="quiet-text">The browser cannot keep this file: leave the page open until it is sent.</p>
+      )}
       {(place === "sending" || place === "finishing") && <Progress file={file} />}
       {children}
       {(place === "failed" || place === "paused" || (place === "waiting" && file.code !== undefined)) && (
         <div class="buttons">
           <button type="button" onClick={() => queue.retry(key)}>
             <Icon of="retry" />
-            {place === "paused" ? "Go on" : "Try again"}
+            {place === "paused" ? "Resume" : "Try again"}
           </button>
         </div>
       )}
@@ -131,24 +137,28 @@ function Progress({ file: { name, place, sentBytes, sizeBytes } }: { file: Queue
   return <progress aria-label={`Sending ${name}`} max={sizeBytes} value={sentBytes} />;
 }
 
-function placeWords({ place, code, message, sentBytes, sizeBytes, since, stored, facts }: QueuedFile): string {
+function placeWords(file: QueuedFile): string {
+  const { place, code, message, sentBytes, hadBytes, sizeBytes, since, stored, facts } = file;
   switch (place) {
     case "waiting":
       return code === undefined ? "Waiting for its turn." : reason(code, message);
     case "sending": {
+      const isBusy = performance.now() - since > 2000;
+      if (sentBytes === hadBytes) return isBusy ? "The service is busy. It takes the file in a moment." : "Sending…";
       const percent = Math.floor((100 * sentBytes) / Math.max(1, sizeBytes));
-      const elapsed = (performance.now() - since) / 1000;
-      const rest = (elapsed / Math.max(1, sentBytes)) * (sizeBytes - sentBytes);
-      if (sentBytes === 0) return elapsed > 2 ? "The service is busy. It takes the file in a moment." : "Sending…";
-      return `Sending and converting: ${percent} %${elapsed > 2 && rest >= 1 ? `, ${clock(rest)} left` : ""}`;
+      const left = secondsLeft(file) ?? 0;
+      return `Sending and converting: ${percent} %${left >= 1 ? `, ${clock(left)} left` : ""}`;
     }
     case "finishing":
       return "Finishing…";
     case "stored":
+      if (stored && isDeleted(stored.record)) return "It was deleted.";
       if (stored?.created === false) return "It was already there.";
-      return stored?.record.visibility === "PRIVATE" ? "Stored. Only you can open it." : "Stored. This link plays it:";
+      return stored && recordNow(stored.record).visibility === "PRIVATE"
+        ? "Stored. Only you can open it."
+        : "Stored. This link plays it:";
     case "paused":
-      return "Paused. It will be sent from its beginning.";
+      return "Paused. Resume continues where it stopped.";
     case "refused":
       return facts?.isWav === false ? `This is ${facts.what}. Only WAV files can be sent.` : (message ?? "");
     default:
@@ -156,9 +166,9 @@ function placeWords({ place, code, message, sentBytes, sizeBytes, since, stored,
   }
 }
 
-/** The service's own sentence names limits and numbers; ours says what to do. */
-function reason(code: string, message: string | undefined): string {
-  const said = ["BAD_USER_INPUT", "UNSUPPORTED_MEDIA", "UPLOAD_TOO_LARGE", "UPLOAD_TOO_LONG", "QUOTA_EXCEEDED"];
+/** Our sentence says what to do; the service's own one names limits and numbers. */
+function reason(code: string, message = ""): string {
   const ours = errorWords[code];
-  return said.includes(code) || ours === undefined ? [ours, message].filter(Boolean).join(" ") : ours;
+  if (ours === undefined) return message;
+  return code === "QUOTA_EXCEEDED" ? `${ours} ${message}` : ours;
 }

@@ -1,13 +1,12 @@
 import { computed, signal } from "@preact/signals";
 import type { RowFragment } from "../api/operations.ts";
 import { ApiError } from "../api/client.ts";
-import type { Send } from "../api/send-after-stop.ts";
-import { randomUuid } from "../uuid.ts";
+import type { Send } from "../api/send-onwards.ts";
 import type { FileFacts } from "./wav-facts.ts";
 
 /**
- * Where a file of the queue is. `waiting` for its turn, for `waitsFor`; `sending`; `finishing`: all bytes have left;
- * `stored`; `refused`: it cannot be sent; `failed`: it can be tried again; `paused` by the person.
+ * Where a file of the queue is. `waiting` for its turn or, with a `code`, for the next attempt; `sending`; `finishing`:
+ * all bytes have left; `stored`; `refused`: it cannot be sent; `failed`: it can be tried again; `paused` by the person.
  */
 export type Place = "waiting" | "sending" | "finishing" | "stored" | "refused" | "failed" | "paused";
 
@@ -21,8 +20,9 @@ export interface QueuedFile {
   readonly facts: FileFacts | undefined;
   readonly place: Place;
   readonly sentBytes: number;
-  /** When the bytes began to leave, by `performance.now()`. */
+  /** When this attempt began to send, by `performance.now()`, and the bytes that the service had by then. */
   readonly since: number;
+  readonly hadBytes: number;
   /** Why it failed or waits: a code of the API. */
   readonly code?: string;
   /** The service's own sentence about it. */
@@ -30,16 +30,20 @@ export interface QueuedFile {
   readonly stored?: { readonly record: RowFragment; readonly created: boolean };
   /** The name of the take whose sound it is. */
   readonly take?: string;
+  /** Whether it must be chosen again after a reload. */
+  readonly isUnkept?: boolean;
 }
 
 /** What the queue needs from the rest of the page. */
 export interface QueueParts {
   readonly send: Send;
   readonly token: () => Promise<string>;
-  readonly keep: (file: { key: string; name: string; file: Blob }) => Promise<unknown>;
+  /** Resolves with whether a reload will find the file again. */
+  readonly keep: (file: { key: string; name: string; file: Blob }) => Promise<boolean>;
   /** Called once the record is known: only now may the file and the take be forgotten. */
   readonly onStored: (file: QueuedFile, record: RowFragment, created: boolean) => void;
-  readonly onFailed: (file: QueuedFile, error: unknown) => void;
+  /** `token` is the one that was sent, if one was. */
+  readonly onFailed: (file: QueuedFile, error: unknown, token: string | undefined) => void;
   /** Resolves after a time, or earlier when the network is back. */
   readonly pause: (ms: number) => Promise<void>;
 }
@@ -50,15 +54,24 @@ const atOnce = 3;
 /** Codes after which the same file can succeed without anybody doing anything. */
 const passing = new Set([
   "BUSY",
+  "LOCKED",
   "NETWORK",
   "RATE_LIMITED",
   "SHUTTING_DOWN",
   "DATABASE_UNAVAILABLE",
   "OUTCOME_UNKNOWN",
+  "UPLOAD_STALLED",
 ]);
 
 const firstPauseMs = 1000;
 const longestPauseMs = 60_000;
+
+/** How long the rest of a file will take, in seconds, at the speed of this attempt; undefined while that is unknown. */
+export function secondsLeft({ sentBytes, hadBytes, sizeBytes, since }: QueuedFile): number | undefined {
+  const elapsedSeconds = (performance.now() - since) / 1000;
+  if (elapsedSeconds <= 2 || sentBytes === hadBytes) return undefined;
+  return (elapsedSeconds / (sentBytes - hadBytes)) * (sizeBytes - sentBytes);
+}
 
 /** The files that are sent, in order. Three are sent at once; what fails for a passing reason goes on by itself. */
 export class Queue {
@@ -80,26 +93,29 @@ export class Queue {
     file: Blob,
     {
       name,
-      key = randomUuid(),
+      key,
       facts,
       take,
       refusal,
-    }: { name: string; key?: string; facts?: FileFacts; take?: string; refusal?: string },
+    }: { name: string; key: string; facts?: FileFacts; take?: string; refusal?: string },
   ): void {
     if (this.#find(key)) return;
     const isRefused = facts?.isWav === false || refusal !== undefined;
     const place = isRefused ? "refused" : "waiting";
-    const queued = { key, name, sizeBytes: file.size, file, facts, place, sentBytes: 0, since: 0 } as const;
+    const sent = { sentBytes: 0, since: 0, hadBytes: 0 };
+    const queued = { key, name, sizeBytes: file.size, file, facts, place, ...sent } as const;
     this.files.value = [
       ...this.files.value,
       { ...queued, ...(take !== undefined && { take }), ...(refusal && { message: refusal }) },
     ];
     if (isRefused) return;
-    if (take === undefined) void this.#parts.keep({ key, name, file });
+    if (take === undefined) {
+      void this.#parts.keep({ key, name, file }).then((isKept) => isKept || this.#change(key, { isUnkept: true }));
+    }
     this.#next();
   }
 
-  /** Stops sending a file, so that it can go on later, from its beginning. */
+  /** Stops sending a file, so that it can go on later. */
   pause(key: string): void {
     this.#change(key, { place: "paused", sentBytes: 0 });
     this.#aborts.get(key)?.abort(new Error("paused"));
@@ -121,16 +137,17 @@ export class Queue {
     this.#next();
   }
 
+  /** Sends the files again that have failed with this code. */
+  retryAfter(code: string): void {
+    for (const file of this.files.value) if (file.place === "failed" && file.code === code) this.#wait(file.key);
+    this.#next();
+  }
+
   /** Takes a file out of the list. */
   remove(key: string): void {
     this.#aborts.get(key)?.abort(new Error("removed"));
     this.files.value = this.files.value.filter((file) => file.key !== key);
     this.#next();
-  }
-
-  /** Takes what is done, or cannot be done, out of the list. */
-  removeDone(): void {
-    this.files.value = this.files.value.filter(({ place }) => place !== "stored" && place !== "refused");
   }
 
   #wait(key: string): void {
@@ -152,19 +169,26 @@ export class Queue {
     const abort = new AbortController();
     this.#aborts.set(key, abort);
     let pauseMs: number | undefined;
+    let token: string | undefined;
     try {
-      this.#change(key, { place: "sending", sentBytes: 0, since: performance.now() });
-      const token = await this.#parts.token();
+      const begin = (hadBytes: number): void =>
+        this.#change(key, { place: "sending", sentBytes: hadBytes, hadBytes, since: performance.now() });
+      begin(0);
+      token = await this.#parts.token();
       abort.signal.throwIfAborted();
-      const onSent = (sentBytes: number): void =>
+      let hasBegun = false;
+      const onSent = (sentBytes: number): void => {
+        if (!hasBegun) begin(sentBytes);
+        hasBegun = true;
         this.#change(key, { sentBytes, place: sentBytes >= file.size ? "finishing" : "sending" });
+      };
       const stored = await this.#parts.send({ file, name, key, token }, onSent, abort.signal);
       this.#change(key, { place: "stored", sentBytes: file.size, stored });
       this.#attempts.delete(key);
       const now = this.#find(key);
       if (now) this.#parts.onStored(now, stored.record, stored.created);
     } catch (error) {
-      if (!abort.signal.aborted) pauseMs = this.#failed(key, error);
+      if (!abort.signal.aborted) pauseMs = this.#failed(key, error, token);
     } finally {
       this.#aborts.delete(key);
       this.#next();
@@ -178,13 +202,13 @@ export class Queue {
   }
 
   /** Notes a failure. Returns after how long to try again, if it passes by itself. */
-  #failed(key: string, error: unknown): number | undefined {
+  #failed(key: string, error: unknown, token: string | undefined): number | undefined {
     const { code, message, retryAfterSeconds } =
-      error instanceof ApiError ? error : new ApiError("INTERNAL_SERVER_ERROR", "The file cannot be read any more.");
+      error instanceof ApiError ? error : new ApiError("UNREADABLE", "The file cannot be read.");
     const isPassing = passing.has(code);
     this.#change(key, { place: isPassing ? "waiting" : "failed", code, message, sentBytes: 0 });
     const now = this.#find(key);
-    if (now) this.#parts.onFailed(now, error);
+    if (now) this.#parts.onFailed(now, error, token);
     if (!isPassing) return undefined;
     const attempt = this.#attempts.get(key) ?? 0;
     this.#attempts.set(key, attempt + 1);

@@ -14,17 +14,11 @@ const signatures: readonly [offset: number, text: string, what: string][] = [
   [4, "ftyp", "an MP4 or M4A file"],
   [0, "caff", "a CAF file"],
   [0, "\x1aE\xdf\xa3", "a WebM or Matroska file"],
-  [0, "wvpk", "a WavPack file"],
-  [0, "MAC ", "a Monkey's Audio file"],
-  [0, "#!AMR", "an AMR file"],
   [0, "\x30\x26\xb2\x75", "a WMA file"],
-  [0, ".snd", "an AU file"],
-  [0, "MThd", "a MIDI file"],
   [0, "PK\x03\x04", "a ZIP file"],
   [0, "%PDF", "a PDF file"],
   [0, "\x89PNG", "a picture"],
   [0, "\xff\xd8\xff", "a picture"],
-  [0, "GIF8", "a picture"],
 ];
 
 const unknownSizes = new Set([0, 0xffff_ffff, 0x7fff_ffff]);

@@ -14,7 +14,7 @@ export interface Block {
   readonly last: boolean;
 }
 
-/** What the page tells the worker: which take to store, or that no block will come any more. */
+/** What the page tells the worker: which take to store, where to send it, or that no block will come any more. */
 export type TakeOrder =
   | {
       readonly name: string;
@@ -22,7 +22,9 @@ export type TakeOrder =
       readonly channels: number;
       readonly source: MessagePort;
     }
-  | { readonly close: true };
+  | { readonly close: true }
+  /** Send the take to this address while it is made. */
+  | { readonly sendTo: string };
 
 /** What the worker tells the page. */
 export type TakeReport =
@@ -34,5 +36,7 @@ export type TakeReport =
       readonly clipped: number;
       readonly lost: number;
     }
+  /** Whether the take reaches the service while it is made. */
+  | { readonly kind: "travels"; readonly isOn: boolean }
   | { readonly kind: "closed"; readonly frames: number }
   | { readonly kind: "failed"; readonly message: string };

@@ -27,8 +27,8 @@ export function FoundTakes({
             <button type="button" class="primary" onClick={() => onUpload(take)}>
               Upload
             </button>
-            <button type="button" class="quiet" onClick={() => onThrowAway(take)}>
-              Throw away
+            <button type="button" onClick={() => onThrowAway(take)}>
+              Discard
             </button>
           </div>
         </div>

@@ -1,4 +1,5 @@
 import { signal } from "@preact/signals";
+import { recall, remember } from "../remembered.ts";
 
 /** What a person has chosen for recording. It is remembered. */
 export interface Choices {
@@ -10,31 +11,18 @@ export interface Choices {
   readonly processing: boolean;
 }
 
-const place = "web-user-music.microphone";
 const none: Choices = { deviceId: "", deviceLabel: "", stereo: false, processing: false };
 
 /** The choices for the next take. */
-export const choices = signal<Choices>(readChoices());
+export const choices = signal<Choices>({ ...none, ...recall<Partial<Choices>>("microphone", {}) });
 
 /** The microphones that the browser names; it names them once it may use one. */
 export const microphones = signal<readonly MediaDeviceInfo[]>([]);
 
-function readChoices(): Choices {
-  try {
-    return { ...none, ...(JSON.parse(localStorage.getItem(place) ?? "{}") as Partial<Choices>) };
-  } catch {
-    return none;
-  }
-}
-
 /** Remembers a choice. */
 export function choose(change: Partial<Choices>): void {
   choices.value = { ...choices.value, ...change };
-  try {
-    localStorage.setItem(place, JSON.stringify(choices.value));
-  } catch {
-    // It counts as long as the page is open.
-  }
+  remember("microphone", choices.value);
 }
 
 /** Looks which microphones there are, now and whenever one comes or goes. */

@@ -2,7 +2,19 @@ import type { JSX } from "preact";
 import { Icon } from "../look/parts.tsx";
 import { clock } from "../words.ts";
 import { choices, choose, microphones } from "./microphone.ts";
-import { format, lasting, level, pauseTake, phase, problem, remark, type Problem } from "./recorder.ts";
+import {
+  beginTest,
+  endTest,
+  format,
+  lasting,
+  level,
+  pauseTake,
+  phase,
+  problem,
+  remark,
+  travels,
+  type Problem,
+} from "./recorder.ts";
 
 const problemWords: Readonly<Record<Problem, { title: string; text: string }>> = {
   insecure: {
@@ -24,6 +36,10 @@ const problemWords: Readonly<Record<Problem, { title: string; text: string }>> =
   "microphone in use": {
     title: "The microphone does not answer",
     text: "Another app may be using it. Close that app, and press Record again.",
+  },
+  "not loaded": {
+    title: "A part of the page did not load",
+    text: "Check the network, reload the page, and press Record again.",
   },
   "no audio": {
     title: "This browser cannot start its audio",
@@ -47,6 +63,7 @@ export function RecorderCard({
 }): JSX.Element {
   const now = phase.value;
   const isOn = now === "recording" || now === "paused";
+  const isTest = now === "testing";
   const found = problem.value ?? (now === "idle" ? lasting() : undefined);
   const words = found && problemWords[found];
   const isImpossible = found === "insecure" || found === "unsupported";
@@ -62,30 +79,39 @@ export function RecorderCard({
           class={`record ${isOn ? "on" : ""}`}
           aria-pressed={isOn}
           aria-label={isOn ? "Stop" : "Record"}
-          disabled={now === "asking" || now === "stopping" || isImpossible}
+          disabled={isImpossible}
+          // Not disabled: it would lose the focus, and Enter would not stop what it began.
+          aria-disabled={now === "asking" || now === "stopping"}
           onClick={isOn ? onStop : onRecord}
         >
           <span class="record-shape" />
         </button>
         <div class="recorder-state">
-          <p class="clock">{clock(level.value.seconds)}</p>
+          <p class="clock">{clock(isTest ? 0 : level.value.seconds)}</p>
           <p class="state-words">{stateWords()}</p>
         </div>
         {isOn && (
           <div class="recorder-more">
             <button type="button" onClick={pauseTake}>
               <Icon of={now === "paused" ? "play" : "pause"} />
-              {now === "paused" ? "Go on" : "Pause"}
+              {now === "paused" ? "Resume" : "Pause"}
             </button>
-            <button type="button" class="quiet" onClick={onDiscard}>
+            <button type="button" onClick={onDiscard}>
               <Icon of="trash" />
               Discard
             </button>
           </div>
         )}
       </div>
-      {isOn && <Meter />}
-      {isOn && <Verdict />}
+      {isTest && (
+        <div class="recorder-more">
+          <button type="button" onClick={() => void endTest()}>
+            End the test
+          </button>
+        </div>
+      )}
+      {(isOn || isTest) && <Meter />}
+      {(isOn || isTest) && <Verdict />}
       {remark.value && <p class="warn-text">{remark.value}</p>}
       {words && (
         <div class="problem" role={isImpossible ? undefined : "alert"}>
@@ -93,7 +119,7 @@ export function RecorderCard({
           <p>{words.text}</p>
         </div>
       )}
-      {!isOn && !isImpossible && <Settings />}
+      {!isOn && !isTest && !isImpossible && <Settings />}
     </section>
   );
 }
@@ -102,14 +128,16 @@ function stateWords(): string {
   switch (phase.value) {
     case "asking":
       return "Allow the microphone in the window that the browser shows.";
+    case "testing":
+      return "This is a test: nothing is recorded. Speak or play, and watch the level.";
     case "recording":
-      return `Recording. ${format.value}`;
+      return `Recording. ${format.value}. ${travels.value ? "It is sent while you record." : "It is sent after you stop."}`;
     case "paused":
-      return "Paused. The take goes on where it stopped.";
+      return "Paused. Resume continues the same recording.";
     case "stopping":
       return "Finishing the take…";
     default:
-      return lasting() ? "" : "Press Record. Press it again to stop: the recording is sent then, and you get a link.";
+      return lasting() ? "" : "Press Record. Press it again to stop, and you get a link.";
   }
 }
 
@@ -138,14 +166,14 @@ function Verdict(): JSX.Element {
     phase.value === "paused"
       ? ""
       : silentSeconds >= 2
-        ? "I hear nothing. Is the microphone muted, or is another one meant?"
+        ? "I hear nothing. Is the microphone muted, or is the wrong one selected?"
         : clipped >= 3
           ? "Too loud: parts are distorted. Move away from the microphone, or turn it down."
           : "";
   return (
     <p class="verdict">
       <span class="warn-text">{words}</span>
-      <span class="quiet-text">
+      <span class="quiet-text" hidden={phase.value === "testing"}>
         {lost === 0 ? "0 samples lost" : `${lost.toLocaleString()} samples were lost: this device was too busy`}
       </span>
     </p>
@@ -158,7 +186,7 @@ function Settings(): JSX.Element {
   const chosen = list.find((m) => m.deviceId === deviceId) ?? list.find((m) => m.label === deviceLabel);
   return (
     <details class="settings">
-      <summary>Microphone: {chosen?.label ?? "the usual one"}</summary>
+      <summary>Microphone: {chosen?.label ?? "default"}</summary>
       {list.length > 0 ? (
         <label class="field">
           Microphone
@@ -169,7 +197,7 @@ function Settings(): JSX.Element {
               choose({ deviceId: next?.deviceId ?? "", deviceLabel: next?.label ?? "" });
             }}
           >
-            <option value="">The usual one</option>
+            <option value="">Default</option>
             {list.map((m) => (
               <option key={m.deviceId} value={m.deviceId}>
                 {m.label}
@@ -178,8 +206,9 @@ function Settings(): JSX.Element {
           </select>
         </label>
       ) : (
-        <p class="quiet-text">The list of microphones appears after the first recording.</p>
+        <p class="quiet-text">The list of microphones appears after the first recording or test.</p>
       )}
+
       <label class="check">
         <input
           type="checkbox"
@@ -196,6 +225,9 @@ function Settings(): JSX.Element {
         />
         Process it like a phone call (echo, noise, automatic level): good for voices, bad for music
       </label>
+      <button type="button" onClick={() => void beginTest()}>
+        Test the microphone
+      </button>
     </details>
   );
 }

@@ -1,15 +1,16 @@
 import { signal } from "@preact/signals";
+import { claim } from "../locks.ts";
 import { startWorker } from "../trusted-types.ts";
 import { randomUuid } from "../uuid.ts";
 import type { CaptureOrder, TakeOrder, TakeReport } from "./capture.ts";
 import captureUrl from "./capture.worklet.ts?worker&url";
 import { choices, listMicrophones, openMicrophone } from "./microphone.ts";
-import { findTake, lockOf, takeName, type Take } from "./takes.ts";
+import { findTake, takeName, type Take } from "./takes.ts";
 import takeWorkerUrl from "./take.worker.ts?worker&url";
 
 /** Why there is no take. */
 export type Problem =
-  "insecure" | "unsupported" | "denied" | "no microphone" | "microphone in use" | "no audio" | "no room";
+  "insecure" | "unsupported" | "denied" | "no microphone" | "microphone in use" | "no audio" | "no room" | "not loaded";
 
 /** What a running take shows. */
 export interface Level {
@@ -28,11 +29,13 @@ const nothing: Level = { seconds: 0, peak: 0, clipped: 0, lost: 0, silentSeconds
 /** Below this, 66 dB under full scale, a microphone gives nothing that somebody wants to hear. */
 const silence = 0.0005;
 
-export const phase = signal<"idle" | "asking" | "recording" | "paused" | "stopping">("idle");
+export const phase = signal<"idle" | "asking" | "testing" | "recording" | "paused" | "stopping">("idle");
 export const problem = signal<Problem | undefined>(undefined);
 export const level = signal<Level>(nothing);
 /** A remark about the running take: another microphone, an interruption. */
 export const remark = signal("");
+/** Whether the running take reaches the service while it is made. */
+export const travels = signal(false);
 /** What the microphone really gives, such as `48 kHz, mono, unprocessed`. */
 export const format = signal("");
 
@@ -63,11 +66,56 @@ export function lasting(): Problem | undefined {
 
 /** Begins a take. Call it in a click: browsers start audio only there. What goes wrong is in {@link problem}. */
 export async function beginTake(): Promise<void> {
+  await endTest();
+  await open("recording", async ({ context, stream }, opened) => {
+    await context.audioWorklet.addModule(captureUrl).catch(() => {
+      throw notLoaded();
+    });
+    running = await start(context, stream, opened);
+    const { processing, stereo } = choices.value;
+    const kHz = Number((context.sampleRate / 1000).toFixed(1));
+    format.value = `${kHz} kHz, ${stereo ? "stereo" : "mono"}, ${processing ? "processed" : "unprocessed"}`;
+  });
+}
+
+let releaseTest: (() => Promise<void>) | undefined;
+
+/** Shows the level of the microphone without recording it. Call it in a click. */
+export async function beginTest(): Promise<void> {
+  await open("testing", async ({ context, stream }, opened) => {
+    const analyser = context.createAnalyser();
+    context.createMediaStreamSource(stream).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    const timer = setInterval(() => {
+      analyser.getFloatTimeDomainData(samples);
+      const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+      const frames = context.currentTime * context.sampleRate;
+      showLevel({ kind: "level", frames, peak, clipped: peak >= 1 ? 3 : 0, lost: 0 }, context.sampleRate);
+    }, 50);
+    opened.push(() => clearInterval(timer));
+    releaseTest = async () => await releaseAll(opened);
+  });
+}
+
+/** Ends the test of the microphone, if there is one. */
+export async function endTest(): Promise<void> {
+  if (phase.value !== "testing") return;
+  phase.value = "idle";
+  await releaseTest?.();
+  level.value = nothing;
+}
+
+/** Opens the microphone for `use`, which adds what must be released to the list. */
+async function open(
+  next: "recording" | "testing",
+  use: (audio: { context: AudioContext; stream: MediaStream }, opened: Release[]) => Promise<void>,
+): Promise<void> {
   if (phase.value !== "idle") return;
   problem.value = lasting();
   if (problem.value) return;
   phase.value = "asking";
   remark.value = "";
+  travels.value = false;
   level.value = nothing;
   const opened: Release[] = [];
   try {
@@ -78,13 +126,9 @@ export async function beginTake(): Promise<void> {
     opened.push(() => stream.getTracks().forEach((track) => track.stop()));
     // Without a sound device, Firefox never resolves it.
     if (!(await within(3000, resumed))) throw new DOMException("The audio does not start.", "InvalidStateError");
-    await context.audioWorklet.addModule(captureUrl);
-    running = await start(context, stream, opened);
-    if (isOther) remark.value = "The chosen microphone is not there. Another one records.";
-    const { processing, stereo } = choices.value;
-    const kHz = Number((context.sampleRate / 1000).toFixed(1));
-    format.value = `${kHz} kHz, ${stereo ? "stereo" : "mono"}, ${processing ? "processed" : "unprocessed"}`;
-    phase.value = "recording";
+    await use({ context, stream }, opened);
+    if (isOther) remark.value = "The chosen microphone is not there. Another one is used.";
+    phase.value = next;
     void listMicrophones();
   } catch (error) {
     await releaseAll(opened);
@@ -96,8 +140,9 @@ export async function beginTake(): Promise<void> {
 async function start(context: AudioContext, stream: MediaStream, opened: Release[]): Promise<Running> {
   const channels = choices.value.stereo ? 2 : 1;
   const sampleRateHz = context.sampleRate;
-  const name = takeName(randomUuid());
-  opened.push(await holdLock(name));
+  const key = randomUuid();
+  const name = takeName(key);
+  await claim(key); // until it is stored or thrown away
   const worker = startWorker(takeWorkerUrl);
   opened.push(() => worker.terminate());
   const { port1, port2 } = new MessageChannel();
@@ -115,11 +160,16 @@ async function start(context: AudioContext, stream: MediaStream, opened: Release
     remark.value = "The microphone went away. The take up to there is kept.";
     onMicrophoneLost.call?.();
   });
-  context.addEventListener("statechange", () => {
+  const lookForInterruption = (): void => {
     if (phase.value !== "recording" && phase.value !== "paused") return;
     if (context.state === "suspended") void context.resume();
-    if (context.state !== "running") remark.value = "Another app interrupted the recording. It goes on when it can.";
-  });
+    const interrupted =
+      "Another app, or the system, interrupted the microphone. The recording goes on when it is back.";
+    if (context.state !== "running" || track?.muted) remark.value = interrupted;
+    else if (remark.value === interrupted) remark.value = "";
+  };
+  context.addEventListener("statechange", lookForInterruption);
+  for (const event of ["mute", "unmute"]) track?.addEventListener(event, lookForInterruption);
   return { name, node, worker, closed: reports.closed, release: async () => await releaseAll(opened) };
 }
 
@@ -130,10 +180,15 @@ function reportsOf(worker: Worker, sampleRateHz: number): { opened: Promise<void
   const opened = Promise.withResolvers<void>();
   const closed = Promise.withResolvers<void>();
   closed.promise.catch(() => {}); // it may fail before anybody waits for it
+  worker.addEventListener("error", () => {
+    opened.reject(notLoaded());
+    closed.reject(notLoaded());
+  });
   worker.addEventListener("message", ({ data }: MessageEvent<TakeReport>) => {
     if (data.kind === "open") opened.resolve();
     else if (data.kind === "closed") closed.resolve();
     else if (data.kind === "level") showLevel(data, sampleRateHz);
+    else if (data.kind === "travels") travels.value = data.isOn;
     else {
       opened.reject(new DOMException(data.message, "QuotaExceededError"));
       closed.reject(new Error(data.message));
@@ -156,6 +211,16 @@ function showLevel({ frames, peak, clipped, lost }: TakeReport & { kind: "level"
     lost: before.lost + lost,
     silentSeconds: peak > silence ? 0 : before.silentSeconds + (seconds - before.seconds),
   };
+}
+
+/** The name of the running take. */
+export function runningTake(): string | undefined {
+  return running?.name;
+}
+
+/** Sends the running take to the address of an upload while it is made. */
+export function sendTakeTo(url: string): void {
+  if (running) tell(running.worker, { sendTo: url });
 }
 
 /** Pauses the take, or lets it go on: it is one recording without the pause. */
@@ -195,33 +260,26 @@ function tell(worker: Worker, message: TakeOrder, transfer: Transferable[] = [])
   worker.postMessage(message, transfer);
 }
 
+/** What the recorder loads when a take begins. */
+export const recorderParts: readonly string[] = [captureUrl, takeWorkerUrl];
+
+function notLoaded(): DOMException {
+  return new DOMException("A part of the recorder did not load.", "NetworkError");
+}
+
 function problemOf(error: unknown): Problem {
   const name = error instanceof DOMException ? error.name : "";
   if (name === "NotAllowedError" || name === "SecurityError") return "denied";
   if (name === "NotFoundError") return "no microphone";
   if (name === "NotReadableError" || name === "AbortError") return "microphone in use";
   if (name === "QuotaExceededError") return "no room";
+  if (name === "NetworkError") return "not loaded";
   return "no audio";
 }
 
 async function within(ms: number, promise: Promise<void>): Promise<boolean> {
   const late = new Promise<false>((resolve) => setTimeout(() => resolve(false), ms));
   return await Promise.race([promise.then(() => true), late]);
-}
-
-/** Keeps other tabs from offering the take as a lost one. */
-async function holdLock(name: string): Promise<Release> {
-  const locks = navigator.locks as LockManager | undefined;
-  const released = Promise.withResolvers<void>();
-  if (locks) {
-    const held = Promise.withResolvers<void>();
-    void locks.request(lockOf(name), async () => {
-      held.resolve();
-      await released.promise;
-    });
-    await held.promise;
-  }
-  return () => released.resolve();
 }
 
 /** Phones would stop the microphone with the screen. The lock ends when the page is hidden, so it is taken again. */

@@ -1,4 +1,4 @@
-import { openStore, promised } from "../store.ts";
+import { putRow } from "../store.ts";
 import { headerBytes, wavHeader } from "./wav-header.ts";
 
 interface Format {
@@ -9,6 +9,8 @@ interface Format {
 /** A take that is being written. */
 export interface TakeFile {
   append(pcm: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Reads what was written; absent where that is not possible. */
+  readonly read?: (at: number, byteCount: number) => Uint8Array<ArrayBuffer>;
   /** Makes sure that what was appended survives the end of the browser. */
   flush(): Promise<void>;
   /** Writes the true sizes. */
@@ -18,6 +20,7 @@ export interface TakeFile {
 /** The file in a worker (File System, section 2.7): the library of types for pages does not have it. */
 interface SyncAccessHandle {
   write(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
+  read(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
   flush(): void;
   close(): void;
 }
@@ -52,6 +55,10 @@ async function inFileSystem(name: string, format: Format): Promise<TakeFile> {
       size += written;
       if (written < pcm.length) throw new DOMException("The disk is full.", "QuotaExceededError");
     },
+    read: (at, byteCount) => {
+      const bytes = new Uint8Array(byteCount);
+      return bytes.subarray(0, handle.read(bytes, { at }));
+    },
     flush: async () => handle.flush(),
     close: async (soundBytes) => {
       handle.write(wavHeader(format, soundBytes), { at: 0 });
@@ -61,27 +68,16 @@ async function inFileSystem(name: string, format: Format): Promise<TakeFile> {
   };
 }
 
-/** One row of the database for each second: never one growing row. */
+/** A row of the database for each flush: never one growing row. */
 async function inDatabase(name: string, { sampleRateHz, channels }: Format): Promise<TakeFile> {
-  const db = await openStore();
-  const put = async (store: string, row: object): Promise<void> =>
-    void (await promised(db.transaction(store, "readwrite").objectStore(store).put(row)));
-  await put("takes", { name, sampleRateHz, channels });
-  let [parts, waitingBytes, at]: [Uint8Array<ArrayBuffer>[], number, number] = [[], 0, headerBytes];
+  await putRow("takes", { name, sampleRateHz, channels });
+  let [parts, at]: [Uint8Array<ArrayBuffer>[], number] = [[], headerBytes];
   const flush = async (): Promise<void> => {
     if (parts.length === 0) return;
     const pcm = await new Blob(parts).arrayBuffer();
-    await put("blocks", { take: name, at, pcm });
+    await putRow("blocks", { take: name, at, pcm });
     at += pcm.byteLength;
-    [parts, waitingBytes] = [[], 0];
+    parts = [];
   };
-  return {
-    append: async (pcm) => {
-      parts.push(pcm);
-      waitingBytes += pcm.length;
-      if (waitingBytes >= sampleRateHz * channels * 2) await flush();
-    },
-    flush,
-    close: flush,
-  };
+  return { append: async (pcm) => void parts.push(pcm), flush, close: flush };
 }

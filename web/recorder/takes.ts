@@ -25,33 +25,24 @@ export function fileNameOf(startedAt: number): string {
   return `Recording ${date} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(".")}.wav`;
 }
 
-/** The lock that a page holds while it records a take, so that no other tab takes it for a lost one. */
-export function lockOf(name: string): string {
-  return `take ${name}`;
+/** The key in the name of a take. */
+export function keyOf(name: string): string {
+  return name.split(".")[1] ?? "";
 }
 
-/** A take of this device, or undefined if it is gone or has no sound. */
+/**
+ * A take of this device, or undefined if it is gone or has no sound.
+ * @throws {Error} if it cannot be read now
+ */
 export async function findTake(name: string): Promise<Take | undefined> {
-  const file = (await fromFileSystem(name)) ?? (await fromDatabase(name));
-  if (!file || file.size <= headerBytes) return undefined;
-  const { sampleRateHz, channels } = readTakeFormat(await file.slice(0, headerBytes).arrayBuffer());
-  const [startedAt = "0", key = ""] = name.split(".");
-  const seconds = (file.size - headerBytes) / 2 / channels / sampleRateHz;
-  return { name, key, startedAt: Number(startedAt), seconds, file };
+  const file = await fileOf(name);
+  return file && file.size > headerBytes ? await takeOf(name, file) : undefined;
 }
 
-/** The takes that no page is recording and that were not stored, oldest first. Those without sound are deleted. */
-export async function lostTakes(): Promise<Take[]> {
-  const locks = await (navigator.locks as LockManager | undefined)?.query();
-  const held = new Set(locks?.held?.map(({ name }) => name));
-  const found: Take[] = [];
-  for (const name of await namesOfTakes()) {
-    if (held.has(lockOf(name))) continue;
-    const take = await findTake(name);
-    if (take) found.push(take);
-    else await deleteTake(name);
-  }
-  return found.toSorted((a, b) => a.startedAt - b.startedAt);
+async function takeOf(name: string, file: Blob): Promise<Take> {
+  const { sampleRateHz, channels } = readTakeFormat(await file.slice(0, headerBytes).arrayBuffer());
+  const seconds = (file.size - headerBytes) / 2 / channels / sampleRateHz;
+  return { name, key: keyOf(name), startedAt: Number.parseInt(name, 10), seconds, file };
 }
 
 /** Deletes a take from this device. */
@@ -75,7 +66,8 @@ async function folder(): Promise<FileSystemDirectoryHandle | undefined> {
   }
 }
 
-async function namesOfTakes(): Promise<string[]> {
+/** The names of all takes of this device, also of those that a page is recording or sending. */
+export async function namesOfTakes(): Promise<string[]> {
   const names: string[] = [];
   const directory = await folder();
   if (directory) for await (const name of directory.keys()) names.push(name);
@@ -88,11 +80,16 @@ async function namesOfTakes(): Promise<string[]> {
   return names;
 }
 
+async function fileOf(name: string): Promise<Blob | undefined> {
+  return (await fromFileSystem(name)) ?? (await fromDatabase(name));
+}
+
 async function fromFileSystem(name: string): Promise<Blob | undefined> {
   try {
     return await (await (await folder())?.getFileHandle(name))?.getFile();
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "NotFoundError") return undefined;
+    throw error;
   }
 }
 
@@ -101,18 +98,15 @@ function rowsOf(name: string): IDBKeyRange {
 }
 
 async function fromDatabase(name: string): Promise<Blob | undefined> {
-  try {
-    const db = await openStore();
-    const take = await promised<{ sampleRateHz: number; channels: number } | undefined>(
-      db.transaction("takes").objectStore("takes").get(name),
-    );
-    if (!take) return undefined;
-    const rows = await promised<{ pcm: ArrayBuffer }[]>(
-      db.transaction("blocks").objectStore("blocks").getAll(rowsOf(name)),
-    );
-    const pcm = new Blob(rows.map((row) => row.pcm));
-    return new Blob([wavHeader(take, pcm.size), pcm], { type: "audio/wav" });
-  } catch {
-    return undefined;
-  }
+  const db = await openStore().catch(() => undefined); // no database, no takes in it
+  if (!db) return undefined;
+  const take = await promised<{ sampleRateHz: number; channels: number } | undefined>(
+    db.transaction("takes").objectStore("takes").get(name),
+  );
+  if (!take) return undefined;
+  const rows = await promised<{ pcm: ArrayBuffer }[]>(
+    db.transaction("blocks").objectStore("blocks").getAll(rowsOf(name)),
+  );
+  const pcm = new Blob(rows.map((row) => row.pcm));
+  return new Blob([wavHeader(take, pcm.size), pcm], { type: "audio/wav" });
 }

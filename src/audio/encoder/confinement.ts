@@ -15,10 +15,11 @@ const readable = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /**
  * Drops all rights that an encoder does not need, then executes a program. Its arguments after `--` are the limits of
- * the program in bytes of memory and seconds of CPU time, and 1 if it is to run in the idle class. The program can write no files and leaves no core file. It allows no new privileges, no
- * files but libraries, which it may read and execute (Landlock, from Linux 5.13 on; newer versions also deny TCP,
- * signals and abstract sockets outside of itself), no new sockets and no io_uring (seccomp). Open pipes stay open. Perl
- * is part of every Debian and can make system calls without a library; see landlock(7) and seccomp(2).
+ * the program in bytes of memory and seconds of CPU time, and 1 if it is to run in the idle class. The program can
+ * write no files and leaves no core file. It allows no new privileges, no files but libraries, which it may read and
+ * execute (Landlock, from Linux 5.13 on; newer versions also deny TCP, signals and abstract sockets outside of itself),
+ * no new sockets and no io_uring (seccomp). Open pipes stay open. Perl is part of every Debian and can make system
+ * calls without a library; see landlock(7) and seccomp(2).
  */
 const program = `
 my ($prctl, $socket, $prlimit, $schedule, $processor) = map $_ + 0, splice @ARGV, 0, 5;

@@ -16,6 +16,7 @@ export class ConversionEncoders implements AsyncDisposable {
   readonly #onChange: (encoder: Encoder, end?: FfmpegEnd) => void;
   readonly #encoders = new Set<Encoder>();
   readonly #spares: SpareEncoder[] = [];
+  #readsAll = false;
 
   /** `onChange` is called as {@link Encoder}'s is. */
   constructor(
@@ -57,6 +58,7 @@ export class ConversionEncoders implements AsyncDisposable {
   start(): Encoder {
     const child = this.#pool.start(this.#arguments);
     const encoder: Encoder = new Encoder(child, this.#mp3, (end) => this.#onChange(encoder, end));
+    if (this.#readsAll) encoder.readAll();
     this.#encoders.add(encoder);
     return encoder;
   }
@@ -84,6 +86,25 @@ export class ConversionEncoders implements AsyncDisposable {
     );
   }
 
+  /**
+   * Makes no encoder wait for the reader of the MP3 from now on. Of the PCM that is left, an encoder may get too little to
+   * return frames that the reader needs first: they come only when all encoders end, and one that waits would not.
+   */
+  readAll(): void {
+    this.#readsAll = true;
+    for (const encoder of this.#encoders) encoder.readAll();
+  }
+
+  /**
+   * Ends the encoders other than `current` that have nothing to do. ffmpeg gives its last frames only then, or when it gets
+   * more; the frames of `current` wait for them.
+   */
+  endIdleBut(current: Encoder): void {
+    for (const encoder of this.#encoders) {
+      if (encoder !== current && encoder.backlogBytes === 0 && !encoder.ending) encoder.end();
+    }
+  }
+
   /** Lets all of them finish what they were fed. */
   end(): void {
     for (const encoder of this.#encoders) encoder.end();
@@ -91,7 +112,8 @@ export class ConversionEncoders implements AsyncDisposable {
 
   /**
    * Returns the spare of an encoder that has ended.
-   * @throws {ServiceError} `CONVERSION_FAILED` if it ended otherwise than it should, `SHUTTING_DOWN` if the pool is closed
+   * @throws {ServiceError} `CONVERSION_FAILED` if it ended otherwise than it should, `SHUTTING_DOWN` if the pool is
+   * closed
    */
   settle(encoder: Encoder, end: FfmpegEnd): void {
     if (this.#pool.closed) throw shuttingDown();

@@ -15,7 +15,7 @@ export interface EncoderPoolOptions {
   readonly stallSeconds?: number;
   /** How long a conversion may wait for its first turn while no other gets a turn either; by default 30 s. */
   readonly queueTimeoutSeconds?: number;
-  /** Minimum length of a turn while a conversion waits for its first turn; by default 1 s. */
+  /** Minimum length of a turn while a conversion waits for its first turn, or for its last one; by default 1 s. */
   readonly turnSeconds?: number;
   /** Limits of each process; by default 2 GiB of address space and four hours of CPU time. */
   readonly limits?: ChildLimits;
@@ -49,10 +49,10 @@ export interface EncoderTurns extends Disposable {
    */
   end(endParkedProcess?: () => void): void;
   /**
-   * Waits for the next turn.
+   * Waits for the next turn. A conversion that is almost done goes before those that are not.
    * @throws {ServiceError} `SHUTTING_DOWN` if the pool is disposed of
    */
-  next(): Promise<void>;
+  next(isAlmostDone?: () => boolean): Promise<void>;
 }
 
 /** An encoder that no conversion waits for, used by one that has its turn. Dispose of it to return it. */
@@ -61,13 +61,18 @@ export interface SpareEncoder extends Disposable {
   readonly isWanted: boolean;
 }
 
-/** Factor by which a turn is longer while only conversions wait that have already had a turn. */
+/** How a conversion waits that has had a turn before. */
+interface NextTurn {
+  readonly isAlmostDone: () => boolean;
+}
+
+/** Factor by which a turn is longer while only conversions wait that have already had a turn and are not almost done. */
 const longTurnFactor = 8;
 
 /**
- * All encoder processes of the service, and the turns of the conversions that use them. A turn ends after a while if other
- * conversions wait. An encoder that no conversion waits for is a spare: a conversion that has its turn may use it until
- * another conversion waits.
+ * All encoder processes of the service, and the turns of the conversions that use them. A turn ends after a while if
+ * other conversions wait. An encoder that no conversion waits for is a spare: a conversion that has its turn may use it
+ * until another conversion waits.
  */
 export class EncoderPool implements AsyncDisposable {
   /** Maximum of encoder processes that work at the same time. */
@@ -141,7 +146,7 @@ export class EncoderPool implements AsyncDisposable {
    * @throws {ServiceError} `SHUTTING_DOWN` if the pool is disposed of, `BUSY` if the queue does not move
    */
   async acquire(signal: AbortSignal, applicant: Applicant = {}): Promise<EncoderTurns> {
-    return this.#turnsOf(applicant, await this.#permit(applicant, signal, false));
+    return this.#turnsOf(applicant, await this.#permit(applicant, signal));
   }
 
   /** Takes a spare encoder, if there is one. `giveBack` is called when another conversion needs it. */
@@ -185,8 +190,8 @@ export class EncoderPool implements AsyncDisposable {
     this.#running.delete(child);
   }
 
-  async #permit({ owner, slot }: Applicant, signal: AbortSignal, again: boolean): Promise<Permit> {
-    const request = { owner, again };
+  async #permit({ owner, slot }: Applicant, signal: AbortSignal, again?: NextTurn): Promise<Permit> {
+    const request = { owner, again: again !== undefined, ...again };
     signal.throwIfAborted();
     const free = this.#permits.tryAcquire(request);
     if (free) return free;
@@ -221,8 +226,8 @@ export class EncoderPool implements AsyncDisposable {
         given[Symbol.dispose]();
         this.#ready.refillSoon(() => this.taken >= this.size);
       },
-      next: async () => {
-        const next = await this.#permit(applicant, gone.signal, true);
+      next: async (isAlmostDone = () => false) => {
+        const next = await this.#permit(applicant, gone.signal, { isAlmostDone });
         if (gone.signal.aborted) next[Symbol.dispose]();
         gone.signal.throwIfAborted();
         permit = next;
@@ -241,9 +246,9 @@ export class EncoderPool implements AsyncDisposable {
   /** Whether a turn of this length should end, for a conversion with so much left for each encoded byte. */
   #mayEndAfter(seconds: number, leftRatio: number): boolean {
     const comingFree = this.#comingFree();
-    if (this.waiting <= comingFree || seconds * leftRatio < this.#turnSeconds) return false;
-    const isFirstWaiting = this.#permits.waitingForFirst > comingFree;
-    return seconds >= this.#turnSeconds * (isFirstWaiting ? 1 : longTurnFactor);
+    const isShort = seconds < this.#turnSeconds || seconds * leftRatio < this.#turnSeconds;
+    if (this.waiting <= comingFree || isShort) return false;
+    return seconds >= this.#turnSeconds * longTurnFactor || this.#permits.waitingUrgently > comingFree;
   }
 
   /** Parks a process. If too many are parked, the one parked longest ends. */

@@ -14,8 +14,8 @@ const writeBytes = 256 * 1024;
 const maxReceivedBytes = 512 * 1024;
 
 /**
- * An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. Disposing of it
- * kills the process.
+ * An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. Disposing of
+ * it kills the process.
  */
 export class Encoder implements AsyncDisposable {
   /** PCM bytes given to the child so far. */
@@ -35,6 +35,8 @@ export class Encoder implements AsyncDisposable {
   readonly #received: Buffer[] = [];
   #receivedBytes = 0;
   #writing = false;
+  /** Whether the child never has to wait for the reader of its MP3. */
+  #readsAll = false;
   #hurried = false;
   #movedAt = performance.now();
 
@@ -47,7 +49,7 @@ export class Encoder implements AsyncDisposable {
       this.#movedAt = performance.now();
       this.#received.push(bytes);
       this.#receivedBytes += bytes.length;
-      if (this.#receivedBytes >= maxReceivedBytes && !this.ending) child.stdout.pause();
+      if (this.#receivedBytes >= maxReceivedBytes && !this.#readsAll) child.stdout.pause();
       onChange();
     });
     void this.#awaitEnd();
@@ -79,11 +81,18 @@ export class Encoder implements AsyncDisposable {
     this.#write();
   }
 
+  /** Reads all of the output from now on, even if it is not taken. To be called when little PCM is left. */
+  readAll(): void {
+    if (this.#child.stdout.isPaused()) this.#movedAt = performance.now();
+    this.#readsAll = true;
+    this.#child.stdout.resume();
+  }
+
   /** Lets the child finish what it was fed. Its last output is read even if it is not taken. */
   end(): void {
     if (!this.ending) this.#movedAt = performance.now();
     this.ending = true;
-    this.#child.stdout.resume();
+    this.readAll();
     this.#write();
   }
 

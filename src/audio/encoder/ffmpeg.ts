@@ -21,8 +21,8 @@ export interface Ffmpeg {
   /** Command prefix that runs a child in the background; absent if the system does not support it. */
   readonly background?: readonly string[];
   /**
-   * Beginning of a command that denies each child network and files. It also sets the limits and the class, because each
-   * program that is started before ffmpeg takes half a millisecond. Absent if the system does not support it.
+   * Beginning of a command that denies each child network and files. It also sets the limits and the class, because
+   * each program that is started before ffmpeg takes half a millisecond. Absent if the system does not support it.
    */
   readonly confinement?: readonly string[];
   /** Why a child has no confinement, as a clause; absent if it has. */
@@ -59,8 +59,8 @@ export interface FfmpegProcess extends AsyncDisposable {
 const stderrTailBytes = 2048;
 
 /**
- * Comes first, because a signal that arrives earlier ends the child: Node starts children with no signal blocked, and this
- * program starts in less than half of Perl's time.
+ * Comes first, because a signal that arrives earlier ends the child: Node starts children with no signal blocked, and
+ * this program starts in less than half of Perl's time.
  */
 const blockSignals = ["/usr/bin/env", "--block-signal=INT,QUIT,TERM"];
 

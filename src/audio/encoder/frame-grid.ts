@@ -6,17 +6,21 @@ import { bytesPerPcmFrame, type PcmFormat } from "../pcm-format.ts";
 const leastPaddingSamples = 576;
 
 /**
- * What encoders get around a joint beyond their own segments, in samples of the MP3. The lead-in and the lead-out make the frames
- * as in one pass; LAME looks less than two frames of MPEG-1 ahead. Both encoders make the frames in between, so that there
- * is one at which the bit reservoirs fit together. Silence before the lead-in empties the reservoir of an encoder that has
- * encoded something else: the beginning of the sound takes it all.
+ * What encoders get around a joint beyond their own segments, in samples of the MP3. The lead-in and the lead-out make
+ * the frames as in one pass; LAME looks less than two frames of MPEG-1 ahead. Both encoders make the frames in between,
+ * so that there is one at which the bit reservoirs fit together. Silence before the lead-in empties the reservoir of an
+ * encoder that has encoded something else: the beginning of the sound takes it all.
  */
 const silenceSamples = 8 * 1152;
 const leadInSamples = 6 * 1152;
 const overlapSamples = 12 * 1152;
 const leadOutSamples = 2 * 1152;
+/** An encoder that has encoded nothing gets noise before the lead-in, which empties the reservoir whatever the sound is. */
+const noiseSamples = 8 * 1152;
 
-/** Frames after which the padding that keeps the bit rate constant repeats, at 44.1 kHz and its fractions; elsewhere 1. */
+/**
+ * Frames after which the padding that keeps the bit rate constant repeats, at 44.1 kHz and its fractions; elsewhere 1.
+ */
 const paddingPeriod = 49;
 
 /** Number of frames that LAME makes of so many samples when it is flushed. */
@@ -28,6 +32,7 @@ export function mp3FramesFor(samples: number, samplesPerFrame: 1152 | 576): numb
 export class FrameGrid {
   readonly samplesPerFrame: 1152 | 576;
   readonly silentFrames: number;
+  readonly noisyFrames: number;
   readonly leadInFrames: number;
   readonly leadOutFrames: number;
   readonly overlapFrames: number;
@@ -36,7 +41,9 @@ export class FrameGrid {
    * source. At most 1225, which is half a minute at 44.1 kHz.
    */
   readonly period: number;
-  /** Whether each frame begins with a sample of the source. If ffmpeg resamples, it is then at the same point at each. */
+  /**
+   * Whether each frame begins with a sample of the source. If ffmpeg resamples, it is then at the same point at each.
+   */
   readonly isWhole: boolean;
   /** Number of frames around a joint whose sound both encoders get. */
   readonly sharedFrames: number;
@@ -50,6 +57,7 @@ export class FrameGrid {
     this.#mp3RateHz = mp3RateHz;
     this.samplesPerFrame = samplesPerFrameOf(mpegVersionOf(mp3RateHz) ?? 1);
     this.silentFrames = silenceSamples / this.samplesPerFrame;
+    this.noisyFrames = noiseSamples / this.samplesPerFrame;
     this.leadInFrames = leadInSamples / this.samplesPerFrame;
     this.leadOutFrames = leadOutSamples / this.samplesPerFrame;
     this.overlapFrames = overlapSamples / this.samplesPerFrame;

@@ -2,6 +2,7 @@ import { readFrameHeader } from "../mp3/mp3-frame.ts";
 import {
   clearGranule,
   mainDataBytes,
+  mostMainDataBegin,
   readMainDataBegin,
   sideInformationLayout,
   type SideInformationKind,
@@ -16,8 +17,8 @@ export interface Joint {
 }
 
 /**
- * A frame of an encoder. Its main data may begin in the frames before it: in the bit reservoir. What the last frame left
- * of its own bytes is the reservoir for the next ones (ISO 11172-3 section 2.4.3.1).
+ * A frame of an encoder. Its main data may begin in the frames before it: in the bit reservoir. What the last frame
+ * left of its own bytes is the reservoir for the next ones (ISO 11172-3 section 2.4.3.1).
  */
 export interface JointFrame {
   readonly bytes: Buffer;
@@ -42,13 +43,13 @@ export function jointFrames(buffers: readonly Buffer[]): JointFrame[] {
 }
 
 /**
- * Joins the frames of two encoders and returns the number of the last one's first frame. That is the first at which this
- * encoder needs no more of the bit reservoir than the other one has left. Frames keep their lengths, and whatever lies
- * between the main data of the two encoders becomes stuffing.
+ * Joins the frames of two encoders and returns the number of the last one's first frame. That is the first at which
+ * this encoder needs no more of the bit reservoir than the other one has left. Frames keep their lengths, and whatever
+ * lies between the main data of the two encoders becomes stuffing.
  *
  * Both lists begin with frame number `firstListed`, and have one frame for each number before `joint.last`; `after` has
- * one more. Afterwards `before` has the frames up to the joint and `after` those from it on. If no frame is suitable, the
- * last granules before the joint lose their sound.
+ * one more. Afterwards `before` has the frames up to the joint and `after` those from it on. If no frame is suitable,
+ * the last granules before the joint lose their sound.
  * @throws {ServiceError} `CONVERSION_FAILED` if the frames of the two have different lengths
  */
 export function joinFrames(before: JointFrame[], after: JointFrame[], firstListed: number, joint: Joint): number {
@@ -64,6 +65,23 @@ export function joinFrames(before: JointFrame[], after: JointFrame[], firstListe
   moveMainData(before, after, leftAfter(before, index), neededBy(after[index]!));
   after.splice(0, index);
   return best.at;
+}
+
+/**
+ * The joint without the frames that an encoder behind it hardly needs: it begins at the last one before which half of the reservoir
+ * is left, with two more. All of them may be needed where the sound leaves the reservoir full, and in MPEG-2, whose small one is soon
+ * full: there the new encoder has a full one, too. `frames` are those of the encoder before it, up to the joint's last one; the
+ * first has the number `firstListed`.
+ */
+export function shortenedJoint(frames: readonly JointFrame[], firstListed: number, joint: Joint): Joint {
+  const { first, last } = joint;
+  const [frame] = frames;
+  if (frame?.kind.mpegVersion !== 1) return joint;
+  const mostBytes = mostMainDataBegin(frame.kind);
+  const leftBefore = Array.from({ length: last - first }, (_, at) => leftAfter(frames, first + at - firstListed));
+  if (leftBefore.every((left) => left >= 0.75 * mostBytes)) return joint;
+  const from = leftBefore.slice(0, -1).findLastIndex((left) => left >= mostBytes / 2);
+  return { first: first + Math.max(0, from), last };
 }
 
 /** Bytes that a frame takes out of the reservoir. */
@@ -94,8 +112,8 @@ function muteFor(frames: readonly JointFrame[], neededBytes: number): void {
 }
 
 /**
- * Copies the last `neededBytes` of main data of `after` that lie before the joint into the frames of `before`, and clears
- * the rest of the bytes that those have left.
+ * Copies the last `neededBytes` of main data of `after` that lie before the joint into the frames of `before`, and
+ * clears the rest of the bytes that those have left.
  */
 function moveMainData(
   before: readonly JointFrame[],

@@ -2,12 +2,13 @@ import { ServiceError } from "../../errors/errors.ts";
 import type { MemoryBlocks } from "../../memory/memory-blocks.ts";
 import { mainDataSlotBytes, mpegVersionOf } from "../mp3/mp3-frame.ts";
 import { mostMainDataBegin } from "../mp3/side-information.ts";
+import { noiseLike } from "./noise-like.ts";
 import { bytesPerPcmFrame, type PcmFormat } from "../pcm-format.ts";
 import type { Encoder, Mp3Format } from "./encoder.ts";
 import type { FrameGrid } from "./frame-grid.ts";
 import type { Joint } from "./joint.ts";
 import { PcmQueue } from "./pcm-queue.ts";
-import { Segments } from "./segments.ts";
+import { Segments, type SegmentEnd } from "./segments.ts";
 
 /** Silence after resampled sound, in samples at the MP3's rate, so that the resampler's rounding drops no sound. */
 const resamplerSilence = 64;
@@ -15,9 +16,27 @@ const resamplerSilence = 64;
 /** Maximum of silence that is made at once. */
 const silenceBytes = 256 * 1024;
 
+/** What it takes to go on encoding at one place of the sound. */
+export interface EncodingState {
+  /** Bytes of PCM before the place. */
+  readonly sentBytes: number;
+  /** The last of them, from the next encoder's lead-in on. */
+  readonly kept: Buffer;
+  readonly end: SegmentEnd;
+}
+
+/** A place of the sound at which the encoding may have to go on. */
+interface Mark {
+  readonly sentBytes: number;
+  readonly joint: Joint;
+  kept: Buffer | undefined;
+  /** Gets the state when the frames before the place have been taken. */
+  readonly onPass: (state: EncodingState) => void;
+}
+
 /**
- * Deals the PCM of one sound to encoders, one after the other, and gives each the sound around its joints. Their segments become one
- * MP3. Who gets how much is decided elsewhere.
+ * Deals the PCM of one sound to encoders, one after the other, and gives each the sound around its joints. Their
+ * segments become one MP3. Who gets how much is decided elsewhere.
  */
 export class PcmDealer {
   readonly #format: PcmFormat;
@@ -32,17 +51,33 @@ export class PcmDealer {
   #sentBytes = 0;
   /** Where the segment after the last one begins, if that was ended. */
   #joint: Joint = { first: 0, last: 0 };
+  /** Places that were not passed yet, in order. */
+  readonly #marks: Mark[] = [];
 
-  /** The encoder `first` gets the beginning. */
-  constructor(format: PcmFormat, mp3: Mp3Format, grid: FrameGrid, blocks: MemoryBlocks, first: Encoder) {
+  /** The encoder `first` gets the beginning, or what comes after `from`. */
+  constructor(
+    format: PcmFormat,
+    mp3: Mp3Format,
+    grid: FrameGrid,
+    blocks: MemoryBlocks,
+    first: Encoder,
+    from?: EncodingState,
+  ) {
     this.#format = format;
     this.#mp3 = mp3;
     this.#grid = grid;
     this.#pending = new PcmQueue(blocks);
     this.#tail = Buffer.alloc(grid.jointBytes);
-    this.#segments = new Segments(reservoirFrames(mp3));
+    this.#segments = new Segments(reservoirFrames(mp3), from?.end);
     this.#current = first;
-    this.#segments.start(first, 0);
+    if (!from) {
+      this.#segments.start(first, 0);
+      return;
+    }
+    this.#sentBytes = from.sentBytes;
+    this.#tail.set(from.kept, this.#tail.length - from.kept.length);
+    this.#joint = from.end.joint;
+    this.goOnWith(first);
   }
 
   /** The encoder that gets the PCM. */
@@ -70,8 +105,57 @@ export class PcmDealer {
     this.#pending.push(pcm);
   }
 
+  /** Marks the end of what is pending, which is a whole number of samples. */
+  mark(onPass: Mark["onPass"]): void {
+    const sentBytes = this.#sentBytes + this.#pending.bytes;
+    const mark: Mark = { sentBytes, joint: this.#grid.jointIn(sentBytes), kept: undefined, onPass };
+    this.#marks.push(mark);
+    this.#keepFor(mark);
+  }
+
+  /** Whether places were marked that were not passed yet. */
+  get hasMarks(): boolean {
+    return this.#marks.length > 0;
+  }
+
+  /** Passes the next place if that is possible, and returns whether it was passed or given up. */
+  passMark(): boolean {
+    const [mark] = this.#marks;
+    if (!mark) return false;
+    const end = this.#segments.endIn(mark.joint);
+    if (end === undefined || (end !== "never" && mark.kept === undefined)) return false;
+    this.#marks.shift();
+    if (end !== "never") {
+      const kept = mark.kept!.subarray(this.#leadInOf(end.joint) - this.#leadInOf(mark.joint));
+      mark.onPass({ sentBytes: mark.sentBytes, kept, end });
+    }
+    return true;
+  }
+
+  /** Keeps the PCM before a mark, when it has just been sent. */
+  #keepFor(mark: Mark): void {
+    if (mark.sentBytes !== this.#sentBytes) return;
+    const keptFrom = this.#leadInOf(mark.joint);
+    mark.kept = Buffer.from(this.#tail.subarray(this.#tail.length - (this.#sentBytes - keptFrom)));
+  }
+
+  /** Where the lead-in of an encoder begins that makes frames from this joint on, in the PCM. */
+  #leadInOf({ first }: Joint): number {
+    return this.#grid.startOf(Math.max(0, first - this.#grid.leadInFrames));
+  }
+
   /** Moves pending PCM to the current encoder and keeps the last of it. */
   send(byteCount: number): void {
+    const end = this.#sentBytes + byteCount;
+    for (const mark of this.#marks) {
+      if (mark.kept !== undefined || mark.sentBytes > end) continue;
+      this.#sendPart(mark.sentBytes - this.#sentBytes);
+      this.#keepFor(mark);
+    }
+    this.#sendPart(end - this.#sentBytes);
+  }
+
+  #sendPart(byteCount: number): void {
     const tail = this.#tail;
     for (const portion of this.#pending.take(byteCount)) {
       const { pcm } = portion;
@@ -83,9 +167,9 @@ export class PcmDealer {
   }
 
   /**
-   * Makes another encoder the current one. The old one has got all that it needs for the joint, also if the source stalls
-   * now. At the joint, the new one is at the same point as the old one, so that its frames have the same lengths as in one
-   * pass.
+   * Makes another encoder the current one. The old one has got all that it needs for the joint, also if the source
+   * stalls now. At the joint, the new one is at the same point as the old one, so that its frames have the same lengths
+   * as in one pass.
    */
   switchTo(encoder: Encoder): void {
     const { silentFrames, sharedFrames, period } = this.#grid;
@@ -114,14 +198,18 @@ export class PcmDealer {
 
   /**
    * Goes on with a new encoder where the last segment ended. To bring it to the same point as the last encoder, it gets
-   * silence in place of the sound since the grid's last beginning, then the lead-in and all sound after it, which was kept.
+   * silence, and noise at its end, in place of the sound since the grid's last beginning; then the lead-in and all sound after it,
+   * which was kept.
    */
   goOnWith(encoder: Encoder): void {
     const leadIn = Math.max(0, this.#joint.first - this.#grid.leadInFrames);
     const beginning = this.#grid.beginningBefore(leadIn);
     const keptFrom = this.#grid.startOf(leadIn);
-    feedSilence(encoder, keptFrom - this.#grid.startOf(beginning));
     const kept = this.#tail.subarray(this.#tail.length - (this.#sentBytes - keptFrom));
+    const fillBytes = keptFrom - this.#grid.startOf(beginning);
+    const noise = noiseLike(kept, this.#format, Math.min(fillBytes, this.#grid.startOf(this.#grid.noisyFrames)));
+    feedSilence(encoder, fillBytes - noise.length);
+    if (noise.length > 0) encoder.feed({ pcm: noise, release() {} });
     encoder.feed({ pcm: Buffer.from(kept), release() {} });
     this.#segments.start(encoder, -beginning);
     this.#current = encoder;
@@ -144,7 +232,7 @@ export class PcmDealer {
 
   /** Takes the next frames of the MP3 that are available. */
   takeFrames(): Buffer[] {
-    return this.#segments.take(() => this.#grid.jointIn(this.#sentBytes).first);
+    return this.#segments.take(() => this.#grid.jointIn(this.#sentBytes).first, this.#marks[0]?.joint);
   }
 
   /** Whether all frames were taken, after the end. */

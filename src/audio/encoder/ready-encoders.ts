@@ -22,8 +22,8 @@ interface ReadyEncoder {
 
 /**
  * Encoder processes that were started before a conversion needs them, because starting one takes longer than encoding a
- * short clip. They wait for their first sound, and no process ever gets the sound of two conversions. Those that wait are
- * of the kinds that were asked for last, and at least twice lately.
+ * short clip. They wait for their first sound, and no process ever gets the sound of two conversions. Those that wait
+ * are of the kinds that were asked for last, and at least twice lately.
  */
 export class ReadyEncoders implements AsyncDisposable {
   readonly #start: (args: Arguments) => FfmpegProcess;

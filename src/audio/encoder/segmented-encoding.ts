@@ -4,7 +4,7 @@ import type { EncoderTurns } from "./encoder-pool.ts";
 import type { Encoder, Mp3Format } from "./encoder.ts";
 import type { FfmpegEnd } from "./ffmpeg.ts";
 import { FrameGrid } from "./frame-grid.ts";
-import { PcmDealer } from "./pcm-dealer.ts";
+import { PcmDealer, type EncodingState } from "./pcm-dealer.ts";
 
 /**
  * Length of the sound that goes to one encoder before another one takes over, in samples of the MP3: at least 200 MPEG-1
@@ -24,6 +24,9 @@ const slowAfterMs = 50;
 
 /** PCM that a conversion without a process collects before it asks for its next turn. */
 const worthwhileBytes = 512 * 1024;
+
+/** A conversion whose source has ended, and that has no more PCM than this left, is almost done. */
+const almostDoneBytes = 2 * worthwhileBytes;
 
 /**
  * Encodes one sound with one or more encoders. PCM goes to one encoder until it has enough to do, then to the next. When a
@@ -56,7 +59,10 @@ export class SegmentedEncoding implements AsyncDisposable {
   #failure: { readonly reason: unknown } | undefined;
   #change = Promise.withResolvers<void>();
 
-  /** `maxPcmBytes` is the PCM that the request can hold; Infinity if it is unknown. Silence (`slnt`) may come on top. */
+  /**
+   * `maxPcmBytes` is the PCM that the request can hold; Infinity if it is unknown. Silence (`slnt`) may come on top. `from` is
+   * where to go on; the PCM then begins there.
+   */
   constructor(
     turns: EncoderTurns,
     pcm: AsyncIterable<Buffer>,
@@ -64,6 +70,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     mp3: Mp3Format,
     maxPcmBytes: number,
     signal: AbortSignal,
+    from?: EncodingState,
   ) {
     const { pool } = turns;
     this.#turns = turns;
@@ -78,12 +85,26 @@ export class SegmentedEncoding implements AsyncDisposable {
     const mostBytes = bytesOf(mostSegmentSamples);
     this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
     this.#encoders = new ConversionEncoders(pool, format, mp3, this.#grid, this.#onEncoderChange);
-    this.#dealer = new PcmDealer(format, mp3, this.#grid, pool.blocks, this.#encoders.start());
+    this.#dealer = new PcmDealer(format, mp3, this.#grid, pool.blocks, this.#encoders.start(), from);
+    this.#sentBeforeTurn = this.#dealer.sentBytes;
     this.#source = pcm[Symbol.asyncIterator]();
     this.#signal = signal;
     signal.addEventListener("abort", this.#onAbort);
     const watch = () => this.#guard(() => this.#encoders.requireProgress());
     this.#watch = setInterval(watch, (pool.stallSeconds * 1000) / 4);
+  }
+
+  /**
+   * Marks the end of the PCM that was read. When the frames before it have been taken, `onPass` gets what it takes to go
+   * on there. Some marks are never passed, because a joint of other encoders is there.
+   */
+  mark(onPass: (state: EncodingState) => void): void {
+    this.#dealer.mark(onPass);
+  }
+
+  /** Whether marks may still be passed. */
+  get hasMarks(): boolean {
+    return this.#dealer.hasMarks;
   }
 
   /** The frames, in order. */
@@ -93,7 +114,7 @@ export class SegmentedEncoding implements AsyncDisposable {
       const frames = this.#dealer.takeFrames();
       this.#forgetEncoders();
       yield* frames;
-      if (frames.length > 0) continue;
+      if (frames.length > 0 || this.#dealer.passMark()) continue;
       if (this.#isFinished()) return;
       await this.#change.promise;
     }
@@ -121,7 +142,7 @@ export class SegmentedEncoding implements AsyncDisposable {
       }
       // Pending PCM must not wait for the source's next bytes.
       else this.#deal();
-      this.#endTurnIfIdle();
+      this.#restIfIdle();
     });
 
   #fail(reason: unknown): void {
@@ -160,23 +181,28 @@ export class SegmentedEncoding implements AsyncDisposable {
       }
     }
     this.#sourceEnded = true;
+    this.#encoders.readAll();
     this.#deal();
     while ((dealer.pendingBytes > 0 || !this.#isAtWork()) && !this.#failure) await this.#change.promise;
     if (!this.#failure) this.#end();
   }
 
-  /** PCM that may be pending while the source goes on. */
+  /**
+   * PCM that may be pending while the source goes on. Of several encoders, one may need the next segment before it returns
+   * frames of the last one, so that it must always be possible to collect a segment.
+   */
   #maxPendingBytes(): number {
-    if (!this.#isAtWork() || this.#turns.pool.waiting > 0 || this.#maxEncoders === 1) return worthwhileBytes;
-    return this.#encoders.areSeveral ? this.#longSegmentBytes : this.#segmentBytes;
+    if (!this.#isAtWork() || this.#maxEncoders === 1) return worthwhileBytes;
+    if (this.#turns.pool.waiting === 0) return this.#encoders.areSeveral ? this.#longSegmentBytes : this.#segmentBytes;
+    return this.#encoders.areSeveral ? this.#segmentBytes : worthwhileBytes;
   }
 
-  /** Reads the source's next bytes. If the source is slow, the turn ends, so that others can encode. */
+  /** Reads the source's next bytes. If the source is slow, spare encoders and the turn end, so that others can encode. */
   async #read(): Promise<IteratorResult<Buffer, unknown>> {
     this.#isReading = true;
     const timer = setTimeout(() => {
       this.#sourceIsSlow = true;
-      this.#guard(() => this.#endTurnIfIdle());
+      this.#guard(() => this.#restIfIdle());
     }, slowAfterMs);
     try {
       return await this.#source.next();
@@ -250,7 +276,7 @@ export class SegmentedEncoding implements AsyncDisposable {
   async #waitForTurn(): Promise<void> {
     this.#waitsForTurn = true;
     try {
-      await this.#turns.next();
+      await this.#turns.next(() => this.#sourceEnded && this.#dealer.pendingBytes <= almostDoneBytes);
     } catch (error) {
       return this.#fail(error);
     }
@@ -259,7 +285,13 @@ export class SegmentedEncoding implements AsyncDisposable {
     this.#guard(() => this.#deal());
   }
 
-  /** Ends the turn if nothing is left to encode and the turn should end or the source is slow. */
+  /** Ends encoders, and the turn, if nothing is left for them to encode and the turn should end or the source is slow. */
+  #restIfIdle(): void {
+    const mayRest = this.#sourceIsSlow && !this.#failure && !this.#isEnding;
+    if (mayRest) this.#encoders.endIdleBut(this.#dealer.current);
+    this.#endTurnIfIdle();
+  }
+
   #endTurnIfIdle(): void {
     if (this.#failure || this.#isEnding || !this.#turns.isOn) return;
     if (!this.#turnIsEnding && !(this.#sourceIsSlow && this.#dealer.pendingBytes === 0)) return;

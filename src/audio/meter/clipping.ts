@@ -10,6 +10,13 @@ const shortestClippedRun = 3;
 /** Floats over full scale by more than this factor were not limited to it: they are loud and whole. */
 const overFullScale = 1.001;
 
+/** What a {@link ClippingCounter} has counted so far. */
+export interface ClippingState {
+  readonly runs: Int32Array;
+  readonly clipped: number;
+  readonly peak: number;
+}
+
 /** Counts samples in runs at full scale. The result does not depend on how the samples are split. */
 export class ClippingCounter {
   readonly #channels: number;
@@ -52,6 +59,18 @@ export class ClippingCounter {
   get clippedSamples(): number {
     const isWhole = this.#peak > overFullScale * this.#fullScale && this.#peak < this.#largestSample * this.#fullScale;
     return isWhole ? 0 : this.#clipped;
+  }
+
+  /** What it takes to go on with another counter. */
+  save(): ClippingState {
+    return { runs: this.#runs, clipped: this.#clipped, peak: this.#peak };
+  }
+
+  /** Goes on where another counter of the same sound was saved. */
+  restore({ runs, clipped, peak }: ClippingState): void {
+    this.#runs.set(runs);
+    this.#clipped = clipped;
+    this.#peak = peak;
   }
 
   #count(samples: Float64Array | Float32Array | Int16Array, channel: number, count: number): void {

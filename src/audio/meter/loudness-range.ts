@@ -14,9 +14,18 @@ const highPercentile = 0.95;
 const binsPerLu = 20;
 const binCount = 100 * binsPerLu;
 
+/** What a {@link LoudnessRangeMeter} has measured so far. */
+export interface LoudnessRangeState {
+  readonly steps: Float64Array;
+  readonly windows: Uint32Array;
+  readonly stepsDone: number;
+  readonly windowCount: number;
+  readonly powerSum: number;
+}
+
 /**
- * Measures the loudness range (EBU Tech 3342) in constant memory: how much the loudness of windows of 3 s varies, without
- * silence and the loudest twentieth. A window begins every 100 ms.
+ * Measures the loudness range (EBU Tech 3342) in constant memory: how much the loudness of windows of 3 s varies,
+ * without silence and the loudest twentieth. A window begins every 100 ms.
  */
 export class LoudnessRangeMeter {
   readonly #steps = new Float64Array(stepsPerWindow);
@@ -36,6 +45,22 @@ export class LoudnessRangeMeter {
     this.#windows[Math.min(binCount - 1, Math.floor((lufs - absoluteGateLufs) * binsPerLu))]! += 1;
     this.#powerSum += windowPower;
     this.#windowCount++;
+  }
+
+  /** What it takes to go on with another meter. */
+  save(): LoudnessRangeState {
+    const windows = this.#windows.subarray(0, this.#windows.findLastIndex((count) => count > 0) + 1);
+    const [stepsDone, windowCount, powerSum] = [this.#stepsDone, this.#windowCount, this.#powerSum];
+    return { steps: this.#steps, windows, stepsDone, windowCount, powerSum };
+  }
+
+  /** Goes on where another meter of the same sound was saved. */
+  restore({ steps, windows, stepsDone, windowCount, powerSum }: LoudnessRangeState): void {
+    this.#steps.set(steps);
+    this.#windows.set(windows);
+    this.#stepsDone = stepsDone;
+    this.#windowCount = windowCount;
+    this.#powerSum = powerSum;
   }
 
   /** The loudness range so far, in LU; null if the sound is shorter than 3 s or never louder than -70 LUFS. */

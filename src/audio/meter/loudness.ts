@@ -1,5 +1,5 @@
 import { absoluteGateLufs, kWeighting, lufsOfPower, type KWeighting } from "./k-weighting.ts";
-import { LoudnessRangeMeter } from "./loudness-range.ts";
+import { LoudnessRangeMeter, type LoudnessRangeState } from "./loudness-range.ts";
 
 /** Loudness of a digital full-scale reference in ReplayGain 2.0, in LUFS. */
 const replayGainReferenceLufs = -18;
@@ -21,10 +21,23 @@ const binCount = 100 * binsPerLu;
  */
 const tiniestState = 1e-20;
 
+/** What a {@link LoudnessMeter} has measured so far. */
+export interface LoudnessState {
+  readonly states: readonly Float64Array[];
+  readonly steps: Float64Array;
+  /** The bins of the histogram that are not empty: their numbers, blocks and power. */
+  readonly bins: Uint16Array;
+  readonly blocks: Uint32Array;
+  readonly power: Float64Array;
+  readonly framesLeftInStep: number;
+  readonly stepsDone: number;
+  readonly range: LoudnessRangeState;
+}
+
 /**
- * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) and the loudness range of streamed samples in constant
- * memory. Blocks are counted in a histogram with their exact power; only their comparison with the relative gate is rounded, to 0.01 LU.
- * Mono counts as one channel, 3 LU below the same sound on two channels.
+ * Measures the integrated loudness of EBU R 128 (ITU-R BS.1770-4) and the loudness range of streamed samples in
+ * constant memory. Blocks are counted in a histogram with their exact power; only their comparison with the relative
+ * gate is rounded, to 0.01 LU. Mono counts as one channel, 3 LU below the same sound on two channels.
  */
 export class LoudnessMeter {
   readonly #channels: 1 | 2;
@@ -78,6 +91,36 @@ export class LoudnessMeter {
   /** The loudness range so far, in LU; null if the sound is shorter than 3 s or never louder than -70 LUFS. */
   loudnessRangeLu(): number | null {
     return this.#range.rangeLu();
+  }
+
+  /** What it takes to go on with another meter. */
+  save(): LoudnessState {
+    const used: number[] = [];
+    const blocks = this.#binBlocks;
+    for (let bin = 0; bin < binCount; bin++) if (blocks[bin]! > 0) used.push(bin);
+    return {
+      states: this.#states,
+      steps: this.#steps,
+      bins: Uint16Array.from(used),
+      blocks: Uint32Array.from(used, (bin) => blocks[bin]!),
+      power: Float64Array.from(used, (bin) => this.#binPower[bin]!),
+      framesLeftInStep: this.#framesLeftInStep,
+      stepsDone: this.#stepsDone,
+      range: this.#range.save(),
+    };
+  }
+
+  /** Goes on where another meter of the same sound was saved. */
+  restore({ states, steps, bins, blocks, power, framesLeftInStep, stepsDone, range }: LoudnessState): void {
+    for (const [channel, state] of states.entries()) this.#states[channel]!.set(state);
+    this.#steps.set(steps);
+    for (const [at, bin] of bins.entries()) {
+      this.#binBlocks[bin] = blocks[at]!;
+      this.#binPower[bin] = power[at]!;
+    }
+    this.#framesLeftInStep = framesLeftInStep;
+    this.#stepsDone = stepsDone;
+    this.#range.restore(range);
   }
 
   /** Steps and the rounding to zero happen at fixed frames, so the result does not depend on how the input is split. */

@@ -1,8 +1,8 @@
 import type { PcmFormat } from "../pcm-format.ts";
-import { ClippingCounter } from "./clipping.ts";
-import { LoudnessMeter } from "./loudness.ts";
-import { TruePeakMeter } from "./true-peak.ts";
-import { detailOf, overviewOf, WaveformMeter, type Waveform } from "./waveform.ts";
+import { ClippingCounter, type ClippingState } from "./clipping.ts";
+import { LoudnessMeter, type LoudnessState } from "./loudness.ts";
+import { TruePeakMeter, type TruePeakState } from "./true-peak.ts";
+import { detailOf, overviewOf, WaveformMeter, type Waveform, type WaveformState } from "./waveform.ts";
 
 /** Number of samples that are processed at a time. As doubles, they fit into the first-level cache. */
 const samplesPerSlice = 4096;
@@ -11,7 +11,7 @@ const samplesPerSlice = 4096;
 const stepsInSilence = 2;
 
 /** What the meter has to know about the file. By default, it has 16 bits. */
-export interface SourceLevels {
+interface SourceLevels {
   /** The largest sample that can occur, relative to full scale (1). */
   readonly largestSample?: number;
   /** Bits of the samples. Dither is louder if they are fewer. */
@@ -39,6 +39,16 @@ export interface SoundFacts {
   readonly clippedSamples: number;
   /** Whether no sample is louder than two steps of 16 bits, or of 24 bits if the source has more than 16. */
   readonly silent: boolean;
+}
+
+/** What a {@link SoundMeter} has measured so far. */
+export interface SoundMeterState {
+  readonly frames: number;
+  readonly peak: number;
+  readonly waveform: WaveformState;
+  readonly loudness: LoudnessState;
+  readonly truePeak: TruePeakState;
+  readonly clipping: ClippingState;
 }
 
 /**
@@ -99,6 +109,28 @@ export class SoundMeter {
       clippedSamples: this.#clipping.clippedSamples,
       silent: samplePeak <= this.#silenceLevel,
     };
+  }
+
+  /** What it takes to go on with another meter. */
+  save(): SoundMeterState {
+    return {
+      frames: this.#frames,
+      peak: this.#peak,
+      waveform: this.#waveform.save(),
+      loudness: this.#loudness.save(),
+      truePeak: this.#truePeak.save(),
+      clipping: this.#clipping.save(),
+    };
+  }
+
+  /** Goes on where another meter of the same sound was saved. */
+  restore({ frames, peak, waveform, loudness, truePeak, clipping }: SoundMeterState): void {
+    this.#frames = frames;
+    this.#peak = peak;
+    this.#waveform.restore(waveform);
+    this.#loudness.restore(loudness);
+    this.#truePeak.restore(truePeak);
+    this.#clipping.restore(clipping);
   }
 
   #measure(count: number): void {

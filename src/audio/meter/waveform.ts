@@ -35,9 +35,19 @@ export interface AudiowaveformJson {
   readonly data: readonly number[];
 }
 
+/** What a {@link WaveformMeter} has collected so far. */
+export interface WaveformState {
+  readonly bins: number;
+  readonly framesPerBin: number;
+  readonly framesInBin: number;
+  readonly openBin: Float64Array;
+  readonly extremes: Int8Array;
+}
+
 /**
  * Collects minima and maxima of streamed samples in constant memory, without knowing the length in advance. Bins begin
- * with one sample frame; when all {@link maxDetailBins} are used, neighbours are merged and bins become twice as long. The caller
+ * with one sample frame; when all are used, neighbours are merged and bins become twice as long. As long as bins are
+ * shorter than {@link leastDetailFrames}, there are only {@link maxWaveformBins}: an overview needs no more. The caller
  * updates {@link openBin} with at most {@link framesLeftInBin} frames, then calls `advance`.
  */
 export class WaveformMeter {
@@ -58,8 +68,9 @@ export class WaveformMeter {
 
   /** Number of sample frames for which the open bin has room, at least one. Call it only if a frame follows. */
   framesLeftInBin(): number {
+    const maxBins = this.#framesPerBin < leastDetailFrames ? maxWaveformBins : maxDetailBins;
     // Merge only now, so that a recording that just fits keeps its bins.
-    if (this.#bins === maxDetailBins) this.#mergeNeighbours();
+    if (this.#bins === maxBins) this.#mergeNeighbours();
     return this.#framesPerBin - this.#framesInBin;
   }
 
@@ -79,6 +90,22 @@ export class WaveformMeter {
     };
   }
 
+  /** What it takes to go on with another meter. */
+  save(): WaveformState {
+    const extremes = this.#extremes.subarray(0, 2 * this.#bins);
+    const { openBin } = this;
+    return { bins: this.#bins, framesPerBin: this.#framesPerBin, framesInBin: this.#framesInBin, openBin, extremes };
+  }
+
+  /** Goes on where another meter of the same sound was saved. */
+  restore({ bins, framesPerBin, framesInBin, openBin, extremes }: WaveformState): void {
+    this.#bins = bins;
+    this.#framesPerBin = framesPerBin;
+    this.#framesInBin = framesInBin;
+    this.openBin.set(openBin);
+    this.#extremes.set(extremes);
+  }
+
   #closeBin(): void {
     this.#extremes[2 * this.#bins] = toStored(this.openBin[0]! * this.#scale);
     this.#extremes[2 * this.#bins + 1] = toStored(this.openBin[1]! * this.#scale);
@@ -94,7 +121,10 @@ export class WaveformMeter {
   }
 }
 
-/** Merges bins with their neighbours in place, and returns how many there are then. A last one without a neighbour stays. */
+/**
+ * Merges bins with their neighbours in place, and returns how many there are then. A last one without a neighbour
+ * stays.
+ */
 function mergeNeighbours(extremes: Int8Array, bins: number): number {
   const merged = Math.ceil(bins / 2);
   for (let bin = 0; bin < merged; bin++) {
@@ -121,8 +151,7 @@ export function overviewOf(waveform: Waveform): Waveform {
 
 /** The waveform with bins of at least {@link leastDetailFrames}; undefined if its overview is as fine as that. */
 export function detailOf(waveform: Waveform): Waveform | undefined {
-  const detail = coarser(waveform, (_, framesPerBin) => framesPerBin < leastDetailFrames);
-  return detail.extremes.length > 2 * maxWaveformBins ? detail : undefined;
+  return waveform.extremes.length > 2 * maxWaveformBins ? waveform : undefined;
 }
 
 /** The waveform with the longest bins of at most `samplesPerPixel` frames, or as it is if they are longer. */

@@ -16,8 +16,8 @@ function makeCrcTables(): Uint16Array {
 }
 
 /**
- * Continues a CRC-16 (polynomial 0x8005, reflected), eight bytes per step. This takes under 1 ms per MB, a third of the time of single
- * bytes.
+ * Continues a CRC-16 (polynomial 0x8005, reflected), eight bytes per step. This takes under 1 ms per MB, a third of the
+ * time of single bytes.
  */
 export function crc16(start: number, bytes: Uint8Array): number {
   const table = crcTables;

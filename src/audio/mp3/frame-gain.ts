@@ -9,8 +9,8 @@ const syncMask = 0xffe7;
 
 /**
  * Makes the frames of an MP3 louder or quieter without decoding them: it changes the `global_gain` of each granule and
- * channel, by steps of about 1.5 dB. The length of the frames does not change. The frames have a constant bit rate and no
- * CRC, and begin where {@link FramePositions} says.
+ * channel, by steps of about 1.5 dB. The length of the frames does not change. The frames have a constant bit rate and
+ * no CRC, and begin where {@link FramePositions} says.
  */
 export class FrameGain {
   readonly #positions: FramePositions;
@@ -28,15 +28,17 @@ export class FrameGain {
     this.#fields = globalGains.map((bit) => ({ byte: headerBytes + (bit >> 3), shift: 8 - (bit & 7) }));
   }
 
-  /** Whether one of the fields lies partly before and partly after this offset, in bytes after the first frame's start. */
+  /**
+   * Whether one of the fields lies partly before and partly after this offset, in bytes after the first frame's start.
+   */
   isCutAt(offset: number): boolean {
     const start = this.#positions.startOf(this.#positions.frameAt(offset));
     return this.#fields.some(({ byte, shift }) => shift < 8 && start + byte + 1 === offset);
   }
 
   /**
-   * Changes the fields that lie wholly in these bytes, in place. 0 is left alone, because such a granule is silent; other
-   * values stay between 1 and 255.
+   * Changes the fields that lie wholly in these bytes, in place. 0 is left alone, because such a granule is silent;
+   * other values stay between 1 and 255.
    * @param offset where the bytes lie, after the first frame's start
    * @throws {Error} if there is no frame where one should begin
    */

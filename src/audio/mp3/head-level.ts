@@ -3,8 +3,11 @@ import { gainStepDb } from "./mp3-gain.ts";
 import { setInfoLevel } from "./mp3-header.ts";
 import { readFrameHeader } from "./mp3-frame.ts";
 
-/** So many bytes at the end of a head hold everything that depends on the level: ReplayGain frames and the Info frame. */
-export const headLevelBytes = 2048;
+/**
+ * So many bytes at the end of a head hold everything that depends on the level: ReplayGain frames, up to 16 KiB of padding,
+ * and the Info frame.
+ */
+export const headLevelBytes = 2048 + 16 * 1024;
 
 /**
  * Changes the level that the end of an MP3's head states, in place and without changing its length.
@@ -36,9 +39,12 @@ function infoFrameIn(tail: Buffer): Buffer | undefined {
 
 /** The place of a number in a text of the tag, before its unit. */
 function valueAfter(tail: Buffer, name: string, unit: string): Buffer | undefined {
-  const at = tail.indexOf(`${name}\0`, 0, "latin1") + name.length + 1;
+  // The last one: a cover before the texts may contain anything.
+  const nameAt = tail.lastIndexOf(`${name}\0`, undefined, "latin1");
+  if (nameAt < 0) return undefined;
+  const at = nameAt + name.length + 1;
   const number = new RegExp(`^-?\\d+\\.\\d+(?=${unit})`).exec(tail.toString("latin1", at, at + 16))?.[0];
-  return at > name.length && number !== undefined ? tail.subarray(at, at + number.length) : undefined;
+  return number !== undefined ? tail.subarray(at, at + number.length) : undefined;
 }
 
 function numberIn(text: Buffer): number {

@@ -1,25 +1,14 @@
+import type { Chapter, Picture } from "../tag-contents.ts";
 import { tagTable, type TagTexts } from "../tag-table.ts";
 import { encodedText, encodings } from "./id3-text.ts";
-
-/** A picture of the front cover. */
-export interface Cover {
-  readonly mediaType: "image/jpeg" | "image/png";
-  readonly bytes: Uint8Array;
-}
-
-/** A part of the sound that players can jump to. */
-export interface Id3Chapter {
-  readonly title: string | null;
-  readonly startSeconds: number;
-  readonly endSeconds: number;
-}
 
 /** Fields of an MP3's ID3 tag. Empty and missing fields are not written. */
 export interface Id3Fields extends TagTexts {
   readonly durationSeconds?: number | undefined;
-  /** In the order of the sound; at most {@link maxChapters}. */
-  readonly chapters?: readonly Id3Chapter[] | undefined;
-  readonly cover?: Cover | undefined;
+  /** In the order of the sound; a table of contents has room for {@link maxChapters}. */
+  readonly chapters?: readonly Chapter[] | undefined;
+  /** A picture of the front cover. */
+  readonly cover?: Picture | undefined;
   /** ReplayGain 2.0 of the track, in dB. */
   readonly replayGainDb?: number | undefined;
   /** Largest absolute sample, relative to full scale (1). */
@@ -38,14 +27,17 @@ export const trackPeakName = "REPLAYGAIN_TRACK_PEAK";
 export const decibels = " dB";
 
 /** Maximum number of chapters: a table of contents counts them in one byte. */
-export const maxChapters = 255;
+const maxChapters = 255;
+
+const headerBytes = 10;
 
 /**
- * Creates an ID3v2.3 tag (https://id3.org/id3v2.3.0), with chapters (ID3v2 Chapter Frame Addendum). Windows, many cars and
- * programs that use id3lib do not read version 2.4. The result is empty if no field has a value. Long texts are
+ * Creates an ID3v2.3 tag (https://id3.org/id3v2.3.0), with chapters (ID3v2 Chapter Frame Addendum). Windows, many cars
+ * and programs that use id3lib do not read version 2.4. The result is empty if no field has a value. Long texts are
  * truncated.
+ * @param minBytes size up to which the tag is padded
  */
-export function id3Tag(fields: Id3Fields): Buffer {
+export function id3Tag(fields: Id3Fields, minBytes = 0): Buffer {
   const frames = Buffer.concat([
     ...tagTable.map(({ name, frame, holds }) => textFrames[holds](frame, fields[name])),
     textFrame("TLEN", milliseconds(fields.durationSeconds)),
@@ -54,9 +46,10 @@ export function id3Tag(fields: Id3Fields): Buffer {
     namedTextFrame(trackGainName, decimal(fields.replayGainDb, 2, decibels)),
     namedTextFrame(trackPeakName, decimal(fields.peak, 6, "")),
   ]);
-  if (frames.length === 0) return frames;
-  const header = Buffer.from([...Buffer.from("ID3"), 3, 0, 0, ...synchsafe(frames.length)]);
-  return Buffer.concat([header, frames]);
+  if (frames.length === 0 && minBytes === 0) return frames;
+  const sizeBytes = Math.max(frames.length, minBytes - headerBytes);
+  const header = Buffer.from([...Buffer.from("ID3"), 3, 0, 0, ...synchsafe(sizeBytes)]);
+  return Buffer.concat([header, frames], headerBytes + sizeBytes); // zeros behind the frames are padding
 }
 
 /** How to encode a text, by the content of its frame. */
@@ -98,7 +91,7 @@ function dateFrames(text = ""): Buffer {
   ]);
 }
 
-function chapterFrames(chapters: readonly Id3Chapter[]): Buffer[] {
+function chapterFrames(chapters: readonly Chapter[]): Buffer[] {
   if (chapters.length === 0) return [];
   const idOf = (position: number): Buffer => Buffer.from(`ch${position}\0`);
   const topLevelAndOrdered = 0x03;
@@ -113,7 +106,7 @@ function chapterFrames(chapters: readonly Id3Chapter[]): Buffer[] {
   return [contents, ...parts];
 }
 
-function coverFrame({ mediaType, bytes }: Cover): Buffer {
+function coverFrame({ mediaType, bytes }: Picture): Buffer {
   const frontCover = 3;
   return frame("APIC", [Buffer.from(`\0${mediaType}\0`), Uint8Array.of(frontCover, 0), bytes]);
 }

@@ -1,3 +1,5 @@
+import { layer3Kbps, mpeg1RatesHz } from "../mpeg-tables.ts";
+
 /** The four header bytes of an MPEG audio Layer III frame (ISO 11172-3 section 2.4.1.3, ISO 13818-3). */
 export interface Mp3FrameHeader {
   readonly mpegVersion: 1 | 2 | 2.5;
@@ -20,14 +22,6 @@ export const lameDelaySamples = 576;
 /** Delay of every Layer III decoder, in samples. Players add it to LAME's delay themselves. */
 export const decoderDelaySamples = 529;
 
-/** Bit rates of Layer III in kbit/s by bitrate index, 1 to 14. */
-const bitratesKbps = {
-  mpeg1: [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
-  mpeg2: [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-} as const;
-
-const mpeg1RatesHz = [44_100, 48_000, 32_000] as const;
-
 /** The MPEG version that has this sample rate; undefined if MP3 does not support it. */
 export function mpegVersionOf(sampleRateHz: number): 1 | 2 | 2.5 | undefined {
   for (const version of [1, 2, 2.5] as const) {
@@ -38,7 +32,7 @@ export function mpegVersionOf(sampleRateHz: number): 1 | 2 | 2.5 | undefined {
 
 /** The bit rates of Layer III for a version, in kbit/s and ascending. LAME supports at most 64 for MPEG-2.5. */
 export function bitratesOf(mpegVersion: 1 | 2 | 2.5): readonly number[] {
-  const all = (mpegVersion === 1 ? bitratesKbps.mpeg1 : bitratesKbps.mpeg2).slice(1);
+  const all = mpegVersion === 1 ? layer3Kbps.mpeg1 : layer3Kbps.mpeg2;
   return mpegVersion === 2.5 ? all.filter((kbps) => kbps <= 64) : all;
 }
 
@@ -54,9 +48,9 @@ export function readFrameHeader(bytes: Uint8Array, offset = 0): Mp3FrameHeader |
   if (b0 !== 0xff || (b1 & 0xe0) !== 0xe0 || (b1 & 0x06) !== 0x02) return undefined;
   const mpegVersion = ([2.5, undefined, 2, 1] as const)[(b1 >> 3) & 3];
   if (mpegVersion === undefined) return undefined;
-  const bitrateKbps = (mpegVersion === 1 ? bitratesKbps.mpeg1 : bitratesKbps.mpeg2)[b2 >> 4];
+  const bitrateKbps = (mpegVersion === 1 ? layer3Kbps.mpeg1 : layer3Kbps.mpeg2)[(b2 >> 4) - 1];
   const baseRateHz = mpeg1RatesHz[(b2 >> 2) & 3];
-  if (!bitrateKbps || baseRateHz === undefined) return undefined;
+  if (bitrateKbps === undefined || baseRateHz === undefined) return undefined;
   const sampleRateHz = baseRateHz / rateDivisor(mpegVersion);
   const channels = b3 >> 6 === 3 ? 1 : 2;
   const samplesPerFrame = samplesPerFrameOf(mpegVersion);

@@ -2,16 +2,16 @@
 export const gainStepDb = 5 * Math.log10(2);
 
 /**
- * The true peak up to which an MP3 is made louder, and to which floats over full scale are brought down, in dB (EBU R 128).
- * Coding adds up to about 1 dB to it.
+ * The true peak up to which an MP3 is made louder, and to which floats over full scale are brought down, in dB (EBU R
+ * 128). Coding adds up to about 1 dB to it.
  */
-export const maxTruePeakDbtp = -1;
+const maxTruePeakDbtp = -1;
 
 /** A peak above this is over full scale, in dBFS; up to it, a float was only rounded. */
 const overFullScaleDbfs = 0.01;
 
 /** What an MP3's own gain depends on. */
-export interface GainSource {
+interface GainSource {
   readonly bitrateKbps: number;
   readonly samplePeakDbfs: number | null;
   readonly truePeakDbtp: number | null;
@@ -23,14 +23,14 @@ export interface GainSource {
  * The gain, in dB, that LAME applies to what it encodes, by the total bit rate of the MP3: a guard against clipping
  * (LAME 3.100, `presets.c`). Mono and stereo, and all sample rates, are alike.
  */
-export function lameGainDb(bitrateKbps: number): number {
+function lameGainDb(bitrateKbps: number): number {
   const factor = bitrateKbps <= 160 ? 0.95 : bitrateKbps <= 192 ? 0.97 : bitrateKbps <= 224 ? 0.98 : 1;
   return 20 * Math.log10(factor);
 }
 
 /**
- * The steps of gain that every player of an MP3 should get. They are negative for floats over full scale, which a player
- * would clip. They are positive for a mixdown: they give back the headroom that its channels did not need, up to
+ * The steps of gain that every player of an MP3 should get. They are negative for floats over full scale, which a
+ * player would clip. They are positive for a mixdown: they give back the headroom that its channels did not need, up to
  * {@link maxTruePeakDbtp}.
  */
 export function ownGainSteps({ bitrateKbps, samplePeakDbfs, truePeakDbtp, mixAttenuationDb }: GainSource): number {
@@ -47,7 +47,7 @@ export const leastLufs = -40;
 export const mostLufs = -5;
 
 /** The levels of a stored MP3 and of its source. */
-export interface StoredLevel {
+interface StoredLevel {
   readonly bitrateKbps: number;
   /** The steps that every player gets. */
   readonly gainSteps: number;
@@ -56,7 +56,9 @@ export interface StoredLevel {
   readonly truePeakDbtp?: number | null | undefined;
 }
 
-/** Between samples, music is louder than at them by up to about 3 dB. For recordings whose true peak was not measured. */
+/**
+ * Between samples, music is louder than at them by up to about 3 dB. For recordings whose true peak was not measured.
+ */
 const mostBetweenSamplesDb = 3;
 
 /**

@@ -5,7 +5,7 @@ import { bitratesOf, decoderDelaySamples, lameDelaySamples, readFrameHeader } fr
 import type { Mp3FrameHeader } from "./mp3-frame.ts";
 
 /** What an MP3 states about its level. */
-export interface Mp3Level {
+interface Mp3Level {
   /** ReplayGain 2.0 of the track, in dB; omitted if it has no value, as for silence. */
   readonly replayGainDb?: number | undefined;
   /** Largest absolute sample, relative to full scale (1). */
@@ -18,23 +18,18 @@ export interface Mp3Level {
 export interface EncodedSound extends Mp3Level {
   /** Samples of each channel, at the rate of the MP3. */
   readonly samples: number;
-  /** Samples of silence that the encoder got before the sound; see {@link silenceAround}. Default: 0. */
+  /** Samples of silence that the encoder got before the sound; see `short-sound.ts`. Default: 0. */
   readonly silenceBefore?: number | undefined;
 }
 
-/** A sound with fewer samples than this results in fewer than nine MPEG-1 frames. */
-export const shortSoundSamples = 8112;
-
-/**
- * The silence to encode before and after a sound, in samples per channel. Only short sounds get silence, and the Info
- * frame tells players to skip it. ffmpeg (7.0) may take an MP3 of fewer than seven frames for video, and plays too much
- * if the delay ends in the frame in which the padding begins; here, the delay fills whole frames. mp3val warns below
- * ten frames. More silence would not fit into the 12 bits of the delay and the padding.
- */
-export function silenceAround(samples: number): { readonly before: number; readonly after: number } {
-  return samples < shortSoundSamples
-    ? { before: 4 * 1152 - lameDelaySamples - decoderDelaySamples, after: 2 * 1152 }
-    : { before: 0, after: 0 };
+/** What an {@link Mp3Index} has counted so far. */
+export interface Mp3IndexState {
+  /** The header of the first frame, as a number. */
+  readonly word: number | undefined;
+  readonly frames: number;
+  readonly bytes: number;
+  readonly crc: number;
+  readonly encoderName: string | undefined;
 }
 
 /** Counts the frames of a constant bit rate MP3 and their bytes, for {@link infoFrame}. */
@@ -46,8 +41,8 @@ export class Mp3Index {
   #encoderName: string | undefined;
 
   /**
-   * Adds frames. They must be whole, in order, all of one kind and bit rate, and as long as {@link FramePositions} says:
-   * a range of an MP3 is changed on its way out without knowing more.
+   * Adds frames. They must be whole, in order, all of one kind and bit rate, and as long as {@link FramePositions}
+   * says: a range of an MP3 is changed on its way out without knowing more.
    * @throws {ServiceError} CONVERSION_FAILED if they are not.
    */
   add(frames: Buffer): void {
@@ -93,6 +88,27 @@ export class Mp3Index {
     return this.#first;
   }
 
+  /** What it takes to go on with another index. */
+  save(): Mp3IndexState {
+    const [frames, bytes, crc, encoderName] = [this.#frames, this.#bytes, this.#crc, this.#encoderName];
+    return { word: this.#first?.word, frames, bytes, crc, encoderName };
+  }
+
+  /** Goes on where another index of the same MP3 was saved. */
+  restore({ word, frames, bytes, crc, encoderName }: Mp3IndexState): void {
+    if (word !== undefined) {
+      const start = Buffer.alloc(4);
+      start.writeUInt32BE(word);
+      const header = readFrameHeader(start);
+      if (header === undefined) throw brokenMp3();
+      this.#first = { word, header, positions: new FramePositions(header) };
+    }
+    this.#frames = frames;
+    this.#bytes = bytes;
+    this.#crc = crc;
+    this.#encoderName = encoderName;
+  }
+
   #frameLength(frames: Buffer, offset: number): number {
     if (offset + 4 > frames.length) throw brokenMp3();
     const word = frames.readUInt32BE(offset);
@@ -121,7 +137,10 @@ const takenFromSound = 0xffff_0dcf;
 /** LAME's 100 - 10 V - q, with the V of constant bit rates, 4, and the q of `-compression_level 5`. */
 const qualityField = 100 - 10 * 4 - 5;
 
-/** LAME writes its name into bits that it does not need, in most frames. This is what it is called if it had none to spare. */
+/**
+ * LAME writes its name into bits that it does not need, in most frames. This is what it is called if it had none to
+ * spare.
+ */
 const usualEncoderName = "LAME3.100";
 /** So many bytes of the first frames are searched for the name. */
 const searchedBytes = 64 * 1024;
@@ -178,7 +197,9 @@ export function infoFrame(index: Mp3Index, sound: EncodedSound): Buffer {
 /** Offsets of LAME's fields, from "Info" on. */
 const levelFields = { peak: 131, trackGain: 135, mp3Gain: 145, musicCrc: 152, tagCrc: 154 } as const;
 
-/** Writes the level into an Info frame. The CRC of the sound is unknown, and left out, if gain is applied to it later. */
+/**
+ * Writes the level into an Info frame. The CRC of the sound is unknown, and left out, if gain is applied to it later.
+ */
 export function setInfoLevel(frame: Buffer, { replayGainDb, peak, gainSteps = 0 }: Mp3Level): void {
   const info = 4 + readFrameHeader(frame)!.sideInfoBytes;
   frame.writeUInt32BE(peakField(peak), info + levelFields.peak);

@@ -1,8 +1,9 @@
+import { mpeg1RatesHz } from "../mpeg-tables.ts";
 import { bitratesOf, mpegVersionOf } from "./mp3-frame.ts";
 
 /**
- * Constant bit rates for mono and for stereo, in kbit/s, and how many bits they spend on a sample of the source at most.
- * At 8 kHz, 64 kbit/s are 8 bits a sample, as in A-law: more is not better, measured as noise-to-mask.
+ * Constant bit rates for mono and for stereo, in kbit/s, and how many bits they spend on a sample of the source at
+ * most. At 8 kHz, 64 kbit/s are 8 bits a sample, as in A-law: more is not better, measured as noise-to-mask.
  */
 export const qualities = {
   SPEECH: { monoKbps: 64, stereoKbps: 64, maxBitsPerSample: 6, maxChannels: 1 },
@@ -16,7 +17,7 @@ export type Quality = keyof typeof qualities;
 
 export const qualityNames: readonly Quality[] = ["SPEECH", "LOW", "STANDARD", "HIGH"];
 
-const mpeg1RatesHz = [32_000, 44_100, 48_000];
+const ascendingRatesHz = mpeg1RatesHz.toSorted((a, b) => a - b);
 
 /**
  * The MP3's sample rate for a source's. It is at least 22.05 kHz: lower rates sound worse at the same bit rate, and the
@@ -24,7 +25,7 @@ const mpeg1RatesHz = [32_000, 44_100, 48_000];
  * that preserves the sound.
  */
 export function mp3RateFor(sourceRateHz: number): number {
-  const multiple = mpeg1RatesHz.find((rateHz) => rateHz % sourceRateHz === 0) ?? 32_000;
+  const multiple = ascendingRatesHz.find((rateHz) => rateHz % sourceRateHz === 0) ?? 32_000;
   if (sourceRateHz < 22_050) return multiple;
   if (mpegVersionOf(sourceRateHz)) return sourceRateHz;
   if (sourceRateHz > 48_000) return sourceRateHz % 44_100 === 0 ? 44_100 : 48_000;

@@ -4,10 +4,11 @@ import type { Mp3FrameHeader } from "./mp3-frame.ts";
 export type SideInformationKind = Pick<Mp3FrameHeader, "mpegVersion" | "channels">;
 
 /**
- * Where fields lie in the side information of a Layer III frame, in bits from its start (ISO 11172-3 section 2.4.1.7, ISO
- * 13818-3 section 2.4.1.7). The lists have one entry for each granule and channel: MPEG-1 has two granules, MPEG-2 and 2.5 one.
+ * Where fields lie in the side information of a Layer III frame, in bits from its start (ISO 11172-3 section 2.4.1.7,
+ * ISO 13818-3 section 2.4.1.7). The lists have one entry for each granule and channel: MPEG-1 has two granules, MPEG-2
+ * and 2.5 one.
  */
-export interface SideInformationLayout {
+interface SideInformationLayout {
   /** Length of `main_data_begin`, the first field. */
   readonly mainDataBeginBits: 9 | 8;
   /** The fields `part2_3_length`, of 12 bits. */
@@ -44,7 +45,9 @@ export function sideInformationLayout({ mpegVersion, channels }: SideInformation
   return (mpegVersion === 1 ? layouts.mpeg1 : layouts.mpeg2)[channels];
 }
 
-/** Offset of the side information in the frame that starts at `frameStart`: after the header, and a CRC if there is one. */
+/**
+ * Offset of the side information in the frame that starts at `frameStart`: after the header, and a CRC if there is one.
+ */
 export function sideInformationStart(bytes: Uint8Array, frameStart = 0): number {
   const hasNoCrc = bytes[frameStart + 1]! & 1;
   return frameStart + (hasNoCrc ? 4 : 6);

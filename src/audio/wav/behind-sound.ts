@@ -15,14 +15,14 @@ const minSoundBytes = 4096;
  * What follows the place where the sound should have ended. Junk of `Infinity` bytes continues to the next WAV or to
  * the end of the file.
  */
-export type Follower =
+type Follower =
   | { readonly kind: "chunk" | "id3" | "sound" }
   /** One byte value, repeated. What comes after it is not known yet. */
   | { readonly kind: "padding"; readonly byte: number }
   | { readonly kind: "junk"; readonly bytes: number };
 
 /** What is known about a place after the sound. */
-export interface BehindSound {
+interface BehindSound {
   /** The next {@link lookaheadBytes} bytes, or all that are left. */
   readonly ahead: Buffer;
   /** Whether `ahead` reaches the end of the file. */
@@ -97,7 +97,8 @@ export function isText(bytes: Buffer): boolean {
   if (values.size < 12 || Math.min(...values) > 0x39 || Math.max(...values) < 0x61) return false;
   if ([...values].some((byte) => byte === 0x7f || (byte < 0x20 && (byte < 9 || byte > 13)))) return false;
   try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, 4096), { stream: true }); // may end inside a character
+    // The bytes may end inside a character.
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, 4096), { stream: true });
     return true;
   } catch {
     return false;
@@ -124,7 +125,10 @@ function soundsAlike(format: WavFormat, { before, ahead, cutBytes }: BehindSound
   if (framesPerBlock > 1) {
     // Bytes other than sound rarely begin an ADPCM block that can be decoded. Other codecs decode any bytes.
     if (format.codec !== "ms-adpcm" && format.codec !== "ima-adpcm") return false;
-    return codedDecoder(format)!(later).length >= 0.9 * (later.length / blockAlign) * framesPerBlock * format.channels;
+    return (
+      codedDecoder(format, undefined)!.decode(later).length >=
+      0.9 * (later.length / blockAlign) * framesPerBlock * format.channels
+    );
   }
   const next = shapeOf(format, later);
   if (next.roughness < maxMusicRoughness || isBackground(next)) return true;

@@ -10,15 +10,23 @@ const maxCodedFrames = 4096;
 /** Size of a piece of MPEG audio: a quarter of a second at 128 kbit/s, and 6 seconds at most. */
 const mpegPieceBytes = 4096;
 
+/** What a {@link BlockCutter} has got so far, and what of it is still to come. */
+export interface BlockCutterState {
+  readonly bytes: number;
+  readonly rest: Buffer;
+}
+
 /** Cuts a stretch of sound into pieces of whole blocks. It copies only blocks that span two of the source's pieces. */
 export class BlockCutter {
   readonly #format: WavFormat;
   readonly #stepBytes: number;
-  #bytes = 0;
-  #rest: Buffer = Buffer.alloc(0);
+  #bytes: number;
+  #rest: Buffer;
 
-  constructor(format: WavFormat) {
+  constructor(format: WavFormat, { bytes, rest }: BlockCutterState = { bytes: 0, rest: Buffer.alloc(0) }) {
     this.#format = format;
+    this.#bytes = bytes;
+    this.#rest = rest;
     const { blockAlign, framesPerBlock } = format;
     const codedBytes = isMpeg(format.codec) ? mpegPieceBytes : (maxCodedFrames / framesPerBlock) * blockAlign;
     const wanted = framesPerBlock > 1 ? codedBytes : pieceBytes;
@@ -28,6 +36,11 @@ export class BlockCutter {
   /** Number of bytes added so far. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** What it takes to go on with another cutter. */
+  save(): BlockCutterState {
+    return { bytes: this.#bytes, rest: this.#rest };
   }
 
   /** Adds bytes and yields the whole blocks. It keeps the last block of coded sound until more bytes arrive. */

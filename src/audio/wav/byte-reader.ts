@@ -3,11 +3,13 @@ export class ByteReader {
   readonly #source: AsyncIterator<Buffer>;
   /** Pieces that were taken from the source but not read yet, in reverse order. */
   readonly #ahead: Buffer[] = [];
-  #position = 0;
+  #position: number;
   #ended = false;
 
-  constructor(source: AsyncIterable<Buffer>) {
+  /** `position` is that of the source's first byte in the file. */
+  constructor(source: AsyncIterable<Buffer>, position = 0) {
     this.#source = source[Symbol.asyncIterator]();
+    this.#position = position;
   }
 
   /** Position in the source of the next byte that will be read. */

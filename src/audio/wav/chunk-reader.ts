@@ -1,19 +1,17 @@
 import { setImmediate } from "node:timers/promises";
 import { ServiceError } from "../../errors/errors.ts";
 import { lookaheadBytes, whatFollows } from "./behind-sound.ts";
-import { BlockCutter } from "./block-cutter.ts";
 import type { ByteReader } from "./byte-reader.ts";
-import { codedDecoder, type Decode } from "./coded-sound.ts";
-import { DisguisedSound } from "./disguised-sound.ts";
-import { HeldTail } from "./held-tail.ts";
-import { findMark, isKnownChunk, isMark, isPrintableId, isWavStart, markBytes, trailerStart } from "./wav-chunks.ts";
+import { isKnownChunk, isPrintableId, isWavStart, markBytes } from "./wav-chunks.ts";
 import { MpegDecoder } from "./mpeg-decoder.ts";
 import { firstFrameWithin, firstMpegFrame } from "./mpeg-frames.ts";
+import { SoundDecoder, type SoundDecoderState } from "./sound-decoder.ts";
+import { StretchReader, type SavedPlace, type Stretch } from "./stretch-reader.ts";
 import { TextChunks, type Chunk } from "./text-chunks.ts";
 import { noSound, readContainer, readId3, type Container } from "./wav-container.ts";
 import { framesIn, isMpeg, isSameSound, silenceByte, uint32, unsupported, type WavFormat } from "./wav-format.ts";
 import { headerOf, is64, isPlaceholder, readDs64, readFormat, type WavHeader } from "./wav-header.ts";
-import type { WavTags } from "./wav-tags.ts";
+import { WavTags, type WavTagsState } from "./wav-tags.ts";
 
 /** A problem of a file that did not prevent its sound from being read. */
 export type WavRemark = "CUT_SHORT" | "DAMAGED" | "TRAILING_JUNK" | "SOUND_LEFT_OUT";
@@ -27,37 +25,41 @@ export interface WavBounds {
 }
 
 /** Maximum number of chunks. Real files have a few dozen; more would only cost time. */
-const maxChunkCount = 100_000;
+const maxChunkCount = 10_000;
 /**
  * Maximum number of places where the reader decides what follows the sound. Each decision takes a millisecond; real
  * files need one, or one for each joined WAV.
  */
 const maxLookCount = 10_000;
-/** Number of bytes held back where the sound may end early. They may turn out to be chunks. */
-const heldBytes = 64 * 1024;
-/** Number of bytes of sound that are kept for comparison with what follows, and held back where no end is near. */
-const rememberedBytes = 16 * 1024;
-/** The file ends within so many bytes of the request's end: parts of the request after the file are small. */
-const nearEndBytes = 1024 * 1024;
 /** Maximum duration of silence from `slnt` chunks: a few bytes of a file can request very much of it. */
 const maxSilenceSeconds = 3600;
+/** Maximum size of that silence, in bytes: an hour of 24-bit stereo at 48 kHz. More channels take longer to mix. */
+const maxSilenceBytes = 2 ** 30;
+/** How long the reader works before others get the event loop, in milliseconds. */
+const pauseAfterMs = 5;
 /** The largest bit rate of MPEG audio up to Layer II, 384 kbit/s (ISO/IEC 11172-3), in bytes. */
 const mostMpegBytesPerSecond = 48_000;
-const silencePieceBytes = 128 * 1024;
 
-/** A part of the file that does not consist of chunks: sound, silence, or bytes that are left out. */
-interface Stretch {
-  /** Undefined for junk, and for sound whose format cannot be read. */
-  readonly format: WavFormat | undefined;
-  readonly isJunk: boolean;
-  /** Its maximum size; Infinity if only the next WAV or the end of the file ends it. */
-  readonly maxBytes: number;
-  /** Number of bytes that its header promises; undefined if the header promises nothing. */
-  readonly promisedBytes: number | undefined;
-  /** Whether it continues the sound after the place where that should have ended. */
-  readonly isContinued: boolean;
-  /** The run of equal bytes that was skipped before it. */
-  readonly leading: { readonly byte: number; readonly count: number };
+/** What a {@link ChunkReader} knows at a place inside a stretch. */
+export interface ChunkReaderState {
+  readonly position: number;
+  readonly place: SavedPlace;
+  readonly tags: WavTagsState;
+  readonly entryCount: number;
+  readonly header: WavHeader;
+  readonly format: WavFormat;
+  readonly sound: SoundDecoderState;
+  readonly remarks: ReadonlySet<WavRemark>;
+  readonly announcedFrames: number | undefined;
+  readonly leftOutBytes: number;
+  readonly atPad: boolean;
+  readonly remembered: Buffer;
+  readonly stretchBytes: number;
+  readonly chunkCount: number;
+  readonly silentSeconds: number;
+  readonly silentBytes: number;
+  readonly lookCount: number;
+  readonly hasSound: boolean;
 }
 
 /** Reads the chunks of a file in order: those before the sound, the sound, and those after it. */
@@ -70,34 +72,84 @@ export class ChunkReader {
   readonly #maxBytes: number | undefined;
   readonly #maxSeconds: number;
   readonly #texts: TextChunks;
+  readonly #stretches: StretchReader;
   #header: WavHeader;
   /** Format of the recording, which is that of the first WAV with sound. */
   #format: WavFormat | undefined;
   #first: Stretch | undefined;
-  #cutter: BlockCutter | undefined;
-  /** Decodes coded sound, from the beginning of a WAV on. */
-  #decode: Decode | undefined;
-  /** Decodes MPEG audio, of all WAVs in the file. */
-  #mpeg: MpegDecoder | undefined;
+  #decoder: SoundDecoder | undefined;
   /** Whether the last chunk had an odd size, after which a pad byte should follow. */
   #atPad = false;
-  /** The last bytes of the last stretch, for comparison with what follows. */
-  #remembered: Buffer = Buffer.alloc(0);
-  #stretchBytes = 0;
   /** Number of chunks since the last sound. */
   #chunkCount = 0;
   #silentSeconds = 0;
+  #silentBytes = 0;
+  #pausedAt = performance.now();
   /** How often the reader had to decide what follows the sound. */
   #lookCount = 0;
   #hasSound = false;
 
-  constructor(bytes: ByteReader, container: Container, tags: WavTags, { maxBytes, maxSeconds }: WavBounds) {
+  private constructor(bytes: ByteReader, tags: WavTags, header: WavHeader, bounds: WavBounds, entryCount = 0) {
     this.tags = tags;
     this.#bytes = bytes;
-    this.#texts = new TextChunks(bytes, tags);
-    this.#maxBytes = maxBytes;
-    this.#maxSeconds = maxSeconds ?? Infinity;
-    this.#header = headerOf(container, bytes.position - 12);
+    this.#texts = new TextChunks(bytes, tags, entryCount);
+    this.#stretches = new StretchReader(bytes, bounds.maxBytes, async () => await this.#pause());
+    this.#maxBytes = bounds.maxBytes;
+    this.#maxSeconds = bounds.maxSeconds ?? Infinity;
+    this.#header = header;
+  }
+
+  /** Creates a reader of a file whose first 12 bytes were just read. */
+  static begin(bytes: ByteReader, container: Container, tags: WavTags, bounds: WavBounds): ChunkReader {
+    return new ChunkReader(bytes, tags, headerOf(container, bytes.position - 12), bounds);
+  }
+
+  /** Creates a reader that goes on where another one was saved. */
+  static async restore(bytes: ByteReader, state: ChunkReaderState, bounds: WavBounds): Promise<ChunkReader> {
+    const format = { ...state.format };
+    const tags = new WavTags();
+    tags.restore(state.tags);
+    const reader = new ChunkReader(bytes, tags, state.header, bounds, state.entryCount);
+    reader.#stretches.restore(state.place, state.remembered, state.stretchBytes);
+    reader.#format = format;
+    reader.#decoder = await SoundDecoder.restore(format, state.sound, tags.get("software"));
+    for (const remark of state.remarks) reader.remarks.add(remark);
+    reader.announcedFrames = state.announcedFrames;
+    reader.leftOutBytes = state.leftOutBytes;
+    reader.#atPad = state.atPad;
+    reader.#chunkCount = state.chunkCount;
+    reader.#silentSeconds = state.silentSeconds;
+    reader.#silentBytes = state.silentBytes;
+    reader.#lookCount = state.lookCount;
+    reader.#hasSound = state.hasSound;
+    return reader;
+  }
+
+  /** What it takes to go on with another reader; undefined where that is not possible: outside of stretches, and at the
+   * beginning of the sound. It may be called while the reader waits for the source. */
+  save(): ChunkReaderState | undefined {
+    const [place, sound] = [this.#stretches.save(), this.#decoder?.save()];
+    if (place === undefined || sound === undefined) return undefined;
+    return {
+      position: this.#bytes.position,
+      place,
+      tags: this.tags.save(),
+      entryCount: this.#texts.count,
+      header: this.#header,
+      format: this.#format!,
+      sound,
+      remarks: this.remarks,
+      announcedFrames: this.announcedFrames,
+      leftOutBytes: this.leftOutBytes,
+      atPad: this.#atPad,
+      remembered: this.#stretches.remembered,
+      stretchBytes: this.#stretches.lastBytes,
+      chunkCount: this.#chunkCount,
+      silentSeconds: this.#silentSeconds,
+      silentBytes: this.#silentBytes,
+      lookCount: this.#lookCount,
+      hasSound: this.#hasSound,
+    };
   }
 
   /** Reads up to the sound. */
@@ -106,14 +158,16 @@ export class ChunkReader {
     this.#first = await this.#nextStretch();
     if (this.#first?.format === undefined) throw this.#noSound();
     this.#format = this.#first.format;
-    return isMpeg(this.#format.codec) ? await this.#openMpeg(this.#format) : this.#format;
+    if (isMpeg(this.#format.codec)) return await this.#openMpeg(this.#format);
+    this.#decoder = new SoundDecoder(this.#format);
+    return this.#format;
   }
 
   /** Opens the decoder of MPEG audio. Its frames state their layer, rate and channels; the header may be wrong. */
   async #openMpeg(format: WavFormat): Promise<WavFormat> {
     const frame = firstMpegFrame(await this.#bytes.peek(firstFrameWithin));
     if (frame === undefined) throw unsupported(`sound coded as MPEG audio (${format.codec}), but no frame of it`);
-    this.#mpeg = await MpegDecoder.open(frame);
+    this.#decoder = new SoundDecoder(format, await MpegDecoder.open(frame));
     const { layer, sampleRateHz, channels } = frame;
     return { ...format, codec: layer === 3 ? "mp3" : "mp2", sampleRateHz, channels };
   }
@@ -123,32 +177,38 @@ export class ChunkReader {
    * way.
    */
   async *sound(): AsyncGenerator<Buffer, void, void> {
-    const format = this.#format!;
-    const disguise = new DisguisedSound(format);
-    for (let stretch = this.#first; stretch !== undefined; stretch = await this.#nextStretch()) {
+    const [format, decoder] = [this.#format!, this.#decoder!];
+    let stretch = this.#stretches.restored ?? this.#first;
+    for (; stretch !== undefined; stretch = await this.#nextStretch()) {
       if (stretch.format === undefined || !isSameSound(format, stretch.format)) {
         await this.#leaveOut(stretch);
         continue;
       }
-      if (!stretch.isContinued || this.#cutter === undefined) {
-        yield* this.#lastBlocks();
-        this.#cutter = new BlockCutter(format);
-        this.#decode = this.#mpeg ? (blocks) => this.#mpeg!.decode(blocks) : codedDecoder(format);
+      if (!this.#stretches.restored && (!stretch.isContinued || !decoder.hasBegun)) {
+        yield* decoder.end();
+        decoder.begin(this.tags.get("software"));
       }
       const { factFrames } = this.#header;
-      for await (const bytes of this.#bytesOf(stretch)) {
-        disguise.add(bytes);
-        if (this.#decode === undefined) yield* this.#cutter.add(bytes);
-        else yield* this.#decoded(this.#cutter.add(bytes), this.#decode);
-      }
-      this.#hasSound ||= framesIn(format, this.#cutter.bytes) > 0;
-      const padding = framesIn(format, this.#cutter.bytes) - factFrames;
-      if (padding <= 0 || padding >= format.framesPerBlock || this.#mpeg) continue;
-      yield* this.#lastBlocks(padding);
+      for await (const bytes of this.#bytesOf(stretch)) yield* decoder.add(bytes);
+      this.#hasSound ||= decoder.frames > 0;
+      const padding = decoder.frames - factFrames;
+      if (padding > 0 && padding < format.framesPerBlock && !isMpeg(format.codec)) yield* decoder.end(padding);
     }
-    yield* this.#lastBlocks();
+    yield* decoder.end();
     if (!this.#hasSound) throw this.#noSound();
-    disguise.finish();
+    decoder.finish();
+    if (decoder.isDamaged) this.remarks.add("DAMAGED");
+  }
+
+  /** Gives others the event loop, if they had to wait. A small file can contain very much of what is not sound. */
+  async #pause(): Promise<void> {
+    if (performance.now() - this.#pausedAt < pauseAfterMs) return;
+    await setImmediate();
+    this.#pausedAt = performance.now();
+  }
+
+  get #soundHasBegun(): boolean {
+    return this.#decoder?.hasBegun ?? false;
   }
 
   /** The error for a file without sound: either the file is incomplete, or it is complete and has no samples. */
@@ -160,34 +220,9 @@ export class ChunkReader {
     return new ServiceError("UPLOAD_INCOMPLETE", message);
   }
 
-  /** Yields the blocks that the previous stretch of sound held back, without so many frames of padding at their end. */
-  *#lastBlocks(paddingFrames = 0): Generator<Buffer, void, void> {
-    const blocks = this.#cutter?.end();
-    if (blocks === undefined || blocks.length === 0) return;
-    if (this.#decode === undefined) yield blocks;
-    else yield this.#decodedBlocks(blocks, this.#decode, paddingFrames);
-  }
-
-  /** Decodes pieces of coded sound. Others get the event loop after each piece, because decoding takes time. */
-  async *#decoded(pieces: Iterable<Buffer>, decode: Decode): AsyncGenerator<Buffer, void, void> {
-    for (const blocks of pieces) {
-      yield this.#decodedBlocks(blocks, decode);
-      await setImmediate();
-    }
-  }
-
-  #decodedBlocks(blocks: Buffer, decode: Decode, paddingFrames = 0): Buffer {
-    const format = this.#format!;
-    const samples = decode(blocks);
-    const expected = framesIn(format, blocks.length) * format.channels;
-    if (this.#mpeg ? this.#mpeg.isDamaged : samples.length < expected) this.remarks.add("DAMAGED");
-    const length = Math.max(0, samples.length - paddingFrames * format.channels);
-    return Buffer.from(samples.buffer, samples.byteOffset, samples.BYTES_PER_ELEMENT * length);
-  }
-
   /** Skips a stretch that is not part of this recording. */
   async #leaveOut(stretch: Stretch): Promise<void> {
-    this.leftOutBytes += stretch.leading.count;
+    if (!this.#stretches.restored) this.leftOutBytes += stretch.leading.count;
     const rest = { ...stretch, promisedBytes: undefined, leading: nothing };
     for await (const bytes of this.#bytesOf(rest)) this.leftOutBytes += bytes.length;
     this.remarks.add(stretch.isJunk ? "TRAILING_JUNK" : "SOUND_LEFT_OUT");
@@ -196,7 +231,8 @@ export class ChunkReader {
   /** Reads chunks up to the next stretch; undefined at the end of the file. */
   async #nextStretch(): Promise<Stretch | undefined> {
     for (;;) {
-      const hasSound = this.#cutter !== undefined;
+      await this.#pause();
+      const hasSound = this.#soundHasBegun;
       await this.#passPad(hasSound);
       const ahead = await this.#bytes.peek(markBytes);
       if (ahead.length === 0) return undefined;
@@ -206,6 +242,8 @@ export class ChunkReader {
       }
       if (ahead.length < 8 || ++this.#chunkCount > maxChunkCount) {
         if (!hasSound && ahead.length >= 8) throw unsupported(`more than ${maxChunkCount} chunks before its sound`);
+        // The chunks that reach the end of the file are read after all; they would be left out again and again.
+        this.#chunkCount = 0;
         return leftOut(Infinity);
       }
       if (hasSound && !isKnownChunk(ahead)) {
@@ -294,69 +332,26 @@ export class ChunkReader {
     this.#silentSeconds += frames / format.sampleRateHz;
     if (this.#silentSeconds > maxSilenceSeconds) throw unsupported(`more than ${maxSilenceSeconds} seconds of silence`);
     const count = Math.ceil(frames / format.framesPerBlock) * format.blockAlign;
+    this.#silentBytes += count;
+    if (this.#silentBytes > maxSilenceBytes) throw unsupported(`more than ${maxSilenceBytes} bytes of silence`);
     const leading = { byte: silenceByte(format), count };
     return { format, isJunk: false, maxBytes: 0, promisedBytes: undefined, isContinued: false, leading };
   }
 
-  /**
-   * Yields the bytes of a stretch. It ends early where the next WAV begins and where the file ends. Chunks that reach
-   * exactly to that place are not part of it; they are read next.
-   */
-  async *#bytesOf({ maxBytes, promisedBytes, leading }: Stretch): AsyncGenerator<Buffer, void, void> {
-    for (let left = leading.count; left > 0; left -= silencePieceBytes) {
-      yield Buffer.alloc(Math.min(left, silencePieceBytes), leading.byte);
-    }
-    const isOpen = maxBytes === Infinity;
-    const start = this.#bytes.position;
-    const held = new HeldTail();
-    let end: "size" | "wav" | "file" = "size";
-    while (end === "size" && this.#bytes.position - start < maxBytes) {
-      let taken = await this.#bytes.take(maxBytes - (this.#bytes.position - start));
-      if (taken === undefined) {
-        end = "file";
-        break;
-      }
-      const at = findMark(taken, isOpen);
-      if (at >= 0) {
-        this.#bytes.unread(taken.subarray(at));
-        taken = taken.subarray(0, at);
-        if (isMark(await this.#bytes.peek(markBytes), isOpen)) end = "wav";
-        else taken = Buffer.concat([taken, await this.#bytes.read(1)]);
-      }
-      const isNearEnd = this.#bytes.position + nearEndBytes > (this.#maxBytes ?? 0);
-      for (const piece of held.add(taken, isNearEnd ? heldBytes : rememberedBytes)) yield piece;
-    }
+  /** Yields the bytes of a stretch, and notes how it has ended. */
+  async *#bytesOf(stretch: Stretch): AsyncGenerator<Buffer, void, void> {
+    const end = yield* this.#stretches.bytesOf(stretch, this.#header);
     this.#atPad &&= end === "size";
-    let pieces = held.pieces;
-    if (end !== "size") {
-      const last = Buffer.concat(pieces);
-      let soundBytes = trailerStart(last, this.#header.bigEndian);
-      this.#bytes.unread(last.subarray(soundBytes));
-      if (end === "wav" || soundBytes < last.length) soundBytes -= this.#padBytesIn(last.subarray(0, soundBytes));
-      pieces = soundBytes > 0 ? [last.subarray(0, soundBytes)] : [];
-      if (end === "file" && soundBytes === last.length) this.#noteEnd(start, promisedBytes);
-    }
-    this.#remember(pieces);
-    this.#stretchBytes = this.#bytes.position - start;
-    if (this.#stretchBytes >= 1024) this.#chunkCount = 0;
-    yield* pieces;
-  }
-
-  /**
-   * Whether 8-bit sound of unknown size ends with a pad byte, which would be audible as a click. With wider samples,
-   * the size itself shows it.
-   */
-  #padBytesIn(sound: Buffer): 0 | 1 {
-    const { format, start } = this.#header;
-    const isEven = (this.#bytes.position - start) % 2 === 0;
-    return isEven && format?.blockAlign === 1 && sound.at(-1) === 0 && (sound.at(-2) ?? 0) > 32 ? 1 : 0;
+    if (this.#stretches.lastBytes >= 1024) this.#chunkCount = 0;
+    if (end === "file") this.#noteEnd(stretch.promisedBytes);
   }
 
   /** Adds the remark CUT_SHORT if the header credibly promises more than there is. */
-  #noteEnd(start: number, promisedBytes: number | undefined): void {
+  #noteEnd(promisedBytes: number | undefined): void {
     const { format, start: headerStart, bytes } = this.#header;
     if (format === undefined || promisedBytes === undefined) return;
-    const got = this.#bytes.position - start;
+    const got = this.#stretches.lastBytes;
+    const start = this.#bytes.position - got;
     const frames = framesIn(format, promisedBytes);
     // Some programs include the header in the size of the sound, or state the size of the file.
     const isWhole =
@@ -368,16 +363,12 @@ export class ChunkReader {
     this.remarks.add("CUT_SHORT");
   }
 
-  #remember(pieces: readonly Buffer[]): void {
-    const last = Buffer.concat(pieces.slice(-256));
-    this.#remembered = Buffer.from(last.subarray(-rememberedBytes));
-  }
-
   /** Examines bytes after the sound that are neither a chunk with a known name nor a WAV. */
   async #readBehindSound(): Promise<Stretch | "chunk" | undefined> {
     const { format, start, bytes } = this.#header;
     let leading = nothing;
     for (;;) {
+      await this.#pause();
       if (++this.#lookCount > maxLookCount) return leftOut(Infinity, leading);
       const ahead = await this.#bytes.peek(lookaheadBytes);
       const { position } = this.#bytes;
@@ -389,8 +380,8 @@ export class ChunkReader {
       const follower = whatFollows({
         ahead,
         isAll,
-        before: this.#remembered,
-        cutBytes: (this.#stretchBytes + leading.count) % (format?.blockAlign ?? 1),
+        before: this.#stretches.remembered,
+        cutBytes: (this.#stretches.lastBytes + leading.count) % (format?.blockAlign ?? 1),
         format,
         isCovered,
         maxBytes: this.#maxBytes === undefined ? Infinity : this.#maxBytes - position,
@@ -415,7 +406,7 @@ export class ChunkReader {
   async #beginWav(): Promise<void> {
     const start = this.#bytes.position;
     this.#header = headerOf(await readContainer(this.#bytes, this.tags), start);
-    const hasSound = this.#cutter !== undefined;
+    const hasSound = this.#soundHasBegun;
     this.#atPad = is64(this.#header) && (await readDs64(this.#bytes, this.#header, hasSound));
   }
 }

@@ -1,20 +1,27 @@
 import { decodeImaBlock, decodeMsBlock, framesInImaBlock, framesInMsBlock, isImaDepth } from "./adpcm.ts";
-import { g722Decoder } from "./g722.ts";
-import { g726Decoder, isG726Depth } from "./g726.ts";
-import { gsmBlockBytes, gsmBlockFrames, gsmDecoder } from "./gsm.ts";
-import { okiDecoder, yamahaDecoder } from "./nibble-adpcm.ts";
+import { G722Decoder } from "./g722.ts";
+import { G726Decoder, isG726Depth } from "./g726.ts";
+import { gsmBlockBytes, gsmBlockFrames, GsmDecoder } from "./gsm.ts";
+import { NibbleDecoder } from "./nibble-adpcm.ts";
 import type { WavFormat } from "./wav-format.ts";
 
 /** Codecs whose samples follow from the samples before them. They are decoded block by block, in order. */
 export type CodedCodec = "ms-adpcm" | "ima-adpcm" | "oki-adpcm" | "yamaha-adpcm" | "g722" | "g726" | "gsm";
 
 /** The layout of coded sound, for one codec, number of channels and number of bits per sample. */
-export interface CodedFormat extends Pick<WavFormat, "channels" | "bitsPerSample" | "blockAlign"> {
+interface CodedFormat extends Pick<WavFormat, "channels" | "bitsPerSample" | "blockAlign"> {
   readonly codec: CodedCodec;
 }
 
-/** Decodes whole blocks, and a truncated last one, to interleaved samples. A damaged block gives none. */
-export type Decode = (blocks: Buffer) => Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
+/** Decodes one sound in order. What it remembers can be saved, so that another decoder goes on. */
+export interface Decoder {
+  /** Decodes whole blocks, and a truncated last one, to interleaved samples. A damaged block gives none. */
+  decode(blocks: Buffer): Int16Array<ArrayBuffer> | Float32Array<ArrayBuffer>;
+  /** What the decoder remembers, as plain numbers, arrays and objects. */
+  save(): unknown;
+  /** Goes on where another decoder of the same sound was saved. */
+  restore(state: unknown): void;
+}
 
 interface Coding {
   /** Its name in messages. */
@@ -26,8 +33,8 @@ interface Coding {
   readonly blockAlign: (stated: number, channels: number, bits: number) => number;
   /** Sample frames in a block of so many bytes, whole or truncated. */
   readonly framesIn: (bytes: number, channels: number, bits: number) => number;
-  /** Creates a decoder with the state at the beginning of a sound. */
-  readonly decoder: (format: CodedFormat) => Decode;
+  /** Creates a decoder with the state at the beginning of a sound. `software` wrote the file, if it says so. */
+  readonly decoder: (format: CodedFormat, software: string | undefined) => Decoder;
 }
 
 const nibbles = {
@@ -54,16 +61,20 @@ const codings: Readonly<Record<CodedCodec, Coding>> = {
     framesIn: framesInImaBlock,
     decoder: (format) => blockDecoder(format, (block) => decodeImaBlock(block, format.channels, format.bitsPerSample)),
   },
-  "oki-adpcm": { ...nibbles, name: "OKI ADPCM", decoder: ({ channels }) => okiDecoder(channels) },
-  "yamaha-adpcm": { ...nibbles, name: "Yamaha ADPCM", decoder: ({ channels }) => yamahaDecoder(channels) },
-  g722: { ...nibbles, name: "G.722", maxChannels: 1, decoder: g722Decoder },
+  "oki-adpcm": { ...nibbles, name: "OKI ADPCM", decoder: ({ channels }) => new NibbleDecoder("oki", channels) },
+  "yamaha-adpcm": {
+    ...nibbles,
+    name: "Yamaha ADPCM",
+    decoder: ({ channels }) => new NibbleDecoder("yamaha", channels),
+  },
+  g722: { ...nibbles, name: "G.722", maxChannels: 1, decoder: () => new G722Decoder() },
   g726: {
     name: "G.726",
     maxChannels: 1,
     bitsPerSample: (stated) => (isG726Depth(stated) ? stated : undefined),
-    blockAlign: (_stated, _channels, bits) => (bits === 3 ? 3 : 1),
+    blockAlign: (_stated, _channels, bits) => (bits % 2 === 1 ? bits : 1),
     framesIn: (bytes, _channels, bits) => Math.floor((8 * bytes) / bits),
-    decoder: ({ bitsPerSample }) => g726Decoder(bitsPerSample),
+    decoder: ({ bitsPerSample }, software) => new G726Decoder(bitsPerSample, software?.startsWith("Lavf")),
   },
   gsm: {
     name: "GSM 6.10",
@@ -71,7 +82,7 @@ const codings: Readonly<Record<CodedCodec, Coding>> = {
     bitsPerSample: () => 0,
     blockAlign: () => gsmBlockBytes,
     framesIn: (bytes) => (bytes === gsmBlockBytes ? gsmBlockFrames : 0),
-    decoder: gsmDecoder,
+    decoder: () => new GsmDecoder(),
   },
 };
 
@@ -95,7 +106,8 @@ export function codedLayout(
   if (bits === undefined) return `${coding.name} of ${stated.bits} bits a sample`;
   const blockAlign = coding.blockAlign(stated.blockAlign, channels, bits);
   const framesPerBlock = coding.framesIn(blockAlign, channels, bits);
-  if (framesPerBlock === 0) return `${coding.name} blocks of ${blockAlign} bytes, which contain no sound`;
+  // A block of one frame is only a header. Everywhere else, blocks of several frames tell coded sound from PCM.
+  if (framesPerBlock < 2) return `${coding.name} blocks of ${blockAlign} bytes, which contain no sound`;
   return { bitsPerSample: bits, containerBits: bits, blockAlign, framesPerBlock };
 }
 
@@ -107,19 +119,22 @@ export function framesInBlock(
   return isCoded(codec) ? codings[codec].framesIn(bytes, channels, bitsPerSample) : 0;
 }
 
-/** Creates a decoder for one sound; undefined if the codec has no blocks. */
-export function codedDecoder(format: WavFormat): Decode | undefined {
+/**
+ * Creates a decoder for one sound; undefined if the codec has no blocks. `software` is what the file names as its
+ * writer, before the sound.
+ */
+export function codedDecoder(format: WavFormat, software: string | undefined): Decoder | undefined {
   const { codec } = format;
-  return isCoded(codec) ? codings[codec].decoder({ ...format, codec }) : undefined;
+  return isCoded(codec) ? codings[codec].decoder({ ...format, codec }, software) : undefined;
 }
 
 /** Decodes blocks that are independent of one another. */
 function blockDecoder(
   { codec, channels, bitsPerSample, blockAlign }: CodedFormat,
   decodeBlock: (block: Buffer) => Int16Array,
-): Decode {
+): Decoder {
   const framesPerBlock = codings[codec].framesIn(blockAlign, channels, bitsPerSample);
-  return (blocks) => {
+  const decode = (blocks: Buffer): Int16Array<ArrayBuffer> => {
     const samples = new Int16Array(Math.ceil(blocks.length / blockAlign) * framesPerBlock * channels);
     let length = 0;
     for (let start = 0; start < blocks.length; start += blockAlign) {
@@ -129,4 +144,5 @@ function blockDecoder(
     }
     return samples.subarray(0, length);
   };
+  return { decode, save: () => undefined, restore() {} };
 }

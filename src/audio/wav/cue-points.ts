@@ -1,13 +1,7 @@
 import { cleanText } from "../../input/plain-text.ts";
+import type { Chapter } from "../tag-contents.ts";
 import { decodeUnlabelled } from "./tag-text.ts";
 import { uint32 } from "./wav-format.ts";
-
-/** A part of the sound that begins at a cue point and ends at the next one. */
-export interface Chapter {
-  readonly title: string | null;
-  readonly startSeconds: number;
-  readonly endSeconds: number;
-}
 
 /** Cue points that are read: as many as a table of contents in an MP3 can have. */
 export const maxCuePoints = 255;
@@ -21,6 +15,12 @@ export const maxTitleCharacters = 200;
 
 /** Maximum number of bytes that are read of a label: its cue point's number, and the title in any encoding. */
 export const maxLabelBytes = 4 + 4 * maxTitleCharacters;
+
+/** The cue points and labels that {@link CuePoints} has collected so far. */
+export interface CuePointsState {
+  readonly samples: ReadonlyMap<number, number>;
+  readonly labels: ReadonlyMap<number, Buffer>;
+}
 
 /** Collects cue points and their labels (Multimedia Programming Interface 1.0, "Cue-Points Chunk", "Associated Data Chunk"). */
 export class CuePoints {
@@ -41,6 +41,17 @@ export class CuePoints {
     if (label.length <= 4 || this.#labels.size >= maxLabels) return;
     const number = uint32(label, 0, bigEndian);
     if (!this.#labels.has(number)) this.#labels.set(number, Buffer.from(label.subarray(4)));
+  }
+
+  /** What it takes to go on with another collection. */
+  save(): CuePointsState {
+    return { samples: this.#samples, labels: this.#labels };
+  }
+
+  /** Goes on where another collection of the same file was saved. */
+  restore({ samples, labels }: CuePointsState): void {
+    for (const [number, sample] of samples) this.#samples.set(number, sample);
+    for (const [number, label] of labels) this.#labels.set(number, label);
   }
 
   /** The chapters that the cue points inside the sound make, in order. */

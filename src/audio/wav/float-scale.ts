@@ -26,6 +26,15 @@ const honestLook = 128 * 1024;
  */
 const longestLook = 512 * 1024;
 
+/** What a {@link FloatScale} knows so far. */
+export interface FloatScaleState {
+  readonly fullScale: number;
+  readonly isSettled: boolean;
+  /** Samples that were absurd while nothing was audible. */
+  readonly absurd: number;
+  readonly looked: number;
+}
+
 /**
  * Determines full scale in a file of floats: 1, or the range of the integers from which they were made. It examines a
  * limited number of samples from the first audible one on; the result applies to the whole file.
@@ -45,6 +54,8 @@ export class FloatScale {
   #ones = 0;
   #twos = 0;
   #isShifted = true;
+  /** Blocks that wait for the decision; undefined once it is made. */
+  #waiting: Buffer[] | undefined = [];
 
   constructor(format: WavFormat) {
     this.#format = format;
@@ -56,24 +67,39 @@ export class FloatScale {
     return this.#format.codec === "float" && this.#format.floatFullScale === 1 ? this.#held(blocks) : blocks;
   }
 
+  /** What it takes to go on with another one; undefined while it keeps blocks back. */
+  save(): FloatScaleState | undefined {
+    if (this.#waiting !== undefined && this.#waiting.length > 0) return undefined;
+    const isSettled = this.#waiting === undefined;
+    return { fullScale: this.fullScale, isSettled, absurd: this.#absurd, looked: this.#looked };
+  }
+
+  /** Goes on where another one of the same sound was saved. */
+  restore({ fullScale, isSettled, absurd, looked }: FloatScaleState): void {
+    this.fullScale = fullScale;
+    if (isSettled) this.#waiting = undefined;
+    this.#absurd = absurd;
+    this.#looked = looked;
+  }
+
   async *#held(blocks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
-    let held: Buffer[] | undefined = [];
     for await (const block of blocks) {
+      const held = this.#waiting;
       if (held) {
         this.#look(floatsOf(block, this.#format));
         if (this.#audible > 0) held.push(block);
         else yield block;
         if (this.#looked < (this.#looksHonest() ? honestLook : longestLook)) continue;
         this.fullScale = this.#decide();
+        this.#waiting = undefined;
         yield* held;
-        held = undefined;
       } else {
         yield block;
       }
     }
-    if (!held) return;
+    if (!this.#waiting) return;
     this.fullScale = this.#decide();
-    yield* held;
+    yield* this.#waiting;
   }
 
   #look(numbers: Float32Array | Float64Array): void {

@@ -1,9 +1,11 @@
 /**
- * Decodes G.722, the wideband codec of digital telephones: ITU-T Recommendation G.722 at 64 kbit/s. A byte has 2 bits of
- * the upper and 6 bits of the lower half of the spectrum, and becomes two samples.
+ * Decodes G.722, the wideband codec of digital telephones: ITU-T Recommendation G.722 at 64 kbit/s. A byte has 2 bits
+ * of the upper and 6 bits of the lower half of the spectrum, and becomes two samples.
  */
 
-/** Output of the inverse quantizers, by code: the lower band's with all 6 and with the 4 upper bits, the upper band's. */
+/**
+ * Output of the inverse quantizers, by code: the lower band's with all 6 and with the 4 upper bits, the upper band's.
+ */
 const lowQuantizer6 = Int16Array.from([
   -17, -17, -17, -17, -3101, -2738, -2376, -2088, -1873, -1689, -1535, -1399, -1279, -1170, -1072, -982, -899, -822,
   -750, -682, -618, -558, -501, -447, -396, -347, -300, -254, -211, -170, -130, -91, 3101, 2738, 2376, 2088, 1873, 1689,
@@ -22,14 +24,24 @@ const powers = Int16Array.from({ length: 32 }, (_, i) => Math.floor(2048 * 2 ** 
 /** Coefficients of the filter that joins both bands (table 11). */
 const synthesis = Int16Array.from([3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11]);
 
-/** Creates a decoder for one sound, in order. */
-export function g722Decoder(): (bytes: Buffer) => Int16Array<ArrayBuffer> {
-  const low = new Band(lowQuantizer4, lowSteps, 18_432, 8);
-  const high = new Band(highQuantizer, highSteps, 22_528, 10);
+/** What a decoder remembers. */
+interface G722State {
+  readonly sums: Int32Array;
+  readonly differences: Int32Array;
+  readonly low: BandState;
+  readonly high: BandState;
+}
+
+/** Decodes one sound, in order. */
+export class G722Decoder {
+  readonly #low = new Band(lowQuantizer4, lowSteps, 18_432, 8);
+  readonly #high = new Band(highQuantizer, highSteps, 22_528, 10);
   /** The last 12 sums and differences of both bands, the oldest first. */
-  const sums = new Int32Array(12);
-  const differences = new Int32Array(12);
-  return (bytes) => {
+  readonly #sums = new Int32Array(12);
+  readonly #differences = new Int32Array(12);
+
+  decode(bytes: Buffer): Int16Array<ArrayBuffer> {
+    const [low, high, sums, differences] = [this.#low, this.#high, this.#sums, this.#differences];
     const samples = new Int16Array(2 * bytes.length);
     for (let i = 0; i < bytes.length; i++) {
       const byte = bytes[i]!;
@@ -51,7 +63,33 @@ export function g722Decoder(): (bytes: Buffer) => Int16Array<ArrayBuffer> {
       samples[2 * i + 1] = clip(second >> 11, 32_767);
     }
     return samples;
-  };
+  }
+
+  save(): G722State {
+    return { sums: this.#sums, differences: this.#differences, low: this.#low.save(), high: this.#high.save() };
+  }
+
+  restore({ sums, differences, low, high }: G722State): void {
+    this.#sums.set(sums);
+    this.#differences.set(differences);
+    this.#low.restore(low);
+    this.#high.restore(high);
+  }
+}
+
+/** What a band remembers. */
+interface BandState {
+  readonly scale: number;
+  readonly prediction: number;
+  readonly log: number;
+  readonly pole1: number;
+  readonly pole2: number;
+  readonly zeros: Int32Array;
+  readonly differences: Int32Array;
+  readonly zeroPart: number;
+  readonly lastSignal: number;
+  readonly wasNegative1: boolean;
+  readonly wasNegative2: boolean;
 }
 
 /** The adaptive predictor and quantizer of one band. */
@@ -80,6 +118,36 @@ class Band {
     this.#maxLog = maxLog;
     this.#shift = shift;
     this.scale = 2048 >> shift;
+  }
+
+  save(): BandState {
+    return {
+      scale: this.scale,
+      prediction: this.prediction,
+      log: this.#log,
+      pole1: this.#pole1,
+      pole2: this.#pole2,
+      zeros: this.#zeros,
+      differences: this.#differences,
+      zeroPart: this.#zeroPart,
+      lastSignal: this.#lastSignal,
+      wasNegative1: this.#wasNegative1,
+      wasNegative2: this.#wasNegative2,
+    };
+  }
+
+  restore(state: BandState): void {
+    this.scale = state.scale;
+    this.prediction = state.prediction;
+    this.#log = state.log;
+    this.#pole1 = state.pole1;
+    this.#pole2 = state.pole2;
+    this.#zeros.set(state.zeros);
+    this.#differences.set(state.differences);
+    this.#zeroPart = state.zeroPart;
+    this.#lastSignal = state.lastSignal;
+    this.#wasNegative1 = state.wasNegative1;
+    this.#wasNegative2 = state.wasNegative2;
   }
 
   adapt(code: number): void {

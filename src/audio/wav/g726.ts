@@ -1,7 +1,7 @@
 /**
- * Decodes G.726 ADPCM: ITU-T Recommendation G.726 at 16, 24 and 32 kbit/s, that is 2 to 4 bits a sample, packed from the
- * most significant bit on. 32 kbit/s are G.721, and 24 kbit/s the G.723 of 1988. Capitals name the blocks of the
- * recommendation. 40 kbit/s are left out: ffmpeg 7.0 writes them in a form that other decoders turn into noise.
+ * Decodes G.726 ADPCM: ITU-T Recommendation G.726 at 16 to 40 kbit/s, that is 2 to 5 bits a sample, packed from the most
+ * significant bit on. 32 kbit/s are G.721, and 24 and 40 kbit/s the G.723 of 1988. Capitals name the blocks of the
+ * recommendation. ffmpeg (up to 7.0 at least) encodes a form of its own, which only its own arithmetic decodes exactly.
  */
 
 /** The inverse quantizer by code: its output (dqln), the scale factor's multiplier (W) and the speed control (F). */
@@ -20,6 +20,11 @@ const quantizers: Readonly<Record<number, Quantizer>> = {
     [-384, 576, 1312, 2048, 3584, 6336, 11_360, 35_904],
     [0, 0, 0, 1, 1, 1, 3, 7],
   ),
+  5: quantizer(
+    [-2048, -66, 28, 104, 169, 224, 274, 318, 358, 395, 429, 459, 488, 514, 539, 566],
+    [448, 448, 768, 1248, 1280, 1312, 1856, 3200, 4512, 5728, 7008, 8960, 11_456, 14_080, 16_928, 22_272],
+    [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6],
+  ),
 };
 
 function quantizer(dqln: readonly number[], w: readonly number[], f: readonly number[]): Quantizer {
@@ -36,15 +41,31 @@ export function isG726Depth(bits: number): boolean {
   return bits in quantizers;
 }
 
-/** Creates a decoder for one sound, in order, in pieces of whole codes. */
-export function g726Decoder(bits: number): (bytes: Buffer) => Int16Array<ArrayBuffer> {
-  const decoder = new G726Decoder(bits);
-  return (bytes) => decoder.decode(bytes);
+/** What a decoder remembers. */
+interface G726State {
+  readonly yu: number;
+  readonly yl: number;
+  readonly dms: number;
+  readonly dml: number;
+  readonly ap: number;
+  readonly isTone: boolean;
+  readonly a1: number;
+  readonly a2: number;
+  readonly pk1: number;
+  readonly pk2: number;
+  readonly sr1: number;
+  readonly sr2: number;
+  readonly b: Int16Array;
+  readonly dq: Int16Array;
 }
 
-class G726Decoder {
+/** Decodes one sound, in order, in pieces of whole codes. */
+export class G726Decoder {
   readonly #bits: number;
   readonly #quantizer: Quantizer;
+  readonly #isFfmpegs: boolean;
+  /** By how many bits the coefficients of the zeros are shifted to fade. */
+  readonly #leak: 8 | 9;
   /** Scale factors, fast and slow. */
   #yu = 544;
   #yl = 34_816;
@@ -66,9 +87,12 @@ class G726Decoder {
   #sr2 = 32;
   readonly #dq = new Int16Array(6).fill(32);
 
-  constructor(bits: number) {
+  /** `isFfmpegs` says whether ffmpeg encoded the sound. */
+  constructor(bits: number, isFfmpegs = false) {
     this.#bits = bits;
     this.#quantizer = quantizers[bits]!;
+    this.#isFfmpegs = isFfmpegs;
+    this.#leak = bits === 5 && !isFfmpegs ? 9 : 8;
   }
 
   decode(bytes: Buffer): Int16Array<ArrayBuffer> {
@@ -79,6 +103,42 @@ class G726Decoder {
       samples[i] = clip16(this.#decodeCode((word >> (16 - (at & 7) - bits)) & ((1 << bits) - 1)) * 4);
     }
     return samples;
+  }
+
+  save(): G726State {
+    return {
+      yu: this.#yu,
+      yl: this.#yl,
+      dms: this.#dms,
+      dml: this.#dml,
+      ap: this.#ap,
+      isTone: this.#isTone,
+      a1: this.#a1,
+      a2: this.#a2,
+      pk1: this.#pk1,
+      pk2: this.#pk2,
+      sr1: this.#sr1,
+      sr2: this.#sr2,
+      b: this.#b,
+      dq: this.#dq,
+    };
+  }
+
+  restore(state: G726State): void {
+    this.#yu = state.yu;
+    this.#yl = state.yl;
+    this.#dms = state.dms;
+    this.#dml = state.dml;
+    this.#ap = state.ap;
+    this.#isTone = state.isTone;
+    this.#a1 = state.a1;
+    this.#a2 = state.a2;
+    this.#pk1 = state.pk1;
+    this.#pk2 = state.pk2;
+    this.#sr1 = state.sr1;
+    this.#sr2 = state.sr2;
+    this.#b.set(state.b);
+    this.#dq.set(state.dq);
   }
 
   #decodeCode(code: number): number {
@@ -102,6 +162,7 @@ class G726Decoder {
     const slow = this.#yl >> 6;
     const difference = this.#yu - slow;
     const share = this.#ap >> 2;
+    if (this.#isFfmpegs) return (this.#yl + difference * share) >> 6;
     return slow + ((difference * share + (difference < 0 ? 63 : 0)) >> 6);
   }
 
@@ -124,7 +185,7 @@ class G726Decoder {
       for (let i = 0; i < 6; i++) {
         const isSameSign = this.#dq[i]! < 0 === isNegative;
         const gradient = magnitude === 0 ? 0 : isSameSign ? 128 : -128;
-        this.#b[i] = this.#b[i]! - (this.#b[i]! >> 8) + gradient;
+        this.#b[i] = this.#b[i]! - (this.#b[i]! >> this.#leak) + gradient;
       }
     }
 

@@ -1,6 +1,6 @@
 /**
- * Decodes GSM 6.10 full rate as WAV files contain it (format tag 0x31, Asterisk's `wav49`): each block has two frames of
- * 160 samples, packed from the least significant bit on. ETSI EN 300 961, section 5.3; the names are those of the
+ * Decodes GSM 6.10 full rate as WAV files contain it (format tag 0x31, Asterisk's `wav49`): each block has two frames
+ * of 160 samples, packed from the least significant bit on. ETSI EN 300 961, section 5.3; the names are those of the
  * standard, and the arithmetic is exact to the bit.
  */
 
@@ -20,13 +20,17 @@ const frameSamples = 160;
 const subFrameSamples = 40;
 const longestLag = 120;
 
-/** Creates a decoder for the blocks of one sound, in order. */
-export function gsmDecoder(): (blocks: Buffer) => Int16Array<ArrayBuffer> {
-  const decoder = new GsmDecoder();
-  return (blocks) => decoder.decode(blocks);
+/** What a decoder remembers. */
+interface GsmState {
+  readonly drp: Int16Array;
+  readonly lastLar: Int16Array;
+  readonly v: Int16Array;
+  readonly lag: number;
+  readonly emphasis: number;
 }
 
-class GsmDecoder {
+/** Decodes the blocks of one sound, in order. */
+export class GsmDecoder {
   /** The reconstructed residual: the longest lag, then the current subframe. */
   readonly #drp = new Int16Array(longestLag + subFrameSamples);
   readonly #residual = new Int16Array(frameSamples);
@@ -53,6 +57,19 @@ class GsmDecoder {
       this.#decodeFrame(samples.subarray(start + frameSamples, start + gsmBlockFrames));
     }
     return samples;
+  }
+
+  save(): GsmState {
+    const [lag, emphasis] = [this.#lag, this.#emphasis];
+    return { drp: this.#drp, lastLar: this.#lastLar, v: this.#v, lag, emphasis };
+  }
+
+  restore({ drp, lastLar, v, lag, emphasis }: GsmState): void {
+    this.#drp.set(drp);
+    this.#lastLar.set(lastLar);
+    this.#v.set(v);
+    this.#lag = lag;
+    this.#emphasis = emphasis;
   }
 
   #decodeFrame(out: Int16Array): void {
@@ -110,7 +127,9 @@ class GsmDecoder {
     drp.copyWithin(0, subFrameSamples);
   }
 
-  /** Short-term synthesis and deemphasis (sections 5.3.3 and 5.3.4). `share` is that of this frame's log area ratios. */
+  /**
+   * Short-term synthesis and deemphasis (sections 5.3.3 and 5.3.4). `share` is that of this frame's log area ratios.
+   */
   #filter(out: Int16Array, from: number, to: number, share: 0.25 | 0.5 | 0.75 | 1): void {
     const rrp = this.#rrp;
     const v = this.#v;

@@ -1,10 +1,16 @@
-/** Up to so many bytes are copied: a piece that outlives the next one costs a full garbage collection in the end. */
+/** Pieces up to this size are copied: one that outlives the next one costs a full garbage collection in the end. */
 const copiedBytes = 16 * 1024;
 
 /** Holds back the last bytes of a stream until more bytes follow. */
 export class HeldTail {
-  #pieces: Buffer[] = [];
-  #bytes = 0;
+  #pieces: Buffer[];
+  #bytes: number;
+
+  /** `held` are the bytes that it holds back from the beginning. */
+  constructor(held: Buffer = Buffer.alloc(0)) {
+    this.#pieces = held.length > 0 ? [held] : [];
+    this.#bytes = held.length;
+  }
 
   /** The bytes that are held back. */
   get pieces(): Buffer[] {

@@ -1,11 +1,7 @@
-/** A picture in a WAV's ID3 tag. */
-export interface Picture {
-  readonly mediaType: "image/jpeg" | "image/png";
-  readonly bytes: Buffer;
-}
+import type { Picture } from "../tag-contents.ts";
 
 /** Larger pictures are left out: they are kept in memory while the file arrives, and are a part of each download. */
-export const maxPictureBytes = 512 * 1024;
+const maxPictureBytes = 512 * 1024;
 
 const frontCover = 3;
 

@@ -1,3 +1,4 @@
+import { TextDecoder } from "node:util";
 import { SaxesParser } from "saxes";
 import { cleanText } from "../../input/plain-text.ts";
 
@@ -50,14 +51,16 @@ export const maxTracks = 64;
 const maxDepth = 32;
 /** Errors in the XML after which the rest is not read. Each one costs a stack trace. */
 const maxMistakes = 20;
+/** Names are kept up to this length, more than any name that is looked for. */
+const maxNameUnits = 40;
 const maxTextUnits = 4 * maxNoteCharacters;
 
 /** Thrown to end the parser where the rest is not worth reading. */
 class StopReading extends Error {}
 
 /**
- * Reads an iXML chunk (iXML specification 3.01, Gallery), or its beginning. Whatever has been read before the XML turns out to
- * be wrong counts. No entities are declared: a document type ends it.
+ * Reads an iXML chunk (iXML specification 3.01, Gallery), or its beginning. Whatever has been read before the XML turns
+ * out to be wrong counts. No entities are declared: a document type ends it.
  */
 export function readIxml(chunk: Buffer): Ixml {
   const texts = new Map<string, string>();
@@ -73,7 +76,7 @@ export function readIxml(chunk: Buffer): Ixml {
     if (++mistakes > maxMistakes) stop();
   });
   parser.on("opentag", ({ name }) => {
-    if (path.push(name) > maxDepth) stop();
+    if (path.push(name.slice(0, maxNameUnits)) > maxDepth) stop();
     text = "";
   });
   const addText = (more: string): void => {
@@ -183,7 +186,10 @@ function statedDecoder(bytes: Buffer): TextDecoder {
   }
 }
 
-/** The text without what stands before its first element or behind a NUL. "&" may stand for itself, as some programs write it. */
+/**
+ * The text without what stands before its first element or behind a NUL. "&" may stand for itself, as some programs
+ * write it.
+ */
 function fromRoot(text: string): string {
   const xml = text.slice(Math.max(0, text.indexOf("<"))).split("\0", 1)[0]!;
   return xml.replace(/&(?!#?\w{1,20};)/g, "&amp;").slice(0, maxIxmlBytes);

@@ -1,3 +1,5 @@
+import { layer3Kbps, mpeg1RatesHz } from "../mpeg-tables.ts";
+
 /** A frame of MPEG audio. */
 export interface MpegFrame {
   readonly layer: 2 | 3;
@@ -12,18 +14,14 @@ export interface MpegFrame {
 /** Bit rates by layer, as the header writes it: 1 is Layer III, 2 is Layer II. Nobody has files of Layer I. */
 const mpeg1Kbps: readonly (readonly number[])[] = [
   [],
-  [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+  layer3Kbps.mpeg1,
   [32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
 ];
-const mpeg2Kbps: readonly (readonly number[])[] = [
-  [],
-  [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-  [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-];
+const mpeg2Kbps: readonly (readonly number[])[] = [[], layer3Kbps.mpeg2, layer3Kbps.mpeg2];
 
 /**
- * Reads the header of a frame (ISO 11172-3 section 2.4.1.3, ISO 13818-3; version 0 is MPEG-2.5). Frames of "free format"
- * do not state their size and do not count.
+ * Reads the header of a frame (ISO 11172-3 section 2.4.1.3, ISO 13818-3; version 0 is MPEG-2.5). Frames of "free
+ * format" do not state their size and do not count.
  */
 export function mpegFrameAt(bytes: Buffer, at: number): MpegFrame | undefined {
   if (at + 4 > bytes.length || bytes[at] !== 0xff || bytes[at + 1]! < 0xe0) return undefined;
@@ -31,7 +29,7 @@ export function mpegFrameAt(bytes: Buffer, at: number): MpegFrame | undefined {
   const layer = (bytes[at + 1]! >> 1) & 3;
   const kbps = (version === 3 ? mpeg1Kbps : mpeg2Kbps)[layer]?.[(bytes[at + 2]! >> 4) - 1];
   const rateCode = (bytes[at + 2]! >> 2) & 3;
-  const mpeg1RateHz = [44_100, 48_000, 32_000][rateCode];
+  const mpeg1RateHz = mpeg1RatesHz[rateCode];
   if (version === 1 || kbps === undefined || mpeg1RateHz === undefined) return undefined;
   const sampleRateHz = mpeg1RateHz / (version === 3 ? 1 : version === 2 ? 2 : 4);
   const padding = (bytes[at + 2]! >> 1) & 1;

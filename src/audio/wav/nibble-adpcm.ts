@@ -1,7 +1,7 @@
 /**
- * Decodes the ADPCM of two makers of sound chips, which has neither blocks nor headers: each code of 4 bits follows from
- * all codes before it. OKI ADPCM (format tags 0x10 and 0x17) is that of the OKI MSM5205 and of Dialogic's telephone
- * cards; Yamaha ADPCM (0x20) is that of the Yamaha YM2608.
+ * Decodes the ADPCM of two makers of sound chips, which has neither blocks nor headers: each code of 4 bits follows
+ * from all codes before it. OKI ADPCM (format tags 0x10 and 0x17) is that of the OKI MSM5205 and of Dialogic's
+ * telephone cards; Yamaha ADPCM (0x20) is that of the Yamaha YM2608.
  */
 
 import { imaIndexMoves, imaSteps } from "./adpcm.ts";
@@ -15,31 +15,47 @@ interface Channel {
 
 type DecodeCode = (channel: Channel, code: number) => number;
 
-/** Creates a decoder for OKI ADPCM of 1 or 2 channels, in order. The first code is in the upper half of a byte. */
-export function okiDecoder(channels: number): (bytes: Buffer) => Int16Array<ArrayBuffer> {
-  const states = Array.from({ length: channels }, (): Channel => ({ sample: 0, step: 0 }));
-  return (bytes) => decodeNibbles(bytes, states[0]!, states.at(-1)!, 4, decodeOkiCode);
+/** The codes of a maker: the state before the first one, the bits of a byte that come first, and what a code does. */
+interface Codes {
+  readonly firstStep: number;
+  readonly firstShift: 0 | 4;
+  readonly decode: DecodeCode;
 }
 
-/** Creates a decoder for Yamaha ADPCM of 1 or 2 channels, in order. The first code is in the lower half of a byte. */
-export function yamahaDecoder(channels: number): (bytes: Buffer) => Int16Array<ArrayBuffer> {
-  const states = Array.from({ length: channels }, (): Channel => ({ sample: 0, step: 127 }));
-  return (bytes) => decodeNibbles(bytes, states[0]!, states.at(-1)!, 0, decodeYamahaCode);
-}
+const codesOf = {
+  oki: { firstStep: 0, firstShift: 4, decode: decodeOkiCode },
+  yamaha: { firstStep: 127, firstShift: 0, decode: decodeYamahaCode },
+} as const satisfies Record<string, Codes>;
 
-function decodeNibbles(
-  bytes: Buffer,
-  first: Channel,
-  second: Channel,
-  firstShift: 0 | 4,
-  decodeCode: DecodeCode,
-): Int16Array<ArrayBuffer> {
-  const samples = new Int16Array(2 * bytes.length);
-  for (let i = 0; i < bytes.length; i++) {
-    samples[2 * i] = decodeCode(first, (bytes[i]! >> firstShift) & 15);
-    samples[2 * i + 1] = decodeCode(second, (bytes[i]! >> (4 - firstShift)) & 15);
+/** Decodes OKI or Yamaha ADPCM of 1 or 2 channels, in order. */
+export class NibbleDecoder {
+  readonly #codes: Codes;
+  #channels: readonly Channel[];
+
+  constructor(maker: keyof typeof codesOf, channels: number) {
+    this.#codes = codesOf[maker];
+    this.#channels = Array.from({ length: channels }, () => ({ sample: 0, step: this.#codes.firstStep }));
   }
-  return samples;
+
+  decode(bytes: Buffer): Int16Array<ArrayBuffer> {
+    const { firstShift, decode } = this.#codes;
+    const first = this.#channels[0]!;
+    const second = this.#channels.at(-1)!;
+    const samples = new Int16Array(2 * bytes.length);
+    for (let i = 0; i < bytes.length; i++) {
+      samples[2 * i] = decode(first, (bytes[i]! >> firstShift) & 15);
+      samples[2 * i + 1] = decode(second, (bytes[i]! >> (4 - firstShift)) & 15);
+    }
+    return samples;
+  }
+
+  save(): readonly Channel[] {
+    return this.#channels;
+  }
+
+  restore(channels: readonly Channel[]): void {
+    this.#channels = channels.map((channel) => ({ ...channel }));
+  }
 }
 
 /** The 49 steps of 12 bits: those of IMA ADPCM from 16 to 1552. */

@@ -16,10 +16,16 @@ const originationDate = [320, 330] as const;
 const originationTime = [330, 338] as const;
 const timeReference = 338;
 
+/** What {@link ProductionNotes} has collected so far. */
+export interface ProductionNotesState {
+  readonly bext: Pick<ProductionFacts, "recordedAt" | "timeReferenceSamples"> | undefined;
+  readonly ixml: Ixml | undefined;
+}
+
 /** Collects what field recorders write into `bext` and `iXML` chunks. The first chunk of each kind counts. */
 export class ProductionNotes {
-  #bext: Pick<ProductionFacts, "recordedAt" | "timeReferenceSamples"> | undefined;
-  #ixml: Ixml | undefined;
+  #bext: ProductionNotesState["bext"];
+  #ixml: ProductionNotesState["ixml"];
 
   /** Reads a broadcast extension chunk, or its beginning. */
   addBext(chunk: Buffer): void {
@@ -34,6 +40,17 @@ export class ProductionNotes {
   /** Reads an iXML chunk, or its beginning. */
   addIxml(chunk: Buffer): void {
     this.#ixml ??= readIxml(chunk);
+  }
+
+  /** What it takes to go on with another collection. */
+  save(): ProductionNotesState {
+    return { bext: this.#bext, ixml: this.#ixml };
+  }
+
+  /** Goes on where another collection of the same file was saved. */
+  restore({ bext, ixml }: ProductionNotesState): void {
+    this.#bext = bext;
+    this.#ixml = ixml;
   }
 
   /** What was found in a file of this sample rate; undefined if that is nothing. */

@@ -1,7 +1,7 @@
 import iconv from "iconv-lite";
 
 /** How to decode the bytes of a text. */
-export interface TextEncoding {
+interface TextEncoding {
   /** Microsoft's number of the code page; undefined if none is stated. */
   readonly codePage?: number | undefined;
   /** Whether the text may be truncated, even inside a character. */
@@ -9,7 +9,7 @@ export interface TextEncoding {
 }
 
 /** The values of a CSET chunk (Microsoft Multimedia Programming Interface 1.0, "CSET (Character Set) Chunk"). */
-export interface CharacterSet {
+interface CharacterSet {
   /** 0 if not stated. */
   readonly codePage: number;
   /** 0 if not stated. The numbers are those in the lower ten bits of a Windows LANGID. */

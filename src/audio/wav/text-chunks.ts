@@ -16,16 +16,25 @@ export interface Chunk {
   readonly bytes: number;
 }
 
-/** Reads the chunks that are neither sound nor its format. Some contain tags, in several ways; the others are skipped. */
+/**
+ * Reads the chunks that are neither sound nor its format. Some contain tags, in several ways; the others are skipped.
+ */
 export class TextChunks {
   readonly #bytes: ByteReader;
   readonly #tags: WavTags;
   /** Entries of lists so far. */
-  #count = 0;
+  #count: number;
 
-  constructor(bytes: ByteReader, tags: WavTags) {
+  /** `count` is the number of entries that were read before. */
+  constructor(bytes: ByteReader, tags: WavTags, count = 0) {
     this.#bytes = bytes;
     this.#tags = tags;
+    this.#count = count;
+  }
+
+  /** Number of entries of lists so far. */
+  get count(): number {
+    return this.#count;
   }
 
   /** Reads a chunk that is not sound. Returns false if its name is unknown and the file ends inside it. */

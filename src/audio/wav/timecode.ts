@@ -1,5 +1,5 @@
 /** What a timecode is computed from. */
-export interface TimecodeStart {
+interface TimecodeStart {
   /** Samples since midnight. */
   readonly samples: number;
   readonly sampleRateHz: number;
@@ -29,7 +29,10 @@ export function timecodeOf({ samples, sampleRateHz, rate, isDropFrame }: Timecod
   return `${parts.map(pad).join(":")}${skipsNumbers ? ";" : ":"}${pad(number % nominalRate)}`;
 }
 
-/** The numbers that drop-frame timecode leaves out before a frame: the first two (of 60: four) of each minute but the tenth. */
+/**
+ * The numbers that drop-frame timecode leaves out before a frame: the first two (of 60: four) of each minute but the
+ * tenth.
+ */
 function leftOutNumbers(frames: number, nominalRate: number): number {
   const perMinute = nominalRate / 15;
   const framesOfTenMinutes = nominalRate * 600 - 9 * perMinute;

@@ -6,7 +6,10 @@ import { codedLayout, framesInBlock, isCoded, type CodedCodec } from "./coded-so
 export interface WavFormat {
   readonly container: "RIFF" | "RIFX" | "RF64" | "BW64";
   readonly codec: "pcm" | "float" | "alaw" | "mulaw" | CodedCodec | MpegCodec;
-  /** Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM; 0 if they vary, as in GSM and MP3. */
+  /**
+   * Bits of a sample that carry sound, for example 20 in a container of 24, or 4 in ADPCM; 0 if they vary, as in GSM
+   * and MP3.
+   */
   readonly bitsPerSample: number;
   /** Bits that a sample occupies in the file, or after decoding. Shorter samples are left-justified in them. */
   readonly containerBits: number;
@@ -28,7 +31,7 @@ export interface WavFormat {
 }
 
 /** MPEG audio of Layer II and III. */
-export type MpegCodec = "mp2" | "mp3";
+type MpegCodec = "mp2" | "mp3";
 
 /** Upper bound of the sample frames in a byte of MPEG audio: 8 kbit/s at 24 kHz. */
 const maxMpegFramesPerByte = 24;
@@ -42,7 +45,10 @@ export function isMpeg(codec: WavFormat["codec"]): codec is MpegCodec {
   return codec === "mp2" || codec === "mp3";
 }
 
-/** Sample frames in this number of bytes of sound (at most so many, in MPEG audio), including those of a truncated last block. */
+/**
+ * Sample frames in this number of bytes of sound (at most so many, in MPEG audio), including those of a truncated last
+ * block.
+ */
 export function framesIn(format: WavFormat, bytes: number): number {
   const rest = bytes % format.blockAlign;
   return Math.floor(bytes / format.blockAlign) * format.framesPerBlock + framesInBlock(format, rest);
@@ -110,7 +116,7 @@ export function uint32(bytes: Buffer, offset: number, bigEndian: boolean): numbe
 
 /**
  * Codecs by format tag (RFC 2361, and Microsoft's mmreg.h); 0x69 and 0x6C75 are alternatives from Xbox and VoxWare.
- * G.721 (0x40) is G.726 at 32 kbit/s, and the G.723 of 1988 (0x14) is G.726 at 24 kbit/s.
+ * G.721 (0x40) is G.726 at 32 kbit/s, and the G.723 of 1988 (0x14) is G.726 at 24 and 40 kbit/s.
  */
 const codecs: Readonly<Record<number, WavFormat["codec"]>> = {
   0x0001: "pcm",

@@ -1,14 +1,15 @@
 import { cleanText } from "../../input/plain-text.ts";
-import { CuePoints, type Chapter } from "./cue-points.ts";
+import type { Chapter, Picture } from "../tag-contents.ts";
+import { CuePoints, type CuePointsState } from "./cue-points.ts";
 import { id3Frames } from "./id3-frames.ts";
-import { pictureIn, type Picture } from "./id3-picture.ts";
-import { ProductionNotes } from "./production-notes.ts";
+import { pictureIn } from "./id3-picture.ts";
+import { ProductionNotes, type ProductionNotesState } from "./production-notes.ts";
 import { tagTable, type TagName, type TagTexts } from "../tag-table.ts";
 import { codePageOf, decodeBytes, decodeUnlabelled, decodeUtf16 } from "./tag-text.ts";
 import { uint16 } from "./wav-format.ts";
 
 /** A tag. Its value is one line that is safe to show (see `plain-text.ts`), with at most {@link maxTagCharacters}. */
-export interface WavTag {
+interface WavTag {
   readonly name: TagName;
   readonly value: string;
 }
@@ -36,7 +37,21 @@ const keptValues = 3;
 /** A value that is decoded at the end of the file, because the chunk that states its encoding may follow it. */
 interface Found {
   readonly source: (typeof sources)[number];
-  readonly decode: (codePage: number | undefined) => string | undefined;
+  readonly bytes: Buffer;
+  /** The encoding that an ID3 frame states. */
+  readonly encoding: number | undefined;
+}
+
+/** A picture that was found. */
+type FoundPicture = Picture & { readonly isFrontCover: boolean };
+
+/** The tags of a file that {@link WavTags} has collected so far. */
+export interface WavTagsState {
+  readonly found: ReadonlyMap<TagName, readonly Found[]>;
+  readonly cues: CuePointsState;
+  readonly production: ProductionNotesState;
+  readonly picture: FoundPicture | undefined;
+  readonly codePage: number | undefined;
 }
 
 /**
@@ -49,7 +64,7 @@ export class WavTags {
   readonly cues = new CuePoints();
   /** What a field recorder states. */
   readonly production = new ProductionNotes();
-  #picture: (Picture & { readonly isFrontCover: boolean }) | undefined;
+  #picture: FoundPicture | undefined;
   #codePage: number | undefined;
   /** The decoded values, until the next change. */
   #texts: TagTexts | undefined;
@@ -95,8 +110,7 @@ export class WavTags {
   addInfo(id: string, value: Buffer): void {
     const name = infoTags.get(id.toUpperCase());
     if (name === undefined) return;
-    const isCut = value.length >= maxTagBytes;
-    this.#add(name, "info", value, (bytes, codePage) => decodeUnlabelled(bytes, { codePage, isCut }));
+    this.#add(name, "info", value);
   }
 
   /**
@@ -107,10 +121,7 @@ export class WavTags {
     this.production.addBext(chunk);
     for (const { name, bext } of tagTable) {
       if (bext === undefined) continue;
-      const field = chunk.subarray(...bext);
-      this.#add(name, "bext", field, (bytes, codePage) =>
-        inTurn(codePage, (page) => decodeUnlabelled(bytes, { codePage: page, isCut: true })),
-      );
+      this.#add(name, "bext", chunk.subarray(...bext));
     }
   }
 
@@ -121,14 +132,7 @@ export class WavTags {
       const name = id3Tags.get(id);
       const text = name === undefined ? undefined : name === "comment" ? id3Comment(body) : body.subarray(1);
       if (name === undefined || text === undefined) continue;
-      const encoding = body[0]!;
-      const isCut = text.length >= maxTagBytes;
-      this.#add(name, "id3", text, (bytes, codePage) => {
-        const values = decodeId3(encoding, bytes, isCut, codePage)?.split("\0");
-        if (name === "comment") return values?.[0];
-        const joined = values?.filter((value) => value !== "").join("; ");
-        return name === "genre" ? joined && withoutGenreNumber(joined) : joined;
-      });
+      this.#add(name, "id3", text, body[0]);
     }
   }
 
@@ -138,18 +142,32 @@ export class WavTags {
     this.#picture = { ...picture, bytes: Buffer.from(picture.bytes) };
   }
 
-  #add(
-    name: TagName,
-    source: Found["source"],
-    value: Buffer,
-    decode: (bytes: Buffer, codePage: number | undefined) => string | undefined,
-  ): void {
+  /** What it takes to go on with another collection. */
+  save(): WavTagsState {
+    return {
+      found: this.#found,
+      cues: this.cues.save(),
+      production: this.production.save(),
+      picture: this.#picture,
+      codePage: this.#codePage,
+    };
+  }
+
+  /** Goes on where another collection of the same file was saved. */
+  restore({ found, cues, production, picture, codePage }: WavTagsState): void {
+    for (const [name, values] of found) this.#found.set(name, [...values]);
+    this.cues.restore(cues);
+    this.production.restore(production);
+    this.#picture = picture;
+    this.#codePage = codePage;
+  }
+
+  #add(name: TagName, source: Found["source"], value: Buffer, encoding?: number): void {
     const found = this.#found.get(name) ?? [];
     const isFull = found.filter((other) => other.source === source).length >= keptValues;
     if (isFull || isBlank(value)) return;
     // A copy, so that the chunk, which may contain pictures, can be freed.
-    const bytes = Buffer.from(value.subarray(0, maxTagBytes));
-    found.push({ source, decode: (codePage) => decode(bytes, codePage) });
+    found.push({ source, bytes: Buffer.from(value.subarray(0, maxTagBytes)), encoding });
     this.#found.set(name, found);
     this.#texts = undefined;
   }
@@ -157,8 +175,8 @@ export class WavTags {
   #decode(name: TagName): string | undefined {
     const found = this.#found.get(name) ?? [];
     const rank = ({ source }: Found): number => sources.indexOf(source);
-    for (const { decode } of found.toSorted((a, b) => rank(b) - rank(a))) {
-      const value = cleanText(decode(this.#codePage) ?? "", maxTagCharacters);
+    for (const each of found.toSorted((a, b) => rank(b) - rank(a))) {
+      const value = cleanText(decoded(name, each, this.#codePage) ?? "", maxTagCharacters);
       if (value !== "") return value;
     }
     return undefined;
@@ -168,6 +186,20 @@ export class WavTags {
 /** Whether these four characters name an INFO sub-chunk that {@link WavTags} keeps. */
 export function isKnownInfo(id: string): boolean {
   return infoTags.has(id.toUpperCase());
+}
+
+function decoded(
+  name: TagName,
+  { source, bytes, encoding = 0 }: Found,
+  codePage: number | undefined,
+): string | undefined {
+  const isCut = bytes.length >= maxTagBytes;
+  if (source === "info") return decodeUnlabelled(bytes, { codePage, isCut });
+  if (source === "bext") return inTurn(codePage, (page) => decodeUnlabelled(bytes, { codePage: page, isCut: true }));
+  const values = decodeId3(encoding, bytes, isCut, codePage)?.split("\0");
+  if (name === "comment") return values?.[0];
+  const joined = values?.filter((value) => value !== "").join("; ");
+  return name === "genre" ? joined && withoutGenreNumber(joined) : joined;
 }
 
 function isBlank(bytes: Buffer): boolean {

@@ -22,19 +22,36 @@ export function isWave64(start: Buffer): boolean {
   return start.length >= 4 && riffGuid.subarray(0, start.length).equals(start);
 }
 
+/** A place inside the sound. */
+interface Wave64Sound {
+  /** Size of the sound; 0 if it is unknown. */
+  readonly dataBytes: number;
+  /** The part of it that was not read yet; Infinity if the size is unknown. */
+  leftBytes: number;
+}
+
+/** Where a rewriting is; only places inside the sound can be continued. */
+export interface Wave64Progress {
+  sound?: Wave64Sound;
+}
+
 /**
  * Rewrites a Sony Wave64 file (Sonic Foundry, "Wave 64 file format", 2003) as RF64, which the reader knows: the same
  * chunks with other headers. What cannot be understood is passed on as it is; the reader judges it.
  */
-export async function* wave64AsRf64(bytes: ByteReader): AsyncGenerator<Buffer, void, undefined> {
+export async function* wave64AsRf64(
+  bytes: ByteReader,
+  progress: Wave64Progress = {},
+): AsyncGenerator<Buffer, void, undefined> {
   try {
-    yield* rewritten(bytes);
+    if (progress.sound) yield* rewrittenFrom(bytes, progress, progress.sound);
+    else yield* rewritten(bytes, progress);
   } finally {
     await bytes.close();
   }
 }
 
-async function* rewritten(bytes: ByteReader): AsyncGenerator<Buffer, void, undefined> {
+async function* rewritten(bytes: ByteReader, progress: Wave64Progress): AsyncGenerator<Buffer, void, undefined> {
   await bytes.skip(headerBytes);
   const form = await bytes.read(16);
   if (form.length < 16) {
@@ -62,11 +79,25 @@ async function* rewritten(bytes: ByteReader): AsyncGenerator<Buffer, void, undef
   yield Buffer.concat([riffHeader("RF64", 0xffff_ffff), formOf(form), ds64, ...before]);
   if (data === undefined) return;
   yield riffHeader("data", 0xffff_ffff);
-  if (dataBytes === 0) {
-    yield* take(bytes, Infinity);
-    return;
+  progress.sound = { dataBytes, leftBytes: dataBytes || Infinity };
+  yield* rewrittenFrom(bytes, progress, progress.sound);
+}
+
+/** Continues inside the sound. */
+async function* rewrittenFrom(
+  bytes: ByteReader,
+  progress: Wave64Progress,
+  sound: Wave64Sound,
+): AsyncGenerator<Buffer, void, undefined> {
+  const { dataBytes } = sound;
+  while (sound.leftBytes > 0) {
+    const piece = await bytes.take(sound.leftBytes);
+    if (piece === undefined) break;
+    sound.leftBytes -= piece.length;
+    yield piece;
   }
-  yield* take(bytes, dataBytes);
+  delete progress.sound;
+  if (dataBytes === 0) return;
   await bytes.skip(padBytes(dataBytes));
   if (dataBytes % 2 === 1) yield Buffer.alloc(1);
   yield* chunksBehind(bytes);

@@ -31,7 +31,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
 }
 
 /** Options of {@link startEmbeddedPostgres}. */
-export interface EmbeddedPostgresOptions {
+interface EmbeddedPostgresOptions {
   /** The DATA_DIR setting; `undefined` means `data` in the project folder. */
   readonly dataDir: string | undefined;
   readonly log: EmbeddedPostgresLog;

@@ -32,7 +32,7 @@ export async function openPostgresPrograms(installed: string, dataFolder: DataFo
 }
 
 /** How to run one of the programs. */
-export interface RunOptions {
+interface RunOptions {
   readonly user: PostgresUser | undefined;
   readonly input?: string;
 }

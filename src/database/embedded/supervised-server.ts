@@ -25,7 +25,7 @@ interface RunningServer {
 }
 
 /** A server that is kept running. Disposing of it shuts it down and waits until it has ended. */
-export interface SupervisedServer extends AsyncDisposable {
+interface SupervisedServer extends AsyncDisposable {
   /** Resolves if the server ended by itself and could not be restarted. Never rejects. */
   readonly exited: Promise<Error>;
 }

@@ -1,0 +1,140 @@
+import type { SqlEntityManager } from "@mikro-orm/postgresql";
+import { sql } from "kysely";
+import { queryBuilder } from "../database/query-builder.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { RecordTables } from "./record.entity.ts";
+import type { S3Mp3Store } from "./s3-mp3-store.ts";
+
+const sweepSeconds = 20;
+
+/** Number of objects that a replica takes at once, and the time after which others may take them, because it has died. */
+const objectsAtOnce = 100;
+const takenSeconds = 600;
+
+/** How long the sweeper waits, in seconds. */
+export interface SweepDelays {
+  /** Between the deletion of a recording and that of its object. */
+  readonly deleteSeconds: number;
+  /** Longest time that an upload may still write after its recording was deleted. */
+  readonly uploadSeconds: number;
+}
+
+/**
+ * Deletes the objects of deleted recordings. Every replica does this; a row of `deleted_object` stays until its object is
+ * gone, so nothing is lost while S3 is away.
+ */
+export class ObjectSweeper implements AsyncDisposable {
+  /** Objects of deleted recordings that the last sweep has left, because their time has not come, or because S3 is away. */
+  waiting = 0;
+  readonly #em: SqlEntityManager;
+  readonly #store: S3Mp3Store;
+  readonly #delays: SweepDelays;
+  readonly #logger: Logger;
+  readonly #timer: NodeJS.Timeout;
+  #working: Promise<void> | undefined;
+  #stopping = false;
+
+  constructor(em: SqlEntityManager, store: S3Mp3Store, delays: SweepDelays, logger: Logger) {
+    this.#em = em;
+    this.#store = store;
+    this.#delays = delays;
+    this.#logger = logger;
+    this.#timer = setInterval(() => void this.sweep(), sweepSeconds * 1000).unref();
+  }
+
+  /** Deletes all objects that are due. Only one sweep of a process runs at a time. */
+  async sweep(): Promise<void> {
+    this.#working ??= this.#sweep().finally(() => (this.#working = undefined));
+    await this.#working;
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      try {
+        await this.#removeDue();
+      } finally {
+        await this.#count();
+      }
+    } catch (error) {
+      this.#logger.warn({ err: error }, "could not delete the objects of deleted recordings; will try again later");
+    }
+  }
+
+  async #removeDue(): Promise<void> {
+    for (let more = true; more && !this.#stopping;) {
+      const due = await this.#take();
+      for (const { recordId, mayBeWritten } of due) {
+        if (this.#stopping) return;
+        await this.#store.remove(recordId, { mayBeWritten });
+        await this.#settle(recordId, mayBeWritten);
+      }
+      more = due.length === objectsAtOnce;
+    }
+  }
+
+  async #count(): Promise<void> {
+    const { waiting } = await queryBuilder<RecordTables>(this.#em)
+      .selectFrom("DeletedObject")
+      .select((eb) => eb.cast<number>(eb.fn.countAll(), "bigint").as("waiting"))
+      .executeTakeFirstOrThrow();
+    this.waiting = waiting;
+  }
+
+  /** Takes objects that are due, so that no other replica does, without a lock while S3 is busy. */
+  async #take(): Promise<{ recordId: string; mayBeWritten: boolean }[]> {
+    return await queryBuilder<RecordTables>(this.#em)
+      .updateTable("DeletedObject")
+      .set({ notBefore: inSeconds(takenSeconds) })
+      .where("recordId", "in", (eb) =>
+        eb
+          .selectFrom("DeletedObject")
+          .select("recordId")
+          .where("notBefore", "<=", inSeconds(0))
+          .where((eb) =>
+            eb.or([eb("mayBeWritten", "=", true), eb("deletedAt", "<=", inSeconds(-this.#delays.deleteSeconds))]),
+          )
+          .limit(objectsAtOnce)
+          .forUpdate()
+          .skipLocked(),
+      )
+      .returning(["recordId", "mayBeWritten"])
+      .execute();
+  }
+
+  /** An upload may have written its object after that. Then it is deleted once more, when the upload must have ended. */
+  async #settle(recordId: string, mayBeWritten: boolean): Promise<void> {
+    const db = queryBuilder<RecordTables>(this.#em);
+    if (mayBeWritten) {
+      const later = { mayBeWritten: false, notBefore: inSeconds(this.#delays.uploadSeconds) };
+      await db.updateTable("DeletedObject").set(later).where("recordId", "=", recordId).execute();
+    } else await db.deleteFrom("DeletedObject").where("recordId", "=", recordId).execute();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stopping = true;
+    await this.#working;
+  }
+}
+
+/** Notes the object of a recording that the database has lost, as the trigger does for one that is deleted. */
+export async function noteLostObject(em: SqlEntityManager, recordId: string): Promise<void> {
+  const db = queryBuilder<RecordTables>(em);
+  await db
+    .insertInto("DeletedObject")
+    .columns(["recordId", "mayBeWritten"])
+    .expression(
+      db
+        .selectNoFrom((eb) => [
+          eb.cast<string>(eb.val(recordId), "uuid").as("recordId"),
+          sql.lit(true).as("mayBeWritten"),
+        ])
+        .where((eb) => eb.not(eb.exists(eb.selectFrom("AudioRecord").select("id").where("id", "=", recordId)))),
+    )
+    .onConflict((conflict) => conflict.column("recordId").doNothing())
+    .execute();
+}
+
+function inSeconds(seconds: number) {
+  return sql<Date>`now() + make_interval(secs => ${seconds})`;
+}
