@@ -1,6 +1,4 @@
 /// <reference lib="dom" />
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
 import type { BrowserContext, BrowserContextOptions, Browser, Locator, Page } from "playwright-core";
@@ -47,34 +45,24 @@ export interface KillableBrowser extends AsyncDisposable {
 
 /** Starts a Chromium on a folder, with a WAV as its microphone. */
 export async function openKillableBrowser(folder: string, wavPath: string): Promise<KillableBrowser> {
-  const chromiumProcess = spawn(
-    findChromium()!,
-    [
-      ...chromiumArguments,
-      ...microphoneArguments(wavPath),
-      "--headless",
-      "--remote-debugging-port=0",
-      `--user-data-dir=${folder}`,
-    ],
-    { detached: true, stdio: ["ignore", "ignore", "pipe"] },
-  );
-  const closed = once(chromiumProcess, "close");
+  const context = await chromium.launchPersistentContext(folder, {
+    executablePath: findChromium()!,
+    timeout,
+    args: [...chromiumArguments, ...microphoneArguments(wavPath)],
+  });
+  context.setDefaultTimeout(timeout);
+  const closed = new Promise((resolve) => void context.once("close", resolve));
+  const session = await context.browser()!.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  // The browser is the leader of a process group, in which all its processes are.
+  const group = processInfo.find(({ type }) => type === "browser")!.id;
+  let killed = false;
   const kill = async (): Promise<void> => {
-    if (chromiumProcess.exitCode === null && chromiumProcess.signalCode === null)
-      process.kill(-chromiumProcess.pid!, "SIGKILL");
+    if (!killed) process.kill(-group, "SIGKILL");
+    killed = true;
     await closed;
   };
-  let told = "";
-  for await (const piece of chromiumProcess.stderr) {
-    told += String(piece);
-    const address = /ws:\/\/\S+/.exec(told)?.[0];
-    if (address === undefined) continue;
-    const browser = await chromium.connectOverCDP(address, { timeout });
-    const [context] = browser.contexts();
-    context!.setDefaultTimeout(timeout);
-    return { page: await context!.newPage(), kill, [Symbol.asyncDispose]: kill };
-  }
-  throw new Error(`Chromium did not start: ${told}`);
+  return { page: await context.newPage(), kill, [Symbol.asyncDispose]: kill };
 }
 
 /** Opens the page in a context of its own, as a new visitor does. */
