@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { EncoderTurns } from "../src/audio/encoder/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
-import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
+import { encodeMp3, type Mp3Settings } from "../src/audio/encoder/mp3-encoder.ts";
 import { mp3BitrateFor, mp3RateFor } from "../src/audio/mp3/quality.ts";
 import { decoderDelaySamples, lameDelaySamples } from "../src/audio/mp3/mp3-frame.ts";
 import type { PcmFormat } from "../src/audio/pcm-format.ts";
@@ -185,6 +185,48 @@ describe("several encoders", () => {
     await using pool = new EncoderPool({ ffmpeg, size: 4 });
     const { processes } = await encode(pool, slices(Buffer.alloc(5 * 44_100 * 4)), cd);
     expect(processes).toBe(1);
+  });
+
+  it.each([44_100, 48_000, 96_000])("divide a short sound of %i Hz, if one of them is ready", async (sampleRateHz) => {
+    seed = 1;
+    const format = { sampleFormat: "s16le", sampleRateHz, channels: 1 } as const;
+    const source = new Float32Array(5 * sampleRateHz + 321).map((_, i) => materials.music!(i / sampleRateHz, i));
+    const pcm = pcmOf(source, format);
+    const bounded = { bitrateKbps: 96, maxPcmBytes: pcm.length };
+    await using single = new EncoderPool({ ffmpeg, size: 1 });
+    await using pool = new EncoderPool({ ffmpeg, size: 2 });
+    const one = await encode(single, [pcm], format, bounded);
+    for (const expected of [1, 1, 2]) {
+      // The first two show what is needed.
+      if (expected === 2) await ready(pool, 2);
+      const { mp3, processes } = await encode(pool, [pcm], format, bounded);
+      expect(processes).toBe(expected);
+      expect(readFrames(mp3)).toEqual(readFrames(one.mp3));
+      readReservoir(mp3);
+      const wanted = resample16Bit(pcm, sampleRateHz, mp3RateFor(sampleRateHz), 1);
+      const excess = excessErrorDb(mp3, one.mp3, wanted);
+      expect(excess.all).toBeLessThan(0.2);
+      expect(excess.worst).toBeLessThan(3);
+    }
+  });
+
+  it("leave a short sound to one, if its source is slow or it is too short to divide", async () => {
+    await using pool = new EncoderPool({ ffmpeg, size: 2 });
+    const pcm = pcmOf(sweep(5 * 44_100, 44_100), cd);
+    const bounded = { ...settings, maxPcmBytes: pcm.length };
+    for (let i = 0; i < 2; i++) await encode(pool, [pcm], cd, bounded);
+    await ready(pool, 2);
+    const slow = async function* () {
+      for (const piece of slices(pcm)) {
+        yield piece;
+        const [encoder] = await encodersOf(process.pid);
+        if (encoder !== undefined) await untilItReadsNothing(encoder);
+      }
+    };
+    expect((await encode(pool, slow(), cd, bounded)).processes).toBe(1);
+    await ready(pool, 2);
+    const clip = pcm.subarray(0, 2 * 44_100 * 4);
+    expect((await encode(pool, [clip], cd, { ...settings, maxPcmBytes: clip.length })).processes).toBe(1);
   });
 
   it("keep a limited part of the sound in memory", async () => {
@@ -511,12 +553,12 @@ async function encode(
   pool: EncoderPool,
   pcm: Iterable<Buffer> | AsyncIterable<Buffer>,
   format: PcmFormat,
-  { bitrateKbps }: { bitrateKbps: number } = settings,
+  mp3Settings: Mp3Settings = settings,
   signal: AbortSignal = never,
   owner?: number,
 ): Promise<{ mp3: Buffer; processes: number }> {
   using turns = await pool.acquire(never, { owner });
-  const encoding = encodeMp3(turns, asyncOf(pcm), format, { bitrateKbps }, signal);
+  const encoding = encodeMp3(turns, asyncOf(pcm), format, mp3Settings, signal);
   const chunks: Buffer[] = [];
   let processes = 0;
   const start = pool.start.bind(pool);
@@ -527,6 +569,16 @@ async function encode(
   };
   for await (const bytes of encoding) chunks.push(bytes);
   return { mp3: Buffer.concat(chunks), processes };
+}
+
+/** Waits until as many processes wait for a conversion. */
+async function ready(pool: EncoderPool, count: number): Promise<void> {
+  expect(
+    await until(
+      () => pool.ready,
+      (number) => number === count,
+    ),
+  ).toBe(count);
 }
 
 async function untilItReadsNothing(pid: number): Promise<void> {

@@ -54,6 +54,11 @@ export class ConversionEncoders implements AsyncDisposable {
     return [...this.#encoders].filter(({ ending }) => !ending).length > 1;
   }
 
+  /** Whether a process waits that one of them could use. */
+  get oneIsReady(): boolean {
+    return this.#pool.hasReady(this.#arguments);
+  }
+
   /** Starts an encoder in the conversion's turn. */
   start(): Encoder {
     const child = this.#pool.start(this.#arguments);

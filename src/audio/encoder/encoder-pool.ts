@@ -135,6 +135,11 @@ export class EncoderPool implements AsyncDisposable {
     return this.#ready.count;
   }
 
+  /** Whether a process with these arguments waits for a conversion. */
+  hasReady(args: readonly string[]): boolean {
+    return this.#ready.has(args);
+  }
+
   /** Number of processes that conversions have, parked ones included. */
   get running(): number {
     return this.#running.size;

@@ -93,6 +93,17 @@ export class FrameGrid {
     return { first: Math.max(0, last - this.overlapFrames), last };
   }
 
+  /**
+   * Where to change to a new encoder in so much PCM, so that both encode about the same amount; undefined if that is so little that
+   * the lead-in would not be worth it.
+   */
+  middleOf(bytes: number): number | undefined {
+    const middle = (this.framesIn(bytes) + this.sharedFrames) / 2;
+    const leadIn = Math.round((middle - this.sharedFrames) / this.period) * this.period;
+    const at = this.startOf(leadIn + this.sharedFrames);
+    return leadIn > 0 && bytes - at >= this.startOf(2 * this.sharedFrames) ? at : undefined;
+  }
+
   /** The last frame, up to this one, where a new encoder is at the same point as one that encoded everything before. */
   beginningBefore(frame: number): number {
     return Math.max(0, Math.floor(frame / this.period) * this.period);

@@ -42,14 +42,23 @@ export class ReadyEncoders implements AsyncDisposable {
     return this.#ready.size;
   }
 
+  /** Whether a process with these arguments waits. */
+  has(args: Arguments): boolean {
+    return this.#find(args) !== undefined;
+  }
+
   /** Takes a process with these arguments, or starts one. */
   take(args: Arguments): FfmpegProcess {
     this.#lately.push(args);
     if (this.#lately.length > rememberedStarts) this.#lately.shift();
-    const ready = [...this.#ready].find((each) => areSame(each.args, args));
+    const ready = this.#find(args);
     if (!ready) return this.#start(args);
     this.#forget(ready);
     return ready.child;
+  }
+
+  #find(args: Arguments): ReadyEncoder | undefined {
+    return [...this.#ready].find((each) => areSame(each.args, args));
   }
 
   /** Soon replaces the processes that were taken, unless encoders are scarce then. */

@@ -42,6 +42,8 @@ export class SegmentedEncoding implements AsyncDisposable {
   readonly #maxEncoders: number;
   readonly #segmentBytes: number;
   readonly #longSegmentBytes: number;
+  /** Where a short sound may be divided between two encoders, in its PCM. */
+  #middleBytes = Infinity;
   readonly #encoders: ConversionEncoders;
   /** If its current encoder is ending, the next turn starts with a new one. */
   readonly #dealer: PcmDealer;
@@ -84,6 +86,8 @@ export class SegmentedEncoding implements AsyncDisposable {
     const sharedBytes = maxBufferedBytes / (this.#maxEncoders + 1);
     const mostBytes = bytesOf(mostSegmentSamples);
     this.#longSegmentBytes = Math.max(this.#segmentBytes, Math.min(mostBytes, sharedBytes));
+    if (!from && this.#maxEncoders > 1 && maxPcmBytes < 2 * this.#segmentBytes)
+      this.#middleBytes = this.#grid.middleOf(maxPcmBytes) ?? Infinity;
     this.#encoders = new ConversionEncoders(pool, format, mp3, this.#grid, this.#onEncoderChange);
     this.#dealer = new PcmDealer(format, mp3, this.#grid, pool.blocks, this.#encoders.start(), from);
     this.#sentBeforeTurn = this.#dealer.sentBytes;
@@ -218,6 +222,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     const dealer = this.#dealer;
     if (this.#failure || this.#isEnding || (dealer.pendingBytes === 0 && !this.#sourceEnded)) return;
     while (this.#hasTurn() && dealer.pendingBytes > 0) {
+      this.#changeInTheMiddle();
       if (dealer.current.backlogBytes >= hungryBytes) {
         const other = this.#nextEncoder();
         if (!other) return;
@@ -228,6 +233,24 @@ export class SegmentedEncoding implements AsyncDisposable {
       const share = this.#sourceEnded && this.#maxEncoders > 1 ? half : Infinity;
       dealer.send(Math.min(dealer.pendingBytes, share));
     }
+  }
+
+  /**
+   * Changes to an encoder that is ready in the middle of a short sound, so that both finish at about the same time. Not if the
+   * current one has little to do: then the source is slow, and another encoder would gain nothing.
+   */
+  #changeInTheMiddle(): void {
+    const dealer = this.#dealer;
+    const byteCount = this.#middleBytes - dealer.sentBytes;
+    if (byteCount > dealer.pendingBytes) return;
+    this.#middleBytes = Infinity;
+    const toDo = dealer.current.backlogBytes + byteCount;
+    // Starting a process takes longer than encoding a short sound.
+    if (toDo < this.#grid.startOf(this.#grid.sharedFrames) || !this.#encoders.oneIsReady) return;
+    const other = this.#encoders.startSpare(() => dealer.current, this.#maxEncoders);
+    if (!other) return;
+    dealer.send(byteCount);
+    dealer.switchTo(other);
   }
 
   /** The encoder to change to, if one is idle and enough PCM is pending to be worth the change. */
