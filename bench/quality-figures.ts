@@ -14,6 +14,11 @@ import type { Workbench } from "./support/workbench.ts";
 const bitrateKbps = 192;
 /** Blocks for sounds that last, and for what lies ahead of attacks. */
 const blockLengths = [2048, 256] as const;
+/**
+ * How many frames of silence the passes begin with, with which the service is compared on average. The mean of one pass can differ from that of another by 1 dB,
+ * because a few blocks ahead of attacks decide it.
+ */
+const beginnings = [0, 10, 23, 37];
 /** Samples around a joint in which it can be heard: 34 frames. */
 const stretchSamples = 34 * 1152;
 
@@ -27,29 +32,30 @@ export async function qualityFigures(bench: Workbench): Promise<Figure[]> {
   for (const [name, make] of Object.entries(hardSounds)) {
     const samples = Int16Array.from(make(seconds), (value) => Math.round(value * 32_767));
     const pcm = Buffer.from(samples.buffer);
-    const plain = await encodeInOnePass(samples, hardSoundsRateHz, 2, bitrateKbps);
-    const joined = await encodeInTurns(pcm);
-    const [ofPlain, ofJoined] = [heard(plain, samples), heard(joined, samples)];
+    const passes: Ratios[][][] = [];
+    for (const frames of beginnings) passes.push(await heardOfOnePass(samples, frames * 1152));
+    const ofJoined = heard(await encodeInTurns(pcm), samples);
     figures.push(
       {
         name: `${name}: noise to mask`,
         value: meanOf(ofJoined.flat()),
         unit: "dB",
-        reference: { name: "one pass of LAME", value: meanOf(ofPlain.flat()) },
+        reference: { name: "passes of LAME", value: averageOf(passes.map((pass) => meanOf(pass.flat()))) },
       },
-      ...moreNoise(name, ofJoined, ofPlain, samples.length / 2),
-      ...moreNoise(`${name}, resumed`, heard(await encodeResumed(pcm), samples), ofPlain, samples.length / 2),
+      ...moreNoise(name, ofJoined, passes, samples.length / 2),
+      ...moreNoise(`${name}, resumed`, heard(await encodeResumed(pcm), samples), passes, samples.length / 2),
     );
   }
   return figures;
 }
 
-function moreNoise(name: string, ofJoined: Ratios[][], ofPlain: Ratios[][], samples: number): Figure[] {
-  const means = ofJoined.map((channel, i) => meanOf(channel) - meanOf(ofPlain[i]!));
-  const stretches = ofJoined.map((channels, i) => worstStretch(channels, ofPlain[i]!, samples));
+/** The noise of an MP3, compared with the average of several passes, and with the first one in each stretch. */
+function moreNoise(name: string, ofMp3: Ratios[][], passes: Ratios[][][], samples: number): Figure[] {
+  const means = ofMp3.map((channels, i) => meanOf(channels) - averageOf(passes.map((pass) => meanOf(pass[i]!))));
+  const stretches = ofMp3.map((channels, i) => worstStretch(channels, passes[0]![i]!, samples));
   const goal = (atMost: number) => ({ unit: "dB", goal: { of: "value", atMost } }) as const;
   return [
-    { name: `${name}: more noise than one pass, mean`, value: Math.max(...means), ...goal(0.3) },
+    { name: `${name}: more noise than passes of LAME, mean`, value: Math.max(...means), ...goal(0.3) },
     { name: `${name}: more noise than one pass, worst 0.9 s`, value: Math.max(...stretches), ...goal(1.5) },
   ];
 }
@@ -103,10 +109,17 @@ async function* pieces(pcm: Buffer): AsyncGenerator<Buffer, void, undefined> {
   for (let at = 0; at < pcm.length; at += 65_536) yield pcm.subarray(at, at + 65_536);
 }
 
-/** The ratios of an MP3's channels, for each length of blocks. */
-function heard(mp3: Buffer, samples: Int16Array): Ratios[][] {
+/** What {@link heard} tells of one pass of LAME that begins with so many samples of silence. */
+async function heardOfOnePass(samples: Int16Array, silence: number): Promise<Ratios[][]> {
+  const begun = new Int16Array(2 * silence + samples.length);
+  begun.set(samples, 2 * silence);
+  return heard(await encodeInOnePass(begun, hardSoundsRateHz, 2, bitrateKbps), samples, silence);
+}
+
+/** The ratios of an MP3's channels, for each length of blocks. The MP3 has `silence` samples of each channel before the sound. */
+function heard(mp3: Buffer, samples: Int16Array, silence = 0): Ratios[][] {
   const source = Float32Array.from(samples, (sample) => sample / 32_767);
-  const decoded = leveled(decodeMp3(mp3).subarray(2 * decodedDelay), source);
+  const decoded = leveled(decodeMp3(mp3).subarray(2 * (decodedDelay + silence)), source);
   return blockLengths.map((blockLength) =>
     [0, 1].map((channel) => {
       const [clean, noisy] = [source, decoded].map((sound) =>
@@ -118,8 +131,11 @@ function heard(mp3: Buffer, samples: Int16Array): Ratios[][] {
 }
 
 function meanOf(channels: readonly Ratios[]): number {
-  const means = channels.map((channel) => meanDb(channel)).filter((mean) => !Number.isNaN(mean));
-  return means.reduce((sum, mean) => sum + mean, 0) / means.length;
+  return averageOf(channels.map((channel) => meanDb(channel)).filter((mean) => !Number.isNaN(mean)));
+}
+
+function averageOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** The largest mean of the difference between the blocks of a stretch. */
@@ -127,8 +143,8 @@ function worstStretch(joined: readonly Ratios[], plain: readonly Ratios[], sampl
   let worst = -Infinity;
   for (let from = 0; from + stretchSamples <= samples; from += 4 * 1152) {
     const differences = joined.flatMap((channel, i) => differencesDb(channel, plain[i]!, from, from + stretchSamples));
-    const mean = differences.reduce((sum, difference) => sum + difference, 0) / differences.length;
-    if (mean > worst) worst = mean;
+    const mean = averageOf(differences);
+    if (mean > worst) worst = mean; // not if a stretch is silent
   }
   return worst;
 }
