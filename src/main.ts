@@ -13,6 +13,7 @@ async function main(): Promise<void> {
   // An older Node would fail at this import with an obscure message.
   const { startServer } = await import("./server.ts");
   const stop = Promise.withResolvers<NodeJS.Signals>();
+  const starting = new AbortController();
   let firstAt: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
@@ -21,12 +22,13 @@ async function main(): Promise<void> {
       if (firstAt !== undefined && !isEcho) process.exit(1);
       firstAt ??= performance.now();
       stop.resolve(signal);
+      starting.abort();
     });
   }
 
   const config = await loadConfig(process.env);
   const logger = createLogger(config);
-  await using server = await startServer(config, logger).catch((error: unknown) => {
+  await using server = await startServer(config, logger, starting.signal).catch((error: unknown) => {
     // Ctrl-C in a terminal also ends programs that the start was running, such as initdb. That is not an error.
     if (firstAt === undefined) throw error;
     process.stderr.write("web-user-music was stopped while it was starting.\n");

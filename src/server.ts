@@ -90,9 +90,10 @@ export interface Server extends AsyncDisposable {
 
 /**
  * Starts everything in order. If a step fails, what was already open is released.
+ * @param signal ends a start that waits for other processes
  * @throws {Error} with a sentence for the operator
  */
-export async function startServer(config: Config, logger: Logger): Promise<Server> {
+export async function startServer(config: Config, logger: Logger, signal?: AbortSignal): Promise<Server> {
   await using opening = new AsyncDisposableStack();
   const ffmpeg = await findFfmpeg(config.ffmpegPath);
   const page = config.webPage ? await readPageFiles() : undefined;
@@ -110,6 +111,7 @@ export async function startServer(config: Config, logger: Logger): Promise<Serve
         timeoutSeconds: config.databaseTimeoutSeconds,
         tables,
         onStatementEnd: metrics && ((seconds, failure) => metrics.statementEnded(seconds, failure)),
+        signal,
       },
       logger,
     ),

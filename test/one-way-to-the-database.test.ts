@@ -19,6 +19,7 @@ const textSql =
 
 /** Number of such statements in each file. */
 const places = {
+  "database/apply-migrations.ts": 3,
   "database/database.ts": 7,
   "database/postgres-dialect.ts": 1,
   "database/transaction.ts": 1,

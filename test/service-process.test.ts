@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, it } from "@jest/globals";
+import { Client } from "pg";
 import { ApiClient } from "./support/api-client.ts";
 import { needs } from "./support/needs.ts";
 import { programEnv } from "./support/service-process.ts";
@@ -127,6 +128,22 @@ it("says that it was stopped when Ctrl-C arrives while it waits for the database
   await asked;
   expect(await stop(child, "SIGINT")).toEqual([0, null]);
   expect(await said).toBe("web-user-music was stopped while it was starting.\n");
+});
+
+it("says that it was stopped when SIGTERM arrives while another process applies migrations", async () => {
+  await using database = await createTestDatabase();
+  const other = new Client({ connectionString: database.url });
+  await other.connect();
+  try {
+    await other.query("begin; select pg_advisory_xact_lock(7263501)"); // as in database.ts
+    const child = launch({ DATABASE_URL: database.url });
+    const said = text(child.stderr!);
+    await readOutput(child).waitFor((line) => line.includes("waiting for another process that applies migrations"));
+    expect(await stop(child, "SIGTERM")).toEqual([0, null]);
+    expect(await said).toBe("web-user-music was stopped while it was starting.\n");
+  } finally {
+    await other.end();
+  }
 });
 
 it("refuses a data folder that another service uses, and a port that another program uses, and says what to do", async () => {

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { setTimeout as delay } from "node:timers/promises";
 import { Client, Pool, TypeOverrides, types, type ClientBase } from "pg";
 import type { Logger } from "pino";
+import { applyMigrations, type NamedMigration } from "./apply-migrations.ts";
 import { driverOptions } from "./driver-options.ts";
 import { PooledPostgres, type OnStatementEnd } from "./postgres-dialect.ts";
 import { PostgresSocket } from "./postgres-socket.ts";
@@ -32,6 +33,8 @@ interface DatabaseOptions {
   readonly tables: Tables;
   /** Is told about each statement of MikroORM and its query builder. */
   readonly onStatementEnd?: OnStatementEnd | undefined;
+  /** Ends the waiting for another process that migrates, and for locks that a migration needs. */
+  readonly signal?: AbortSignal;
 }
 
 /** The tables of the service, passed in by the composition root. */
@@ -39,7 +42,7 @@ export interface Tables {
   /** MikroORM's options for this database. */
   readonly ormOptions: (url: string, poolSize: number) => Options;
   /** All migrations of this build. */
-  readonly migrations: readonly { readonly name: string }[];
+  readonly migrations: readonly NamedMigration[];
 }
 
 /** Key of the advisory lock for applying migrations. It is arbitrary, and the same in every replica. */
@@ -155,7 +158,7 @@ export function openPool(
 /** Applies missing migrations under an advisory lock, and returns facts about the server. */
 async function migrate(
   url: string,
-  { timeoutSeconds, tables }: DatabaseOptions,
+  { timeoutSeconds, tables, signal }: DatabaseOptions,
   logger: Logger,
 ): Promise<Pick<Database, "version" | "address">> {
   const lock = new Client({ ...driverOptions(url), connectionTimeoutMillis: timeoutSeconds * 1000 });
@@ -168,17 +171,14 @@ async function migrate(
     // SQL as text: defaults of a role.
     await lock.query(roleSettings);
     const waiting = setTimeout(() => logger.warn("waiting for another process that applies migrations"), 5000);
-    await takeMigrationLock(lock).finally(() => clearTimeout(waiting));
+    await takeMigrationLock(lock, signal).finally(() => clearTimeout(waiting));
     const { migrations: options = {}, ...others } = tables.ormOptions(url, 2);
     // MikroORM 7.2 looks for its table in `public`, but creates it according to the search path.
     const tableName = `${schema}.${options.tableName}`;
     // Developers create migrations from the snapshot. Applying them changes no file.
-    const orm = await MikroORM.init({ ...others, migrations: { ...options, tableName, snapshot: false } });
-    try {
-      for (const { name } of await orm.migrator.up()) logger.info({ migration: name }, "applied a migration");
-    } finally {
-      await orm.close(true);
-    }
+    const orm = { ...others, migrations: { ...options, tableName, snapshot: false } };
+    const { migrations } = tables;
+    await applyMigrations({ url, orm, migrations, timeoutMs: timeoutSeconds * 1000, signal }, logger);
     // SQL as text: releases the lock.
     await lock.query("commit");
     return { version, address: address(lock) };
@@ -197,7 +197,7 @@ const lockRetryMs = 200;
  * that moment. So each attempt has a transaction of its own, and does not wait. (A statement with parameters would keep its
  * snapshot afterwards.)
  */
-async function takeMigrationLock(client: Client): Promise<void> {
+async function takeMigrationLock(client: Client, signal: AbortSignal | undefined): Promise<void> {
   for (;;) {
     // SQL as text: an advisory lock.
     await client.query(
@@ -209,7 +209,7 @@ async function takeMigrationLock(client: Client): Promise<void> {
     if (rows[0]?.isTaken) return;
     // SQL as text: so that the index can be created.
     await client.query("rollback");
-    await delay(lockRetryMs);
+    await delay(lockRetryMs, undefined, { signal });
   }
 }
 

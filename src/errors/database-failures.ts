@@ -64,6 +64,14 @@ export function isStatementEnded(error: unknown): boolean {
 }
 
 /**
+ * Whether a transaction was given up because another one holds a lock: after `lock_timeout` (SQLSTATE 55P03), or in a
+ * deadlock (40P01). It can be repeated.
+ */
+export function isLockUnavailable(error: unknown): boolean {
+  return isError(error) && "code" in error && (error.code === "55P03" || error.code === "40P01");
+}
+
+/**
  * Whether a statement failed because the parent of its row was deleted: the recording of a chunk, or the owner of a
  * recording (SQLSTATE 23503).
  */
