@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/glob
 import { Readable } from "node:stream";
 import { setImmediate } from "node:timers/promises";
 import { hardSounds } from "../bench/support/hard-sounds.ts";
-import { decodeState, encodeState } from "../src/audio/conversion-state.ts";
+import { compressState, decodeState, encodeState, UnknownStateError } from "../src/audio/conversion-state.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import type { Quality } from "../src/audio/mp3/quality.ts";
 import { fromDifferences, toDifferences, type PcmDifferences } from "../src/audio/pcm-differences.ts";
@@ -157,6 +157,11 @@ describe("a conversion that ends at random places and goes on from a checkpoint"
     await convert(encoders, wav, places, { quality: "STANDARD", stored });
     expect(sizes).toHaveLength(places.length);
     expect(Math.max(...sizes)).toBeLessThan(mostBytes);
+  });
+
+  it("reads no stored state that becomes larger than any conversion has", () => {
+    expect(decodeState(compressState({ sound: Buffer.alloc(2 ** 20) }))).toEqual({ sound: Buffer.alloc(2 ** 20) });
+    expect(() => decodeState(compressState({ sound: Buffer.alloc(2 ** 26) }))).toThrow(UnknownStateError);
   });
 
   it("loses no sound of a voice, of which an encoder leaves little in the bit reservoir", async () => {

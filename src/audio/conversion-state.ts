@@ -8,6 +8,9 @@ import { deflateRawSync, inflateRawSync } from "node:zlib";
 const version = 2;
 const compressedVersion = 3;
 
+/** Size of a stored state, in bytes, at most: many times what a conversion has. A compressed one that becomes larger is damaged. */
+const maxStateBytes = 64 * 1024 * 1024;
+
 /** The state of a conversion was stored by a release that this one cannot follow, or is followed by. */
 export class UnknownStateError extends Error {}
 
@@ -26,7 +29,7 @@ export function compressState(state: object): Buffer {
 
 /**
  * @returns what {@link encodeState} or {@link compressState} got; only bytes that it made may be given
- * @throws {UnknownStateError} if they were made by another version
+ * @throws {UnknownStateError} if they were made by another version, or are damaged
  */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the bytes know their type, which only the caller can name
 export function decodeState<T>(bytes: Buffer): T {
@@ -35,7 +38,7 @@ export function decodeState<T>(bytes: Buffer): T {
   try {
     const state = bytes.subarray(1);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
-    return deserialize(isCompressed ? inflateRawSync(state) : state) as T;
+    return deserialize(isCompressed ? inflateRawSync(state, { maxOutputLength: maxStateBytes }) : state) as T;
   } catch (cause) {
     throw new UnknownStateError("The state cannot be read.", { cause });
   }
