@@ -160,6 +160,16 @@ describe("a resumable upload, like one in a single request,", () => {
       expect(await codeOf(answer)).toEqual([413, "UPLOAD_TOO_LARGE"]);
     });
 
+    it("is not larger than the operator allows, whatever the ticket does", async () => {
+      await using own = await startService({ MAX_UPLOAD_BYTES: "1000000" });
+      const theirs = new ApiClient(own.url);
+      const make = "mutation { createUploadTicket(maxBytes: 100000000) { ticket } }";
+      const { ticket } = (await theirs.run(make, {}, await theirs.createUser())).data.createUploadTicket;
+      const start = `mutation { startUpload(fileName: "take.wav", ticket: "${ticket}") { upload { url } } }`;
+      const { url } = (await theirs.run(start)).data.startUpload.upload;
+      expect(await codeOf(await append(url, wav, 0))).toEqual([413, "UPLOAD_TOO_LARGE"]);
+    });
+
     it("ends with the ticket", async () => {
       const { ticket, ticketId } = await ticketOf();
       const { url } = (await startWith(ticket)).data.startUpload.upload;

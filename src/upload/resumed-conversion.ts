@@ -435,7 +435,8 @@ export class ResumedConversion {
   };
 
   #take(bytes: Buffer): void {
-    const maxBytes = this.#lengthBytes ?? this.#upload.maxBytes ?? this.#options.config.maxUploadBytes;
+    const { maxUploadBytes } = this.#options.config;
+    const maxBytes = this.#lengthBytes ?? Math.min(this.#upload.maxBytes ?? Infinity, maxUploadBytes);
     // What arrives now would be told as stored.
     if (this.#isPaused) throw new Paused();
     this.offsetBytes += bytes.length;
