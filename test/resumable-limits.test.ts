@@ -512,6 +512,45 @@ describe("a resumable upload, like one in a single request,", () => {
     await expectSameAsInOneRequest(client, ann, wav, (await answer.json()).data.upload.recording);
   });
 
+  it("has no recording of another token's upload in one request, nor of one that is under way", async () => {
+    const [mine, other] = [await newToken("UPLOAD"), await newToken("UPLOAD")];
+    const key = "7d3a5c60-95ab-4d7e-9a2c-08f6c4a1b0bb";
+    const fields = `, idempotencyKey: "${key}"`;
+    const { id } = (await client.uploadRecord(mine, take(1), { args: fields })).data.uploadRecord.record;
+    const start = `mutation { startUpload(fileName: "take.wav", idempotencyKey: "${key}") { created } }`;
+    const refusalOf = async (user: Credentials) => (await client.run(start, {}, user)).errors![0]!.extensions;
+    expect(await refusalOf(mine)).toMatchObject({ code: "CONFLICT", recordId: id });
+    expect(await refusalOf(ann)).toMatchObject({ code: "CONFLICT", recordId: id });
+    expect(await refusalOf(other)).toEqual(expect.not.objectContaining({ recordId: expect.anything() }));
+    await sql("update audio_record set state = 'receiving', lease_until = now() + interval '1 h' where id = $1", [id]);
+    expect(await refusalOf(mine)).toEqual(expect.not.objectContaining({ recordId: expect.anything() }));
+  });
+
+  /** Runs `change` while so many statements wait for a lock. */
+  const whileWaiting = async (count: number, change: () => Promise<unknown>): Promise<void> => {
+    const waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    await until(
+      async () => (await sql(waiting)).rows.length,
+      (found) => found >= count,
+    );
+    await change();
+  };
+
+  it("is the same upload if it is started twice at the same moment", async () => {
+    const key = "7d3a5c60-95ab-4d7e-9a2c-08f6c4a1b0cc";
+    const other = await service.server.database.pool.connect();
+    try {
+      await other.query("begin");
+      await other.query("lock table resumable_upload in share mode");
+      const started = [begin(client, ann, { key }), begin(client, ann, { key })];
+      await whileWaiting(2, async () => await other.query("commit"));
+      const [one, same] = await Promise.all(started);
+      expect(same).toEqual(one);
+    } finally {
+      other.release();
+    }
+  });
+
   it("takes no more bytes than it was started with", async () => {
     const upload = await begin(client, ann, { sizeBytes: 500_000 });
     expect(await codeOf(await append(upload.url, wav, 0))).toEqual([413, "UPLOAD_TOO_LARGE"]);

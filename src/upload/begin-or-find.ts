@@ -102,7 +102,7 @@ async function isSameFile({ sourceBytes, sha256 }: EarlierUpload, work: Beginnin
 }
 
 /** Whether an upload whose key exists may get the recording that has it. */
-function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
+export function mayBeTold(owner: Caller, { madeBy }: EarlierUpload): boolean {
   return hasScope(owner, "WRITE") || mayRead(owner, madeBy);
 }
 

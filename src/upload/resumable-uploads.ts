@@ -8,12 +8,12 @@ import { ServiceError } from "../errors/errors.ts";
 import { takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import { chunkBytes, waitingForTheDisk } from "../record/mp3-chunks.ts";
 import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
-import type { Quota } from "../settings/config.ts";
 import { tokenRevoked, userDisabled } from "../user/authenticate-user.ts";
-import { beginRecord, type NewUpload } from "./begin-record.ts";
+import { mayBeTold } from "./begin-or-find.ts";
+import { beginRecord, type EarlierUpload, type NewUpload, type UploadTerms } from "./begin-record.ts";
 import { ResumableUpload, UploadPiece, type UploadFailure, type UploadTables } from "./resumable-upload.entity.ts";
 import { UploadTicket } from "./upload-ticket.entity.ts";
-import { hasTicket, noSuchTicket } from "./upload-tickets.ts";
+import { hasTicket, noSuchTicket, ticketUsed } from "./upload-tickets.ts";
 
 /** A holder that was not seen for so long is dead. */
 const holderSeconds = 3;
@@ -133,12 +133,12 @@ export async function startUpload(
   upload: NewUpload,
   owner: Caller,
   request: ResumableUploadRequest,
-  terms: { readonly quota: Quota; readonly charge: Charge; readonly keptSeconds: number },
+  terms: UploadTerms & { readonly keptSeconds: number },
 ): Promise<{ readonly upload: ShownUpload; readonly created: boolean }> {
   // Found before the commit: what is read after it can fail although the upload has begun.
-  const { id, found } = await em.transactional(async (em) => {
-    const { begun, earlier } = await beginRecord(em, upload, terms);
-    if (!begun) return { id: earlier?.id, found: earlier && (await findOwnUpload(em, owner.id, earlier.id)) };
+  const { earlier, found } = await em.transactional(async (em) => {
+    const earlier = await beginOrFindKey(em, upload, terms);
+    if (earlier) return { earlier, found: await findOwnUpload(em, owner.id, earlier.id) };
     const db = queryBuilder<UploadTables>(em);
     const expiresAt = expiryFor(owner.expiresAt, terms.keptSeconds);
     await db
@@ -163,13 +163,31 @@ export async function startUpload(
       throw new ServiceError("CONFLICT", message, { max: maxOpenUploads });
     }
     await db.selectNoFrom(waitingForTheDisk).execute();
-    return { id: upload.id, found: await findOwnUpload(em, owner.id, upload.id) };
+    return { earlier, found: await findOwnUpload(em, owner.id, upload.id) };
   });
   if (!found || !mayGoOnWith(owner, found)) {
+    if (hasTicket(owner)) throw ticketUsed();
     const message = "This idempotency key belongs to another upload. Use a new key for each file.";
-    throw new ServiceError("CONFLICT", message, id === undefined || found ? {} : { recordId: id });
+    const isTold = !found && earlier?.state === "ready" && mayBeTold(owner, earlier);
+    throw new ServiceError("CONFLICT", message, isTold ? { recordId: earlier.id } : {});
   }
-  return { upload: found, created: id === upload.id };
+  return { upload: found, created: !earlier };
+}
+
+/**
+ * Begins a recording.
+ * @returns the one that has the same idempotency key, if there is one; then nothing was begun
+ */
+async function beginOrFindKey(
+  em: SqlEntityManager,
+  upload: NewUpload,
+  terms: UploadTerms,
+): Promise<EarlierUpload | undefined> {
+  for (;;) {
+    const { begun, earlier } = await beginRecord(em, upload, terms);
+    // Otherwise, another request was inserting the key, and has ended by now.
+    if (begun || earlier) return earlier;
+  }
 }
 
 /** Whether a caller may be told how to go on with an upload of its user: with UPLOAD alone, if the same token started it. */
