@@ -551,6 +551,23 @@ describe("a resumable upload, like one in a single request,", () => {
     }
   });
 
+  it("is cancelled although its recording is just being completed", async () => {
+    const upload = await begin(client, ann, { sizeBytes: wav.length });
+    const completing = await service.server.database.pool.connect();
+    try {
+      await completing.query("begin");
+      await completing.query("update audio_record set title = 'A take' where id = $1", [upload.id]);
+      const cancelling = tus(upload.url, { method: "DELETE" });
+      await whileWaiting(1, async () => {
+        await completing.query("update resumable_upload set offset_bytes = $2 where id = $1", [upload.id, wav.length]);
+        await completing.query("commit");
+      });
+      expect((await cancelling).status).toBe(204);
+    } finally {
+      completing.release();
+    }
+  });
+
   it("takes no more bytes than it was started with", async () => {
     const upload = await begin(client, ann, { sizeBytes: 500_000 });
     expect(await codeOf(await append(upload.url, wav, 0))).toEqual([413, "UPLOAD_TOO_LARGE"]);

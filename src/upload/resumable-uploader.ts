@@ -10,7 +10,6 @@ import type { Config } from "../settings/config.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { userDeleted } from "../user/authenticate-user.ts";
-import { discardRecord } from "./finish-record.ts";
 import type { OwnerTurns } from "./owner-turns.ts";
 import { findQuotaStates, quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
 import { deadlineAfter } from "./upload-deadline.ts";
@@ -21,7 +20,7 @@ import {
   bytesOfOthers,
   changeHeld,
   claimUpload,
-  deletePieces,
+  failHeld,
   findUploadBySecret,
   forgetExpiredUploads,
   isLost,
@@ -277,11 +276,7 @@ export class ResumableUploader implements AsyncDisposable {
     const failedTries = isEncoder ? (conversion.hasGotFurther ? 1 : upload.failedTries + 1) : 0;
     if (error instanceof ServiceError && (isFinal.has(error.code) || failedTries >= maxFailedTries)) {
       const { code, message } = error;
-      const failure = { code, message };
-      await changeHeld(em, upload, { failure, holder: null, state: null, rest: null }, async (em) => {
-        await deletePieces(em, upload.id);
-        await discardRecord(em, upload.id);
-      });
+      await failHeld(em, upload, { code, message });
       this.#dependencies.metrics?.uploadEnded(code);
     } else if (isEncoder) await changeHeld(em, upload, { failedTries });
   }

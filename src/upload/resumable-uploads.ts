@@ -11,6 +11,7 @@ import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
 import { tokenRevoked, userDisabled } from "../user/authenticate-user.ts";
 import { mayBeTold } from "./begin-or-find.ts";
 import { beginRecord, type EarlierUpload, type NewUpload, type UploadTerms } from "./begin-record.ts";
+import { discardRecord } from "./finish-record.ts";
 import { ResumableUpload, UploadPiece, type UploadFailure, type UploadTables } from "./resumable-upload.entity.ts";
 import { UploadTicket } from "./upload-ticket.entity.ts";
 import { hasTicket, noSuchTicket, ticketUsed } from "./upload-tickets.ts";
@@ -419,6 +420,19 @@ export async function changeHeld(
   });
 }
 
+/**
+ * Notes that an upload has failed for good, and deletes what has arrived.
+ * @throws {ServiceError} as {@link changeHeld} does
+ */
+export async function failHeld(em: SqlEntityManager, hold: Hold, failure: UploadFailure): Promise<void> {
+  await em.transactional(async (em) => {
+    await lockRecording(em, hold.id);
+    await changeHeldIn(em, hold, { failure, holder: null, state: null, rest: null });
+    await deletePieces(em, hold.id);
+    await discardRecord(em, hold.id);
+  });
+}
+
 /** Like {@link changeHeld}, in a transaction that has begun. `change` is not empty. */
 export async function changeHeldIn(
   em: SqlEntityManager,
@@ -528,6 +542,19 @@ export async function forgetExpiredUploads(em: SqlEntityManager): Promise<void> 
 }
 
 /**
+ * Locks the recording of an upload. A transaction that changes both does so before it changes the upload, like the one that
+ * completes them: otherwise each could wait for the other. Rows of the MP3 can still be stored.
+ */
+async function lockRecording(em: SqlEntityManager, id: string): Promise<void> {
+  await queryBuilder<UploadTables>(em)
+    .selectFrom("AudioRecord")
+    .select("id")
+    .where("id", "=", id)
+    .forNoKeyUpdate()
+    .execute();
+}
+
+/**
  * Cancels an upload of this user and deletes what has arrived. What still arrives is refused.
  * @throws {ServiceError} NOT_FOUND; CONFLICT if its recording is ready
  */
@@ -535,6 +562,7 @@ export async function cancelUpload(em: SqlEntityManager, ownerId: number, id: st
   const upload = await findOwnUpload(em, ownerId, id);
   if (!upload) throw noSuchUpload();
   await em.transactional(async (em) => {
+    await lockRecording(em, id);
     await em.nativeDelete(ResumableUpload, { id, owner: ownerId });
     const deleted = await em.nativeDelete(AudioRecord, { id, owner: ownerId, state: "receiving" });
     if (deleted === 0 && (await em.count(AudioRecord, { id })) > 0) {
