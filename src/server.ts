@@ -28,6 +28,7 @@ import { WaitingAnswers } from "./http/waiting-answers.ts";
 import { OldCounts } from "./limits/forget-old-counts.ts";
 import { AddressLimiter, RateLimiter } from "./limits/rate-limiter.ts";
 import type { WriteAllowances } from "./limits/write-allowance.ts";
+import { LoopTurns } from "./queue/loop-turns.ts";
 import { UnvouchedBytes } from "./memory/unvouched-bytes.ts";
 import { tables } from "./orm-options.ts";
 import type { Logger } from "./telemetry/logger.ts";
@@ -201,7 +202,8 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   const answers = new AnswerMemory({ stallSeconds: config.stallTimeoutSeconds });
   let leaving = false;
   const waiting = new WaitingAnswers({ maxBytes: config.maxWaitingBytes, stopping: stopping.signal });
-  const app = await createApp(config, logger, stopping.signal, { unvouched, answers });
+  const loopTurns = new LoopTurns<string>();
+  const app = await createApp(config, logger, stopping.signal, { unvouched, answers, loopTurns });
   opening.defer(async () => await app.close());
   const unused = new UnusedConnections(app.server);
   if (metrics) {
@@ -266,6 +268,7 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   const turns = new RequestTurns({
     poolSize: config.databasePoolSize,
     maxWaitSeconds: config.databaseTimeoutSeconds,
+    loopTurns,
     prepare: subjects && (async (token) => await subjects.prepare(token)),
   });
   const authenticate = async (token: string, newFrom: string | undefined, userId?: string): Promise<Caller> =>

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { Client } from "pg";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
+import { connectRaw, rawPost, type RawConnection } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -33,9 +34,13 @@ describe("a flood of requests that wait for the database", () => {
   });
 
   /** Sends requests that need a locked table, until as many wait for the lock as ever will. */
-  const flood = async (table: string, send: () => Promise<Response>, waiting = 3): Promise<Promise<Response>[]> => {
+  const flood = async (
+    table: string,
+    send: () => Promise<Response>,
+    { waiting = 3, mode = "access exclusive" } = {},
+  ): Promise<Promise<Response>[]> => {
     await holder.query("begin");
-    await holder.query(`lock table ${table} in access exclusive mode`);
+    await holder.query(`lock table ${table} in ${mode} mode`);
     const answers = Array.from({ length: 60 }, send);
     await waitingForLock(waiting);
     return answers;
@@ -56,6 +61,15 @@ describe("a flood of requests that wait for the database", () => {
       headers: { "content-type": "application/json", authorization: `Bearer ${uuidv4()}` },
       body: '{"query":"{ me { id } }"}',
     });
+  const uploadOfNoSound = async (): Promise<Response> => {
+    const query = "mutation ($file: Upload!) { uploadRecord(file: $file) { created } }";
+    const body = new FormData();
+    body.append("operations", JSON.stringify({ query, variables: { file: null } }));
+    body.append("map", '{"0":["variables.file"]}');
+    body.append("0", new Blob(["no sound"]), "take.wav");
+    const headers = { authorization: `Bearer ${ann.token}` };
+    return await fetch(`${service.url}/graphql`, { method: "POST", headers, body });
+  };
 
   it("with unknown share links holds up nobody else", async () => {
     const answers = await flood("share_link", async () => await fetch(service.url + noLink));
@@ -97,6 +111,54 @@ describe("a flood of requests that wait for the database", () => {
     );
     expect((await client.run("{ me { name } }", {}, eve)).data.me.name).toBe("Eve");
     expect(await unlock(answers)).toEqual(new Set([200]));
+  });
+
+  it.each(["audio_record", "mp3_chunk"])("of one user's uploads that write to %s holds up no other", async (table) => {
+    const answers = await flood(table, uploadOfNoSound, { mode: "share" });
+    for (let request = 0; request < 10; request++) {
+      expect((await client.run(`{ shared(url: "${url}") { title } }`)).errors).toBeUndefined();
+    }
+    expect(await unlock(answers)).toEqual(new Set([415]));
+    expect((await watcher.query("select from audio_record where state <> 'ready'")).rowCount).toBe(0);
+  });
+});
+
+describe("a flood that arrives in one moment", () => {
+  const names = rawPost(Buffer.from('{"query":"{ __typename }"}'), { "content-type": "application/json" });
+  const schema = Buffer.from("GET /schema.graphql HTTP/1.1\r\nhost: localhost\r\n\r\n");
+
+  /** The answers to a flood of which a part has arrived before, and to another's request behind it, as they come. */
+  async function answersTo(request: Buffer, bytesBefore: number): Promise<string[]> {
+    await using service = await startService({ TRUST_PROXY: "127.0.0.1" });
+    using open = new DisposableStack();
+    const port = Number(new URL(service.url).port);
+    const hostile = await Promise.all(Array.from({ length: 300 }, async () => open.use(await connectRaw(port))));
+    const honest = open.use(await connectRaw(port));
+    const answered: string[] = [];
+    const takeAnswer = async (from: RawConnection, sender: string): Promise<void> => {
+      expect((await from.answer())?.status).toBe(200);
+      answered.push(sender);
+    };
+    await Promise.all(hostile.map(async (connection) => await connection.send(request.subarray(0, bytesBefore))));
+    await honest.send(request);
+    await takeAnswer(honest, "nobody");
+    answered.length = 0;
+    const all = hostile.map(async (connection) => await takeAnswer(connection, "hostile"));
+    all.push(takeAnswer(honest, "honest"));
+    for (const { socket } of hostile) socket.write(request.subarray(bytesBefore));
+    honest.socket.write(request.toString("latin1").replace("host:", "x-forwarded-for: 198.51.100.7\r\nhost:"));
+    await Promise.all(all);
+    return answered;
+  }
+
+  it.each([
+    ["as a whole", names, 0],
+    ["with all bodies at once", names, names.indexOf("{")],
+    ["for what needs no turn", schema, 0],
+  ])("%s lets others pass", async (_how, request, bytesBefore) => {
+    const answered = await answersTo(request, bytesBefore);
+    expect(answered.length).toBe(301);
+    expect(answered.indexOf("honest")).toBeLessThan(250);
   });
 });
 

@@ -108,6 +108,7 @@ export function createContext(
     keptResult: () => keptResult,
     takeTurn: async () => void (turn = await turns.take(request, reply)),
     leaveTurn: () => turn?.[Symbol.dispose](),
+    inTurn: async (run, options) => await turns.run(request, reply, run, options),
     roomForAnswer: async (isDone) => await answers.reserve(reply.raw, answerBytes, isDone),
   };
 }

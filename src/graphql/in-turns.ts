@@ -9,16 +9,15 @@ import {
   type GraphQLSchema,
 } from "graphql";
 import { setImmediate } from "node:timers/promises";
+import { afterThis, LoopTime } from "../queue/loop-time.ts";
 import type { RequestContext } from "./request-context.ts";
 
-/** How long answers may be worked on before everything else gets a turn of the event loop, in milliseconds. */
-const turnMs = 5;
-
 // There is one event loop, which all answers share.
+/** 5 ms of work on answers, and then everything else gets a turn of the event loop. */
+const time = new LoopTime(5);
 let first: Waiting | undefined;
 let last: Waiting | undefined;
 let isUnderWay = false;
-let turnEndsAt: number | undefined;
 
 /** An entry of a linked list: removing the first of many thousands from an array would copy the rest. */
 interface Waiting {
@@ -79,7 +78,7 @@ function inTurns(items: unknown, context: RequestContext): unknown {
 function letNextGoOn(): void {
   isUnderWay = first !== undefined;
   if (!first) return;
-  if (!hasTime()) {
+  if (!time.isLeft) {
     void setImmediate().then(letNextGoOn);
     return;
   }
@@ -87,15 +86,5 @@ function letNextGoOn(): void {
   first = next;
   if (!next) last = undefined;
   goOn();
-  // A tick that a microtask asks for comes after all microtasks: when all that follows at once is done.
-  queueMicrotask(() => process.nextTick(letNextGoOn));
-}
-
-function hasTime(): boolean {
-  const now = performance.now();
-  if (turnEndsAt === undefined) {
-    turnEndsAt = now + turnMs;
-    void setImmediate().then(() => (turnEndsAt = undefined));
-  }
-  return now < turnEndsAt;
+  afterThis(letNextGoOn);
 }

@@ -71,6 +71,12 @@ export interface RequestContext {
   /** Lets others have their turn. Call it before the request waits for its client, or for memory. */
   leaveTurn(): void;
   /**
+   * Runs what needs the database in a turn of its own, in a request that has left its turn.
+   * @param options.evenIfGone whether it has to run also if the client no longer waits
+   * @throws {ServiceError} BUSY if its turn does not come in time
+   */
+  readonly inTurn: <T>(run: () => Promise<T>, options?: { readonly evenIfGone: boolean }) => Promise<T>;
+  /**
    * Waits until there is memory for the answer.
    * @param isDone whether the answer is about something that has been done: then it is never refused
    * @throws {ServiceError} BUSY when there is none in time

@@ -11,7 +11,8 @@ import type { Socket } from "node:net";
 import { v4 as uuidv4 } from "uuid";
 import type { Config } from "../settings/config.ts";
 import { isAllowedHost } from "../addresses/allowed-hosts.ts";
-import { isTrustedProxy } from "../addresses/client-address.ts";
+import { addressKey } from "../addresses/address-key.ts";
+import { clientAddress, isTrustedProxy } from "../addresses/client-address.ts";
 import { isProbe } from "./health.route.ts";
 import { largeAnswerBytes, type AnswerMemory } from "./answer-memory.ts";
 import { AnswerInPieces } from "./answer-in-pieces.ts";
@@ -24,6 +25,7 @@ import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
 import { securityHeaders } from "./security-headers.ts";
 import type { UnvouchedBytes } from "../memory/unvouched-bytes.ts";
+import type { LoopTurns } from "../queue/loop-turns.ts";
 import { errorCodes, ServiceError, type ErrorCode } from "../errors/errors.ts";
 
 /** Maximum size of a JSON body, in bytes. Files are sent as multipart and have their own limit. */
@@ -52,12 +54,19 @@ const bareHeaders = {
   "access-control-expose-headers": "X-Request-Id",
 };
 
+interface AppDependencies {
+  readonly unvouched: UnvouchedBytes;
+  readonly answers: AnswerMemory;
+  /** Where requests begin. */
+  readonly loopTurns: LoopTurns<string>;
+}
+
 /** Creates an HTTP server without routes: with limits, security headers, compression, and a response to every error. */
 export async function createApp(
   config: Config,
   logger: FastifyBaseLogger,
   stopping: AbortSignal,
-  { unvouched, answers }: { unvouched: UnvouchedBytes; answers: AnswerMemory },
+  { unvouched, answers, loopTurns }: AppDependencies,
 ): Promise<FastifyInstance> {
   const { trustProxy, allowedHosts } = config;
   const patienceMs = config.stallTimeoutSeconds * 1000;
@@ -120,7 +129,8 @@ export async function createApp(
     void reply.header("x-request-id", request.id);
     closeAfterEarlyAnswer(request.raw, reply.raw, lingering);
     if (stopping.aborted) void reply.header("connection", "close");
-    done();
+    if (loopTurns.isFree) done();
+    else loopTurns.wait(addressKey(clientAddress(request)), done);
   });
   await allowOtherOrigins(app, config);
   app.addHook("preParsing", (request, reply, _payload, done) => {

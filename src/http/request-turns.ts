@@ -5,6 +5,7 @@ import { clientAddress } from "../addresses/client-address.ts";
 import type { Caller } from "../caller/caller.ts";
 import { bearerToken, hashToken } from "../caller/token.ts";
 import { tryAgainLater } from "../errors/errors.ts";
+import type { LoopTurns } from "../queue/loop-turns.ts";
 import { FairQueue } from "../queue/fair-queue.ts";
 import { Tally } from "../queue/tally.ts";
 import { clientGone } from "./answer-memory.ts";
@@ -23,6 +24,8 @@ interface TurnOptions {
   readonly maxWaitSeconds: number;
   /** What a token needs beforehand from elsewhere. No turn is held meanwhile. */
   readonly prepare?: ((token: string) => Promise<void>) | undefined;
+  /** Where requests begin that have had to arrive first. */
+  readonly loopTurns: LoopTurns<string>;
 }
 
 /** A request that waits for its turn. */
@@ -43,6 +46,7 @@ export class RequestTurns {
   readonly #maxTurnsOfLane: number;
   readonly #maxWaitMs: number;
   readonly #prepare: TurnOptions["prepare"];
+  readonly #loopTurns: LoopTurns<string>;
   readonly #underWay = new Tally<string>();
   readonly #waiting = new FairQueue<string, Waiter>();
   /** One timer for all that wait: there may be thousands. */
@@ -50,23 +54,30 @@ export class RequestTurns {
   /** User ids by the hash of a token. It only chooses the lane: the token is looked up again for each request. */
   readonly #known = new Map<string, number>();
 
-  constructor({ poolSize, maxWaitSeconds, prepare }: TurnOptions) {
+  constructor({ poolSize, maxWaitSeconds, prepare, loopTurns }: TurnOptions) {
     this.#maxTurns = 4 * poolSize;
     this.#maxTurnsOfLane = Math.max(1, Math.floor((poolSize * 3) / 4));
     this.#maxWaitMs = maxWaitSeconds * 1000;
     this.#prepare = prepare;
+    this.#loopTurns = loopTurns;
   }
 
   /**
    * Waits for the turn of a request. Dispose of the result when it is over, or before the request waits for its client.
+   * @param options.evenIfGone whether it waits also if its client does not
    * @throws {ServiceError} BUSY if it does not come in time, CLIENT_CLOSED_REQUEST when nobody waits any more
    */
-  async take(request: FastifyRequest, { raw: response }: FastifyReply): Promise<Disposable> {
+  async take(
+    request: FastifyRequest,
+    { raw: response }: FastifyReply,
+    { evenIfGone } = { evenIfGone: false },
+  ): Promise<Disposable> {
     const token = tokenOf(request);
     if (token !== undefined) await this.#prepare?.(token);
     const lane = this.#laneOf(request);
-    if (!this.#mayBegin(lane)) await this.#wait(lane, response);
+    if (!this.#mayBegin(lane)) await this.#wait(lane, evenIfGone ? undefined : response);
     else this.#underWay.add(lane);
+    if (!this.#loopTurns.isFree) await new Promise<void>((begin) => this.#loopTurns.wait(lane, begin));
     let isOver = false;
     return {
       [Symbol.dispose]: () => {
@@ -82,8 +93,13 @@ export class RequestTurns {
    * Runs what a request needs of the database in its turn. The response is sent afterwards: its client may be slow.
    * @throws {ServiceError} what {@link take} throws
    */
-  async run<T>(request: FastifyRequest, reply: FastifyReply, work: () => Promise<T>): Promise<T> {
-    using _turn = await this.take(request, reply);
+  async run<T>(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    work: () => Promise<T>,
+    options?: { readonly evenIfGone: boolean },
+  ): Promise<T> {
+    using _turn = await this.take(request, reply, options);
     return await work();
   }
 
@@ -91,20 +107,21 @@ export class RequestTurns {
     return this.#underWay.total < this.#maxTurns && this.#underWay.of(lane) < this.#maxTurnsOfLane;
   }
 
-  async #wait(lane: string, response: ServerResponse): Promise<void> {
-    if (response.closed) throw clientGone();
+  /** @param response undefined: it waits whatever becomes of the client */
+  async #wait(lane: string, response: ServerResponse | undefined): Promise<void> {
+    if (response?.closed) throw clientGone();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter: Waiter = { lane, since: performance.now(), begin: resolve, refuse: reject };
     const onClose = (): void => {
       if (this.#waiting.delete(lane, waiter)) reject(clientGone());
     };
-    response.once("close", onClose);
+    response?.once("close", onClose);
     this.#waiting.add(lane, waiter);
     this.#lookLater();
     try {
       await promise;
     } finally {
-      response.off("close", onClose);
+      response?.off("close", onClose);
     }
   }
 

@@ -2,6 +2,7 @@ import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import { createHash } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import { hasScope, type Caller } from "../caller/caller.ts";
+import type { RequestContext } from "../graphql/request-context.ts";
 import { ServiceError, tryAgainLater } from "../errors/errors.ts";
 import type { Charge } from "../limits/write-allowance.ts";
 import { findOwnRecord, mayRead } from "../record/find-record.ts";
@@ -30,6 +31,8 @@ export interface BeginningUpload {
   };
   readonly em: SqlEntityManager;
   readonly signal: AbortSignal;
+  /** Runs a statement beside those of others (`request-turns.ts`). */
+  readonly inTurn: RequestContext["inTurn"];
 }
 
 /**
@@ -40,14 +43,15 @@ export async function beginOrFind(
   work: BeginningUpload,
   config: Pick<Config, "quota" | "queueTimeoutSeconds">,
 ): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
-  const { upload, owner, charge, em, signal } = work;
+  const { upload, owner, charge, em, signal, inTurn } = work;
   const isByTicket = work.options.ticket !== undefined;
   // The key of a ticket's upload is known only with the ticket, whoever has it.
   const isTold = (earlier: EarlierUpload): boolean => isByTicket || mayBeTold(owner, earlier);
   const keyTaken = (earlier: EarlierUpload): ServiceError =>
     isByTicket ? ticketUsed() : keyOfAnotherFile(earlier, isTold(earlier));
   for (;;) {
-    const { begun, earlier, quota } = await beginRecord(em, upload, { quota: config.quota, charge });
+    const terms = { quota: config.quota, charge };
+    const { begun, earlier, quota } = await inTurn(async () => await beginRecord(em, upload, terms));
     if (begun) return { record: null, quota };
     if (!earlier) continue;
     if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);

@@ -189,6 +189,7 @@ export class RecordUploader {
       options: checkedOptions,
       em,
       signal,
+      inTurn: context.inTurn,
     };
     using _lease = leases.hold(upload.id);
     try {
@@ -260,10 +261,13 @@ export class RecordUploader {
   }
 
   /** Deletes the recording of a failed upload. If the database is unavailable, it is deleted later. */
-  async #discard({ id, store }: NewUpload, why: unknown, { em, logger }: RequestContext): Promise<void> {
-    try {
+  async #discard({ id, store }: NewUpload, why: unknown, { em, logger, inTurn }: RequestContext): Promise<void> {
+    const discard = async (): Promise<void> => {
       await discardRecord(em(), id);
       if (why instanceof RemovedMeanwhile && store === "s3") await noteLostObject(em(), id);
+    };
+    try {
+      await inTurn(discard, { evenIfGone: true });
     } catch (error) {
       logger().warn({ err: error, record: id }, "could not delete an unfinished recording; will try again later");
       this.#dependencies.leases.abandon(id);
