@@ -277,7 +277,7 @@ it("an answer whose client is gone before its first byte is no fault of the serv
     },
   });
   await using app = fastify({ logger: { level: "info", stream } });
-  answerErrors(app);
+  answerErrors(app, { webPage: false, publicUrl: undefined });
   const asked = Promise.withResolvers<void>();
   app.post("/", async (_request, reply) => {
     asked.resolve();

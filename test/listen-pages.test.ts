@@ -181,6 +181,9 @@ describe("the page that somebody gets with a link", () => {
         const page = await get(address, headers);
         expect([address, page.status]).toEqual([address, status]);
         expect([address, page.text]).toEqual([address, expect.stringContaining(`<h1>${heading}`)]);
+        // In a frame, the page would refuse to be shown.
+        const target = address === url ? "" : ' target="_blank" rel="noopener"';
+        expect(page.text).toContain(`<a href="/"${target}>Go to web-user-music</a>`);
         const program = await get(address, { accept: "*/*" });
         expect([program.status, JSON.parse(program.text).error.code]).toEqual([status, expect.any(String)]);
       }
@@ -242,6 +245,7 @@ describe("the page that somebody gets with a link", () => {
     expect(contentOf(text, "twitter:player")).toBe(`https://a.example/music/embed${search}`);
     expect(contentOf(text, "og:url")).toBe(`https://a.example/music/listen${search}`);
     expect(text).toContain(` src="/music/record${search.replace("&", "&amp;")}&amp;inline=1"`);
+    expect((await get(`${named.url}/listen/short`)).text).toContain('<a href="/music/">Go to web-user-music</a>');
   });
 
   needs("Chromium", () => {

@@ -2,9 +2,18 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { graphqlAnswerType } from "./accept-header.ts";
 import { clientGone } from "./answer-memory.ts";
 import { headersOf, ServiceError, type ErrorCode } from "../errors/errors.ts";
+import type { Config } from "../settings/config.ts";
 import { logFailure, toFormattedError, toServiceError } from "./failures.ts";
 import { prefersHtml, sendPage, type Page } from "./html-page.ts";
+import { pathOfOrigin } from "./request-origin.ts";
 import { addVary } from "./vary.ts";
+
+declare module "fastify" {
+  interface FastifyInstance {
+    /** Path of the page that records and uploads; undefined if it is off. */
+    readonly webPagePath: string | undefined;
+  }
+}
 
 const nothingHere = "Nothing exists at this address.";
 const whereTheApiIs = "The API is at /graphql, and its schema at /schema.graphql.";
@@ -12,9 +21,13 @@ const whereTheApiIs = "The API is at /graphql, and its schema at /schema.graphql
 /**
  * Answers every error that a route throws. On the GraphQL route the body is `{ "errors": [...] }`, in the type that the
  * client asked for; elsewhere it is `{ "error": { "code", "message", ... } }`. A person who opened the address in a
- * browser gets a page.
+ * browser gets a page, which leads to the web page if there is one.
  */
-export function answerErrors(app: FastifyInstance): void {
+export function answerErrors(
+  app: FastifyInstance,
+  { webPage, publicUrl }: Pick<Config, "webPage" | "publicUrl">,
+): void {
+  app.decorate("webPagePath", webPage ? `${publicUrl === undefined ? "" : pathOfOrigin(publicUrl)}/` : undefined);
   app.setErrorHandler(async (error: FastifyError | Error, request, reply) => {
     const failure = fromFastify(error, app.initialConfig.bodyLimit!) ?? failureOf(error, reply);
     logFailure(request.log, failure);
@@ -71,7 +84,9 @@ export async function answerError(
     if (contentType !== undefined) void reply.type(contentType);
     return await reply.send({ errors: [formatted] });
   }
-  if (prefersHtml(request.headers)) return await sendPage(reply, pageOf(failure, request.id));
+  if (prefersHtml(request.headers)) {
+    return await sendPage(reply, pageOf(failure, request.id, request.server.webPagePath));
+  }
   addVary(reply, "Accept");
   return await reply.send({ error: { ...formatted.extensions, message: formatted.message } });
 }
@@ -97,18 +112,22 @@ const advice: Readonly<Partial<Record<ErrorCode, string>>> = {
   INTERNAL_SERVER_ERROR: "This is an error of the service, not yours. Try again later.",
 };
 
+/** Codes of what people meet who open a link that does not work. The page that records is no help with the others. */
+const codesOfLinks = new Set<ErrorCode>(["NOT_FOUND", "GONE", "BAD_USER_INPUT", "BAD_REQUEST", "METHOD_NOT_ALLOWED"]);
+
 /** Headings for people who clicked a link, where the message is for those who write one. */
 const headings: Readonly<Partial<Record<ErrorCode, string>>> = {
   BAD_USER_INPUT: "This link is incomplete, or it was changed.",
 };
 
-function pageOf({ message, code, status }: ServiceError, requestId: string): Page {
+function pageOf({ message, code, status }: ServiceError, requestId: string, webPagePath: string | undefined): Page {
   const [heading, paragraph] = [headings[code], advice[code]];
   const note = `${status} ${code}, request ${requestId}`;
   return {
     heading: heading ?? message,
     paragraphs: paragraph === undefined ? [] : [paragraph],
     note: heading === undefined ? note : `${message} ${note}`,
+    ...(webPagePath !== undefined && codesOfLinks.has(code) && { links: { "Go to web-user-music": webPagePath } }),
   };
 }
 

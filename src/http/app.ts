@@ -162,7 +162,7 @@ export async function createApp(
     const isLarge = typeof payload === "string" && payload.length >= largeAnswerBytes;
     done(null, isLarge ? Buffer.from(payload) : payload);
   });
-  answerErrors(app);
+  answerErrors(app, config);
   return app;
 }
 

@@ -56,16 +56,20 @@ export async function sendPage(reply: FastifyReply, page: Page): Promise<Fastify
     .header("content-security-policy", isForOtherOrigins ? policy : `${policy};frame-ancestors 'none'`)
     .header("x-robots-tag", "noindex")
     .type("text/html; charset=utf-8")
-    .send(printPage(page));
+    .send(printPage(page, isForOtherOrigins));
 }
 
-function printPage({ heading, paragraphs, note, links = {} }: Page): string {
+/** @param isInFrame whether it may be in a frame, in which the pages behind its links may not be shown */
+function printPage({ heading, paragraphs, note, links = {} }: Page, isInFrame: boolean): string {
+  const target = isInFrame ? ' target="_blank" rel="noopener"' : "";
   const lines = [
     ...pageHead(heading, style),
     "<main>",
     `<h1>${escapeHtml(heading)}</h1>`,
     ...paragraphs.map((paragraph) => `<p>${escapeHtml(paragraph)}</p>`),
-    ...Object.entries(links).map(([text, href]) => `<p><a href="${escapeHtml(href)}">${escapeHtml(text)}</a></p>`),
+    ...Object.entries(links).map(
+      ([text, href]) => `<p><a href="${escapeHtml(href)}"${target}>${escapeHtml(text)}</a></p>`,
+    ),
     ...(note === undefined ? [] : [`<p><small>${escapeHtml(note)}</small></p>`]),
     "</main>",
   ];
