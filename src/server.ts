@@ -193,7 +193,8 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   const resumable = opening.use(
     new ResumableUploader({ em: database.em, encoders, slots, room, allowances, ownerTurns, logger, metrics, config }),
   );
-  await leases.sweep();
+  // Nothing waits for it: what dead uploads have left may take minutes to delete.
+  void leases.sweep();
   const delays = { deleteSeconds: config.s3DeleteDelaySeconds, uploadSeconds: config.uploadTimeoutSeconds };
   const objectSweeper = s3 && opening.use(new ObjectSweeper(database.em, s3, delays, logger));
 

@@ -425,6 +425,29 @@ function declareS3(serviceOf: () => S3Service): void {
     expect([await pending(), await hasObject(stores[0]!.record.id)]).toEqual([[], false]);
   });
 
+  it("stops deleting objects at once when the service stops, although S3 says nothing", async () => {
+    const { record } = await storeMp3(store, randomBytes(5), randomBytes(5));
+    const answers: string[] = [];
+    const settings = settingsOf(proxy.url, serviceOf().keys, 3600);
+    using opened = await openS3Mp3Store(settings, rowMemory, logger, (operation) => answers.push(operation));
+    await deleteRecord(record.id);
+    proxy.cut();
+    const stopped = new ObjectSweeper(database.em, opened, noDelays, logger);
+    const sweeping = stopped.sweep();
+    await until(
+      () => answers,
+      (found) => found.includes("DeleteObject"),
+    );
+    await stopped[Symbol.asyncDispose]();
+    await sweeping;
+    expect(await pending()).toContainEqual({ record_id: record.id, may_be_written: false });
+    proxy.restore();
+    expect(await hasObject(record.id)).toBe(true);
+    await database.pool.query("update deleted_object set not_before = now()");
+    await sweep();
+    expect(await hasObject(record.id)).toBe(false);
+  });
+
   it("goes on with uploads and downloads when S3 was away for two seconds", async () => {
     const { record, bytes } = await storeMp3(store, randomBytes(50), randomBytes(3 * partBytes));
     const frames = randomBytes(3 * partBytes);

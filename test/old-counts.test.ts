@@ -1,5 +1,6 @@
 import { expect, it } from "@jest/globals";
-import { forgetOldCounts } from "../src/limits/forget-old-counts.ts";
+import { forgetOldCounts, OldCounts } from "../src/limits/forget-old-counts.ts";
+import { HeldDeletions } from "./support/held-deletions.ts";
 import { startService } from "./support/service.ts";
 
 it("deletes the counts of hours that are over, in parts, and no others", async () => {
@@ -15,9 +16,24 @@ it("deletes the counts of hours that are over, in parts, and no others", async (
      select 'k' || n, 1, now() - case when n <= 4 then interval '9 days' else interval '7 days' end
      from generate_series(1, 6) n`,
   );
-  await forgetOldCounts(em);
+  await forgetOldCounts(em, new AbortController().signal);
   expect((await pool.query("select from rate_limit")).rowCount).toBe(3);
   expect((await pool.query("select from write_allowance where key like 'k%'")).rowCount).toBe(2);
+});
+
+it("stops after the part that is being deleted", async () => {
+  await using service = await startService();
+  const { em, pool } = service.server.database;
+  await pool.query("insert into rate_limit select 'k' || n, 1, n from generate_series(1, 2500) n");
+  const deletions = await HeldDeletions.of(pool, "rate_limit");
+  const failures: unknown[] = [];
+  const counts = new OldCounts(em, (error) => failures.push(error));
+  await deletions.one();
+  const stopping = counts[Symbol.asyncDispose]();
+  await deletions.letGo();
+  await stopping;
+  expect((await pool.query("select from rate_limit")).rowCount).toBe(1500);
+  expect(failures).toEqual([]);
 });
 
 it("finds them without reading the whole table", async () => {

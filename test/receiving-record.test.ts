@@ -13,6 +13,7 @@ import { createLogger } from "../src/telemetry/logger.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { startDatabaseProxy } from "./support/database-proxy.ts";
+import { HeldDeletions } from "./support/held-deletions.ts";
 import { SentStatements } from "./support/sent-statements.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService } from "./support/service.ts";
@@ -129,6 +130,45 @@ describe("leases", () => {
     expect(await left(database)).toEqual(alive.toSorted());
     const deletions = sent.take().filter((statement) => statement.startsWith('delete from "mp3_chunk"'));
     expect(deletions.length).toBeGreaterThanOrEqual(Math.ceil((45 * 9) / 64));
+  });
+
+  it("delay no start", async () => {
+    await using first = await startService();
+    const { database } = first.server;
+    const { id } = await new ApiClient(first.url).createUser("Ann");
+    await receive(database, id, [-1], 9);
+    await database.pool.query("update audio_record set state = 'dead'");
+    const deletions = await HeldDeletions.of(database.pool, "mp3_chunk");
+    await using second = await startService({ DATABASE_URL: first.databaseUrl, DATABASE_TIMEOUT_SECONDS: "60" });
+    await deletions.one();
+    expect((await fetch(`${second.url}/readyz`)).status).toBe(200);
+    await deletions.letGo();
+    expect(
+      await until(
+        async () => await left(database),
+        ({ length }) => length === 0,
+      ),
+    ).toEqual([]);
+  });
+
+  it("delay a stop by no more than the part that is being deleted", async () => {
+    await using service = await startService();
+    const { database } = service.server;
+    const { id } = await new ApiClient(service.url).createUser("Ann");
+    await receive(
+      database,
+      id,
+      Array.from({ length: 45 }, () => -1),
+      9,
+    );
+    const deletions = await HeldDeletions.of(database.pool, "mp3_chunk");
+    const leases = new UploadLeases(database.em, logger, 0);
+    const sweeping = leases.sweep();
+    await deletions.one();
+    const stopping = leases[Symbol.asyncDispose]();
+    await deletions.letGo();
+    await Promise.all([sweeping, stopping]);
+    expect((await database.pool.query("select from mp3_chunk")).rowCount).toBe(45 * 9 - 64);
   });
 
   it("wait for nobody who deletes or locks the same recordings", async () => {

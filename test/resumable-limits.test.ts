@@ -15,6 +15,7 @@ import { startDatabaseProxy } from "./support/database-proxy.ts";
 import { listProcesses } from "./support/processes.ts";
 import { append, begin, expectSameAsInOneRequest, offsetOf, take, tus } from "./support/resumable.ts";
 import { SentStatements } from "./support/sent-statements.ts";
+import { HeldDeletions } from "./support/held-deletions.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { createTestDatabase } from "./support/test-database.ts";
 import { until } from "./support/until.ts";
@@ -341,6 +342,28 @@ describe("a resumable upload, like one in a single request,", () => {
     expect((await pool.query("select 1 from mp3_chunk union all select 1 from upload_piece")).rows).toEqual([]);
   });
 
+  it("is forgotten in small parts, of which a stop waits for one", async () => {
+    await using own = await startService();
+    const { em, pool } = own.server.database;
+    const eve = await new ApiClient(own.url).createUser("Eve");
+    await pool.query(
+      `insert into resumable_upload (id, owner_id, secret, title, quality, expires_at)
+       select gen_random_uuid(), $1, gen_random_uuid()::text, '', 'LOW', now() - interval '1 s' from generate_series(1, 45)`,
+      [eve.id],
+    );
+    const left = async () => (await pool.query("select from resumable_upload")).rowCount;
+    const deletions = await HeldDeletions.of(pool, "resumable_upload");
+    const stopping = new AbortController();
+    const forgetting = forgetExpiredUploads(em.fork(), stopping.signal);
+    await deletions.one();
+    stopping.abort();
+    await deletions.letGo();
+    await forgetting;
+    expect(await left()).toBe(25);
+    await forgetExpiredUploads(em.fork(), new AbortController().signal);
+    expect(await left()).toBe(0);
+  });
+
   describe("while a request sends bytes, however long that takes,", () => {
     /** Sends a file whose request lasts until it was to expire soon, and then did not. Returns the status of its answer. */
     const sendForLong = async (user: Credentials, isProlonged: string): Promise<number> => {
@@ -386,7 +409,7 @@ describe("a resumable upload, like one in a single request,", () => {
     const { id } = await begin(client, ann, { sizeBytes: wav.length });
     const isThere = async (change: string): Promise<boolean> => {
       await sql(`update resumable_upload set ${change} where id = $1`, [id]);
-      await forgetExpiredUploads(service.server.database.em.fork());
+      await forgetExpiredUploads(service.server.database.em.fork(), new AbortController().signal);
       return (await sql("select from resumable_upload where id = $1", [id])).rows.length > 0;
     };
     const expired = "expires_at = now() - interval '1 s', holder = gen_random_uuid()";

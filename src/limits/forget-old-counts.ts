@@ -11,25 +11,27 @@ const rowsAtOnce = 1000;
 /** Deletes, every five minutes, the rows of rate limits whose hour is over and of allowances that are full again. */
 export class OldCounts implements AsyncDisposable {
   readonly #timer: NodeJS.Timeout;
+  readonly #stopping = new AbortController();
   #working: Promise<void>;
 
   /** @param onFailure is told when it fails; the next attempt is five minutes later */
   constructor(em: SqlEntityManager, onFailure: (error: unknown) => void) {
-    const work = async (): Promise<void> => await forgetOldCounts(em).catch(onFailure);
+    const work = async (): Promise<void> => await forgetOldCounts(em, this.#stopping.signal).catch(onFailure);
     this.#working = work();
-    this.#timer = setInterval(() => (this.#working = work()), intervalMs).unref();
+    this.#timer = setInterval(() => (this.#working = this.#working.then(work)), intervalMs).unref();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
+    this.#stopping.abort();
     await this.#working;
   }
 }
 
-/** Deletes them in parts. Replicas that do so at the same time do not wait for each other. */
-export async function forgetOldCounts(em: SqlEntityManager): Promise<void> {
+/** Deletes them in parts, until `stopping` is aborted. Replicas that do so at the same time do not wait for each other. */
+export async function forgetOldCounts(em: SqlEntityManager, stopping: AbortSignal): Promise<void> {
   const db = queryBuilder<LimitTables>(em);
-  for (let more = true; more;) {
+  for (let more = true; more && !stopping.aborted;) {
     const limits = await db
       .deleteFrom("RateLimit")
       .where("key", "in", (eb) =>

@@ -32,7 +32,7 @@ export class ObjectSweeper implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #timer: NodeJS.Timeout;
   #working: Promise<void> | undefined;
-  #stopping = false;
+  readonly #stopping = new AbortController();
 
   constructor(em: SqlEntityManager, store: S3Mp3Store, delays: SweepDelays, logger: Logger) {
     this.#em = em;
@@ -56,16 +56,18 @@ export class ObjectSweeper implements AsyncDisposable {
         await this.#count();
       }
     } catch (error) {
+      if (this.#stopping.signal.aborted) return;
       this.#logger.warn({ err: error }, "could not delete the objects of deleted recordings; will try again later");
     }
   }
 
   async #removeDue(): Promise<void> {
-    for (let more = true; more && !this.#stopping;) {
+    const { signal } = this.#stopping;
+    for (let more = true; more && !signal.aborted;) {
       const due = await this.#take();
       for (const { recordId, mayBeWritten } of due) {
-        if (this.#stopping) return;
-        await this.#store.remove(recordId, { mayBeWritten });
+        if (signal.aborted) return;
+        await this.#store.remove(recordId, { mayBeWritten, signal });
         await this.#settle(recordId, mayBeWritten);
       }
       more = due.length === objectsAtOnce;
@@ -110,9 +112,10 @@ export class ObjectSweeper implements AsyncDisposable {
     } else await db.deleteFrom("DeletedObject").where("recordId", "=", recordId).execute();
   }
 
+  /** Ends a request to S3 that is under way. What was taken is deleted by another replica later. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
-    this.#stopping = true;
+    this.#stopping.abort();
     await this.#working;
   }
 }

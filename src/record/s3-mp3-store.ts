@@ -260,14 +260,20 @@ export class S3Mp3Store implements Disposable {
    * Deletes an object. It may be repeated.
    * @param mayBeWritten whether an upload may have left parts
    * @throws {ServiceError} STORAGE_UNAVAILABLE
+   * @throws the signal's reason, if it is aborted
    */
-  async remove(recordId: string, { mayBeWritten }: { mayBeWritten: boolean }): Promise<void> {
+  async remove(
+    recordId: string,
+    { mayBeWritten, signal }: { mayBeWritten: boolean; signal?: AbortSignal },
+  ): Promise<void> {
     const key = keyOf(recordId);
     if (mayBeWritten) {
-      for await (const upload of this.openUploads(recordId)) await this.abort(upload);
+      for await (const { uploadId } of this.openUploads(recordId, signal)) {
+        await abortUpload(this.#client, key, uploadId, signal);
+      }
     }
     const request = { Bucket: this.#client.bucket, Key: key };
-    await this.#client.run(async (s3, abortSignal) => await s3.deleteObject(request, { abortSignal }));
+    await this.#client.run(async (s3, abortSignal) => await s3.deleteObject(request, { abortSignal }), signal);
   }
 
   /** Size of an object in bytes; undefined if there is none. */
@@ -300,13 +306,14 @@ export class S3Mp3Store implements Disposable {
   }
 
   /** Lists the uploads in parts that have not ended: all, or those of one recording. */
-  async *openUploads(recordId?: string): AsyncGenerator<OpenUpload, void, undefined> {
+  async *openUploads(recordId?: string, signal?: AbortSignal): AsyncGenerator<OpenUpload, void, undefined> {
     const bucket = this.#client.bucket;
     let marker: { KeyMarker?: string; UploadIdMarker?: string } = {};
     for (let more = true; more;) {
       const request = { Bucket: bucket, Prefix: recordId === undefined ? prefix : keyOf(recordId), ...marker };
       const page = await this.#client.run(
         async (s3, abortSignal) => await s3.listMultipartUploads(request, { abortSignal }),
+        signal,
       );
       for (const { Key: key, UploadId: uploadId, Initiated: begunAt } of page.Uploads ?? []) {
         const id = recordIdIn(key);

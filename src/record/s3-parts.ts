@@ -85,10 +85,15 @@ export async function sizeOfObject(client: S3Client, key: string, signal?: Abort
 }
 
 /** Ends an upload in parts, and deletes the parts. It may be repeated. */
-export async function abortUpload(client: S3Client, key: string, uploadId: string): Promise<void> {
+export async function abortUpload(
+  client: S3Client,
+  key: string,
+  uploadId: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const request = { Bucket: client.bucket, Key: key, UploadId: uploadId };
   try {
-    await client.run(async (s3, abortSignal) => await s3.abortMultipartUpload(request, { abortSignal }));
+    await client.run(async (s3, abortSignal) => await s3.abortMultipartUpload(request, { abortSignal }), signal);
   } catch (error) {
     if (!isS3Code(error, "NoSuchUpload")) throw error;
   }

@@ -105,14 +105,18 @@ export class ResumableUploader implements AsyncDisposable {
   readonly #waiting = new Tally<string>();
   readonly #alive: NodeJS.Timeout;
   readonly #forget: NodeJS.Timeout;
+  readonly #stopping = new AbortController();
+  #forgetting: Promise<void>;
   #draining = false;
 
   constructor(dependencies: ResumableUploaderDependencies) {
     this.#dependencies = dependencies;
     this.#smallPortions = new SmallPortions(dependencies.config);
     this.#alive = setInterval(() => void this.#showAlive(), aliveEveryMs).unref();
-    this.#forget = setInterval(() => void this.#forgetExpired(), forgetEveryMs).unref();
-    void this.#forgetExpired();
+    this.#forgetting = this.#forgetExpired();
+    this.#forget = setInterval(() => {
+      this.#forgetting = this.#forgetting.then(async () => await this.#forgetExpired());
+    }, forgetEveryMs).unref();
   }
 
   /** Number of uploads that this process holds. */
@@ -175,7 +179,8 @@ export class ResumableUploader implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#alive);
     clearInterval(this.#forget);
-    await this.drain();
+    this.#stopping.abort();
+    await Promise.all([this.drain(), this.#forgetting]);
   }
 
   /**
@@ -299,7 +304,7 @@ export class ResumableUploader implements AsyncDisposable {
 
   async #forgetExpired(): Promise<void> {
     try {
-      await forgetExpiredUploads(this.#dependencies.em.fork());
+      await forgetExpiredUploads(this.#dependencies.em.fork(), this.#stopping.signal);
     } catch (error) {
       this.#dependencies.logger.warn({ err: error }, "could not delete expired uploads; will try again later");
     }

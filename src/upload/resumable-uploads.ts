@@ -532,13 +532,30 @@ export async function bytesOfOthers(em: SqlEntityManager, { id, owner }: HeldUpl
   return bytes;
 }
 
-/** Deletes the rows of uploads that have expired and that no live process holds. Their recordings that are not ready expire with them. */
-export async function forgetExpiredUploads(em: SqlEntityManager): Promise<void> {
-  await queryBuilder<UploadTables>(em)
-    .deleteFrom("ResumableUpload")
-    .where("expiresAt", "<", sql<Date>`now()`)
-    .where((eb) => eb.or([eb("holder", "is", null), eb("seenAt", "<", holderDiedBefore)]))
-    .execute();
+/** Number of uploads that one statement deletes, with the pieces of each. */
+const uploadsAtOnce = 20;
+
+/**
+ * Deletes the rows of uploads that have expired and that no live process holds, in parts, until `stopping` is aborted. Their
+ * recordings that are not ready expire with them. Replicas that do so at the same time do not wait for each other.
+ */
+export async function forgetExpiredUploads(em: SqlEntityManager, stopping: AbortSignal): Promise<void> {
+  for (let more = true; more && !stopping.aborted;) {
+    const { numDeletedRows } = await queryBuilder<UploadTables>(em)
+      .deleteFrom("ResumableUpload")
+      .where("id", "in", (eb) =>
+        eb
+          .selectFrom("ResumableUpload")
+          .select("id")
+          .where("expiresAt", "<", sql<Date>`now()`)
+          .where((eb) => eb.or([eb("holder", "is", null), eb("seenAt", "<", holderDiedBefore)]))
+          .limit(uploadsAtOnce)
+          .forUpdate()
+          .skipLocked(),
+      )
+      .executeTakeFirst();
+    more = numDeletedRows === BigInt(uploadsAtOnce);
+  }
 }
 
 /**

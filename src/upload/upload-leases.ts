@@ -29,6 +29,7 @@ export class UploadLeases implements AsyncDisposable {
   readonly #alive = new Set<string>();
   readonly #abandoned = new Set<string>();
   #retry: NodeJS.Timeout | undefined;
+  #isStopping = false;
   readonly #timer: NodeJS.Timeout;
   #working: Promise<void> = Promise.resolve();
   /** The next sweep, which is waiting. One is enough, because more would do the same. */
@@ -135,14 +136,14 @@ export class UploadLeases implements AsyncDisposable {
   }
 
   /**
-   * Deletes dead recordings in parts of limited size, whatever their number and size. Replicas that do so at the same
-   * time do not wait for each other.
+   * Deletes dead recordings in parts of limited size, whatever their number and size, until the process stops. Replicas
+   * that do so at the same time do not wait for each other.
    * @returns the number of recordings
    */
   async #deleteDead(): Promise<number> {
     const db = queryBuilder<RecordTables>(this.#em);
     let removed = 0;
-    for (;;) {
+    while (!this.#isStopping) {
       if (performance.now() - this.#reachedAt > renewalSeconds * 1000) await this.#renew();
       const dead = await db
         .selectFrom("AudioRecord")
@@ -192,9 +193,12 @@ export class UploadLeases implements AsyncDisposable {
       // Otherwise, another replica is deleting them.
       if (chunks.numDeletedRows === 0n && records.numDeletedRows === 0n) return removed;
     }
+    return removed;
   }
 
+  /** Waits for one statement at most. Other replicas delete the rest. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopping = true;
     clearInterval(this.#timer);
     this.#stopRetrying();
     await this.#working;
