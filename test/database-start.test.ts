@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { createInterface } from "node:readline";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { Client } from "pg";
@@ -9,8 +10,10 @@ import { tables } from "../src/orm-options.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { startService } from "./support/service.ts";
+import { spawnService } from "./support/service-process.ts";
 import { startDatabaseProxy } from "./support/database-proxy.ts";
 import { createEmptyDatabase, createTestDatabase } from "./support/test-database.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const logger = createLogger({ logLevel: "silent" });
@@ -294,3 +297,27 @@ async function readiness(url: string, status: number): Promise<unknown> {
     await answer.body?.cancel();
   }
 }
+
+it("a start that waits for another process that applies migrations says so, and goes on afterwards", async () => {
+  await using database = await createTestDatabase();
+  const other = new Client({ connectionString: database.url });
+  await other.connect();
+  await other.query("select pg_advisory_lock(7263501)");
+  const { child, ended } = spawnService({ DATABASE_URL: database.url });
+  const log: string[] = [];
+  createInterface({ input: child.stdout! }).on("line", (line) => log.push(line));
+  const isLogged = async (text: string): Promise<boolean> =>
+    await until(
+      async () => log.some((line) => line.includes(text)),
+      (found) => found,
+    );
+  try {
+    expect(await isLogged('"level":40')).toBe(true);
+    expect(log.at(-1)).toContain('"msg":"waiting for another process that applies migrations"');
+    await other.end();
+    expect(await isLogged("Server listening")).toBe(true);
+  } finally {
+    child.kill("SIGTERM");
+    await ended;
+  }
+});

@@ -59,6 +59,22 @@ describe("findFfmpeg", () => {
     );
     await expect(findFfmpeg("/bin/true")).rejects.toThrow("does not print the version of an ffmpeg");
   });
+
+  it("says that a configured binary does not get the environment variable that it may need", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "ffmpeg-"));
+    const path = join(folder, "ffmpeg");
+    // As a program ends whose libraries the dynamic linker does not find.
+    await writeFile(path, '#!/bin/sh\n[ -n "$LD_LIBRARY_PATH" ] || exit 127\n', { mode: 0o755 });
+    try {
+      process.env["LD_LIBRARY_PATH"] = "/opt/lib";
+      await expect(findFfmpeg(path)).rejects.toThrow(
+        `The ffmpeg at ${path} (from FFMPEG_PATH) does not run (127: it runs without environment variables, so LD_LIBRARY_PATH is not set).`,
+      );
+    } finally {
+      delete process.env["LD_LIBRARY_PATH"];
+      await rm(folder, { recursive: true });
+    }
+  });
 });
 
 it("is described with what it is, where it is from, and why it is not confined where it is not", () => {

@@ -160,7 +160,9 @@ describe("a refusal on /graphql", () => {
   const tokenForm = "The Authorization header must have the form: Bearer <token>.";
   const badToken = "The token is unknown, revoked or expired. Use another one.";
 
-  it.each<[string, () => Buffer, string, string, object?]>([
+  type Refusal = [string, () => Buffer, string, string, object?];
+
+  it.each<Refusal>([
     [
       "a file in JSON, as Apollo's own link sends it",
       () => run(upload, { file: {} }),
@@ -229,6 +231,12 @@ describe("a refusal on /graphql", () => {
     ],
     ["a query by GET without a header", () => get("?query={__typename}"), "400 BAD_REQUEST", csrf],
     ["no token", () => json("{ me { id } }"), "401 UNAUTHENTICATED", noToken],
+    ...["record", "node"].map((field): Refusal => [
+      `no token for a ${field}`,
+      () => json(`{ ${field}(id: "${crypto.randomUUID()}") { id } }`),
+      "401 UNAUTHENTICATED",
+      noToken,
+    ]),
     [
       "a token without Bearer",
       () => json("{ me { id } }", { authorization: ann.token }),

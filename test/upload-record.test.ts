@@ -193,6 +193,23 @@ describe("uploadRecord", () => {
     }
   });
 
+  it("keeps two channels that are the same, with all of the sound in both", async () => {
+    const data = Buffer.alloc(4 * 44_100);
+    for (let frame = 0; frame < 44_100; frame++) {
+      const value = Math.round(16_000 * Math.sin((2 * Math.PI * 500 * frame) / 44_100));
+      for (const channel of [0, 2]) data.writeInt16LE(value, 4 * frame + channel);
+    }
+    const fields = "url channels source { channels } warnings";
+    const answer = await client.uploadRecord(ann, wavFile({ data }), { fields });
+    const { url, ...facts } = answer.data.uploadRecord.record;
+    expect(facts).toEqual({ channels: 2, source: { channels: 2 }, warnings: [] });
+    const samples = await decodeWithMpg123(Buffer.from(await (await fetch(url)).arrayBuffer()), 2);
+    const [left, right] = [0, 1].map((channel) => samples.filter((_, at) => at % 2 === channel));
+    expect(right).toEqual(left);
+    expect(left).toHaveLength(44_100);
+    expect(levelAt(left!, 500)).toBeCloseTo((16_000 / 32_768) * 0.97, 2);
+  });
+
   it("mixes stereo to mono in quality SPEECH, and hears both channels", async () => {
     const args = ", quality: SPEECH";
     const fields = "url bitrateKbps channels durationSeconds warnings loudness { samplePeakDbfs } source { channels }";
