@@ -147,7 +147,8 @@ export async function createApp(
   });
   const usual = securityHeaders({ defaultSrc: ["'none'"], frameAncestors: ["'none'"] });
   app.addHook("onRequest", (request, reply, done) => {
-    for (const [name, value] of request.routeOptions.config.securityHeaders ?? usual) reply.raw.setHeader(name, value);
+    // Not of the raw response: with headers of both kinds, node:http sets each one again.
+    for (const [name, value] of request.routeOptions.config.securityHeaders ?? usual) void reply.header(name, value);
     // Probes address the machine, not the public host name.
     if (allowedHosts && !isAllowedHost(allowedHosts, request.host) && !isProbe(request)) {
       const message =

@@ -13,7 +13,7 @@ import { clientGone } from "./answer-memory.ts";
 /** Maximum number of tokens whose users are known. */
 const maxKnown = 4096;
 
-/** How often the service looks for requests that have waited for too long, in milliseconds. */
+/** How often the service looks for requests that have waited for too long, or for nobody, in milliseconds. */
 const lookEveryMs = 250;
 
 /** Options of {@link RequestTurns}. */
@@ -32,6 +32,8 @@ interface TurnOptions {
 interface Waiter {
   readonly lane: string;
   readonly since: number;
+  /** No listener for its end: there may be thousands that wait, and each would have one. */
+  readonly response: ServerResponse | undefined;
   readonly begin: () => void;
   readonly refuse: (reason: unknown) => void;
 }
@@ -111,38 +113,34 @@ export class RequestTurns {
   async #wait(lane: string, response: ServerResponse | undefined): Promise<void> {
     if (response?.closed) throw clientGone();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter: Waiter = { lane, since: performance.now(), begin: resolve, refuse: reject };
-    const onClose = (): void => {
-      if (this.#waiting.delete(lane, waiter)) reject(clientGone());
-    };
-    response?.once("close", onClose);
-    this.#waiting.add(lane, waiter);
+    this.#waiting.add(lane, { lane, since: performance.now(), response, begin: resolve, refuse: reject });
     this.#lookLater();
-    try {
-      await promise;
-    } finally {
-      response?.off("close", onClose);
-    }
+    await promise;
   }
 
   #lookLater(): void {
     if (this.#isLooking) return;
     this.#isLooking = true;
-    setTimeout(() => this.#refuseLate(), lookEveryMs).unref();
+    setTimeout(() => this.#refuseSome(), lookEveryMs).unref();
   }
 
   #beginNext(): void {
-    const next = this.#waiting.takeFirstOf((lane) => this.#mayBegin(lane));
+    let next = this.#waiting.takeFirstOf((lane) => this.#mayBegin(lane));
+    while (next?.response?.closed) {
+      next.refuse(clientGone());
+      next = this.#waiting.takeFirstOf((lane) => this.#mayBegin(lane));
+    }
     if (!next) return;
     this.#underWay.add(next.lane);
     next.begin();
   }
 
-  #refuseLate(): void {
+  #refuseSome(): void {
     const latest = performance.now() - this.#maxWaitMs;
     for (const waiter of this.#waiting) {
-      if (waiter.since > latest || !this.#waiting.delete(waiter.lane, waiter)) continue;
-      waiter.refuse(tryAgainLater("BUSY", "Too many requests are waiting", 5));
+      const isGone = waiter.response?.closed ?? false;
+      if ((waiter.since > latest && !isGone) || !this.#waiting.delete(waiter.lane, waiter)) continue;
+      waiter.refuse(isGone ? clientGone() : tryAgainLater("BUSY", "Too many requests are waiting", 5));
     }
     this.#isLooking = false;
     if (this.#waiting.size > 0) this.#lookLater();
