@@ -210,7 +210,8 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
   if (metrics) {
     app.addHook("onResponse", async (request, { statusCode, elapsedTime }) => {
       const { method, routeOptions, headers } = request;
-      if (headers["content-type"]?.startsWith("multipart/") || isPortion(request)) return;
+      if (headers["content-type"]?.startsWith("multipart/")) return;
+      if (isPortion(request)) return metrics.portionAnswered(statusCode);
       const route = routeOptions.url ?? "none";
       metrics.requestAnswered({ route, method, status: statusCode }, elapsedTime / 1000);
     });

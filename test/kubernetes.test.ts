@@ -150,6 +150,20 @@ needs("the client tools", () => {
       expect(pod.securityContext.runAsNonRoot).toBe(true);
     });
 
+    it("have an encoder for each core that the container may use, whatever the node has", async () => {
+      const [container] = ofKind(all, "Deployment").spec.template.spec.containers;
+      expect(container.env).toContainEqual({
+        name: "ENCODERS",
+        valueFrom: { resourceFieldRef: { containerName: container.name, resource: "limits.cpu" } },
+      });
+      // Without a limit, Kubernetes would give the number of cores of the node. It rounds up.
+      const cores = Math.ceil(Number(container.resources.limits.cpu));
+      expect(readConfig({ ENCODERS: String(cores) }).encoders).toBe(cores);
+      expect(Number(container.resources.requests.cpu)).toBeLessThanOrEqual(cores);
+      // Nothing else may decide it: a later source of variables loses to this one, but the file would say something untrue.
+      expect(Object.keys(envOf(await read("base/settings.env")))).not.toContain("ENCODERS");
+    });
+
     it("have the alerts of deploy/observability", async () => {
       const { parse } = await import(join(clientTools, "node_modules/yaml/dist/index.js"));
       const rules = parse(await readFile(join(root, "deploy/observability/rules.yml"), "utf8"));

@@ -85,6 +85,8 @@ describe("metrics", () => {
     expect(of("sound_seconds_total")).toBe(3);
     expect(of("upload_tail_seconds_count")).toBe(1);
     expect(of("upload_wait_seconds_count")).toBeGreaterThanOrEqual(2);
+    expect([of('portions_total{status="204"}'), of('portions_total{status="200"}')]).toEqual([1, 1]);
+    expect(of('portions_total{status="415"}')).toBe(1);
     // How long a portion takes is the matter of its client.
     expect([...metrics.keys()].filter((name) => name.includes('route="/uploads'))).toEqual([]);
   });

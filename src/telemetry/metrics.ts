@@ -4,6 +4,8 @@ import type { Buffer } from "node:buffer";
 export interface Metrics {
   /** A request was answered. Uploads are not among them: their time is that of their client. */
   requestAnswered(labels: { route: string; method: string; status: number }, seconds: number): void;
+  /** A portion of a resumable upload was answered. */
+  portionAnswered(status: number): void;
   /** An upload ended: `stored`, `again` if an earlier one had stored the recording, or an error code. */
   uploadEnded(outcome: string): void;
   /** An upload has waited this long for its slot. */

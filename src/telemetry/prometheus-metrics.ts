@@ -71,6 +71,7 @@ function recorder(register: Registry): Metrics {
     buckets: seconds,
     registers,
   });
+  const portions = counter("portions_total", "Portions of resumable uploads, by the status of the answer.", "status");
   const uploads = counter("uploads_total", "Uploads that ended: stored, again, or an error code.", "outcome");
   const waits = histogram("upload_wait_seconds", "Time that uploads waited for a slot.");
   const tails = histogram("upload_tail_seconds", "From the last byte of a file to the end of its conversion.");
@@ -100,6 +101,7 @@ function recorder(register: Registry): Metrics {
   const swept = counter("swept_records_total", "Recordings of dead uploads that this process deleted.");
   return {
     requestAnswered: (labels, took) => requests.observe(labels, took),
+    portionAnswered: (status) => portions.inc({ status }),
     uploadEnded: (outcome) => uploads.inc({ outcome }),
     uploadWaited: (took) => waits.observe(took),
     uploadAnswered: (took) => tails.observe(took),
