@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { EncoderTurns } from "../src/audio/encoder/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
@@ -537,6 +539,28 @@ describe("the pool", () => {
     );
     expect(Math.max(...results.map(({ processes }) => processes))).toBeLessThanOrEqual(2);
     expect(pool.taken).toBe(0);
+  });
+
+  it("leaves little that only a collection of the whole heap frees, however long the sound is", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as (options?: { type: "minor" }) => void;
+    const heldBytes = () => process.memoryUsage().arrayBuffers;
+    await using pool = new EncoderPool({ ffmpeg, size: 2 });
+    using turns = await pool.acquire(never);
+    const second = slices(pcmOf(sweep(44_100, 44_100), cd));
+    async function* sound(): AsyncGenerator<Buffer> {
+      for (let i = 0; i < 240; i++) {
+        collect({ type: "minor" });
+        for (const slice of second) yield Buffer.from(slice);
+      }
+    }
+    let mp3Bytes = 0;
+    for await (const bytes of encodeMp3(turns, sound(), cd, settings, never)) mp3Bytes += bytes.length;
+    for (let i = 0; i < 2; i++) collect({ type: "minor" });
+    const before = heldBytes();
+    collect();
+    expect(mp3Bytes).toBeGreaterThan(5_000_000);
+    expect(before - heldBytes()).toBeLessThan(2_500_000);
   });
 
   it("ends everything when it is disposed of", async () => {

@@ -62,7 +62,7 @@ export class ConversionEncoders implements AsyncDisposable {
   /** Starts an encoder in the conversion's turn. */
   start(): Encoder {
     const child = this.#pool.start(this.#arguments);
-    const encoder: Encoder = new Encoder(child, this.#mp3, (end) => this.#onChange(encoder, end));
+    const encoder: Encoder = new Encoder(child, this.#mp3, this.#pool.mp3Blocks, (end) => this.#onChange(encoder, end));
     if (this.#readsAll) encoder.readAll();
     this.#encoders.add(encoder);
     return encoder;

@@ -83,6 +83,8 @@ export class EncoderPool implements AsyncDisposable {
   readonly stallSeconds: number;
   /** Memory for PCM that waits for a process. */
   readonly blocks = new MemoryBlocks(256 * 1024, 64);
+  /** Memory for MP3 that waits until the frames before it have been made. */
+  readonly mp3Blocks = new MemoryBlocks(64 * 1024, 32);
   readonly #turnSeconds: number;
   readonly #permits: FairSemaphore<number | undefined>;
   /** Number of turns that are about to end. */

@@ -1,7 +1,9 @@
 import { ServiceError } from "../../errors/errors.ts";
 import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
 import type { Mp3FrameHeader } from "../mp3/mp3-frame.ts";
-import { readFrameHeader } from "../mp3/mp3-frame.ts";
+import { mpegVersionOf, readFrameHeader, samplesPerFrameOf } from "../mp3/mp3-frame.ts";
+import { KeptBytes } from "../../memory/kept-bytes.ts";
+import type { MemoryBlocks } from "../../memory/memory-blocks.ts";
 import type { PcmPortion } from "./pcm-queue.ts";
 
 /** Properties that all frames of one MP3 share. */
@@ -12,6 +14,9 @@ const writeBytes = 256 * 1024;
 
 /** Maximum of MP3 kept in memory; beyond it, the child has to wait. */
 const maxReceivedBytes = 512 * 1024;
+
+/** MP3 is taken in copies of at most this size. */
+const takenBytes = 64 * 1024;
 
 /**
  * An ffmpeg process that takes PCM and returns MP3 frames, numbered from 0. Neither side blocks the other. Disposing of
@@ -32,23 +37,30 @@ export class Encoder implements AsyncDisposable {
   readonly #format: Mp3Format;
   readonly #onChange: (end?: FfmpegEnd) => void;
   readonly #queue: PcmPortion[] = [];
-  readonly #received: Buffer[] = [];
-  #receivedBytes = 0;
+  /** What the child returned. Most of it waits, because the frames of another encoder come first. */
+  readonly #received: KeptBytes;
+  /** The bytes of it that were taken. */
+  #takenBytes = 0;
+  readonly #mostFrameBytes: number;
   #writing = false;
   /** Whether the child never has to wait for the reader of its MP3. */
   #readsAll = false;
   #hurried = false;
   #movedAt = performance.now();
 
-  /** `onChange` is called when the child has read PCM, returned MP3, or ended. The last call has how it ended. */
-  constructor(child: FfmpegProcess, format: Mp3Format, onChange: (end?: FfmpegEnd) => void) {
+  /**
+   * MP3 is kept in `memory` until it is taken. `onChange` is called when the child has read PCM, returned MP3, or ended. The
+   * last call has how it ended.
+   */
+  constructor(child: FfmpegProcess, format: Mp3Format, memory: MemoryBlocks, onChange: (end?: FfmpegEnd) => void) {
     this.#child = child;
     this.#format = format;
+    this.#received = new KeptBytes(memory, 0);
+    this.#mostFrameBytes = mostFrameBytes(format);
     this.#onChange = onChange;
     child.stdout.on("data", (bytes: Buffer) => {
       this.#movedAt = performance.now();
       this.#received.push(bytes);
-      this.#receivedBytes += bytes.length;
       if (this.#receivedBytes >= maxReceivedBytes && !this.#readsAll) child.stdout.pause();
       onChange();
     });
@@ -98,12 +110,14 @@ export class Encoder implements AsyncDisposable {
 
   /**
    * Takes the available frames from number `from` up to, but not including, `to`, and drops earlier ones.
+   * @returns copies of them
    * @throws {ServiceError} `CONVERSION_FAILED` if the output is not a frame of the MP3 format
    */
   take(from: number, to: number): Buffer[] {
     const taken: Buffer[] = [];
-    while (this.frames < to && this.#received.length > 0) {
-      const bytes = this.#received.shift()!;
+    while (this.frames < to && this.#receivedBytes > 0) {
+      const most = Math.min(this.#receivedBytes, takenBytes, (to - this.frames) * this.#mostFrameBytes);
+      const bytes = this.#received.between(this.#takenBytes, this.#takenBytes + most);
       let start = 0;
       let end = 0;
       while (this.frames < to && bytes.length - end >= 4) {
@@ -113,13 +127,10 @@ export class Encoder implements AsyncDisposable {
         this.frames += 1;
         if (this.frames <= from) start = end;
       }
+      if (end === 0) break;
       if (end > start) taken.push(bytes.subarray(start, end));
-      this.#receivedBytes -= end;
-      if (end === bytes.length) continue;
-      const rest = bytes.subarray(end);
-      const next = this.frames < to ? this.#received.shift() : undefined;
-      this.#received.unshift(next ? Buffer.concat([rest, next]) : rest);
-      if (!next) break;
+      this.#takenBytes += end;
+      this.#received.forgetBefore(this.#takenBytes);
     }
     if (this.#receivedBytes < maxReceivedBytes && this.#child.stdout.isPaused()) {
       this.#movedAt = performance.now();
@@ -136,6 +147,11 @@ export class Encoder implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#child[Symbol.asyncDispose]();
+    this.#received.forgetBefore(this.#received.end);
+  }
+
+  get #receivedBytes(): number {
+    return this.#received.end - this.#takenBytes;
   }
 
   async #awaitEnd(): Promise<void> {
@@ -184,6 +200,11 @@ export class Encoder implements AsyncDisposable {
     });
     stdin.uncork();
   }
+}
+
+function mostFrameBytes({ sampleRateHz, bitrateKbps }: Mp3Format): number {
+  const withoutPadding = (samplesPerFrameOf(mpegVersionOf(sampleRateHz) ?? 1) * bitrateKbps * 125) / sampleRateHz;
+  return Math.floor(withoutPadding) + 1;
 }
 
 /** The error for a failed encoder. The reason is only logged. */

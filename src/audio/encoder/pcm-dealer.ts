@@ -13,8 +13,7 @@ import { Segments, type SegmentEnd } from "./segments.ts";
 /** Silence after resampled sound, in samples at the MP3's rate, so that the resampler's rounding drops no sound. */
 const resamplerSilence = 64;
 
-/** Maximum of silence that is made at once. */
-const silenceBytes = 256 * 1024;
+const silence = Buffer.alloc(256 * 1024);
 
 /** What it takes to go on encoding at one place of the sound. */
 export interface EncodingState {
@@ -42,6 +41,7 @@ export class PcmDealer {
   readonly #format: PcmFormat;
   readonly #mp3: Mp3Format;
   readonly #grid: FrameGrid;
+  readonly #blocks: MemoryBlocks;
   readonly #segments: Segments;
   /** PCM that no encoder has got yet. */
   readonly #pending: PcmQueue;
@@ -66,6 +66,7 @@ export class PcmDealer {
     this.#format = format;
     this.#mp3 = mp3;
     this.#grid = grid;
+    this.#blocks = blocks;
     this.#pending = new PcmQueue(blocks);
     this.#tail = Buffer.alloc(grid.jointBytes);
     this.#segments = new Segments(reservoirFrames(mp3), from?.end);
@@ -184,7 +185,7 @@ export class PcmDealer {
     this.#segments.endAt(this.#grid.jointIn(this.#sentBytes));
     this.#segments.start(encoder, offset);
     const kept = this.#tail.subarray(-sharedFrames * frameBytes);
-    encoder.feed({ pcm: Buffer.from(kept), release() {} });
+    feedCopy(encoder, kept, this.#blocks);
     this.#current = encoder;
   }
 
@@ -210,7 +211,7 @@ export class PcmDealer {
     const noise = noiseLike(kept, this.#format, Math.min(fillBytes, this.#grid.startOf(this.#grid.noisyFrames)));
     feedSilence(encoder, fillBytes - noise.length);
     if (noise.length > 0) encoder.feed({ pcm: noise, release() {} });
-    encoder.feed({ pcm: Buffer.from(kept), release() {} });
+    feedCopy(encoder, kept, this.#blocks);
     this.#segments.start(encoder, -beginning);
     this.#current = encoder;
   }
@@ -249,8 +250,16 @@ function reservoirFrames({ sampleRateHz, channels, bitrateKbps }: Mp3Format): nu
   );
 }
 
+/** Feeds a copy of PCM, which is going to change. The copy waits in the encoder's queue. */
+function feedCopy(encoder: Encoder, pcm: Buffer, blocks: MemoryBlocks): void {
+  for (let at = 0; at < pcm.length; at += blocks.blockBytes) {
+    const block = blocks.take();
+    const byteCount = pcm.copy(block, 0, at);
+    encoder.feed({ pcm: block.subarray(0, byteCount), release: () => blocks.giveBack(block) });
+  }
+}
+
 function feedSilence(encoder: Encoder, byteCount: number): void {
-  const silence = Buffer.alloc(Math.min(byteCount, silenceBytes));
   for (let left = byteCount; left > 0; left -= silence.length) {
     encoder.feed({ pcm: silence.subarray(0, left), release() {} });
   }

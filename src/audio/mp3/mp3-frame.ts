@@ -43,7 +43,11 @@ export function samplesPerFrameOf(mpegVersion: 1 | 2 | 2.5): 1152 | 576 {
 
 /** Reads the frame header at `offset`; undefined if these four bytes are not a Layer III header. */
 export function readFrameHeader(bytes: Uint8Array, offset = 0): Mp3FrameHeader | undefined {
-  const [b0, b1, b2, b3] = bytes.subarray(offset, offset + 4);
+  // Not destructured: this is done for each frame, and a view and an iterator would be its garbage.
+  const b0 = bytes[offset];
+  const b1 = bytes[offset + 1];
+  const b2 = bytes[offset + 2];
+  const b3 = bytes[offset + 3];
   if (b0 === undefined || b1 === undefined || b2 === undefined || b3 === undefined) return undefined;
   if (b0 !== 0xff || (b1 & 0xe0) !== 0xe0 || (b1 & 0x06) !== 0x02) return undefined;
   const mpegVersion = ([2.5, undefined, 2, 1] as const)[(b1 >> 3) & 3];
