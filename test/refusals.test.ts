@@ -544,6 +544,27 @@ describe("a refusal on /graphql", () => {
       'Unknown type "Xyzzy". The schema is at /schema.graphql.',
     ],
     [
+      "a value that is no object, in the text",
+      () => run("{ me { records(orderBy: TITLE) { totalCount } } }"),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Expected value of type "RecordOrderInput", found TITLE. The schema is at /schema.graphql.',
+      { argument: "orderBy" },
+    ],
+    [
+      "a value that is no object",
+      () =>
+        run("query ($order: RecordOrderInput) { me { records(orderBy: $order) { totalCount } } }", { order: "TITLE" }),
+      "400 BAD_USER_INPUT",
+      'Variable "$order" got invalid value "TITLE"; Expected type "RecordOrderInput" to be an object. The schema is at /schema.graphql.',
+      { argument: "orderBy" },
+    ],
+    [
+      "a variable of another type",
+      () => run("query ($ids: [ID!]!) { record(id: $ids) { id } }", { ids: [] }),
+      "400 GRAPHQL_VALIDATION_FAILED",
+      'Variable "$ids" of type "[ID!]!" used in position expecting type "ID!". The schema is at /schema.graphql.',
+    ],
+    [
       "an address that is none",
       () => run("query ($url: URL!) { shared(url: $url) { title } }", { url: "take.mp3" }),
       "400 BAD_USER_INPUT",

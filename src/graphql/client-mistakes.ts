@@ -47,6 +47,10 @@ const hints: readonly [fault: RegExp, hint: string][] = [
     /^(?:Cannot query field|Unknown (?:argument|type)) .*"\.$|(?:^|; )Field "\w+" is not defined by type "\w+"\.$/s,
     " The schema is at /schema.graphql.",
   ],
+  [
+    /^Variable "\$\w+" of type .*"\.$|^Expected value of type "\w+Input!?", found .*\.$|; Expected type "\w+" to be an object\.$/s,
+    " The schema is at /schema.graphql.",
+  ],
 ];
 
 /**

@@ -260,7 +260,11 @@ async function sentWhole(response: ServerResponse): Promise<boolean> {
 
 /** The errors for the bodies of refusals, by status. */
 const refusals: Readonly<Record<number, (() => ServiceError) | undefined>> = {
-  405: () => new ServiceError("METHOD_NOT_ALLOWED", "A recording can only be read with GET and HEAD."),
+  405: () =>
+    new ServiceError(
+      "METHOD_NOT_ALLOWED",
+      "A recording can only be read with GET and HEAD. To send one, use the API at /graphql.",
+    ),
   412: () =>
     new ServiceError("PRECONDITION_FAILED", "The recording does not meet the conditions in the request headers."),
   416: () => new ServiceError("RANGE_NOT_SATISFIABLE", "The range is outside the recording."),
