@@ -191,13 +191,13 @@ describe("the page on a bad day", () => {
       const { page } = opened;
       await choose(page, [wavFile("two.wav", tone(40))]);
       await stored(page);
+      await page.getByLabel("Who can open one").selectOption("Private"); // its address has to be asked for
+      await notice(page, "“one” is private");
       await page.setViewportSize({ width: 320, height: 640 });
       await page.click("[aria-label='Play two']");
       await page.locator(".player [aria-label='Pause two']").waitFor();
       await page.getByRole("slider").press("5");
       await page.locator(".player .time", { hasText: /0:[23]\d \/ 0:40/ }).waitFor();
-      await page.getByLabel("Who can open one").selectOption("Private"); // its address has to be asked for
-      await notice(page, "“one” is private");
       await page.route("**/*loudness=*", async (route) => await route.abort());
       await page.click("[aria-label='Play one']");
       await page.locator(".player .error-text").waitFor();
@@ -206,7 +206,7 @@ describe("the page on a bad day", () => {
       await page.keyboard.press("Delete");
       await notice(page, "“two” is deleted.");
       // Before all else, because a message stays for six seconds.
-      const [player, message] = [page.locator(".player"), page.locator(".notice").last()];
+      const [player, message] = [page.locator(".player"), page.locator(".notice", { hasText: "two" })];
       const [under, above] = [await player.boundingBox(), await message.boundingBox()];
       expect(above!.y).toBeGreaterThanOrEqual(0);
       expect(above!.y + above!.height).toBeLessThanOrEqual(under!.y);

@@ -164,6 +164,17 @@ describe("the queue of the page", () => {
     expect([places(), new Set(sent.map(({ key }) => key)).size]).toEqual([["a stored"], 1]);
   });
 
+  it("does not offer to send a file again that the service cannot convert", async () => {
+    const { queue, sent, places, settle } = queueOf();
+    queue.add(new Blob(["a"]), { name: "a", key: "a", facts: wav });
+    await settle();
+    sent[0]!.answer.reject(new ApiError("UNSUPPORTED_MEDIA", "It has no sound."));
+    await settle();
+    queue.retryAll();
+    await settle();
+    expect([places(), queue.files.value[0]!.message, sent.length]).toEqual([["a refused"], "It has no sound.", 1]);
+  });
+
   it("stops a file that is paused or removed, and gives its place to another", async () => {
     const { queue, sent, places, settle } = queueOf();
     for (const name of ["a", "b", "c", "d", "e"]) queue.add(new Blob([name]), { name, key: name, facts: wav });

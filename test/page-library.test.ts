@@ -105,6 +105,57 @@ describe("the library and the player of the page", () => {
       expect([left, complaints]).toEqual([[{ title: before[2] }], []]);
     });
 
+    it("keeps the focus near its place when what has it goes away, and undoes with a key", async () => {
+      await using opened = await openPage(browser, service.url);
+      const { page, complaints } = opened;
+      await choose(
+        page,
+        ["a.wav", "b.wav", "c.wav"].map((name) => wavFile(name)),
+      );
+      await stored(page, 3);
+      const focused = page.locator(":focus");
+      const press = async (name: string, next: string): Promise<void> => {
+        await button(page, name).focus();
+        await page.keyboard.press("Enter");
+        await page
+          .getByRole(next === "Search" ? "searchbox" : "button", { name: next, exact: true })
+          .and(focused)
+          .waitFor();
+      };
+      const [first, second] = await page.locator(".queue-row strong").allTextContents();
+      await press(`Remove ${first}.wav from the list`, `Remove ${second}.wav from the list`);
+      await press("Clear the list", "Choose files");
+      await press("Select", "Select all shown");
+      await press("Cancel", "Search");
+      await press("Play a", "Pause a");
+      await press("Close the player", "Play a");
+      await page.keyboard.press("Delete");
+      await notice(page, "“a” is deleted.");
+      await page.keyboard.press("Control+z");
+      await button(page, "Play a").and(focused).waitFor();
+      await press("Share a", "Close");
+      await press("Make a link", "Make a link");
+      await notice(page, "The new link");
+      await press("Revoke the link ", "Make a link");
+      await page.keyboard.press("Escape");
+      await button(page, "Share a").and(focused).waitFor();
+      await press("Select", "Select all shown");
+      await page.keyboard.press("Enter");
+      await press("Delete", "Choose a folder");
+      await page.keyboard.press("Control+z");
+      await page.locator(".row").nth(2).waitFor();
+      await page.locator("[data-row-action=play]").first().and(focused).waitFor();
+      // Nothing had it before, so that single keys still work.
+      await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+      for (const key of ["?", "Escape", "/"]) {
+        await page.keyboard.press(key);
+        if (key === "?") await page.locator("dialog").waitFor();
+        else if (key === "Escape") await page.locator("dialog").waitFor({ state: "detached" });
+      }
+      await page.locator("#search").and(focused).waitFor();
+      expect(complaints).toEqual([]);
+    });
+
     it("shows no link of a recording that was deleted, until that is undone", async () => {
       await using opened = await openPage(browser, service.url);
       const { page } = opened;
@@ -159,7 +210,7 @@ describe("the library and the player of the page", () => {
       await page.getByText("Stored. Only you can open it.").waitFor();
       // One that was changed by mistake is changed back.
       await button(page, "Undo").click();
-      await page.getByText("Stored. This link plays it:").waitFor();
+      await page.getByText("Stored. Anyone with this link can listen:").waitFor();
       expect(await whoCanOpen.inputValue()).toBe("PUBLIC");
       // What was not changed is not shown as if it was.
       await page.route("**/graphql", async (route) => await route.abort());

@@ -298,6 +298,11 @@ describe("a person with the page", () => {
         await rows(left);
       }
       expect(await button(page, "Undo").count()).toBe(4);
+      // They leave room for the page, and the newest one is seen.
+      await page.setViewportSize({ width: 320, height: 640 });
+      const { height } = (await page.locator(".notices").boundingBox())!;
+      expect(height).toBeLessThanOrEqual(256);
+      expect(await page.locator(".notices").evaluate(({ scrollTop }) => scrollTop)).toBe(0);
     });
 
     it("finds, renames, hides, plays and deletes recordings, with keys alone", async () => {

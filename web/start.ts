@@ -56,7 +56,7 @@ export const queue = new Queue({
     noteRefusedKey(error, token);
     // Another key was entered before this answer came.
     if (code === "UNAUTHENTICATED" && token !== undefined && token !== account.value?.token) queue.retry(key);
-    else if (place === "failed") say(`${name} could not be sent.`);
+    else if (place !== "waiting") say(`${name} could not be sent.`);
   },
   pause: async (ms) =>
     await new Promise((resolve) => {
@@ -272,5 +272,6 @@ export function throwAway(take: Take): void {
       clearTimeout(timer);
       foundTakes.value = [...foundTakes.value, take];
     },
+    focus: ".found button",
   });
 }

@@ -43,6 +43,11 @@ export function count(n: number, thing: string): string {
   return `${n.toLocaleString()} ${thing}${n === 1 ? "" : "s"}`;
 }
 
+/** A title in a short message: in quotes, and cut if it is long. */
+export function quoted(title: string): string {
+  return `“${title.replace(/^(.{39}).{2,}$/su, "$1…")}”`;
+}
+
 /** What a warning of the service means for the person who recorded. */
 export const warningWords: Readonly<Record<RecordWarning, { short: string; long: string }>> = {
   CLIPPED: {

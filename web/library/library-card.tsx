@@ -49,6 +49,10 @@ export function LibraryCard({ onShare }: { onShare: (record: RowFragment) => voi
     if (!next.delete(id)) next.add(id);
     setChosen(next);
   };
+  const chooseAll = (): void => {
+    setChosen(new Set(records.value.map(({ id }) => id)));
+    say(`${records.value.length} selected`);
+  };
   const removeChosen = (): void => {
     remove(
       records.value.filter(({ id }) => chosen?.has(id)),
@@ -71,7 +75,7 @@ export function LibraryCard({ onShare }: { onShare: (record: RowFragment) => voi
       {chosen && (
         <div class="buttons selection">
           <span>{chosen.size} selected</span>
-          <button type="button" onClick={() => setChosen(new Set(records.value.map(({ id }) => id)))}>
+          <button type="button" onClick={chooseAll}>
             Select all shown
           </button>
           <button type="button" disabled={chosen.size === 0} onClick={removeChosen}>
@@ -112,7 +116,12 @@ export function LibraryCard({ onShare }: { onShare: (record: RowFragment) => voi
         </p>
       )}
       {hasMore.value && (
-        <button type="button" class="more" disabled={isLoading.value} onClick={() => void loadLibrary({ more: true })}>
+        <button
+          type="button"
+          class="more"
+          aria-disabled={isLoading.value}
+          onClick={() => void (isLoading.value || loadLibrary({ more: true }))}
+        >
           Show more
         </button>
       )}
@@ -205,6 +214,7 @@ function Row({
           type="button"
           class="round small"
           data-row-action="play"
+          data-row={id}
           aria-label={`${isSounding ? "Pause" : "Play"} ${title}`}
           onClick={() => void togglePlay(record)}
         >
@@ -226,6 +236,7 @@ function Row({
         <p class="quiet-text row-facts">
           <span class="time">{length(durationSeconds)}</span>
           <span>{moment(createdAt)}</span>
+          {isPrivate && <span class="narrow">Private</span>}
           <Findings record={record} />
         </p>
         <WaveForm peaks={peaks ?? []} played={played} />
@@ -237,11 +248,13 @@ function Row({
         </button>
         <select
           aria-label={`Who can open ${title}`}
-          title={isPrivate ? "Only you and the links that you make open it" : "Anyone who has the link can open it"}
+          title={
+            isPrivate ? "Only you and the links that you make open it" : "It is listed nowhere: only its link opens it"
+          }
           value={visibility}
           onChange={({ currentTarget }) => void changeVisibility(record, currentTarget.value as Visibility)}
         >
-          <option value="PUBLIC">Public</option>
+          <option value="PUBLIC">Anyone with the link</option>
           <option value="PRIVATE">Private</option>
         </select>
         <IconButton icon="edit" label={`Rename ${title}`} onClick={() => setRenaming(true)} />

@@ -11,7 +11,7 @@ import {
 } from "../api/operations.ts";
 import { noticeMs, notify } from "../look/notices.ts";
 import { noteDeleted, noteRecords } from "../record-now.ts";
-import { count, errorWords } from "../words.ts";
+import { count, errorWords, quoted } from "../words.ts";
 
 const pageSize = 30;
 /** Most ids of one `deleteRecords`. */
@@ -131,15 +131,22 @@ export async function changeRecord(id: string, change: { title?: string; visibil
   }
 }
 
+/** The first control of a recording in the list, as a selector. */
+function rowOf(id: string): string {
+  return `[data-row="${id}"]`;
+}
+
 /** Makes a recording public or private, with undo: it changes who can open it. */
 export async function changeVisibility({ id, title }: RowFragment, visibility: Visibility): Promise<void> {
   if (!(await changeRecord(id, { visibility }))) return;
   const isPublic = visibility === "PUBLIC";
+  const name = quoted(title);
   notify(
-    `“${title}” is ${isPublic ? "public: anyone who has its link can listen." : "private: its link opens it no longer."}`,
+    isPublic ? `Anyone with the link can listen to ${name}.` : `${name} is private: its link opens it no longer.`,
     {
       label: "Undo",
       run: () => void changeRecord(id, { visibility: isPublic ? "PRIVATE" : "PUBLIC" }),
+      focus: rowOf(id),
     },
   );
 }
@@ -157,7 +164,7 @@ export function removeRecords(removed: readonly RowFragment[]): void {
   noteDeleted(ids);
   const timer = setTimeout(() => void deleteNow(ids), noticeMs);
   for (const id of ids) leaving.set(id, { timer, owner: owner.id });
-  notify(second ? `${count(ids.length, "recording")} are deleted.` : `“${first.title}” is deleted.`, {
+  notify(second ? `${count(ids.length, "recording")} are deleted.` : `${quoted(first.title)} is deleted.`, {
     label: "Undo",
     run: () => {
       clearTimeout(timer);
@@ -169,6 +176,7 @@ export function removeRecords(removed: readonly RowFragment[]): void {
       records.value = list;
       total.value += ids.length;
     },
+    focus: rowOf(first.id),
   });
 }
 

@@ -112,6 +112,7 @@ function NewLink({ onMake }: { onMake: (note: string, days: number) => Promise<v
   const [days, setDays] = useState(0);
   const [isBusy, setBusy] = useState(false);
   const make = async (): Promise<void> => {
+    if (isBusy) return;
     setBusy(true);
     await onMake(note.current?.value ?? "", days);
     if (note.current) note.current.value = "";
@@ -139,7 +140,7 @@ function NewLink({ onMake }: { onMake: (note: string, days: number) => Promise<v
           ))}
         </select>
       </label>
-      <button type="submit" class="primary" disabled={isBusy}>
+      <button type="submit" class="primary" aria-disabled={isBusy}>
         Make a link
       </button>
     </form>

@@ -11,6 +11,7 @@ export const keys: readonly [keys: string, does: string][] = [
   ["Home, End, 0 to 9", "on the waveform: beginning, end, tenths"],
   ["F2", "on a recording: rename"],
   ["Delete", "on a recording: delete, with undo"],
+  ["Ctrl Z", "undo, as long as a message offers it"],
   ["?", "this list"],
 ];
 
@@ -24,10 +25,14 @@ export function switchSingleKeys(isOn: boolean): void {
   remember("keys", isOn);
 }
 
-/** Calls `act` with each key that is pressed while no control and no dialog has the focus. */
-export function listenToKeys(act: (key: string) => boolean): void {
+/** Calls `act` with each key that is pressed while no control and no dialog has the focus, and `undo` at Ctrl+Z. */
+export function listenToKeys(act: (key: string) => boolean, undo: () => boolean): void {
   document.addEventListener("keydown", (event) => {
-    const { target, key, altKey, ctrlKey, metaKey, isComposing, repeat } = event;
+    const { target, key, altKey, ctrlKey, metaKey, shiftKey, isComposing, repeat } = event;
+    // A field has an undo of its own.
+    const isField = target instanceof Element && target.matches("input:not([type=checkbox])");
+    if ((ctrlKey || metaKey) && !altKey && !shiftKey && key === "z" && !repeat && !isField && undo())
+      event.preventDefault();
     if (altKey || ctrlKey || metaKey || isComposing || repeat || !singleKeysAreOn()) return;
     if (target !== document.body || document.querySelector("dialog[open]")) return;
     if (act(key)) event.preventDefault();

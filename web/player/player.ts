@@ -95,7 +95,8 @@ export async function togglePlay(record = playing.value): Promise<void> {
   if (!record) return;
   if (record.id !== playing.value?.id) {
     const [, seconds] = recallLeft().find(([id]) => id === record.id) ?? ["", 0];
-    if (seconds > 0) notify(`Resumed at ${clock(seconds)}.`, { label: "From the beginning", run: () => seek(0) });
+    if (seconds > 0)
+      notify(`Resumed at ${clock(seconds)}.`, { label: "From the beginning", run: () => seek(0), focus: ".slider" });
     return await playFrom(record, seconds);
   }
   const shown = element();

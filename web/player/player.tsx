@@ -25,6 +25,10 @@ export function Player(): JSX.Element | null {
   const { title } = recordNow(record);
   const { rate, isEven } = habits.value;
   const name = isPaused.value ? "Play" : "Pause";
+  const close = (): void => {
+    stopPlaying();
+    document.querySelector<HTMLElement>(`[data-row="${record.id}"]`)?.focus();
+  };
   return (
     <section class="player" aria-label="Player">
       <button type="button" class="round" aria-label={`${name} ${title}`} onClick={() => void togglePlay()}>
@@ -55,7 +59,7 @@ export function Player(): JSX.Element | null {
           <input type="checkbox" checked={isEven} onChange={({ currentTarget }) => setEven(currentTarget.checked)} />
           Normalize volume
         </label>
-        <IconButton icon="close" label="Close the player" onClick={() => stopPlaying()} />
+        <IconButton icon="close" label="Close the player" onClick={close} />
       </div>
     </section>
   );

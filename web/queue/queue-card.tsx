@@ -70,7 +70,7 @@ function Row({
     <li class={`queue-row ${place}`}>
       <div class="queue-head">
         <div class="queue-name">
-          <strong>{stored ? recordNow(stored.record).title : name}</strong>
+          <strong title={name}>{stored ? recordNow(stored.record).title : name}</strong>
           <span class="quiet-text">{about}</span>
         </div>
         {isUnderWay && <IconButton icon="pause" label={`Pause ${name}`} onClick={() => queue.pause(key)} />}
@@ -156,7 +156,7 @@ function placeWords(file: QueuedFile): string {
       if (stored?.created === false) return "It was already there.";
       return stored && recordNow(stored.record).visibility === "PRIVATE"
         ? "Stored. Only you can open it."
-        : "Stored. This link plays it:";
+        : "Stored. Anyone with this link can listen:";
     case "paused":
       return "Paused. Resume continues where it stopped.";
     case "refused":

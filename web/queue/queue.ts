@@ -63,6 +63,9 @@ const passing = new Set([
   "UPLOAD_STALLED",
 ]);
 
+/** Codes that are about the file itself: it is refused again, however often it is sent. */
+const final = new Set(["UNSUPPORTED_MEDIA", "UPLOAD_INCOMPLETE", "UPLOAD_TOO_LARGE", "UPLOAD_TOO_LONG"]);
+
 const firstPauseMs = 1000;
 const longestPauseMs = 60_000;
 
@@ -206,7 +209,12 @@ export class Queue {
     const { code, message, retryAfterSeconds } =
       error instanceof ApiError ? error : new ApiError("UNREADABLE", "The file cannot be read.");
     const isPassing = passing.has(code);
-    this.#change(key, { place: isPassing ? "waiting" : "failed", code, message, sentBytes: 0 });
+    this.#change(key, {
+      place: isPassing ? "waiting" : final.has(code) ? "refused" : "failed",
+      code,
+      message,
+      sentBytes: 0,
+    });
     const now = this.#find(key);
     if (now) this.#parts.onFailed(now, error, token);
     if (!isPassing) return undefined;

@@ -85,8 +85,8 @@ export function factWords(
 ): string {
   const words = [
     seconds === undefined ? "" : length(seconds),
-    sampleRateHz === undefined ? "" : `${Number((sampleRateHz / 1000).toFixed(2))} kHz`,
-    channels === undefined ? "" : channels === 1 ? "mono" : channels === 2 ? "stereo" : `${channels} channels`,
+    !sampleRateHz ? "" : `${Number((sampleRateHz / 1000).toFixed(2))} kHz`,
+    !channels ? "" : channels === 1 ? "mono" : channels === 2 ? "stereo" : `${channels} channels`,
   ];
   return words.filter(Boolean).join(", ");
 }

@@ -77,7 +77,6 @@ export function RecorderCard({
           type="button"
           id="record"
           class={`record ${isOn ? "on" : ""}`}
-          aria-pressed={isOn}
           aria-label={isOn ? "Stop" : "Record"}
           disabled={isImpossible}
           // Not disabled: it would lose the focus, and Enter would not stop what it began.

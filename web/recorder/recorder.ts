@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import { claim } from "../locks.ts";
+import { say } from "../look/notices.ts";
 import { startWorker } from "../trusted-types.ts";
 import { randomUuid } from "../uuid.ts";
 import type { CaptureOrder, TakeOrder, TakeReport } from "./capture.ts";
@@ -229,6 +230,7 @@ export function pauseTake(): void {
   const paused = phase.value === "recording";
   order(running.node, { paused });
   phase.value = paused ? "paused" : "recording";
+  say(paused ? "Paused" : "Recording");
 }
 
 /** Ends the take. Resolves with it when it is complete on this device; undefined if there is no sound in it. */
