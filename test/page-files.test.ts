@@ -3,9 +3,11 @@ import { describe, expect, it } from "@jest/globals";
 import { ApiError } from "../web/api/client.ts";
 import type { Send, Stored } from "../web/api/send-onwards.ts";
 import { filesOf } from "../web/queue/dropped-files.ts";
+import { say, spoken } from "../web/look/notices.ts";
 import { Queue, secondsLeft } from "../web/queue/queue.ts";
 import { headBytes, readFacts } from "../web/queue/wav-facts.ts";
 import { readTakeFormat, wavHeader } from "../web/recorder/wav-header.ts";
+import { quoted } from "../web/words.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const bytes = (text: string): Uint8Array => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
@@ -188,6 +190,20 @@ describe("the queue of the page", () => {
     sent[2]!.answer.resolve(stored("c"));
     await settle();
     expect(places()).toEqual(["a sending", "c stored", "d sending", "e sending"]);
+  });
+});
+
+describe("the messages of the page", () => {
+  it("cut a long title between two letters", () => {
+    expect(quoted("🎵".repeat(40))).toBe(`“${"🎵".repeat(40)}”`);
+    expect(quoted("🎵".repeat(41))).toBe(`“${"🎵".repeat(39)}…”`);
+  });
+
+  it("are said again when they come again", () => {
+    say("The link is copied.");
+    const before = spoken.value;
+    say("The link is copied.");
+    expect([spoken.value === before, spoken.value.trim()]).toEqual([false, before]);
   });
 });
 
