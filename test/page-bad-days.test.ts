@@ -194,6 +194,13 @@ describe("the page on a bad day", () => {
       await page.getByLabel("Who can open one").selectOption("Private"); // its address has to be asked for
       await notice(page, "“one” is private");
       await page.setViewportSize({ width: 320, height: 640 });
+      const [share, ...others] = await Promise.all(
+        ["Share", "Rename", "Delete"].map(
+          async (does) => (await page.locator(`.row [aria-label='${does} two']`).boundingBox())!,
+        ),
+      );
+      expect(others.map(({ y }) => y)).toEqual([share!.y, share!.y]);
+      expect(others[0]!.x).toBeGreaterThanOrEqual(share!.x + share!.width + 8);
       await page.click("[aria-label='Play two']");
       await page.locator(".player [aria-label='Pause two']").waitFor();
       await page.getByRole("slider").press("5");
