@@ -627,13 +627,14 @@ describe("the limits of the operator hold for resumable uploads:", () => {
     expect((await client.run(start, {}, bob)).errors![0]!.extensions.code).toBe("RATE_LIMITED");
   });
 
-  it("so many of one user can be under way, and the next one can go on when there is a place", async () => {
-    const eve = await client.createUser("Eve");
+  /** Begins as many uploads as a user can have under way, and returns what ends them. */
+  const takeAllPlaces = async (user: Credentials): Promise<() => void> => {
     const bodies: Readable[] = [];
     const underWay = "select count(*)::int as count from resumable_upload where owner_id = $1 and holder is not null";
-    const isUnderWay = async () => (await service.server.database.pool.query(underWay, [eve.id])).rows[0].count;
+    const isUnderWay = async () => (await service.server.database.pool.query(underWay, [user.id])).rows[0].count;
+    expect(await until(isUnderWay, (count) => count === 0)).toBe(0);
     for (let i = 1; i <= 4; i++) {
-      const { url } = await begin(client, eve, {});
+      const { url } = await begin(client, user, {});
       const body = new Readable({ read() {} });
       bodies.push(body);
       append(url, body, 0).catch(() => {});
@@ -641,16 +642,41 @@ describe("the limits of the operator hold for resumable uploads:", () => {
       // The next one has a place when this one waits for its client.
       expect(await until(isUnderWay, (count) => count === i)).toBe(i);
     }
+    return () => {
+      for (const body of bodies) body.destroy();
+    };
+  };
+
+  it("so many of one user can be under way, and the next one can go on when there is a place", async () => {
+    const eve = await client.createUser("Eve");
+    const endOthers = await takeAllPlaces(eve);
     const { url } = await begin(client, eve, { sizeBytes: second.length });
     const refused = await append(url, second, 0);
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(await codeOf(refused)).toEqual([503, "BUSY"]);
-    for (const body of bodies) body.destroy();
+    endOthers();
     const last = await until(
       async () => {
         const offset = await offsetOf(url);
         return (await append(url, second.subarray(offset), offset)).status;
       },
+      (status) => status === 200,
+    );
+    expect(last).toBe(200);
+  });
+
+  it("one whose last request had no place is not told as whole", async () => {
+    const eve = await client.createUser("Eve");
+    const { url } = await begin(client, eve, {});
+    expect((await append(url, second, 0)).status).toBe(204);
+    const endOthers = await takeAllPlaces(eve);
+    const length = { "upload-length": String(second.length) };
+    expect(await codeOf(await append(url, Buffer.alloc(0), second.length, length))).toEqual([503, "BUSY"]);
+    const { headers } = await tus(url, { method: "HEAD" });
+    expect(Number(headers.get("upload-length") ?? Infinity)).toBeGreaterThan(Number(headers.get("upload-offset")));
+    endOthers();
+    const last = await until(
+      async () => (await append(url, Buffer.alloc(0), second.length, length)).status,
       (status) => status === 200,
     );
     expect(last).toBe(200);

@@ -452,6 +452,15 @@ export class ResumedConversion {
     return this.#arrived.end - this.#readBytes;
   }
 
+  /**
+   * Bytes of the file that clients may be told to have arrived. They take an upload of which everything has arrived for complete, so
+   * the last byte is told when its recording is ready, unless it was stored before the length was known.
+   */
+  get #tellableBytes(): number {
+    const isWhole = this.offsetBytes === this.#lengthBytes;
+    return isWhole ? Math.max(this.#storedBytes, this.offsetBytes - 1) : this.offsetBytes;
+  }
+
   /** Forgets the bytes that nothing needs any more. */
   #forget(): void {
     const { checkpoint } = this.#passed ?? {};
@@ -520,7 +529,7 @@ export class ResumedConversion {
   async #storeArrived(change: object = {}): Promise<void> {
     await this.#inTurn(async () => {
       const isMissing = (this.#passed?.checkpoint.sourceBytes ?? 0) > this.#storedBytes;
-      const told = { offsetBytes: this.offsetBytes, ...change };
+      const told = { offsetBytes: this.#tellableBytes, ...change };
       await (isMissing || this.#isCheckpointDue ? this.#storeCheckpoint(told) : this.#storePieces(told));
     });
   }
@@ -529,7 +538,7 @@ export class ResumedConversion {
   async #storeCheckpoint(told: { readonly offsetBytes?: number } = {}): Promise<void> {
     const passed = this.#passed;
     if (!passed) {
-      await this.#storePieces({ offsetBytes: this.offsetBytes, ...told });
+      await this.#storePieces({ offsetBytes: this.#tellableBytes, ...told });
       return;
     }
     const { checkpoint, frameBytes } = passed;
@@ -603,10 +612,10 @@ export class ResumedConversion {
 
   /** Stores all that has arrived, and lets go. */
   async #pause(): Promise<void> {
-    const lengthBytes = this.#lengthBytes ?? null;
-    // Clients take an upload of which everything has arrived for complete, so the last byte has to come again.
-    const isWhole = this.offsetBytes === lengthBytes && this.offsetBytes > this.#storedBytes;
-    if (isWhole) this.offsetBytes -= 1;
+    this.offsetBytes = this.#tellableBytes;
+    // If everything was told before the length was known, that has to come again.
+    const isWhole = this.offsetBytes === this.#lengthBytes;
+    const lengthBytes = isWhole ? this.#upload.lengthBytes : (this.#lengthBytes ?? null);
     const change = { offsetBytes: this.offsetBytes, lengthBytes, holder: null };
     await this.#inTurn(async () => await this.#storeCheckpoint(change));
   }
