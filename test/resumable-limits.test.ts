@@ -8,7 +8,7 @@ import { serialize, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { startEmbeddedPostgres } from "../src/database/embedded/embedded-postgres.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
-import { forgetExpiredUploads } from "../src/upload/resumable-uploads.ts";
+import { changeHeld, forgetExpiredUploads } from "../src/upload/resumable-uploads.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { startDatabaseProxy } from "./support/database-proxy.ts";
@@ -589,6 +589,15 @@ describe("a resumable upload, like one in a single request,", () => {
     } finally {
       completing.release();
     }
+  });
+
+  it("stays complete although the answer to its completion was lost", async () => {
+    const { url, id } = await begin(client, ann, { sizeBytes: wav.length });
+    expect((await append(url, wav, 0)).status).toBe(200);
+    // Whoever does not know that it is complete pauses it, so that its last byte comes again.
+    const pausing = changeHeld(service.server.database.em.fork(), { id, epoch: 1 }, { offsetBytes: wav.length - 1 });
+    await expect(pausing).rejects.toMatchObject({ code: "CONFLICT" });
+    expect(await offsetOf(url)).toBe(wav.length);
   });
 
   it("takes no more bytes than it was started with", async () => {

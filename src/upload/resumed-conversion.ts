@@ -353,7 +353,9 @@ export class ResumedConversion {
       await storeRows(em, id, this.#rowCount + 1, rows, charge);
     });
     const lengthBytes = this.offsetBytes;
-    const done = { lengthBytes, offsetBytes: lengthBytes, holder: null, state: null, rest: null };
+    // If the answer to the commit is lost, the upload is paused: that must not change one that is complete.
+    const epoch = this.#upload.epoch + 1;
+    const done = { lengthBytes, offsetBytes: lengthBytes, epoch, holder: null, state: null, rest: null };
     const consume = async (em: SqlEntityManager): Promise<void> => {
       await changeHeldIn(em, this.#upload, done);
       await deletePieces(em, id);
