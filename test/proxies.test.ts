@@ -55,7 +55,7 @@ async function logAbout(socket: string, log: () => Promise<string> | string): Pr
   for (const address of addresses) expect(await statusOf(socket, address)).toBe(200);
   const about = async (): Promise<string[]> =>
     (await log()).split("\n").filter((line) => line.includes(" GET ") && !line.includes(" healthz "));
-  return await until(about, (lines) => lines.length === addresses.length, 10);
+  return await until(about, (lines) => lines.length === addresses.length);
 }
 
 const firstParts = ["l", "uploads", "play", "record", "other", "other"];
