@@ -492,7 +492,8 @@ describe("a resumable upload, like one in a single request,", () => {
     await sendAll();
     const before = await held();
     for (let i = 0; i < 15; i++) await sendAll();
-    expect((await held()) - before).toBeLessThan(12_000_000);
+    // The files have 53 MB; the pools may keep 19 MB for the next ones.
+    expect((await held()) - before).toBeLessThan(21_000_000);
   });
 
   it.each<[string, Record<string, string>, number]>([
