@@ -190,6 +190,19 @@ it("deletes no object that an upload may just be writing, however young an objec
   await aws.deleteObject({ Bucket: "music", Key: keysOf[1] });
 });
 
+it("deletes no rows of a recording whose object is not in the bucket", async () => {
+  const { data } = await client.uploadRecord(ann, sineWav({ seconds: 1 }), { fields: "id url" });
+  const { id, url } = data.uploadRecord.record;
+  const bytes = await download(url);
+  await answerOf("move-records", "--to", "s3");
+  await aws.deleteObject({ Bucket: "music", Key: `mp3/${id.slice(0, 2)}/${id}` });
+  const refused = await run("move-records", "--to", "s3", "--delete-source");
+  expect(refused).toMatchObject({ code: 1, said: "", complaint: expect.stringContaining(id) });
+  expect((await query(`select position from mp3_chunk where record_id = '${id}'`)).length).toBeGreaterThan(0);
+  await query(`update audio_record set store = 'postgres' where id = '${id}'`);
+  expect((await download(url)).equals(bytes)).toBe(true);
+});
+
 it("reports a recording whose object is missing or has another size", async () => {
   const [{ id: first }, { id: second }] = (await query(
     "select id from audio_record where store = 's3' or true limit 2",

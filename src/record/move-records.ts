@@ -109,14 +109,26 @@ async function writeRows(
   if (filled > 0) await store();
 }
 
-/** Deletes the sources of recordings that have moved into a store, and yields the ids of these recordings. */
+/**
+ * Deletes the sources of recordings that have moved into a store, and yields the ids of these recordings.
+ * @throws {ServiceError} STORAGE_UNAVAILABLE
+ * @throws {Error} if an object to which rows have moved is no longer there; then these rows stay
+ */
 export async function* deleteSources(stores: Stores, to: StoreName): AsyncGenerator<string, void, undefined> {
   yield* to === "s3" ? deleteMovedRows(stores) : deleteMovedObjects(stores);
 }
 
-async function* deleteMovedRows({ em }: Stores): AsyncGenerator<string, void, undefined> {
+async function* deleteMovedRows({ em, s3 }: Stores): AsyncGenerator<string, void, undefined> {
   const db = queryBuilder<RecordTables>(em);
   for await (const { id, sizeBytes, chunkBytes } of recordsIn(em, "s3")) {
+    const rows = db.selectFrom("Mp3Chunk").select("position").where("recordId", "=", id).limit(1);
+    if ((await rows.executeTakeFirst()) === undefined) continue;
+    // The rows may be the last copy, for example if S3_BUCKET names another bucket now.
+    if ((await s3.sizeOf(id)) !== sizeBytes) {
+      throw new Error(
+        `The bucket has no object of recording ${id}, or one of another size. Its rows stay. Run reconcile to find all of these.`,
+      );
+    }
     let deleted = 0n;
     for (let position = 0; position <= sizeBytes / chunkBytes + 1; position += rowsAtOnce) {
       const { numDeletedRows } = await db
