@@ -238,6 +238,15 @@ function declareContract(storeOf: () => Mp3Store): void {
     expect(read.equals(bytes.subarray(0, read.length))).toBe(true);
   });
 
+  it("does not say that a recording was deleted if only its bytes are missing", async () => {
+    const { record } = await storeMp3(storeOf(), randomBytes(50), randomBytes(2 * chunkBytes));
+    await loseBytes(record.id);
+    await expect(readWhole(storeOf(), record)).rejects.toMatchObject({ code: "STORAGE_UNAVAILABLE", status: 503 });
+    await deleteRecord(record.id);
+    await sweepObjects();
+    await expect(readWhole(storeOf(), record)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+
   it("stops at once when it is aborted", async () => {
     const { record } = await storeMp3(storeOf(), randomBytes(50), randomBytes(5 * chunkBytes));
     const abort = new AbortController();
@@ -259,8 +268,13 @@ function declareContract(storeOf: () => Mp3Store): void {
   });
 }
 
+const loseRows = async (id: string): Promise<void> => {
+  await database.pool.query("delete from mp3_chunk where record_id = $1 and position = 1", [id]);
+};
+
 /** Replaced by the tests of a store with objects. */
 let sweepObjects = async (): Promise<void> => {};
+let loseBytes = loseRows;
 
 describe("rows of PostgreSQL", () => {
   let store: Mp3Store;
@@ -310,10 +324,12 @@ function declareS3(serviceOf: () => S3Service): void {
     objects = await openS3Mp3Store(settingsOf(proxy.url, keys), rowMemory, logger);
     store = open(objects);
     sweepObjects = sweep;
+    loseBytes = async (id) => await objects.remove(id, { mayBeWritten: false });
   });
 
   afterAll(async () => {
     sweepObjects = async () => {};
+    loseBytes = loseRows;
     objects[Symbol.dispose]();
     await proxy[Symbol.asyncDispose]();
   });

@@ -64,7 +64,8 @@ export class Mp3Store {
    * Reads a range of a ready MP3 in pieces, and holds no connection while the consumer is slow. A piece stays unchanged
    * until the next one is requested; then its memory is reused. An MP3 that moves to the other store meanwhile is read
    * on there.
-   * @throws {ServiceError} NOT_FOUND if the recording is deleted meanwhile, STORAGE_UNAVAILABLE
+   * @throws {ServiceError} NOT_FOUND if the recording is deleted meanwhile, STORAGE_UNAVAILABLE, also if the store has lost
+   * bytes of it
    * @throws the signal's reason, as soon as it is aborted
    */
   async *read(
@@ -82,7 +83,9 @@ export class Mp3Store {
     } catch (error) {
       if (!(error instanceof ServiceError && error.code === "NOT_FOUND")) throw error;
       const store = await throughFailover(async () => await this.#storeOf(record.id), this.#patience(signal));
-      if (store === undefined || store === record.store) throw error;
+      if (store === undefined) throw error;
+      // The recording is still there, and its bytes are not, as after a restore without the bucket.
+      if (store === record.store) throw storageUnavailable({ cause: new Error(`Bytes of ${record.id} are missing`) });
       yield* this.readIn(store, record, { start, end: range.end }, signal, maxPieceBytes);
     }
   }
@@ -102,9 +105,12 @@ export class Mp3Store {
   }
 
   async #storeOf(id: string): Promise<StoreName | undefined> {
-    const db = queryBuilder<RecordTables>(this.#places.em);
-    const row = await db.selectFrom("AudioRecord").select("store").where("id", "=", id).executeTakeFirst();
-    return row?.store;
+    const ready = queryBuilder<RecordTables>(this.#places.em)
+      .selectFrom("AudioRecord")
+      .select("store")
+      .where("id", "=", id)
+      .where("state", "=", "ready");
+    return (await ready.executeTakeFirst())?.store;
   }
 
   #patience(signal: AbortSignal): Patience {
