@@ -560,6 +560,25 @@ function declareS3(serviceOf: () => S3Service): void {
     opened[Symbol.dispose]();
   });
 
+  it.each([
+    ["429 TooManyRequests", 429, "TooManyRequests"],
+    ["400 RequestTimeout", 400, "RequestTimeout"],
+    ["409 OperationAborted", 409, "OperationAborted"],
+  ])("opens while S3 is too busy to answer (%s), and warns", async (_what, status, code) => {
+    await using busy = createServer((_request, response) => {
+      response.writeHead(status, { "content-type": "application/xml" });
+      response.end(`<?xml version="1.0"?><Error><Code>${code}</Code></Error>`);
+    });
+    await once(busy.listen(0, "127.0.0.1"), "listening");
+    const url = `http://127.0.0.1:${(busy.address() as AddressInfo).port}`;
+    const warnings: unknown[] = [];
+    using _opened = await openS3Mp3Store(settingsOf(url, serviceOf().keys, 1), rowMemory, {
+      warn: (...warning: unknown[]) => void warnings.push(warning),
+    });
+    expect(warnings).toHaveLength(1);
+    busy.closeAllConnections();
+  });
+
   it("says that it is full", async () => {
     const full = open(await serviceOf().fullStore());
     for (const frameBytes of [2_000_000, 3 * partBytes]) {

@@ -31,8 +31,11 @@ const longestWaitMs = 2000;
 /** Codes of a bucket, user or disk that is full: Ceph, AWS and others, MinIO. */
 const fullCodes = new Set(["QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "XMinioStorageFull"]);
 
-/** Answers that a later attempt may change. */
-const transientCodes = new Set(["RequestTimeout", "SlowDown", "OperationAborted", "RequestTimeTooSkewed"]);
+/** Answers of a store that is busy or at odds with itself. */
+const momentaryCodes = new Set(["RequestTimeout", "SlowDown", "OperationAborted"]);
+
+/** Answers that a later attempt may change. A clock that is wrong may be set right. */
+const transientCodes = new Set([...momentaryCodes, "RequestTimeTooSkewed"]);
 
 /** An answer of S3 that is an error, or no answer. It keeps no headers and no keys, so it can be logged. */
 export class S3Error extends Error {
@@ -191,10 +194,11 @@ export function isS3Code(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof S3Error && codes.includes(error.s3Code);
 }
 
-/** Whether an error says that the store refuses the service itself, such as its keys or its bucket. */
+/** The error if it says that the store refuses the service itself, such as its keys, its bucket or its clock. */
 export function refusalOfService(error: unknown): S3Error | undefined {
   const cause = error instanceof ServiceError ? error.cause : undefined;
   if (!(cause instanceof S3Error)) return undefined;
+  if (isFull(cause) || cause.status === 429 || momentaryCodes.has(cause.s3Code)) return undefined;
   const isOurs = cause.s3Code === "CredentialsProviderError" || (cause.status !== undefined && cause.status < 500);
-  return isOurs && !isFull(cause) ? cause : undefined;
+  return isOurs ? cause : undefined;
 }
