@@ -68,7 +68,10 @@ export async function runProgram<const Options extends ParseArgsOptionsConfig, R
   try {
     await runNamed(program);
   } catch (error) {
-    const sentence = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : String(error);
+    // Clients must not see the reason, such as an answer of S3. The operator needs it.
+    const cause = error instanceof ServiceError && error.cause instanceof Error ? ` (${error.cause.message})` : "";
+    const sentence = `${message}${cause}`;
     const isUsage = error instanceof UsageError;
     const isExpected = isUsage || error instanceof ServiceError || error instanceof ConfigError;
     process.stderr.write(`${sentence}${isUsage ? `\nFor help, run: ${program.name} -- --help` : ""}\n`);

@@ -233,6 +233,16 @@ it("ends uploads that nobody completes, once they are older than an upload may b
   expect((await aws.listMultipartUploads({ Bucket: "music" })).Uploads ?? []).toEqual([]);
 });
 
+it("says why the bucket cannot be used, without the keys", async () => {
+  env["S3_ENDPOINT"] = "http://127.0.0.1:9"; // the port of the discard service, on which nothing listens
+  env["S3_TIMEOUT_SECONDS"] = "1";
+  const { code, complaint } = await run("reconcile");
+  env["S3_ENDPOINT"] = s3.url;
+  delete env["S3_TIMEOUT_SECONDS"];
+  expect([code, complaint]).toEqual([1, expect.stringContaining("ECONNREFUSED")]);
+  expect(complaint).not.toContain(keys.secretKey);
+});
+
 it("explains what it does, and what it did not understand", async () => {
   expect((await run("--help")).said).toContain("move-records --to s3");
   expect(await run()).toMatchObject({ code: 2 });
