@@ -104,6 +104,7 @@ export class ResumableUploader implements AsyncDisposable {
   /** Requests that wait for an upload, by its id. */
   readonly #waiting = new Tally<string>();
   readonly #alive: NodeJS.Timeout;
+  #showing: Promise<void> | undefined;
   readonly #forget: NodeJS.Timeout;
   readonly #stopping = new AbortController();
   #forgetting: Promise<void>;
@@ -112,7 +113,10 @@ export class ResumableUploader implements AsyncDisposable {
   constructor(dependencies: ResumableUploaderDependencies) {
     this.#dependencies = dependencies;
     this.#smallPortions = new SmallPortions(dependencies.config);
-    this.#alive = setInterval(() => void this.#showAlive(), aliveEveryMs).unref();
+    this.#alive = setInterval(() => {
+      // One at a time: while the database does not answer, statements must not pile up.
+      this.#showing ??= this.#showAlive().finally(() => (this.#showing = undefined));
+    }, aliveEveryMs).unref();
     this.#forgetting = this.#forgetExpired();
     this.#forget = setInterval(() => {
       this.#forgetting = this.#forgetting.then(async () => await this.#forgetExpired());
