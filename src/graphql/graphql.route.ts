@@ -33,6 +33,7 @@ import { queryLimits } from "./query-limits.ts";
 import { refuseBeforeRunning, replaceTooComplex } from "./refuse-before-running.ts";
 import { uploadCredentials, type UploadCredentials } from "./upload-credentials.ts";
 import { uploadOnceRule } from "./upload-once-rule.ts";
+import { warmUp } from "./warm-up.ts";
 
 type GraphqlConfig = Pick<Config, "introspection" | "sandbox" | "publicUrl" | "maxUploadBytes" | "stallTimeoutSeconds">;
 
@@ -84,6 +85,7 @@ export async function graphqlRoute(app: FastifyInstance, dependencies: GraphqlDe
     ],
   });
   await apollo.start();
+  await warmUp(schema);
   app.addHook("onClose", async () => await apollo.stop());
 
   const limits = {
