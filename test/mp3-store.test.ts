@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { S3 } from "@aws-sdk/client-s3";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { v4 as uuidv4 } from "uuid";
 import { openDatabase, type Database } from "../src/database/database.ts";

@@ -104,7 +104,6 @@ export class ResumableUploader implements AsyncDisposable {
   /** Requests that wait for an upload, by its id. */
   readonly #waiting = new Tally<string>();
   readonly #alive: NodeJS.Timeout;
-  #showing: Promise<void> | undefined;
   readonly #forget: NodeJS.Timeout;
   readonly #stopping = new AbortController();
   #forgetting: Promise<void>;
@@ -113,9 +112,10 @@ export class ResumableUploader implements AsyncDisposable {
   constructor(dependencies: ResumableUploaderDependencies) {
     this.#dependencies = dependencies;
     this.#smallPortions = new SmallPortions(dependencies.config);
+    // One at a time: while the database does not answer, statements must not pile up.
+    let showing: Promise<void> | undefined;
     this.#alive = setInterval(() => {
-      // One at a time: while the database does not answer, statements must not pile up.
-      this.#showing ??= this.#showAlive().finally(() => (this.#showing = undefined));
+      showing ??= this.#showAlive().finally(() => (showing = undefined));
     }, aliveEveryMs).unref();
     this.#forgetting = this.#forgetExpired();
     this.#forget = setInterval(() => {
