@@ -110,6 +110,9 @@ describe("leases", () => {
     return ids;
   }
 
+  /** More of them than are deleted at once: the seconds until their leases end. */
+  const dead = Array.from({ length: 45 }, () => -1);
+
   const left = async ({ pool }: Database): Promise<string[]> =>
     (await pool.query<{ id: string }>("select id from audio_record order by id")).rows.map(({ id }) => id);
 
@@ -117,12 +120,7 @@ describe("leases", () => {
     await using service = await startService();
     const { database } = service.server;
     const { id } = await new ApiClient(service.url).createUser("Ann");
-    await receive(
-      database,
-      id,
-      Array.from({ length: 45 }, () => -1),
-      9,
-    );
+    await receive(database, id, dead, 9);
     const alive = await receive(database, id, [60, 60], 9);
     using sent = new SentStatements(database.pool);
     await using leases = new UploadLeases(database.em, logger, 0);
@@ -155,12 +153,7 @@ describe("leases", () => {
     await using service = await startService();
     const { database } = service.server;
     const { id } = await new ApiClient(service.url).createUser("Ann");
-    await receive(
-      database,
-      id,
-      Array.from({ length: 45 }, () => -1),
-      9,
-    );
+    await receive(database, id, dead, 9);
     const deletions = await HeldDeletions.of(database.pool, "mp3_chunk");
     const leases = new UploadLeases(database.em, logger, 0);
     const sweeping = leases.sweep();
