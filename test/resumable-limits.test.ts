@@ -601,6 +601,20 @@ describe("a resumable upload, like one in a single request,", () => {
     expect(await offsetOf(url)).toBe(wav.length);
   });
 
+  it("is not found if it is cancelled while a portion begins", async () => {
+    const { url, id } = await begin(client, ann, { sizeBytes: wav.length });
+    await sql(
+      `create function cancel_claimed() returns trigger language plpgsql as $$
+       begin delete from audio_record where id = new.id; return null; end $$`,
+    );
+    await sql(
+      `create trigger cancel_claimed after update on resumable_upload for each row when (new.id = '${id}')
+       execute function cancel_claimed()`,
+    );
+    expect(await codeOf(await append(url, wav, 0))).toEqual([404, "NOT_FOUND"]);
+    await sql("drop function cancel_claimed cascade");
+  });
+
   it("takes no more bytes than it was started with", async () => {
     const upload = await begin(client, ann, { sizeBytes: 500_000 });
     expect(await codeOf(await append(upload.url, wav, 0))).toEqual([413, "UPLOAD_TOO_LARGE"]);

@@ -306,7 +306,7 @@ export async function requireOwnerOfReady(
 /**
  * Makes this process the only one that can go on with an upload.
  * @returns undefined if another one holds it, or it cannot go on
- * @throws {ServiceError} UNAUTHENTICATED or USER_DISABLED
+ * @throws {ServiceError} UNAUTHENTICATED, USER_DISABLED, or NOT_FOUND if it is cancelled meanwhile
  */
 export async function claimUpload(
   em: SqlEntityManager,
@@ -318,7 +318,9 @@ export async function claimUpload(
   const { ownerId, tokenId, state, rest, ...upload } = row;
   try {
     const { owner, maxBytes } = await ownerOf(em, { ownerId, tokenId, ticketId: upload.ticketId });
-    const record = await em.findOneOrFail(AudioRecord, { id: upload.id }, { fields: ["fileName"] });
+    const record = await em.findOne(AudioRecord, { id: upload.id }, { fields: ["fileName"] });
+    // It was cancelled meanwhile.
+    if (!record) throw noSuchUpload();
     const [kept, restOfMp3] = [state && Buffer.from(state), rest && Buffer.from(rest)];
     return { ...upload, state: kept, rest: restOfMp3, fileName: record.fileName, owner, maxBytes };
   } catch (error) {
