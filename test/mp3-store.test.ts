@@ -536,6 +536,18 @@ function declareS3(serviceOf: () => S3Service): void {
     },
   );
 
+  it("asks once for an object that is shorter than its recording", async () => {
+    const { record } = await storeMp3(store, randomBytes(50), randomBytes(1000));
+    const answers: string[] = [];
+    const { url, keys } = serviceOf();
+    using counting = await openS3Mp3Store(settingsOf(url, keys, 2), rowMemory, logger, (operation) =>
+      answers.push(operation),
+    );
+    const longer = { ...record, sizeBytes: record.sizeBytes + 1 };
+    await expect(readWhole(open(counting), longer)).rejects.toMatchObject({ code: "STORAGE_UNAVAILABLE", status: 503 });
+    expect(answers.filter((operation) => operation === "GetObject")).toHaveLength(1);
+  });
+
   it("is not opened with wrong keys or without its bucket, and says why without the keys", async () => {
     const { url, keys } = serviceOf();
     const right = settingsOf(url, keys);

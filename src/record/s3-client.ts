@@ -37,6 +37,9 @@ const momentaryCodes = new Set(["RequestTimeout", "SlowDown", "OperationAborted"
 /** Answers that a later attempt may change. A clock that is wrong may be set right. */
 const transientCodes = new Set([...momentaryCodes, "RequestTimeTooSkewed"]);
 
+/** The code, of our own, for an object that ends before its recording. */
+export const shortObject = "ShortObject";
+
 /** An answer of S3 that is an error, or no answer. It keeps no headers and no keys, so it can be logged. */
 export class S3Error extends Error {
   override readonly name = "S3Error";

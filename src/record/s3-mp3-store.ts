@@ -14,7 +14,15 @@ import type { StoredMp3 } from "./mp3-chunks.ts";
 import { readAhead } from "./read-ahead.ts";
 import { RemovedMeanwhile } from "./record-refusals.ts";
 import type { RecordTables } from "./record.entity.ts";
-import { isS3Code, openS3Client, refusalOfService, type OnS3Answer, type S3Client } from "./s3-client.ts";
+import {
+  isS3Code,
+  openS3Client,
+  refusalOfService,
+  S3Error,
+  shortObject,
+  type OnS3Answer,
+  type S3Client,
+} from "./s3-client.ts";
 import { abortUpload, contentType, PartSender, sizeOfObject } from "./s3-parts.ts";
 
 /**
@@ -238,15 +246,17 @@ export class S3Mp3Store implements Disposable {
   async #readPiece(key: string, offset: number, target: Buffer, signal: AbortSignal): Promise<Buffer> {
     const request = { Bucket: this.#client.bucket, Key: key, Range: `bytes=${offset}-${offset + target.length - 1}` };
     const read = async (s3: S3, abortSignal: AbortSignal): Promise<Buffer> => {
-      const { Body: body } = await s3.getObject(request, { abortSignal });
+      const { Body: body, ContentLength: sentBytes } = await s3.getObject(request, { abortSignal });
       let filled = 0;
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- in Node, the body is a stream of buffers
       for await (const bytes of body as AsyncIterable<Buffer>) {
         if (filled + bytes.length > target.length) throw new Error("S3 sent more bytes than asked for");
         filled += bytes.copy(target, filled);
       }
-      if (filled !== target.length) throw new Error("S3 sent fewer bytes than asked for");
-      return target;
+      if (filled === target.length) return target;
+      // It will not grow. An answer that was cut off is asked for again.
+      if (filled === sentBytes) throw new S3Error(shortObject, 206, "the object ends before its recording");
+      throw new Error("S3 sent fewer bytes than asked for");
     };
     try {
       return await this.#client.run(read, signal);
