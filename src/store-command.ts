@@ -34,7 +34,7 @@ const help = `The operator's command for MP3s in S3. You can use it while the se
   --help    prints this text
 
 The settings of the service select the database (DATABASE_URL or DATA_DIR) and the bucket (S3_*).
-Exit codes: 0 done; 1 not done, or a recording has no object; 2 the command was not understood.
+Exit codes: 0 done; 1 not done, or bytes of a recording are missing; 2 the command was not understood.
 `;
 
 /** Most ids that are shown. */
@@ -127,13 +127,27 @@ async function move(stores: Stores, { argument, values }: Given<typeof options>)
     for await (const _ of deleteSources(stores, to)) sources += 1;
     return { lines: [`Deleted sources of recordings: ${sources}`], json: { deletedSources: sources } };
   }
-  let [moved, bytes] = [0, 0];
-  for await (const { sizeBytes } of moveRecords(stores, to)) {
+  let [moved, bytes, missing] = [0, 0, 0];
+  const shown: { kind: "missing"; recordId: string }[] = [];
+  for await (const { kind, record } of moveRecords(stores, to)) {
+    if (kind === "missing") {
+      missing += 1;
+      if (shown.length < shownIds) shown.push({ kind, recordId: record.id });
+      continue;
+    }
     moved += 1;
-    bytes += sizeBytes;
+    bytes += record.sizeBytes;
     if (moved % 100 === 0) process.stderr.write(`Moved recordings: ${moved}\n`);
   }
-  return { lines: [`Moved recordings: ${moved} (${bytes} bytes)`], json: { moved, bytes } };
+  return {
+    lines: [
+      `Moved recordings: ${moved} (${bytes} bytes)`,
+      `Recordings that stay, because bytes of them are missing: ${missing}`,
+      ...shown.map(({ kind, recordId }) => `  ${kind}: ${recordId}`),
+    ],
+    json: { moved, bytes, missing, shown },
+    isDamaged: missing > 0,
+  };
 }
 
 async function open(config: Config, resources: AsyncDisposableStack): Promise<Stores> {

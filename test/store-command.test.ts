@@ -96,24 +96,57 @@ it("moves recordings to S3 and back, without a moment in which they do not play"
     }
   };
   const bytes = uploads.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  expect(await answerOf("move-records", "--to", "s3")).toEqual({ moved: 3, bytes });
+  expect(await answerOf("move-records", "--to", "s3")).toEqual({ moved: 3, bytes, missing: 0, shown: [] });
   expect(await query("select distinct store from audio_record")).toEqual([{ store: "s3" }]);
   expect((await query("select position from mp3_chunk")).length).toBeGreaterThan(6);
   await requireSame();
-  expect(await answerOf("move-records", "--to", "s3")).toEqual({ moved: 0, bytes: 0 });
+  expect(await answerOf("move-records", "--to", "s3")).toEqual({ moved: 0, bytes: 0, missing: 0, shown: [] });
   expect(await answerOf("reconcile")).toMatchObject({ objects: 3, bytes, orphans: 0, missing: 0, wrongSize: 0 });
 
   expect(await answerOf("move-records", "--to", "s3", "--delete-source")).toEqual({ deletedSources: 3 });
   expect(await query("select position from mp3_chunk")).toEqual([]);
   await requireSame();
 
-  expect(await answerOf("move-records", "--to", "postgres")).toEqual({ moved: 3, bytes });
+  expect(await answerOf("move-records", "--to", "postgres")).toEqual({ moved: 3, bytes, missing: 0, shown: [] });
   await requireSame();
   // These objects are sources, not orphans.
   expect(await answerOf("reconcile", "--delete")).toMatchObject({ objects: 3, orphans: 0, deleted: 0 });
   expect(await answerOf("move-records", "--to", "postgres", "--delete-source")).toEqual({ deletedSources: 3 });
   expect(await objects()).toEqual([]);
   await requireSame();
+});
+
+it("names the recordings that it cannot move, because bytes of them are missing, and moves the others", async () => {
+  const wav = sineWav({ seconds: 1 });
+  const made = await Promise.all([1, 2, 3].map(async () => await client.uploadRecord(ann, wav, { fields: "id url" })));
+  const [gone, short, whole] = made.map(({ data }): { id: string; url: string } => data.uploadRecord.record);
+  const keyOf = ({ id }: { id: string }): string => `mp3/${id.slice(0, 2)}/${id}`;
+  const bytes = await download(whole!.url);
+  await answerOf("move-records", "--to", "s3");
+  await aws.deleteObject({ Bucket: "music", Key: keyOf(gone!) });
+  await aws.putObject({ Bucket: "music", Key: keyOf(short!), Body: bytes.subarray(0, 1000) });
+  const { code, said } = await run("move-records", "--to", "postgres", "--json");
+  expect(code).toBe(1);
+  expect(JSON.parse(said)).toMatchObject({ missing: 2 });
+  expect(JSON.parse(said).shown).toEqual(
+    [gone!.id, short!.id].toSorted().map((recordId) => ({ kind: "missing", recordId })),
+  );
+  expect(await query(`select store from audio_record where id = '${whole!.id}'`)).toEqual([{ store: "postgres" }]);
+  expect((await download(whole!.url)).equals(bytes)).toBe(true);
+  const text = await run("move-records", "--to", "postgres");
+  expect(text).toMatchObject({ code: 1, said: expect.stringMatching(/Moved recordings: 0 .*\n.* missing: 2\n/) });
+  expect(text.said).toContain(gone!.id);
+
+  // The same for rows.
+  await query(`delete from mp3_chunk where record_id = '${whole!.id}' and position = 1`);
+  const back = await run("move-records", "--to", "s3", "--json");
+  expect(back.code).toBe(1);
+  expect(JSON.parse(back.said)).toMatchObject({ missing: 1, shown: [{ kind: "missing", recordId: whole!.id }] });
+  await query(`delete from audio_record where id in ('${gone!.id}', '${short!.id}', '${whole!.id}')`);
+  for (const record of [gone!, short!, whole!]) await aws.deleteObject({ Bucket: "music", Key: keyOf(record) });
+  await query("delete from deleted_object");
+  await answerOf("move-records", "--to", "postgres");
+  await answerOf("move-records", "--to", "postgres", "--delete-source");
 });
 
 it("loses no recording that two runs move at the same time", async () => {

@@ -5,7 +5,8 @@ import { isParentMissing } from "../errors/database-failures.ts";
 import { ServiceError } from "../errors/errors.ts";
 import type { StoreName } from "../settings/store-name.ts";
 import type { Mp3Store, PlacedMp3 } from "./mp3-store.ts";
-import { AudioRecord, type RecordTables } from "./record.entity.ts";
+import type { RecordTables } from "./record.entity.ts";
+import { isS3Code, shortObject } from "./s3-client.ts";
 import type { S3Mp3Store } from "./s3-mp3-store.ts";
 
 /** What moving and tidying need. */
@@ -23,21 +24,27 @@ export const lookedUpAtOnce = 500;
 /** Number of rows that one statement deletes: 32 MiB. */
 const rowsAtOnce = 32;
 
+/** What {@link moveRecords} did with a recording: `missing` if it stays, because bytes of it are not where they belong. */
+export interface Move {
+  readonly kind: "moved" | "missing";
+  readonly record: PlacedMp3;
+}
+
 /**
- * Moves every ready recording into a store, one after the other, and yields each that has moved. What was copied is read
- * again and compared before the recording counts as moved. The source stays, so downloads that run are not cut. It can be
- * stopped at any time and run again.
+ * Moves every ready recording into a store, one after the other, and yields each that has moved, or whose bytes are
+ * missing. What was copied is read again and compared before the recording counts as moved. The source stays, so downloads
+ * that run are not cut. It can be stopped at any time and run again.
  * @throws {ServiceError} STORAGE_UNAVAILABLE or STORAGE_FULL
  * @throws {Error} if a copy differs from its source
  */
-export async function* moveRecords(stores: Stores, to: StoreName): AsyncGenerator<PlacedMp3, void, undefined> {
+export async function* moveRecords(stores: Stores, to: StoreName): AsyncGenerator<Move, void, undefined> {
   const { em, s3 } = stores;
   const db = queryBuilder<RecordTables>(em);
   const from: StoreName = to === "s3" ? "postgres" : "s3";
   for await (const record of recordsIn(em, from)) {
     const isCopied = await copied(stores, record, to).catch((error: unknown) => {
-      // Deleted in the meantime.
-      if (isParentMissing(error) || (error instanceof ServiceError && error.code === "NOT_FOUND")) return false;
+      // Bytes of it are missing, or it was deleted in the meantime.
+      if (isParentMissing(error) || isIncomplete(error)) return false;
       throw error;
     });
     const moved = isCopied
@@ -48,12 +55,22 @@ export async function* moveRecords(stores: Stores, to: StoreName): AsyncGenerato
           .where("store", "=", from)
           .executeTakeFirst()
       : undefined;
-    if (moved?.numUpdatedRows === 1n) yield record;
-    // Another run may have moved it: then its MP3 is this copy.
-    else if (to === "s3" && (await em.count(AudioRecord, { id: record.id })) === 0) {
-      await s3.remove(record.id, { mayBeWritten: false });
+    if (moved?.numUpdatedRows === 1n) {
+      yield { kind: "moved", record };
+      continue;
     }
+    const found = db.selectFrom("AudioRecord").select(["store", "state"]).where("id", "=", record.id);
+    const place = await found.executeTakeFirst();
+    // Another run may have moved it: then its MP3 is this copy.
+    if (place === undefined) {
+      if (to === "s3") await s3.remove(record.id, { mayBeWritten: false });
+    } else if (place.store === from && place.state === "ready") yield { kind: "missing", record };
   }
+}
+
+/** Whether a store has not all bytes of a recording. */
+function isIncomplete(error: unknown): boolean {
+  return error instanceof ServiceError && (error.code === "NOT_FOUND" || isS3Code(error.cause, shortObject));
 }
 
 /** Copies an MP3, and compares the copy. */
