@@ -628,6 +628,30 @@ describe("a strict S3 of our own", () => {
     fullStore: async () => await openS3Mp3Store(settingsOf(tiny.url, keys), rowMemory, logger),
   }));
 
+  it("deletes the other objects if S3 refuses to delete one, and keeps its note", async () => {
+    using objects = await openS3Mp3Store(settingsOf(s3.url, keys), rowMemory, logger);
+    const places = { em: database.em, pool: database.pool, rowMemory, s3: objects, failoverSeconds: 0 };
+    const store = new Mp3Store({ ...places, newIn: "s3" });
+    const ids: string[] = [];
+    for (let i = 0; i < 4; i++) ids.push((await storeMp3(store, randomBytes(5), randomBytes(5))).record.id);
+    const locked = ids.slice(0, 2).toSorted();
+    for (const id of locked) s3.lockedKeys.add(`mp3/${id.slice(0, 2)}/${id}`);
+    for (const id of ids) await deleteRecord(id);
+    const sweepAndList = async (): Promise<string[]> => {
+      await database.pool.query("update deleted_object set not_before = now()");
+      await using sweeper = new ObjectSweeper(database.em, objects, noDelays, logger);
+      await sweeper.sweep();
+      const { rows } = await database.pool.query("select record_id from deleted_object order by record_id");
+      return rows.map(({ record_id: id }) => id);
+    };
+    expect(await sweepAndList()).toEqual(locked);
+    expect(await Promise.all(ids.map(async (id) => (await objects.sizeOf(id)) !== undefined))).toEqual(
+      ids.map((id) => locked.includes(id)),
+    );
+    s3.lockedKeys.clear();
+    expect(await sweepAndList()).toEqual([]);
+  });
+
   it.each(probes)("gives the answer that S3 gives to $what", async (probe) => {
     expect(await answerTo(probe, openClient(s3.url, keys))).toBe(probe.answer);
   });

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { queryBuilder } from "../database/query-builder.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { RecordTables } from "./record.entity.ts";
+import { refusalOfService, S3Error } from "./s3-client.ts";
 import type { S3Mp3Store } from "./s3-mp3-store.ts";
 
 const sweepSeconds = 20;
@@ -65,12 +66,33 @@ export class ObjectSweeper implements AsyncDisposable {
     const { signal } = this.#stopping;
     for (let more = true; more && !signal.aborted;) {
       const due = await this.#take();
+      const refusals: unknown[] = [];
       for (const { recordId, mayBeWritten } of due) {
         if (signal.aborted) return;
-        await this.#store.remove(recordId, { mayBeWritten, signal });
-        await this.#settle(recordId, mayBeWritten);
+        const refusal = await this.#refusalToRemove(recordId, mayBeWritten);
+        if (refusal === undefined) await this.#settle(recordId, mayBeWritten);
+        else refusals.push(refusal);
       }
-      more = due.length === objectsAtOnce;
+      if (refusals.length > 0) {
+        const refused = { err: refusals[0], objects: refusals.length };
+        this.#logger.warn(refused, "S3 refuses to delete objects of deleted recordings; will try again later");
+      }
+      // If S3 refuses all of them, it may refuse the service itself.
+      more = due.length === objectsAtOnce && refusals.length < due.length;
+    }
+  }
+
+  /**
+   * Deletes an object, and returns the error if S3 refuses that, as it does for a locked object.
+   * @throws {ServiceError} STORAGE_UNAVAILABLE if S3 is away
+   */
+  async #refusalToRemove(recordId: string, mayBeWritten: boolean): Promise<unknown> {
+    try {
+      await this.#store.remove(recordId, { mayBeWritten, signal: this.#stopping.signal });
+      return undefined;
+    } catch (error) {
+      if (error instanceof S3Error || refusalOfService(error)?.status !== undefined) return error;
+      throw error;
     }
   }
 

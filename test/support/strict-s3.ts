@@ -9,6 +9,10 @@ export interface StrictS3 extends AsyncDisposable {
   maxBytes: number;
   /** How much older than it is all that it lists pretends to be, in hours. */
   hoursOlder: number;
+  /** Keys of objects that it refuses to delete, as S3 does under an object lock. */
+  readonly lockedKeys: Set<string>;
+  /** Is waited for before it answers a request. */
+  beforeAnswer: ((request: IncomingMessage) => Promise<void> | void) | undefined;
 }
 
 export interface S3Keys {
@@ -86,6 +90,13 @@ export async function startStrictS3(keys: S3Keys, buckets: readonly string[]): P
     set hoursOlder(hours: number) {
       service.hoursOlder = hours;
     },
+    lockedKeys: service.lockedKeys,
+    get beforeAnswer() {
+      return service.beforeAnswer;
+    },
+    set beforeAnswer(wait: StrictS3["beforeAnswer"]) {
+      service.beforeAnswer = wait;
+    },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((closed) => server.close(closed));
@@ -100,6 +111,7 @@ async function answer(service: Service, request: IncomingMessage, response: Serv
   } catch {
     return; // the client went away
   }
+  await service.beforeAnswer?.(request);
   const { status, headers, body = "" } = service.answer(request, Buffer.concat(chunks));
   response.writeHead(status, { "content-length": Buffer.byteLength(body), ...headers });
   response.end(request.method === "HEAD" ? undefined : body);
@@ -108,6 +120,8 @@ async function answer(service: Service, request: IncomingMessage, response: Serv
 class Service {
   maxBytes = Infinity;
   hoursOlder = 0;
+  readonly lockedKeys = new Set<string>();
+  beforeAnswer: StrictS3["beforeAnswer"];
   readonly #keys: S3Keys;
   readonly #buckets: ReadonlyMap<string, Bucket>;
 
@@ -188,6 +202,7 @@ class Service {
       case "HEAD object":
         return { ...get(bucket, { ...asked, range: undefined }), status: 200 };
       case "DELETE object":
+        if (this.lockedKeys.has(key)) throw new Refusal("AccessDenied", 403);
         bucket.objects.delete(key);
         return { status: 204 };
       case "POST object uploads":
