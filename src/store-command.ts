@@ -90,7 +90,8 @@ async function reconcile(stores: Stores, { argument, values, config }: Given<typ
   let deleted = 0;
   if (values.delete) {
     const going = counts.orphans - counts.youngOrphans;
-    if (going > (counts.objects * maxPercent) / 100) {
+    const mostDeleted = (counts.objects * maxPercent) / 100;
+    if (going > mostDeleted) {
       throw new Error(
         `${going} of ${counts.objects} objects have no recording: more than ${maxPercent} % would go. Check that ` +
           "the database is the right one and complete, or raise --max-percent.",
@@ -98,6 +99,13 @@ async function reconcile(stores: Stores, { argument, values, config }: Given<typ
     }
     for await (const difference of differences(stores, () => {})) {
       if (!mayGo(difference)) continue;
+      // The database has changed since they were counted.
+      if (deleted + 1 > mostDeleted) {
+        throw new Error(
+          `More objects have no recording than a moment ago: more than ${maxPercent} % would go. ${deleted} were deleted. ` +
+            "Check that the database is the right one and complete.",
+        );
+      }
       await s3.remove(difference.recordId, { mayBeWritten: true });
       deleted += 1;
     }
