@@ -339,6 +339,18 @@ describe("with STORE=s3, when the database is away for a moment", () => {
     expect(noted.rowCount).toBe(1);
   });
 
+  it("looks for the parts of an upload whose recording the database has lost, also if its client goes away", async () => {
+    const { pool } = patient.server.database;
+    const receiving = async () => (await pool.query("select id from audio_record where state = 'receiving'")).rows;
+    const half = await startHalfUpload(Number(new URL(patient.url).port), ann, note);
+    const [{ id }] = (await until(receiving, ({ length }) => length === 1)) as [{ id: string }];
+    await pool.query("delete from audio_record where id = $1", [id]);
+    await pool.query("delete from deleted_object where record_id = $1", [id]);
+    half[Symbol.dispose]();
+    const noted = async () => (await pool.query("select 1 from deleted_object where record_id = $1", [id])).rowCount;
+    expect(await until(noted, (count) => count === 1, 10)).toBe(1);
+  });
+
   it("deletes the object of an upload that is taken for dead", async () => {
     const { id, url } = await upload(note, {}, user);
     const { pool } = patient.server.database;

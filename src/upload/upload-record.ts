@@ -192,9 +192,11 @@ export class RecordUploader {
       inTurn: context.inTurn,
     };
     using _lease = leases.hold(upload.id);
+    let hasBegun = false;
     try {
       const { record: earlier, quota } = await beginOrFind(work, config);
       if (earlier) return { record: earlier, created: false };
+      hasBegun = true;
       const record = await this.#convert(work, quota);
       noteStored(this.#dependencies.metrics, record, speed);
       context.logger().info(
@@ -210,7 +212,7 @@ export class RecordUploader {
       return { record, created: true };
     } catch (error) {
       this.#dependencies.room.noteFailure(error);
-      const discarding = this.#discard(upload, error, context);
+      const discarding = this.#discard(upload, hasBegun, context);
       this.#track(discarding);
       // Other errors may be due to the database. The client does not wait for it again.
       if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
@@ -261,10 +263,11 @@ export class RecordUploader {
   }
 
   /** Deletes the recording of a failed upload. If the database is unavailable, it is deleted later. */
-  async #discard({ id, store }: NewUpload, why: unknown, { em, logger, inTurn }: RequestContext): Promise<void> {
+  async #discard({ id, store }: NewUpload, hasBegun: boolean, { em, logger, inTurn }: RequestContext): Promise<void> {
     const discard = async (): Promise<void> => {
-      await discardRecord(em(), id);
-      if (why instanceof RemovedMeanwhile && store === "s3") await noteLostObject(em(), id);
+      const isDiscarded = await discardRecord(em(), id);
+      // The trigger has noted nothing of a row that the database has lost.
+      if (!isDiscarded && hasBegun && store === "s3") await noteLostObject(em(), id);
     };
     try {
       await inTurn(discard, { evenIfGone: true });
