@@ -161,6 +161,21 @@ it("mixes nothing up when the memory of one download is reused, even of an abort
   expect(await Promise.all(outcomes)).toEqual(rounds.map(() => true));
 });
 
+it("takes no memory for rows before the first frame, and one block for a short MP3", async () => {
+  let taken = 0;
+  class CountedBlocks extends MemoryBlocks {
+    override take(): Buffer {
+      taken += 1;
+      return super.take();
+    }
+  }
+  const blocks = new CountedBlocks(chunkBytes, 0);
+  await writeMp3(database.em, blocks, await beginRecord(), inPieces(Buffer.alloc(0), 1));
+  expect(taken).toBe(0);
+  await writeMp3(database.em, blocks, await beginRecord(), inPieces(randomBytes(5000), 417));
+  expect(taken).toBe(1);
+});
+
 it("ends an upload whose record is removed, without reading on", async () => {
   const id = await beginRecord();
   let pieces = 0;

@@ -78,7 +78,7 @@ describe("UploadSlots", () => {
     const slots = new UploadSlots({ maxUploads: 1, maxUploadsPerUser: 1, queueTimeoutSeconds: 60 });
     const stop = new AbortController();
     using _slot = await slots.acquire(by(ann), never);
-    const waiting = Array.from({ length: 250 }, async () => await slots.acquire(by(ann), stop.signal).catch(() => {}));
+    const waiting = Array.from({ length: 100 }, async () => await slots.acquire(by(ann), stop.signal).catch(() => {}));
     expect(() => slots.refuseWhenFull(ann)).toThrow(expect.objectContaining({ code: "BUSY" }));
     expect(() => slots.refuseWhenFull(bob)).not.toThrow();
     stop.abort();

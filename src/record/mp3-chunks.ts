@@ -65,8 +65,9 @@ export async function writeMp3(
   charge: Charge = noCharge,
   patience: Patience = noPatience,
 ): Promise<number> {
-  // Two blocks are used alternately: when a row is begun, the one before the last has been stored.
-  let chunk = blocks.take();
+  // Two blocks are used alternately: when a row is begun, the one before the last has been stored. None is taken before the first
+  // frame: hundreds of uploads may wait for an encoder.
+  let chunk: Buffer | undefined;
   let other: Buffer | undefined;
   let filled = 0;
   let bytes = 0;
@@ -74,13 +75,13 @@ export async function writeMp3(
   let insert = Promise.resolve();
   let failure: unknown;
 
-  async function storeChunk(): Promise<void> {
+  async function store(full: Buffer): Promise<void> {
     await insert;
     position += 1;
-    const row = { recordId, position, bytes: chunk.subarray(0, filled) };
+    const row = { recordId, position, bytes: full.subarray(0, filled) };
     insert = throughFailover(async () => await insertRow(em, row, charge), patience);
     insert.catch((error: unknown) => (failure = error));
-    [chunk, other] = [other ?? blocks.take(), chunk];
+    [chunk, other] = [other, full];
     filled = 0;
   }
 
@@ -89,20 +90,20 @@ export async function writeMp3(
       // If the recording was deleted, end a slow upload now, not when the next row is full.
       if (failure !== undefined) break;
       for (let offset = 0; offset < piece.length;) {
+        chunk ??= blocks.take();
         const copied = piece.copy(chunk, filled, offset);
         offset += copied;
         filled += copied;
-        if (filled === chunk.length) await storeChunk();
+        if (filled === chunk.length) await store(chunk);
       }
       bytes += piece.length;
     }
-    if (filled > 0) await storeChunk();
+    if (chunk && filled > 0) await store(chunk);
   } finally {
     await Promise.allSettled([insert]);
   }
   await insert;
-  blocks.giveBack(chunk);
-  if (other) blocks.giveBack(other);
+  for (const block of [chunk, other]) if (block) blocks.giveBack(block);
   return bytes;
 }
 

@@ -233,7 +233,7 @@ export const settings = {
     meaning: "Longest recording.",
   }),
   maxUploads: integer({
-    default: 128,
+    default: 64,
     from: 1,
     to: 10_000,
     unit: "uploads",

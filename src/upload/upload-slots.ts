@@ -9,6 +9,10 @@ const activePerSlot = 8;
 const activePerSlotOfAddress = 4;
 const activePerSlotOfUser = 4;
 
+/** Uploads that may wait for a slot. Each has some 100 kB in buffers: its client is not noticed if it leaves. */
+const maxWaiting = 256;
+const maxWaitingPerUser = 100;
+
 /** Interval between searches for slow uploads to end, while uploads wait. */
 const searchEveryMs = 1000;
 
@@ -53,8 +57,8 @@ export class UploadSlots {
     this.#running = new FairSemaphore({
       permits: limits.maxUploads,
       permitsPerOwner: limits.maxUploadsPerUser,
-      maxWaiting: 1000,
-      maxWaitingPerOwner: 250,
+      maxWaiting,
+      maxWaitingPerOwner: maxWaitingPerUser,
       timeoutSeconds: limits.queueTimeoutSeconds,
       busy: "Too many uploads are running",
     });
