@@ -163,8 +163,8 @@ describe("without its database", () => {
       const { status, data } = await client.uploadRecord(ann, long);
       lost = proxy.lost;
       proxy.restore();
-      // Before the file is read, which takes two statements, the client is told at once. The sweeper may have one as well.
-      if (status === 503 && number <= 3) continue;
+      // Before the file is read, the client is told at once.
+      if (status === 503 && held === 0) continue;
       expect({ number, status }).toEqual({ number, status: 200 });
       held += 1;
       const { url, id } = data.uploadRecord.record;

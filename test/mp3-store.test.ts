@@ -641,7 +641,8 @@ describe("a strict S3 of our own", () => {
       await database.pool.query("update deleted_object set not_before = now()");
       await using sweeper = new ObjectSweeper(database.em, objects, noDelays, logger);
       await sweeper.sweep();
-      const { rows } = await database.pool.query("select record_id from deleted_object order by record_id");
+      const noted = "select record_id from deleted_object where record_id = any($1) order by record_id";
+      const { rows } = await database.pool.query(noted, [ids]);
       return rows.map(({ record_id: id }) => id);
     };
     expect(await sweepAndList()).toEqual(locked);
