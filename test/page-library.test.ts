@@ -261,9 +261,16 @@ describe("the library and the player of the page", () => {
         if (route.request().headers()["upload-length"] === String(tone(1).length)) await held.promise;
         await route.continue();
       });
-      await choose(page, [wavFile("first.wav", tone(1))]);
-      await page.waitForResponse(async (response) => (await response.text()).includes("startUpload"));
-      await choose(page, [wavFile("second.wav", tone(2)), wavFile("third.wav", tone(3))]);
+      // One after another: the page does not know the order of two that began in the same millisecond.
+      for (const [name, seconds] of [
+        ["first", 1],
+        ["second", 2],
+        ["third", 3],
+      ] as const) {
+        const begun = page.waitForResponse(async (response) => (await response.text()).includes("startUpload"));
+        await choose(page, [wavFile(`${name}.wav`, tone(seconds))]);
+        await begun;
+      }
       await stored(page, 2);
       held.resolve();
       await stored(page, 3);
