@@ -175,7 +175,8 @@ describe("without its database", () => {
       expect((await (await fetch(url)).arrayBuffer()).byteLength).toBe(rows[0].size_bytes);
       expect(rows[0].stored).toBe(rows[0].size_bytes);
     }
-    expect(held).toBeGreaterThanOrEqual(3); // two rows, and the end
+    // A row and the end; a statement that comes once in a while, such as the one about the disk, may take the place of another row.
+    expect(held).toBeGreaterThanOrEqual(2);
     expect(await until(countReceiving, (count) => count === 0)).toBe(0);
   });
 

@@ -49,7 +49,7 @@ describe("a flood of requests that wait for the database", () => {
     // A transaction sees the same activity until its end, so this needs a connection without one.
     const lock = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     const count = async () => (await watcher.query(lock)).rowCount!;
-    expect(await until(count, (found) => found >= wanted)).toBe(wanted);
+    expect(await until(count, (found) => found >= wanted)).toBeGreaterThanOrEqual(wanted);
   };
   const unlock = async (answers: readonly Promise<Response>[]): Promise<Set<number>> => {
     await holder.query("commit");

@@ -358,7 +358,7 @@ describe("the scopes of a token", () => {
               "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
             )
           ).rowCount;
-        expect(await until(waiting, (count) => count === 1)).toBe(1);
+        expect(await until(waiting, (count) => count! >= 1)).toBeGreaterThanOrEqual(1);
         await revoking.query("commit");
         const { status, errors } = await making;
         expect([status, errors![0]!.extensions.code]).toEqual([401, "UNAUTHENTICATED"]);
@@ -422,7 +422,8 @@ describe("the scopes of a token", () => {
               "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
             )
           ).rowCount;
-        expect(await until(waiting, (count) => count === 1)).toBe(1);
+        // The statement that renews leases may wait behind it.
+        expect(await until(waiting, (count) => count! >= 1)).toBeGreaterThanOrEqual(1);
         // If the lock is not the revocation itself, the token is revoked now.
         expect(quota > 0 ? codeOf(await revoke(eve, child.tokenId)) : "done").toBe("done");
         await holder.query("commit");
