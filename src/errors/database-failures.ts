@@ -15,18 +15,18 @@ const unavailableErrors = new Set([
 
 /** The class of a failure, of which there are few: two characters of an SQLSTATE, the system's code, or `lost`. */
 export function failureClass(error: unknown): string {
-  const code = isError(error) && "code" in error ? String(error.code) : "lost";
+  const code = error instanceof Error && "code" in error ? String(error.code) : "lost";
   return /^[\dA-Z]{5}$/.test(code) ? code.slice(0, 2) : code;
 }
 
 /** Whether a statement waited too long for a free connection: the database works, but is overloaded. */
 export function isDatabaseBusy(error: unknown): boolean {
-  return isError(error) && error.message === "timeout exceeded when trying to connect";
+  return error instanceof Error && error.message === "timeout exceeded when trying to connect";
 }
 
 /** Whether the server's disk is full: SQLSTATE 53100, or the system's own error. */
 export function isStorageFull(error: unknown): boolean {
-  for (let cause = error, depth = 0; isError(cause) && depth < 5; cause = cause.cause, depth++) {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     if ("code" in cause && (cause.code === "53100" || cause.code === "ENOSPC")) return true;
   }
   return false;
@@ -34,7 +34,7 @@ export function isStorageFull(error: unknown): boolean {
 
 /** Whether an error means that the database is unavailable now, rather than that a statement is wrong. */
 export function isDatabaseUnavailable(error: unknown): boolean {
-  for (let cause = error, depth = 0; isError(cause) && depth < 5; cause = cause.cause, depth++) {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
     const code = "code" in cause && cause.code;
     if (typeof code === "string" && (unavailableStates.test(code) || unavailableErrors.has(code))) return true;
     if (
@@ -50,17 +50,17 @@ export function isDatabaseUnavailable(error: unknown): boolean {
 
 /** Whether a statement failed because the database is read-only (SQLSTATE 25006), as after a failover to a standby. */
 export function isReadOnly(error: unknown): boolean {
-  return isError(error) && "code" in error && error.code === "25006";
+  return error instanceof Error && "code" in error && error.code === "25006";
 }
 
 /** Whether a standby ended a statement, because its primary has deleted what the statement might read (SQLSTATE 40001). */
 export function isRecoveryConflict(error: unknown): boolean {
-  return isError(error) && "code" in error && error.code === "40001";
+  return error instanceof Error && "code" in error && error.code === "40001";
 }
 
 /** Whether the server ended a statement that took too long (SQLSTATE 57014). Its connection still works. */
 export function isStatementEnded(error: unknown): boolean {
-  return isError(error) && "code" in error && error.code === "57014";
+  return error instanceof Error && "code" in error && error.code === "57014";
 }
 
 /**
@@ -68,7 +68,7 @@ export function isStatementEnded(error: unknown): boolean {
  * deadlock (40P01). It can be repeated.
  */
 export function isLockUnavailable(error: unknown): boolean {
-  return isError(error) && "code" in error && (error.code === "55P03" || error.code === "40P01");
+  return error instanceof Error && "code" in error && (error.code === "55P03" || error.code === "40P01");
 }
 
 /**
@@ -76,15 +76,10 @@ export function isLockUnavailable(error: unknown): boolean {
  * recording (SQLSTATE 23503).
  */
 export function isParentMissing(error: unknown): boolean {
-  return isError(error) && "code" in error && error.code === "23503";
+  return error instanceof Error && "code" in error && error.code === "23503";
 }
 
 /** Whether a statement failed because a row with the same key exists (SQLSTATE 23505). */
 export function isDuplicate(error: unknown): boolean {
-  return isError(error) && "code" in error && error.code === "23505";
-}
-
-/** Also finds errors of Node itself where a test runner gives each file an `Error` of its own. */
-function isError(value: unknown): value is Error {
-  return value instanceof Error || Object.prototype.toString.call(value) === "[object Error]";
+  return error instanceof Error && "code" in error && error.code === "23505";
 }
