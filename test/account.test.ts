@@ -4,6 +4,7 @@ import { ApiClient, type Answer, type Credentials } from "./support/api-client.t
 import { seedRecords } from "./support/seed-records.ts";
 import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
 import { startService, type TestService } from "./support/service.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const createToken = `mutation ($name: String = "phone", $expiresAt: DateTime, $scopes: [TokenScope!]) {
@@ -85,15 +86,9 @@ describe("an account", () => {
 
   it("does not let a request wait for another that uses the same token", async () => {
     const ann = await client.createUser();
-    const holder = await service.server.database.pool.connect();
-    try {
-      await holder.query("begin");
-      await holder.query("select from access_token where owner_id = $1 for update", [ann.id]);
-      expect((await client.run("{ me { id } }", {}, ann)).data.me.id).toBe(ann.id);
-    } finally {
-      await holder.query("rollback");
-      holder.release();
-    }
+    const holding = "select from access_token where owner_id = $1 for update";
+    await using _holder = await beginTransaction(service.databaseUrl, holding, [ann.id]);
+    expect((await client.run("{ me { id } }", {}, ann)).data.me.id).toBe(ann.id);
   });
 
   it("is read once, however many recordings of a page ask for it", async () => {

@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
-import { Client } from "pg";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { connectRaw, rawPost, type RawConnection } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
-import { until } from "./support/until.ts";
+import { beginTransaction, type Transaction } from "./support/transaction.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const wav = sineWav({ seconds: 0.1, channels: 1 });
@@ -15,23 +14,17 @@ describe("a flood of requests that wait for the database", () => {
   let client: ApiClient;
   let ann: Credentials;
   let url: string;
-  let holder: Client;
-  let watcher: Client;
+  let holder: Transaction;
 
   beforeAll(async () => {
     service = await startService({ DATABASE_POOL_SIZE: "4" });
     client = new ApiClient(service.url);
     ann = await client.createUser();
     url = (await client.uploadRecord(ann, wav)).data.uploadRecord.record.url;
-    holder = new Client({ connectionString: service.databaseUrl });
-    watcher = new Client({ connectionString: service.databaseUrl });
-    await Promise.all([holder.connect(), watcher.connect()]);
   });
 
-  afterAll(async () => {
-    await Promise.all([holder.end(), watcher.end()]);
-    await service[Symbol.asyncDispose]();
-  });
+  afterEach(async () => await holder[Symbol.asyncDispose]());
+  afterAll(async () => await service[Symbol.asyncDispose]());
 
   /** Sends requests that need a locked table, until as many wait for the lock as ever will. */
   const flood = async (
@@ -39,20 +32,13 @@ describe("a flood of requests that wait for the database", () => {
     send: () => Promise<Response>,
     { waiting = 3, mode = "access exclusive" } = {},
   ): Promise<Promise<Response>[]> => {
-    await holder.query("begin");
-    await holder.query(`lock table ${table} in ${mode} mode`);
+    holder = await beginTransaction(service.databaseUrl, `lock table ${table} in ${mode} mode`);
     const answers = Array.from({ length: 60 }, send);
-    await waitingForLock(waiting);
+    await holder.untilWaiting(waiting);
     return answers;
   };
-  const waitingForLock = async (wanted: number): Promise<void> => {
-    // A transaction sees the same activity until its end, so this needs a connection without one.
-    const lock = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    const count = async () => (await watcher.query(lock)).rowCount!;
-    expect(await until(count, (found) => found >= wanted)).toBeGreaterThanOrEqual(wanted);
-  };
   const unlock = async (answers: readonly Promise<Response>[]): Promise<Set<number>> => {
-    await holder.query("commit");
+    await holder.commit();
     return new Set((await Promise.all(answers)).map(({ status }) => status));
   };
   const withWrongToken = async (): Promise<Response> =>
@@ -119,7 +105,9 @@ describe("a flood of requests that wait for the database", () => {
       expect((await client.run(`{ shared(url: "${url}") { title } }`)).errors).toBeUndefined();
     }
     expect(await unlock(answers)).toEqual(new Set([415]));
-    expect((await watcher.query("select from audio_record where state <> 'ready'")).rowCount).toBe(0);
+    expect((await service.server.database.pool.query("select from audio_record where state <> 'ready'")).rowCount).toBe(
+      0,
+    );
   });
 });
 
@@ -164,21 +152,14 @@ describe("a flood that arrives in one moment", () => {
 
 it("a request whose turn does not come is told to try again", async () => {
   await using service = await startService({ DATABASE_POOL_SIZE: "4", DATABASE_TIMEOUT_SECONDS: "2" });
-  const holder = new Client({ connectionString: service.databaseUrl });
-  await holder.connect();
-  try {
-    await holder.query("begin");
-    await holder.query("lock table share_link in access exclusive mode");
-    const answers = await Promise.all(
-      Array.from({ length: 20 }, async () => {
-        const response = await fetch(service.url + noLink, { headers: { accept: "application/json" } });
-        const { error } = (await response.json()) as { error: { message: string } };
-        return [response.status, response.headers.get("retry-after"), error.message];
-      }),
-    );
-    expect(answers).toContainEqual([503, "5", "Too many requests are waiting; try again in 5 seconds."]);
-    expect(new Set(answers.map(([status]) => status))).toEqual(new Set([503]));
-  } finally {
-    await holder.end();
-  }
+  await using _holder = await beginTransaction(service.databaseUrl, "lock table share_link in access exclusive mode");
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const response = await fetch(service.url + noLink, { headers: { accept: "application/json" } });
+      const { error } = (await response.json()) as { error: { message: string } };
+      return [response.status, response.headers.get("retry-after"), error.message];
+    }),
+  );
+  expect(answers).toContainEqual([503, "5", "Too many requests are waiting; try again in 5 seconds."]);
+  expect(new Set(answers.map(([status]) => status))).toEqual(new Set([503]));
 });

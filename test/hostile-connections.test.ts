@@ -26,6 +26,7 @@ import { fillLibrary } from "./support/seed-records.ts";
 import { startService } from "./support/service.ts";
 import { startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase } from "./support/test-database.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -327,22 +328,15 @@ describe("what no resolver reads", () => {
     await using service = await startService({ DATABASE_TIMEOUT_SECONDS: "120" });
     const port = Number(new URL(service.url).port);
     const ann = await new ApiClient(service.url).createUser();
-    const { pool } = service.server.database;
     const body = JSON.stringify({ query: "{ me { name } }", variables: { unread: "a".repeat(500_000) } });
     const request = rawPost(Buffer.from(body), { ...asJson, authorization: `Bearer ${ann.token}` });
     using connections = new Connections();
-    const client = await pool.connect();
-    try {
-      await client.query("begin");
-      await client.query("lock table app_user in access exclusive mode");
-      for (let i = 0; i < 80; i++) {
-        await connections.open(port, 1, request);
-        await fetch(`${service.url}/healthz`); // the body is read meanwhile
-      }
-      await client.query("commit");
-    } finally {
-      client.release();
+    await using holder = await beginTransaction(service.databaseUrl, "lock table app_user in access exclusive mode");
+    for (let i = 0; i < 80; i++) {
+      await connections.open(port, 1, request);
+      await fetch(`${service.url}/healthz`); // the body is read meanwhile
     }
+    await holder.commit();
     const answers = await Promise.all(connections.all.map(async (connection) => await connection.answer()));
     expect(new Set(answers.map((answer) => answer?.body))).toEqual(new Set(['{"data":{"me":{"name":"Ann"}}}\n']));
   });

@@ -17,6 +17,7 @@ import { HeldDeletions } from "./support/held-deletions.ts";
 import { SentStatements } from "./support/sent-statements.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService } from "./support/service.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -68,10 +69,8 @@ it("is a conflict if the recording or its user is deleted before the upload is c
 it("tells the user of an upload that begins while the user is being deleted", async () => {
   await using service = await startService();
   const { id } = await new ApiClient(service.url).createUser("Ann");
-  const { em, pool } = service.server.database;
-  const deleting = await pool.connect();
-  await deleting.query("begin");
-  await deleting.query("delete from app_user where id = $1", [id]);
+  const { em } = service.server.database;
+  await using deleting = await beginTransaction(service.databaseUrl, "delete from app_user where id = $1", [id]);
   const upload = {
     id: crypto.randomUUID(),
     ownerId: Number(id),
@@ -82,12 +81,8 @@ it("tells the user of an upload that begins while the user is being deleted", as
   };
   const beginning = beginRecord(em, upload, { quota: { bytes: 0, seconds: 0, records: 0 }, charge: noCharge });
   const failure = beginning.catch((error: unknown) => error);
-  const waiting = async () =>
-    (await pool.query("select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"))
-      .rowCount;
-  expect(await until(waiting, (count) => count! >= 1)).toBeGreaterThanOrEqual(1);
-  await deleting.query("commit");
-  deleting.release();
+  await deleting.untilWaiting(1);
+  await deleting.commit();
   expect(await failure).toMatchObject({ code: "UNAUTHENTICATED", message: "The user has been deleted." });
 });
 
@@ -169,15 +164,16 @@ describe("leases", () => {
     const { database } = service.server;
     const { id } = await new ApiClient(service.url).createUser("Ann");
     const [locked] = await receive(database, id, [-1]);
-    const other = await database.pool.connect();
-    await other.query("begin");
-    await other.query("select from audio_record where id = $1 for update", [locked]);
+    await using other = await beginTransaction(
+      service.databaseUrl,
+      "select from audio_record where id = $1 for update",
+      [locked],
+    );
     await receive(database, id, [-1, -1], 3);
     await using leases = new UploadLeases(database.em, logger, 0);
     await leases.sweep();
     expect(await left(database)).toEqual([locked]);
-    await other.query("commit");
-    other.release();
+    await other.commit();
     await leases.sweep();
     expect(await left(database)).toEqual([]);
   });

@@ -18,6 +18,7 @@ import { SentStatements } from "./support/sent-statements.ts";
 import { HeldDeletions } from "./support/held-deletions.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { createTestDatabase } from "./support/test-database.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -550,46 +551,25 @@ describe("a resumable upload, like one in a single request,", () => {
     expect(await refusalOf(mine)).toEqual(expect.not.objectContaining({ recordId: expect.anything() }));
   });
 
-  /** Runs `change` while so many statements wait for a lock. */
-  const whileWaiting = async (count: number, change: () => Promise<unknown>): Promise<void> => {
-    const waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    await until(
-      async () => (await sql(waiting)).rows.length,
-      (found) => found >= count,
-    );
-    await change();
-  };
-
   it("is the same upload if it is started twice at the same moment", async () => {
     const key = "7d3a5c60-95ab-4d7e-9a2c-08f6c4a1b0cc";
-    const other = await service.server.database.pool.connect();
-    try {
-      await other.query("begin");
-      await other.query("lock table resumable_upload in share mode");
-      const started = [begin(client, ann, { key }), begin(client, ann, { key })];
-      await whileWaiting(2, async () => await other.query("commit"));
-      const [one, same] = await Promise.all(started);
-      expect(same).toEqual(one);
-    } finally {
-      other.release();
-    }
+    await using other = await beginTransaction(service.databaseUrl, "lock table resumable_upload in share mode");
+    const started = [begin(client, ann, { key }), begin(client, ann, { key })];
+    await other.untilWaiting(2);
+    await other.commit();
+    const [one, same] = await Promise.all(started);
+    expect(same).toEqual(one);
   });
 
   it("is cancelled although its recording is just being completed", async () => {
     const upload = await begin(client, ann, { sizeBytes: wav.length });
-    const completing = await service.server.database.pool.connect();
-    try {
-      await completing.query("begin");
-      await completing.query("update audio_record set title = 'A take' where id = $1", [upload.id]);
-      const cancelling = tus(upload.url, { method: "DELETE" });
-      await whileWaiting(1, async () => {
-        await completing.query("update resumable_upload set offset_bytes = $2 where id = $1", [upload.id, wav.length]);
-        await completing.query("commit");
-      });
-      expect((await cancelling).status).toBe(204);
-    } finally {
-      completing.release();
-    }
+    const completion = "update audio_record set title = 'A take' where id = $1";
+    await using completing = await beginTransaction(service.databaseUrl, completion, [upload.id]);
+    const cancelling = tus(upload.url, { method: "DELETE" });
+    await completing.untilWaiting(1);
+    await completing.query("update resumable_upload set offset_bytes = $2 where id = $1", [upload.id, wav.length]);
+    await completing.commit();
+    expect((await cancelling).status).toBe(204);
   });
 
   it("stays complete although the answer to its completion was lost", async () => {

@@ -8,6 +8,7 @@ import { startHalfUpload } from "./support/half-upload.ts";
 import { connectRaw } from "./support/raw-http.ts";
 import { spawnService, startServiceProcess, type ServiceProcess } from "./support/service-process.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -120,13 +121,9 @@ describe("stopping", () => {
   it("is not delayed by a connection whose response comes while it stops", async () => {
     await start({ SHUTDOWN_GRACE_SECONDS: "600" });
     using agent = disposableAgent();
-    const lock = new Client({ connectionString: database.url });
-    await lock.connect();
-    await lock.query("begin; lock table app_user");
+    await using lock = await beginTransaction(database.url, "lock table app_user");
     const answer = post(service.url, agent, "{ me { id } }", ann);
-    const waiting = async () =>
-      (await lock.query("select from pg_locks where relation = 'app_user'::regclass and not granted")).rowCount;
-    expect(await until(waiting, (count) => count === 1)).toBe(1);
+    await lock.untilWaiting(1);
     service.child.kill("SIGTERM");
     const refuses = async () =>
       await readiness().then(
@@ -134,7 +131,7 @@ describe("stopping", () => {
         () => true,
       );
     expect(await until(refuses, (refused) => refused)).toBe(true);
-    await lock.end();
+    await lock.commit();
     expect((await answer).status).toBe(200);
     expect(await service.ended).toBe(0);
   });

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { startHalfUpload } from "./support/half-upload.ts";
 import { startService, type TestService } from "./support/service.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -346,26 +347,17 @@ describe("the scopes of a token", () => {
     it("leaves no token that it created, even if both happen at once", async () => {
       const eve = await client.createUser("Eve");
       const child = await newToken(eve, ["MANAGE"]);
-      const { pool } = service.server.database;
-      const revoking = await pool.connect();
-      try {
-        await revoking.query("begin");
-        await revoking.query("delete from access_token where id = $1", [child.tokenId]);
-        const making = client.run('mutation { createToken(name: "x", scopes: [MANAGE]) { token } }', {}, child);
-        const waiting = async () =>
-          (
-            await pool.query(
-              "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-            )
-          ).rowCount;
-        expect(await until(waiting, (count) => count! >= 1)).toBeGreaterThanOrEqual(1);
-        await revoking.query("commit");
-        const { status, errors } = await making;
-        expect([status, errors![0]!.extensions.code]).toEqual([401, "UNAUTHENTICATED"]);
-      } finally {
-        revoking.release();
-      }
-      const { rowCount } = await pool.query("select from access_token where owner_id = $1", [eve.id]);
+      await using revoking = await beginTransaction(service.databaseUrl, "delete from access_token where id = $1", [
+        child.tokenId,
+      ]);
+      const making = client.run('mutation { createToken(name: "x", scopes: [MANAGE]) { token } }', {}, child);
+      await revoking.untilWaiting(1);
+      await revoking.commit();
+      const { status, errors } = await making;
+      expect([status, errors![0]!.extensions.code]).toEqual([401, "UNAUTHENTICATED"]);
+      const { rowCount } = await service.server.database.pool.query("select from access_token where owner_id = $1", [
+        eve.id,
+      ]);
       expect(rowCount).toBe(1);
     });
 
@@ -411,25 +403,12 @@ describe("the scopes of a token", () => {
       using half = await startHalfUpload(port, child, sineWav({ seconds: 20, channels: 2 }));
       const records = async () => (await pool.query("select from audio_record where owner_id = $1", [eve.id])).rowCount;
       expect(await until(records, (count) => count === 1)).toBe(1);
-      const holder = await pool.connect();
-      try {
-        await holder.query("begin");
-        await holder.query(holding, [eve.id]);
-        await half.finish();
-        const waiting = async () =>
-          (
-            await pool.query(
-              "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-            )
-          ).rowCount;
-        // The statement that renews leases may wait behind it.
-        expect(await until(waiting, (count) => count! >= 1)).toBeGreaterThanOrEqual(1);
-        // If the lock is not the revocation itself, the token is revoked now.
-        expect(quota > 0 ? codeOf(await revoke(eve, child.tokenId)) : "done").toBe("done");
-        await holder.query("commit");
-      } finally {
-        holder.release();
-      }
+      await using holder = await beginTransaction(service.databaseUrl, holding, [eve.id]);
+      await half.finish();
+      await holder.untilWaiting(1);
+      // If the lock is not the revocation itself, the token is revoked now.
+      expect(quota > 0 ? codeOf(await revoke(eve, child.tokenId)) : "done").toBe("done");
+      await holder.commit();
       const { status, body } = (await half.connection.answer())!;
       const { data, errors } = JSON.parse(body);
       expect([status, data, errors[0].extensions.code]).toEqual([401, null, "UNAUTHENTICATED"]);
