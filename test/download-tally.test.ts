@@ -68,7 +68,7 @@ describe("the tally of downloads", () => {
   it("keeps what it could not write, and writes it when the database is back", async () => {
     await using tally = new DownloadTally(database.em, logger);
     using sent = new SentStatements(database.pool);
-    proxy.lose("statement", 1, true);
+    proxy.lose("statement", 1, { forGood: true });
     tally.add(links[0]!);
     expect(await until(() => proxy.lost, Boolean)).toBe(true);
     tally.add(links[1]!);

@@ -225,7 +225,7 @@ describe("a mutation", () => {
       for (let number = 1; !doneAndLost; number++) {
         const things = await stock();
         const before = await stored();
-        proxy.lose("answer", number, true);
+        proxy.lose("answer", number, { forGood: true });
         const { status, data, errors, headers } = await run(name, "__typename", things, things.ann, theirs);
         const { lost } = proxy;
         proxy.restore();

@@ -11,9 +11,10 @@ export interface DatabaseProxy extends AsyncDisposable {
   readonly lost: boolean;
   /**
    * Ends the connection of a statement, counted from now on: either before it reaches the database, or when it is done
-   * and its response is on the way back. With `forGood`, the proxy is cut from then on.
+   * and its response is on the way back. With `forGood`, the proxy is cut from then on. With `of`, only statements whose
+   * SQL matches it count, so that those which the service makes from time to time do not.
    */
-  lose(what: "statement" | "answer", number: number, forGood?: boolean): void;
+  lose(what: "statement" | "answer", number: number, options?: { forGood?: boolean; of?: RegExp }): void;
   /** Ends every connection and accepts no more. */
   cut(): void;
   /** Keeps every connection, accepts more, and passes no bytes. */
@@ -22,6 +23,9 @@ export interface DatabaseProxy extends AsyncDisposable {
   restore(): void;
 }
 
+/** The SQL with which an upload begins, stores its bytes, asks whether to go on, and ends. */
+export const ofUploads = /"verdict"|charge_allowance|^select "id" from "audio_record" where "id" = \$1 and "state"/;
+
 /** Puts a proxy in front of the database with this address. */
 export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const target = new URL(databaseUrl);
@@ -29,7 +33,7 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
   const port = Number(target.port || 5432);
   let way: "open" | "cut" | "silent" = "open";
   let statements = 0;
-  let losing: { what: "statement" | "answer"; at: number; forGood: boolean } | undefined;
+  let losing: { what: "statement" | "answer"; left: number; forGood: boolean; of: RegExp } | undefined;
   let lost = false;
   const sockets = new Set<Socket>();
 
@@ -40,8 +44,9 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
     const database = folder.startsWith("/") ? connect(`${folder}/.s.PGSQL.${port}`) : connect(port, folder);
     keep(database);
     let hit: "statement" | "answer" | undefined;
-    const count = statementCounter(() => {
-      if (++statements === losing?.at) hit = losing.what;
+    const count = statementCounter((text) => {
+      statements++;
+      if (losing?.of.test(text) && --losing.left === 0) hit = losing.what;
     });
     const lose = () => {
       lost = true;
@@ -88,9 +93,9 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
     get lost() {
       return lost;
     },
-    lose(what, number, forGood = false) {
+    lose(what, number, { forGood = false, of = /^/ } = {}) {
       lost = false;
-      losing = { what, at: statements + number, forGood };
+      losing = { what, left: number, forGood, of };
     },
     cut,
     silence: () => void (way = "silent"),
@@ -105,10 +110,11 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
   };
 }
 
-/** Counts Execute and Query messages of the frontend (PostgreSQL manual, "Message Formats"). */
-function statementCounter(onStatement: () => void): (bytes: Buffer) => void {
+/** Counts Execute and Query messages of the frontend; Parse has the SQL (PostgreSQL manual, "Message Formats"). */
+function statementCounter(onStatement: (text: string) => void): (bytes: Buffer) => void {
   let rest = Buffer.alloc(0);
   let started = false;
+  let parsed = "";
   return (bytes) => {
     rest = Buffer.concat([rest, bytes]);
     for (;;) {
@@ -116,7 +122,11 @@ function statementCounter(onStatement: () => void): (bytes: Buffer) => void {
       if (rest.length < head + 4) return;
       const end = head + rest.readUInt32BE(head);
       if (rest.length < end) return;
-      if (started && (rest[0] === 0x45 || rest[0] === 0x51)) onStatement();
+      const type = started ? String.fromCodePoint(rest[0]!) : "";
+      const text = (position: number): string => rest.toString("utf8", head + 4, end).split("\0")[position]!;
+      if (type === "P") parsed = text(1); // after the name of the statement
+      if (type === "E") onStatement(parsed);
+      if (type === "Q") onStatement(text(0));
       started = true;
       rest = rest.subarray(end);
     }
