@@ -125,6 +125,14 @@ describe("metrics", () => {
     expect([...new Set(asked)].filter((name) => !known.has(name))).toEqual([]);
   });
 
+  it("are on the dashboard if an alert looks at them", async () => {
+    const dashboard = await readFile(join(files, "dashboard.json"), "utf8");
+    const alerts = await readFile(join(files, "rules.yml"), "utf8");
+    const watched = new Set(alerts.match(/\bweb_user_music_\w+/g));
+    expect(watched.size).toBeGreaterThan(5);
+    expect([...watched].filter((name) => !dashboard.includes(name))).toEqual([]);
+  });
+
   needs("promtool", () => {
     it("have alerts that go off when they should, and only then", () => {
       const output = execFileSync("promtool", ["test", "rules", "rules.test.yml"], { cwd: files, encoding: "utf8" });
