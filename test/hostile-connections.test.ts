@@ -1,8 +1,8 @@
 import { fastify } from "fastify";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { createServer, type RequestListener, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, IncomingMessage, type RequestListener, type Server, type ServerOptions } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
 import { Readable, Writable } from "node:stream";
 import { describe, expect, it } from "@jest/globals";
 import { ServiceError } from "../src/errors/errors.ts";
@@ -238,6 +238,22 @@ describe("requests that follow each other without waiting", () => {
     expect(await connection.answer()).toBeUndefined();
     expect((await exchange(server.port, Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n")))?.status).toBe(200);
   });
+
+  it("are not parsed behind the one that closes its connection", async () => {
+    const parsed = new Map<Socket, number>();
+    class Counted extends IncomingMessage {
+      constructor(socket: Socket) {
+        super(socket);
+        parsed.set(socket, (parsed.get(socket) ?? 0) + 1);
+      }
+    }
+    await using server = await listen(() => {}, { IncomingMessage: Counted });
+    using connections = new Connections();
+    const pipelined = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1600));
+    await connections.open(server.port, 10, pipelined);
+    const closed = () => [...parsed].filter(([socket]) => socket.destroyed).map(([, count]) => count);
+    expect(await until(closed, ({ length }) => length >= 4)).not.toContain(1600);
+  });
 });
 
 describe("an answer that nobody reads", () => {
@@ -369,8 +385,11 @@ describe("an upload whose `map` does not come", () => {
 });
 
 /** An HTTP server without the service around it. */
-async function listen(listener: RequestListener): Promise<AsyncDisposable & { readonly port: number }> {
-  const server: Server = createServer({ keepAliveTimeout: 60_000 }, listener);
+async function listen(
+  listener: RequestListener,
+  options: ServerOptions = {},
+): Promise<AsyncDisposable & { readonly port: number }> {
+  const server: Server = createServer({ keepAliveTimeout: 60_000, ...options }, listener);
   answerInTurn(server);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
