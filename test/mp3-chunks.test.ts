@@ -10,6 +10,7 @@ import type { StoredMp3 } from "../src/record/mp3-chunks.ts";
 import { readMp3, writeMp3 } from "../src/record/mp3-chunks.ts";
 import { createUser } from "../src/user/create-user.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
+import { beginTransaction } from "./support/transaction.ts";
 
 const chunkBytes = 10_000;
 const rowMemory = new MemoryBlocks(chunkBytes, 4);
@@ -255,21 +256,17 @@ it("holds no connection while its consumer is slow, and reads at most one row ah
 
 it("fails, and the pool recovers, when the server ends the connection", async () => {
   const record = await storeRecord(Buffer.alloc(0), randomBytes(5 * chunkBytes));
-  const locker = await database.pool.connect();
-  await locker.query("begin; lock table mp3_chunk in access exclusive mode");
+  await using locker = await beginTransaction(empty.url, "lock table mp3_chunk in access exclusive mode");
   const reading = readRange(record, 0, 99);
   reading.catch(() => {});
-  let ended = 0;
-  while (ended === 0) {
-    const { rows } = await locker.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity
-       where datname = current_database() and query like 'copy (%' and wait_event_type = 'Lock'`,
-    );
-    ended = rows.length;
-  }
+  await locker.untilWaiting(1);
+  const { rowCount } = await database.pool.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+     where datname = current_database() and query like 'copy (%' and wait_event_type = 'Lock'`,
+  );
+  expect(rowCount).toBe(1);
   await expect(reading).rejects.toThrow(/terminat/);
-  await locker.query("rollback");
-  locker.release();
+  await locker.commit();
   expect((await readRange(record, 0, 99)).length).toBe(100);
 });
 

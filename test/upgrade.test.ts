@@ -13,6 +13,7 @@ import { needs } from "./support/needs.ts";
 import { startService } from "./support/service.ts";
 import { systemPostgresPrograms } from "./support/system-postgres.ts";
 import { createEmptyDatabase } from "./support/test-database.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -103,20 +104,15 @@ needs("PostgreSQL's programs", () => {
 
     await client.run("mutation ($id: ID!) { deleteRecord(id: $id) { deletedId } }", { id: removed.id }, old.ann);
     // Beside a transaction that has locked the table of MP3s and then locks that of recordings, as uploads do.
-    const other = await service.server.database.pool.connect();
-    await other.query("begin; lock table mp3_chunk in row exclusive mode");
+    await using other = await beginTransaction(service.databaseUrl, "lock table mp3_chunk in row exclusive mode");
     // It gives up waiting after five seconds, and can be run again.
     const divided = until(
       async () => await psql("partition-chunks.sql").catch((error: unknown) => String(error)),
       (said) => !said.includes("lock timeout"),
     );
-    const waiting = "select from pg_locks where relation = 'mp3_chunk'::regclass and not granted";
-    await until(
-      async () => await query(waiting),
-      (found) => found.length > 0,
-    );
-    await other.query("lock table audio_record in row exclusive mode; commit");
-    other.release();
+    await other.untilWaiting(1);
+    await other.query("lock table audio_record in row exclusive mode");
+    await other.commit();
     expect(await divided).toContain("The table is divided.");
     expect(await countParts()).toBe(16);
     expect(await psql("partition-chunks.sql")).toContain("divided already");
