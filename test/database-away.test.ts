@@ -100,10 +100,10 @@ describe("without its database", () => {
     await using patient = await startService({ DATABASE_URL: proxy.url });
     await using lock = await beginTransaction(database.url, "lock table app_user in share mode"); // allows to look for a user
     const answer = new ApiClient(patient.url).run('mutation { createUser(name: "Bob") { user { id } token } }');
-    await lock.untilWaiting(1);
+    expect(await lock.untilWaiting(1)).toBe(1);
     proxy.cut();
     proxy.restore();
-    await lock.untilWaiting(2);
+    expect(await lock.untilWaiting(2)).toBe(2);
     await lock.commit();
     const { status, data } = await answer;
     expect(status).toBe(200);

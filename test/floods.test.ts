@@ -34,7 +34,7 @@ describe("a flood of requests that wait for the database", () => {
   ): Promise<Promise<Response>[]> => {
     holder = await beginTransaction(service.databaseUrl, `lock table ${table} in ${mode} mode`);
     const answers = Array.from({ length: 60 }, send);
-    await holder.untilWaiting(waiting);
+    expect(await holder.untilWaiting(waiting)).toBe(waiting);
     return answers;
   };
   const unlock = async (answers: readonly Promise<Response>[]): Promise<Set<number>> => {

@@ -259,7 +259,7 @@ it("fails, and the pool recovers, when the server ends the connection", async ()
   await using locker = await beginTransaction(empty.url, "lock table mp3_chunk in access exclusive mode");
   const reading = readRange(record, 0, 99);
   reading.catch(() => {});
-  await locker.untilWaiting(1);
+  expect(await locker.untilWaiting(1)).toBe(1);
   const { rowCount } = await database.pool.query(
     `select pg_terminate_backend(pid) from pg_stat_activity
      where datname = current_database() and query like 'copy (%' and wait_event_type = 'Lock'`,

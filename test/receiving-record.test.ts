@@ -81,7 +81,7 @@ it("tells the user of an upload that begins while the user is being deleted", as
   };
   const beginning = beginRecord(em, upload, { quota: { bytes: 0, seconds: 0, records: 0 }, charge: noCharge });
   const failure = beginning.catch((error: unknown) => error);
-  await deleting.untilWaiting(1);
+  expect(await deleting.untilWaiting(1)).toBe(1);
   await deleting.commit();
   expect(await failure).toMatchObject({ code: "UNAUTHENTICATED", message: "The user has been deleted." });
 });

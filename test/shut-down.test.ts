@@ -123,7 +123,7 @@ describe("stopping", () => {
     using agent = disposableAgent();
     await using lock = await beginTransaction(database.url, "lock table app_user");
     const answer = post(service.url, agent, "{ me { id } }", ann);
-    await lock.untilWaiting(1);
+    expect(await lock.untilWaiting(1)).toBe(1);
     service.child.kill("SIGTERM");
     const refuses = async () =>
       await readiness().then(

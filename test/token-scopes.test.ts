@@ -351,7 +351,7 @@ describe("the scopes of a token", () => {
         child.tokenId,
       ]);
       const making = client.run('mutation { createToken(name: "x", scopes: [MANAGE]) { token } }', {}, child);
-      await revoking.untilWaiting(1);
+      expect(await revoking.untilWaiting(1)).toBe(1);
       await revoking.commit();
       const { status, errors } = await making;
       expect([status, errors![0]!.extensions.code]).toEqual([401, "UNAUTHENTICATED"]);
@@ -405,7 +405,7 @@ describe("the scopes of a token", () => {
       expect(await until(records, (count) => count === 1)).toBe(1);
       await using holder = await beginTransaction(service.databaseUrl, holding, [eve.id]);
       await half.finish();
-      await holder.untilWaiting(1);
+      expect(await holder.untilWaiting(1)).toBe(1);
       // If the lock is not the revocation itself, the token is revoked now.
       expect(quota > 0 ? codeOf(await revoke(eve, child.tokenId)) : "done").toBe("done");
       await holder.commit();

@@ -110,7 +110,7 @@ needs("PostgreSQL's programs", () => {
       async () => await psql("partition-chunks.sql").catch((error: unknown) => String(error)),
       (said) => !said.includes("lock timeout"),
     );
-    await other.untilWaiting(1);
+    expect(await other.untilWaiting(1)).toBeGreaterThanOrEqual(1);
     await other.query("lock table audio_record in row exclusive mode");
     await other.commit();
     expect(await divided).toContain("The table is divided.");
