@@ -3,7 +3,10 @@ import { v4 as uuidv4 } from "uuid";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { connectRaw, rawPost, type RawConnection } from "./support/raw-http.ts";
 import { startService, type TestService } from "./support/service.ts";
+import { startServiceProcess } from "./support/service-process.ts";
+import { createTestDatabase } from "./support/test-database.ts";
 import { beginTransaction, type Transaction } from "./support/transaction.ts";
+import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const wav = sineWav({ seconds: 0.1, channels: 1 });
@@ -147,6 +150,32 @@ describe("a flood that arrives in one moment", () => {
     const answered = await answersTo(request, bytesBefore);
     expect(answered.length).toBe(301);
     expect(answered.indexOf("honest")).toBeLessThan(250);
+  });
+
+  it("on new connections lets a new connection behind it pass", async () => {
+    await using database = await createTestDatabase();
+    await using service = await startServiceProcess({ DATABASE_URL: database.url, TRUST_PROXY: "127.0.0.1" });
+    using open = new DisposableStack();
+    const answered: string[] = [];
+    const sendFrom = async (sender: string, request: Buffer): Promise<void> => {
+      const connection = open.use(await connectRaw(service.port));
+      await connection.send(request);
+      void connection.answer().then((answer) => answered.push(`${sender} ${answer?.status}`));
+    };
+    // The system takes connections for a process that stands still.
+    service.child.kill("SIGSTOP");
+    for (let i = 0; i < 300; i++) await sendFrom("hostile", names);
+    await sendFrom(
+      "honest",
+      Buffer.from(names.toString("latin1").replace("host:", "x-forwarded-for: 198.51.100.7\r\nhost:")),
+    );
+    service.child.kill("SIGCONT");
+    await until(
+      () => answered.length,
+      (count) => count === 301,
+    );
+    expect(new Set(answered)).toEqual(new Set(["hostile 200", "honest 200"]));
+    expect(answered.indexOf("honest 200")).toBeLessThan(150);
   });
 });
 

@@ -44,4 +44,42 @@ describe("work that is spread over turns of the event loop", () => {
     await Promise.all(work);
     expect(happened).toEqual(["work", "the event loop goes on", "more work"]);
   });
+
+  it("waits while connections arrive, and then goes on", async () => {
+    const turns = new LoopTurns<string>();
+    const begun: string[] = [];
+    turns.arrive();
+    expect(turns.isFree).toBe(false);
+    turns.wait("a", () => begun.push("a"));
+    turns.wait("b", () => begun.push("b"));
+    await setImmediate();
+    turns.arrive();
+    await setImmediate();
+    expect(begun).toEqual([]);
+    await setImmediate();
+    expect(begun).toEqual(["a", "b"]);
+    expect(turns.isFree).toBe(true);
+  });
+
+  it("begins piece by piece while connections do not stop arriving", async () => {
+    const turns = new LoopTurns<string>();
+    const begun: string[] = [];
+    for (const work of ["a1", "a2", "b1"]) turns.wait(work[0]!, () => begun.push(work));
+    let turnsOfArrivals = 0;
+    for (; begun.length < 3; turnsOfArrivals++) {
+      turns.arrive();
+      await setImmediate();
+    }
+    expect(begun).toEqual(["a1", "b1", "a2"]);
+    expect(turnsOfArrivals).toBeGreaterThan(3);
+  });
+
+  it("waits for no arrivals when too much waits already", async () => {
+    const turns = new LoopTurns<number>();
+    let begun = 0;
+    turns.arrive();
+    for (let owner = 0; owner < 1002; owner++) turns.wait(owner, () => begun++);
+    await setImmediate();
+    expect(begun).toBeGreaterThan(0);
+  });
 });

@@ -112,8 +112,11 @@ export async function createApp(
   app.removeAllContentTypeParsers();
   const { server } = app;
   answerInTurn(server);
-  // Asked for once, and kept by the socket: a connection that is closed no longer tells its address.
-  server.on("connection", (socket) => void socket.remoteAddress);
+  server.on("connection", (socket) => {
+    loopTurns.arrive();
+    // Asked for once, and kept by the socket: a connection that is closed no longer tells its address.
+    void socket.remoteAddress;
+  });
   const lingering = new LingeringConnections(server, {
     ...lingerLimits,
     maxBytes: Math.max(2 * config.maxUploadBytes, lingerLimits.maxBytes),
