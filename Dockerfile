@@ -57,4 +57,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 8000}/readyz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # Stack traces name lines of the TypeScript.
 # A small nursery (MiB), so that the buffers of dead objects do not pile up: see docs/performance.md.
-CMD ["node", "--enable-source-maps", "--max-semi-space-size=1", "dist/src/main.js"]
+CMD ["node", "--enable-source-maps", "--max-semi-space-size=8", "dist/src/main.js"]

@@ -5,7 +5,7 @@
 // Then start the service in its own folder; `npm start` would also trace the build:
 //
 //   npm run build && NODE_ENV=production OTEL_SERVICE_NAME=web-user-music OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 \
-//     node --import /path/to/tracing.mjs --enable-source-maps --max-semi-space-size=1 dist/src/main.js
+//     node --import /path/to/tracing.mjs --enable-source-maps --max-semi-space-size=8 dist/src/main.js
 //
 // OTEL_TRACES_SAMPLER=parentbased_traceidratio and OTEL_TRACES_SAMPLER_ARG=0.01 trace one request in a hundred.
 import { HttpInstrumentation } from "@opentelemetry/instrumentation-http";

@@ -55,7 +55,7 @@ export function spawnService(
   env: Readonly<Record<string, string>>,
   launcher: readonly string[] = [],
 ): Pick<ServiceProcess, "child" | "ended"> & { readonly log: string[] } {
-  const command = [...launcher, process.execPath, "--max-semi-space-size=1", main]; // as `npm start` does
+  const command = [...launcher, process.execPath, "--max-semi-space-size=8", main]; // as `npm start` does
   const child = spawn(command[0]!, command.slice(1), {
     env: { ...programEnv, HOST: "127.0.0.1", PORT: "0", ...env },
     stdio: ["ignore", "pipe", "pipe"],
