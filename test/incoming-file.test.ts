@@ -74,7 +74,8 @@ describe("an incoming file", () => {
   it("does not read the body while it is not consumed, which is not a stall", async () => {
     const mayRead = Promise.withResolvers<void>();
     await using server = await startMultipartServer({
-      limits: { maxFileBytes: 100_000_000, stallSeconds: 0.05 },
+      // Long enough for the client, which shares this busy machine, to send the next bytes.
+      limits: { maxFileBytes: 100_000_000, stallSeconds: 1 },
       resolve: async (upload) => {
         await mayRead.promise;
         return await byteLengthOf(upload);
@@ -91,6 +92,7 @@ describe("an incoming file", () => {
       await setTimeout(100);
     }
     expect(socket.writableLength).toBeGreaterThan(content.length / 2);
+    await setTimeout(1500);
     mayRead.resolve();
     expect(JSON.parse((await connection.answer())?.body ?? "")).toEqual({ data: content.length });
   });
