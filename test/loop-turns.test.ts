@@ -55,7 +55,8 @@ describe("work that is spread over turns of the event loop", () => {
     await setImmediate();
     turns.arrive();
     await setImmediate();
-    expect(begun).toEqual([]);
+    // One may have begun, if these turns took milliseconds.
+    expect(begun.length).toBeLessThan(2);
     await setImmediate();
     expect(begun).toEqual(["a", "b"]);
     expect(turns.isFree).toBe(true);
@@ -65,13 +66,13 @@ describe("work that is spread over turns of the event loop", () => {
     const turns = new LoopTurns<string>();
     const begun: string[] = [];
     for (const work of ["a1", "a2", "b1"]) turns.wait(work[0]!, () => begun.push(work));
-    let turnsOfArrivals = 0;
-    for (; begun.length < 3; turnsOfArrivals++) {
+    while (begun.length < 3) {
+      const before = begun.length;
       turns.arrive();
       await setImmediate();
+      expect(begun.length - before).toBeLessThan(2);
     }
     expect(begun).toEqual(["a1", "b1", "a2"]);
-    expect(turnsOfArrivals).toBeGreaterThan(3);
   });
 
   it("waits for no arrivals when too much waits already", async () => {
@@ -80,6 +81,6 @@ describe("work that is spread over turns of the event loop", () => {
     turns.arrive();
     for (let owner = 0; owner < 1002; owner++) turns.wait(owner, () => begun++);
     await setImmediate();
-    expect(begun).toBeGreaterThan(0);
+    expect(begun).toBeGreaterThan(1);
   });
 });
