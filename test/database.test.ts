@@ -48,6 +48,14 @@ describe("the database", () => {
     expect(rows).toEqual([{ storage: "e", vacuum: ["autovacuum_vacuum_scale_factor=0.01"] }]);
   });
 
+  it("logs no counts of rate limits: their commits do not wait for the disk", async () => {
+    await using database = await openDatabase(empty.url, { poolSize: 2, timeoutSeconds: 10, tables }, logger);
+    const { rows } = await database.pool.query(
+      "select relname as table from pg_class where relpersistence = 'u' and relkind = 'r'",
+    );
+    expect(rows).toEqual([{ table: "rate_limit" }]);
+  });
+
   it("keeps the rights of earlier tokens: those with WRITE get MANAGE", async () => {
     await using before = await createEmptyDatabase();
     const last = migrations.findIndex(({ name }) => name.endsWith("least-privilege"));

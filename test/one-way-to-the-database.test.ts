@@ -20,8 +20,8 @@ const textSql =
 /** Number of such statements in each file. */
 const places = {
   "database/apply-migrations.ts": 3,
-  "database/database.ts": 7,
-  "database/postgres-dialect.ts": 1,
+  "database/database.ts": 6,
+  "database/postgres-dialect.ts": 2,
   "database/transaction.ts": 1,
   "limits/rate-limiter.ts": 1,
   "record/copy-query.ts": 1,

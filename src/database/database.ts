@@ -5,7 +5,7 @@ import { Client, Pool, TypeOverrides, types, type ClientBase } from "pg";
 import type { Logger } from "pino";
 import { applyMigrations, type NamedMigration } from "./apply-migrations.ts";
 import { driverOptions } from "./driver-options.ts";
-import { PooledPostgres, type OnStatementEnd } from "./postgres-dialect.ts";
+import { PooledPostgres, setUp, type OnStatementEnd } from "./postgres-dialect.ts";
 import { PostgresSocket } from "./postgres-socket.ts";
 import { address, UnusableDatabaseError, unusableDatabase } from "./start-failures.ts";
 
@@ -144,8 +144,7 @@ export function openPool(
     keepAlive: true,
     stream: () => new PostgresSocket(),
     types: parsedTypes,
-    // SQL as text: the settings of a session.
-    onConnect: async (client: ClientBase) => await client.query(sessionSettings(timeoutMs)),
+    onConnect: async (client: ClientBase) => await setUp(client, sessionSettings(timeoutMs)),
   });
   // Without a listener, a lost connection would end the process.
   pool.on("error", (error) => logger.warn({ err: error }, "lost an idle connection to the database"));

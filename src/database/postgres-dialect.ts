@@ -6,12 +6,34 @@ import {
   type QueryResult,
   type TransactionSettings,
 } from "kysely";
-import type { Pool, PoolClient, QueryResult as Answer, QueryResultRow } from "pg";
-import { failureClass, isDatabaseUnavailable, isStatementEnded } from "../errors/database-failures.ts";
+import type { ClientBase, Pool, PoolClient, QueryConfig, QueryResult as Answer, QueryResultRow } from "pg";
+import { failureClass, isDatabaseUnavailable, isPlanOutdated, isStatementEnded } from "../errors/database-failures.ts";
 import { isCommitted } from "./transaction.ts";
 
 /** Is told how long a statement took, in seconds, and the class of its failure if it failed. */
 export type OnStatementEnd = (seconds: number, failure?: string) => void;
+
+/** A statement that PostgreSQL may keep under a name, with its plan, as long as the connection lasts. */
+export interface KeptQuery<Row = unknown> extends CompiledQuery<Row> {
+  readonly statementName: string;
+}
+
+/**
+ * Connections that lead to one process of PostgreSQL and always the same. A pooling proxy may lend another one for each
+ * transaction, which does not have the statements that were kept.
+ */
+const direct = new WeakSet<ClientBase>();
+
+/**
+ * Makes settings on a new connection, and finds out which process of PostgreSQL has answered. When a client connects, a pooling
+ * proxy names another one (BackendKeyData): it does not let its clients cancel the statements of others.
+ */
+export async function setUp(client: ClientBase, settings: string): Promise<void> {
+  // SQL as text: settings of a session, and a fact of the server.
+  const answers: unknown = await client.query(`${settings}; select pg_backend_pid() as pid`);
+  const pid = areSeveral(answers) ? answers.at(-1)?.rows[0]?.pid : undefined;
+  if (pid === Reflect.get(client, "processID")) direct.add(client);
+}
 
 /**
  * Lets MikroORM and its query builder use the service's connections. Kysely 0.29 keeps a connection whose server no
@@ -111,11 +133,14 @@ class BorrowedConnection implements DatabaseConnection {
     client.on("error", this.giveUp);
   }
 
-  async send<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Answer<Row>> {
+  async send<Row extends QueryResultRow>(
+    text: string,
+    values?: readonly unknown[],
+    statementName?: string,
+  ): Promise<Answer<Row>> {
     const startedAt = performance.now();
     try {
-      // SQL as text: here the statements of MikroORM and its query builder go out.
-      const answer = await this.#client.query<Row>(text, values && [...values]);
+      const answer = await this.#query<Row>({ text, ...(values && { values: [...values] }) }, statementName);
       this.#onEnd?.((performance.now() - startedAt) / 1000);
       return answer;
     } catch (error) {
@@ -126,8 +151,29 @@ class BorrowedConnection implements DatabaseConnection {
     }
   }
 
-  async executeQuery<Row>({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
-    const { rows, rowCount } = await this.send<Row & QueryResultRow>(sql, parameters);
+  /**
+   * Sends a statement, which the server may keep if it has a name. Not in a transaction: it could not go on after a statement whose kept
+   * plan is outdated.
+   */
+  async #query<Row extends QueryResultRow>(
+    query: QueryConfig,
+    statementName: string | undefined,
+  ): Promise<Answer<Row>> {
+    // SQL as text: here the statements of MikroORM and its query builder go out.
+    const run = async (query: QueryConfig) => await this.#client.query<Row>(query);
+    if (statementName === undefined || this.isInTransaction || !direct.has(this.#client)) return await run(query);
+    try {
+      return await run({ ...query, name: statementName });
+    } catch (error) {
+      if (!isPlanOutdated(error)) throw error;
+      this.giveUp();
+      return await run(query);
+    }
+  }
+
+  async executeQuery<Row>(query: CompiledQuery & Partial<KeptQuery>): Promise<QueryResult<Row>> {
+    const { sql, parameters, statementName } = query;
+    const { rows, rowCount } = await this.send<Row & QueryResultRow>(sql, parameters, statementName);
     return rowCount === null ? { rows } : { rows, numAffectedRows: BigInt(rowCount) };
   }
 
@@ -153,6 +199,10 @@ function asBorrowed(connection: DatabaseConnection): BorrowedConnection {
 function transactionIdIn(answers: unknown): string {
   if (!isPair(answers)) throw new Error("The transaction has no id.");
   return answers[1].rows[0]!.id;
+}
+
+function areSeveral(answers: unknown): answers is Answer<{ pid: number }>[] {
+  return Array.isArray(answers);
 }
 
 function isPair(answers: unknown): answers is [unknown, Answer<{ id: string }>] {

@@ -1,5 +1,7 @@
 import type { InferKyselyDB, MetadataStorage, SqlEntityManager } from "@mikro-orm/postgresql";
 import { CamelCasePlugin, type Compilable, type CompiledQuery, type Kysely } from "kysely";
+import { createHash } from "node:crypto";
+import type { KeptQuery } from "./postgres-dialect.ts";
 
 /**
  * The tables of entities for the query builder: tables have the name of the entity, and columns the name of the
@@ -74,7 +76,7 @@ class Placeholder {
 }
 
 /**
- * A statement whose text is built once, and whose values are given each time that it runs.
+ * A statement whose text is built once, and whose values are given each time that it runs. PostgreSQL keeps its plan.
  * @param build gets placeholders for the values, which it can only put into the statement
  */
 export function statement<Tables, Values extends { readonly [Name in keyof Values]: Value }, Row>(
@@ -86,14 +88,18 @@ export function statement<Tables, Values extends { readonly [Name in keyof Value
       throw new TypeError("The values of a statement have to be named one by one.");
     },
   });
-  let compiled: CompiledQuery<Row> | undefined;
+  let kept: KeptQuery<Row> | undefined;
   return async (em, values) => {
     const db = queryBuilder<Tables>(em);
-    compiled ??= build(db, placeholders).compile();
-    const parameters = compiled.parameters.map((value): unknown =>
+    kept ??= named(build(db, placeholders).compile());
+    const parameters = kept.parameters.map((value): unknown =>
       value instanceof Placeholder ? Reflect.get(values, value.name) : value,
     );
-    const { rows } = await db.executeQuery<Row>({ ...compiled, parameters });
+    const { rows } = await db.executeQuery<Row>({ ...kept, parameters });
     return rows;
   };
+}
+
+function named<Row>(compiled: CompiledQuery<Row>): KeptQuery<Row> {
+  return { ...compiled, statementName: createHash("sha256").update(compiled.sql).digest("base64url") };
 }

@@ -64,6 +64,20 @@ export function isStatementEnded(error: unknown): boolean {
 }
 
 /**
+ * Whether the server keeps a statement from before a migration that has changed the types of its result (SQLSTATE 0A000, in the
+ * function that checks a kept plan). Nothing of it was executed.
+ */
+export function isPlanOutdated(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    error.code === "0A000" &&
+    "routine" in error &&
+    error.routine === "RevalidateCachedQuery"
+  );
+}
+
+/**
  * Whether a transaction was given up because another one holds a lock: after `lock_timeout` (SQLSTATE 55P03), or in a
  * deadlock (40P01). It can be repeated.
  */

@@ -23,6 +23,7 @@ import { DeadUploads } from "./20261127120500_dead-uploads.ts";
 import { WaveformTable } from "./20261127121000_waveform-table.ts";
 import { TwoStores } from "./20261127130000_two-stores.ts";
 import { ResumableTickets } from "./20261127133000_resumable-tickets.ts";
+import { UnloggedCounts } from "./20261128104500_unlogged-counts.ts";
 
 /** Every migration in order: an explicit list, so that start-up, tests and review see the same thing. */
 export const migrations = [
@@ -51,4 +52,5 @@ export const migrations = [
   { name: "20261127121000_waveform-table", class: WaveformTable },
   { name: "20261127130000_two-stores", class: TwoStores },
   { name: "20261127133000_resumable-tickets", class: ResumableTickets },
+  { name: "20261128104500_unlogged-counts", class: UnloggedCounts },
 ];

@@ -110,11 +110,15 @@ export async function startDatabaseProxy(databaseUrl: string): Promise<DatabaseP
   };
 }
 
-/** Counts Execute and Query messages of the frontend; Parse has the SQL (PostgreSQL manual, "Message Formats"). */
+/**
+ * Counts Execute and Query messages of the frontend. Parse has the SQL of a statement and its name, which may be empty, and Bind
+ * has the name of the one that is executed (PostgreSQL manual, "Message Formats").
+ */
 function statementCounter(onStatement: (text: string) => void): (bytes: Buffer) => void {
   let rest = Buffer.alloc(0);
   let started = false;
-  let parsed = "";
+  const parsed = new Map<string, string>();
+  let bound = "";
   return (bytes) => {
     rest = Buffer.concat([rest, bytes]);
     for (;;) {
@@ -124,8 +128,9 @@ function statementCounter(onStatement: (text: string) => void): (bytes: Buffer) 
       if (rest.length < end) return;
       const type = started ? String.fromCodePoint(rest[0]!) : "";
       const text = (position: number): string => rest.toString("utf8", head + 4, end).split("\0")[position]!;
-      if (type === "P") parsed = text(1); // after the name of the statement
-      if (type === "E") onStatement(parsed);
+      if (type === "P") parsed.set(text(0), text(1));
+      if (type === "B") bound = text(1); // after the name of the portal
+      if (type === "E") onStatement(parsed.get(bound) ?? "");
       if (type === "Q") onStatement(text(0));
       started = true;
       rest = rest.subarray(end);
