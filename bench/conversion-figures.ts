@@ -42,7 +42,7 @@ export async function longRecordingFigures(bench: Workbench): Promise<Figure[]> 
         value: cpu,
         unit: "s",
         reference: { name, value: bare.cpuSeconds },
-        ...(isHour && { goal: { of: "ratio", atMost: 1.15 } }),
+        ...(isHour && { goal: { of: "ratio", atMost: 0.88 } }),
       });
     }
     figures.push({

@@ -49,7 +49,7 @@ export async function uploadFile(
   post.write(front);
   let sentBytes = 0;
   // A client with a rate writes small pieces, as a network card does; one without should cost little CPU.
-  const pieceBytes = bytesPerSecond === Infinity ? 1024 * 1024 : 64 * 1024;
+  const pieceBytes = Math.min(bytesPerSecond === Infinity ? 1024 * 1024 : 64 * 1024, fileBytes);
   for await (const piece of createReadStream(path, { highWaterMark: pieceBytes })) {
     sentBytes += piece.length;
     if (!post.write(piece)) await Promise.race([once(post, "drain"), answered]);
