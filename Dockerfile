@@ -16,7 +16,7 @@ RUN cd source \
   && ./configure --extra-version=minimal --disable-everything --disable-autodetect --disable-network --disable-doc \
     --disable-debug --disable-programs --enable-ffmpeg --disable-avdevice --disable-swscale --enable-libmp3lame \
     --enable-protocol=pipe --enable-demuxer=pcm_s16le,pcm_f32le --enable-decoder=pcm_s16le,pcm_f32le \
-    --enable-filter=anull,aformat,aresample --enable-encoder=libmp3lame --enable-muxer=mp3 --extra-ldflags=-static \
+    --enable-filter=anull,aformat,aresample,asetrate --enable-encoder=libmp3lame --enable-muxer=mp3 --extra-ldflags=-static \
   && make -j"$(nproc)" ffmpeg \
   && dpkg-query --show --showformat 'lame ${Version}\n' libmp3lame-dev >sources.txt \
   && echo "ffmpeg $(dpkg-parsechangelog --show-field Version)" >>sources.txt

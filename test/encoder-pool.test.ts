@@ -92,13 +92,13 @@ describe("the pool of encoders", () => {
     const second = await late;
     const waiting = gone.next();
     gone[Symbol.dispose]();
-    await expect(waiting).rejects.toThrow("aborted");
+    await expect(waiting).rejects.toThrow("is over");
     expect(pool.waiting).toBe(0);
     second.end();
     // Aborted after it was granted, but before it could notice.
     const granted = second.next();
     second[Symbol.dispose]();
-    await expect(granted).rejects.toThrow("aborted");
+    await expect(granted).rejects.toThrow("is over");
     expect([pool.taken, pool.waiting]).toEqual([0, 0]);
   });
 

@@ -14,7 +14,7 @@ import { createTestDatabase, type TestDatabase } from "./support/test-database.t
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
-const short = sineWav({ seconds: 1, channels: 1 });
+const short = sineWav({ seconds: 3, channels: 1 });
 const long = sineWav({ seconds: 20, channels: 2 });
 
 /**

@@ -7,7 +7,7 @@ import { tables } from "../src/orm-options.ts";
 import { MemoryBlocks } from "../src/memory/memory-blocks.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import type { StoredMp3 } from "../src/record/mp3-chunks.ts";
-import { readMp3, writeMp3 } from "../src/record/mp3-chunks.ts";
+import { readMp3, shortMp3Bytes, writeMp3 } from "../src/record/mp3-chunks.ts";
 import { createUser } from "../src/user/create-user.ts";
 import { createTestDatabase, type TestDatabase } from "./support/test-database.ts";
 import { beginTransaction } from "./support/transaction.ts";
@@ -46,6 +46,10 @@ async function beginRecord(): Promise<string> {
   return id;
 }
 
+async function insertRow(id: string, position: number, bytes: Buffer): Promise<void> {
+  await database.pool.query("insert into mp3_chunk values ($1, $2, $3)", [id, position, bytes]);
+}
+
 async function removeRecord(id: string): Promise<void> {
   await database.pool.query("delete from audio_record where id = $1", [id]);
 }
@@ -56,8 +60,9 @@ async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buff
 
 async function storeRecord(head: Buffer, frames: Buffer): Promise<StoredMp3> {
   const id = await beginRecord();
-  await writeMp3(database.em, rowMemory, id, inPieces(frames, 3_333));
-  if (head.length > 0) await database.pool.query("insert into mp3_chunk values ($1, 0, $2)", [id, head]);
+  const { unstored } = await writeMp3(database.em, rowMemory, id, inPieces(frames, 3_333));
+  if (head.length > 0) await insertRow(id, 0, head);
+  if (unstored) await insertRow(id, 1, unstored);
   await database.pool.query("update audio_record set state = 'ready' where id = $1", [id]);
   return { id, headBytes: head.length, chunkBytes, sizeBytes: head.length + frames.length };
 }
@@ -80,7 +85,9 @@ it.each([
 ])("stores %s in rows of the chunk size", async (_what, byteLength, chunks) => {
   const id = await beginRecord();
   const frames = randomBytes(byteLength);
-  expect(await writeMp3(database.em, rowMemory, id, inPieces(frames, 7_001))).toBe(byteLength);
+  const { unstored, ...written } = await writeMp3(database.em, rowMemory, id, inPieces(frames, 7_001));
+  expect(written).toEqual({ byteLength });
+  if (unstored) await insertRow(id, 1, unstored);
   const { rows } = await database.pool.query<{ position: number; bytes: Buffer }>(
     "select position, bytes from mp3_chunk where record_id = $1 order by position",
     [id],
@@ -88,6 +95,23 @@ it.each([
   expect(rows.map((row) => row.position)).toEqual(Array.from({ length: chunks }, (_, index) => index + 1));
   expect(rows.slice(0, -1).every((row) => row.bytes.length === chunkBytes)).toBe(true);
   expect(Buffer.concat(rows.map((row) => row.bytes)).equals(frames)).toBe(true);
+});
+
+it.each([
+  ["nothing", 0, 0],
+  ["one byte", 1, 0],
+  ["a short MP3", shortMp3Bytes, 0],
+  ["a byte more than a short MP3", shortMp3Bytes + 1, 1],
+])("stores no row of a short MP3, which it returns: %s", async (_what, byteLength, rowCount) => {
+  const blocks = new MemoryBlocks(1024 * 1024, 2);
+  const id = await beginRecord();
+  const frames = randomBytes(byteLength);
+  const { unstored } = await writeMp3(database.em, blocks, id, inPieces(frames, 417));
+  const { rows } = await database.pool.query("select from mp3_chunk where record_id = $1", [id]);
+  expect(rows).toHaveLength(rowCount);
+  // The blocks are used for the next one.
+  await writeMp3(database.em, blocks, await beginRecord(), inPieces(randomBytes(byteLength), 417));
+  expect(unstored).toEqual(byteLength > 0 && rowCount === 0 ? frames : undefined);
 });
 
 it("reads any range back as it was stored, with and without a head", async () => {
@@ -192,8 +216,8 @@ it("ends an upload whose record is removed, without reading on", async () => {
 });
 
 it("stores nothing for a record that is ready", async () => {
-  const record = await storeRecord(randomBytes(10), randomBytes(100));
-  const more = writeMp3(database.em, rowMemory, record.id, inPieces(randomBytes(10), 10));
+  const record = await storeRecord(randomBytes(10), randomBytes(shortMp3Bytes + 1));
+  const more = writeMp3(database.em, rowMemory, record.id, inPieces(randomBytes(shortMp3Bytes + 1), 999));
   await expect(more).rejects.toMatchObject({ code: "CONFLICT" });
 });
 

@@ -1,10 +1,13 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { EncoderTurns } from "../src/audio/encoder/encoder-pool.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import type { Ffmpeg } from "../src/audio/encoder/ffmpeg.ts";
 import { mp3FramesFor } from "../src/audio/encoder/frame-grid.ts";
 import { encodeMp3, type Mp3Settings } from "../src/audio/encoder/mp3-encoder.ts";
 import { mp3BitrateFor, mp3RateFor } from "../src/audio/mp3/quality.ts";
@@ -404,6 +407,46 @@ describe("turns", () => {
 });
 
 describe("whatever goes wrong", () => {
+  it("does not wait for an encoder that has returned all and does not end, and ends it", async () => {
+    await using folder = await scriptFolder();
+    const idle = await folder.encoderThat("exec sleep 600");
+    await using pool = new EncoderPool({ ffmpeg: idle, size: 1, stallSeconds: 600 });
+    let pid: number | undefined;
+    const start = pool.start.bind(pool);
+    pool.start = (how) => {
+      const child = start(how);
+      ({ pid } = child);
+      return child;
+    };
+    const pcm = pcmOf(sweep(20_000, 44_100), cd);
+    const { mp3 } = await encode(pool, [pcm], cd);
+    await using usual = new EncoderPool({ ffmpeg, size: 1 });
+    expect(mp3.equals((await encode(usual, [pcm], cd)).mp3)).toBe(true);
+    expect([pool.taken, pool.running]).toEqual([0, 0]);
+    const command = async () => await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    expect(await until(command, (text) => text === "")).toBe("");
+  });
+
+  it("waits for an encoder that complains, and keeps why for the log", async () => {
+    await using folder = await scriptFolder();
+    const complaining = await folder.encoderThat("sleep 1", "echo 'No memory.' >&2");
+    await using pool = new EncoderPool({ ffmpeg: complaining, size: 1 });
+    await expect(encode(pool, [pcmOf(sweep(20_000, 44_100), cd)], cd)).rejects.toMatchObject({
+      code: "CONVERSION_FAILED",
+      cause: Error("ffmpeg ended with 0: No memory.\n"),
+    });
+  });
+
+  it("waits for an encoder that resamples: how many frames it returns is known only when it ends", async () => {
+    await using folder = await scriptFolder();
+    await using pool = new EncoderPool({ ffmpeg: await folder.encoderThat("sleep 1; exit 3"), size: 1 });
+    const format = { ...cd, sampleRateHz: 96_000 };
+    await expect(encode(pool, [pcmOf(sweep(20_000, 96_000), format)], format)).rejects.toMatchObject({
+      code: "CONVERSION_FAILED",
+      cause: Error("ffmpeg ended with 3: "),
+    });
+  });
+
   it("passes on the source's own error", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 2 });
     const failure = new Error("The client went away.");
@@ -593,6 +636,23 @@ async function encode(
   };
   for await (const bytes of encoding) chunks.push(bytes);
   return { mp3: Buffer.concat(chunks), processes };
+}
+
+interface ScriptFolder extends AsyncDisposable {
+  /** An ffmpeg that does something else before and after its work. */
+  encoderThat(next: string, first?: string): Promise<Ffmpeg>;
+}
+
+async function scriptFolder(): Promise<ScriptFolder> {
+  const folder = await mkdtemp(join(tmpdir(), "encoder-"));
+  return {
+    async encoderThat(next, first = "") {
+      const path = join(folder, "ffmpeg");
+      await writeFile(path, `#!/bin/sh\n${first}\n'${ffmpeg.path}' "$@"\n${next}\n`, { mode: 0o755 });
+      return { path, origin: "FFMPEG_PATH", version: ffmpeg.version };
+    },
+    [Symbol.asyncDispose]: async () => await rm(folder, { recursive: true }),
+  };
 }
 
 /** Waits until as many processes wait for a conversion. */

@@ -101,11 +101,12 @@ const headOf =
 async function storeMp3(store: Mp3Store, head: Buffer, frames: Buffer): Promise<{ record: PlacedMp3; bytes: Buffer }> {
   const recordId = await beginRecord(store);
   const arriving = { recordId, frames: inPieces(frames), charge: noCharge, signal: never };
-  const { byteLength, complete } = await store.write(database.em, arriving);
+  const { byteLength, unstored, complete } = await store.write(database.em, arriving);
   expect(byteLength).toBe(frames.length);
   const stored = await complete(headOf(head));
   if (store.newIn === "postgres")
     await database.pool.query("insert into mp3_chunk values ($1, 0, $2)", [recordId, stored]);
+  if (unstored) await database.pool.query("insert into mp3_chunk values ($1, 1, $2)", [recordId, unstored]);
   const sizeBytes = stored.length + frames.length;
   await database.pool.query(
     "update audio_record set state = 'ready', head_bytes = $2, size_bytes = $3, lease_until = null where id = $1",

@@ -1,8 +1,12 @@
 import { afterEach, describe, expect, it, jest } from "@jest/globals";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
-import type { PcmFormat } from "../src/audio/pcm-format.ts";
+import type { EncoderStart } from "../src/audio/encoder/ready-encoders.ts";
+import { mp3BitrateFor } from "../src/audio/mp3/quality.ts";
+import { bytesPerPcmFrame, type PcmFormat } from "../src/audio/pcm-format.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { assertNoFfmpegRuns, encodersOf, ffmpeg, ffmpegChildrenOf } from "./support/ffmpeg.ts";
 import { startServiceProcess } from "./support/service-process.ts";
@@ -42,6 +46,85 @@ describe("encoders that are ready before they are needed", () => {
     },
   );
 
+  it.each([
+    [44_100, 2, "s16le"],
+    [48_000, 1, "f32le"],
+    [96_000, 2, "s16le"],
+    [22_050, 1, "s16le"],
+    [37_800, 1, "s16le"],
+    [11_025, 1, "f32le"],
+    [8000, 1, "s16le"],
+    [1000, 1, "s16le"],
+    [768_000, 2, "f32le"],
+  ] as const)(
+    "make the same MP3 if they have got the silence before a short sound: %i Hz, %i channels, %s",
+    async (sampleRateHz, channels, sampleFormat) => {
+      const kbps = mp3BitrateFor(sampleRateHz, channels, "STANDARD");
+      const format = { sampleFormat, sampleRateHz, channels };
+      const frameBytes = bytesPerPcmFrame(format);
+      const silentBytes = 3503 * frameBytes;
+      const samples = new Int16Array(tone().buffer).subarray(0, 4000 * channels);
+      const sound = Buffer.from(
+        (sampleFormat === "s16le" ? samples.slice() : Float32Array.from(samples, (x) => x / 32_768)).buffer,
+      );
+      const short = Buffer.concat([Buffer.alloc(silentBytes), sound, Buffer.alloc(2304 * frameBytes)]);
+      await using pool = new EncoderPool({ ffmpeg, size: 2 });
+      const plain = await encode(pool, short, format, kbps);
+      for (let i = 0; i < 2; i++) await encode(pool, short, format, kbps, silentBytes);
+      expect(await readyOf(pool)).toBe(2);
+      for (let i = 0; i < 3; i++) {
+        await readyOf(pool);
+        const before = await childrenOnce(2);
+        const { mp3, pids } = await encode(pool, short, format, kbps, silentBytes);
+        expect(before).toContain(pids[0]);
+        expect(mp3.equals(plain.mp3)).toBe(true);
+      }
+    },
+  );
+
+  it("have encoded the silence before a short sound before that comes", async () => {
+    const short = Buffer.concat([Buffer.alloc(3503 * 4), tone().subarray(0, 20_000)]);
+    const memoryOf = async (silentBytes: number): Promise<number[]> => {
+      await using pool = new EncoderPool({ ffmpeg, size: 1 });
+      for (let i = 0; i < 2; i++) await encode(pool, short, cd, 192, silentBytes);
+      return await settledMemory();
+    };
+    const [one, other] = [await memoryOf(0), await memoryOf(3503 * 4)];
+    // What LAME keeps in memory.
+    expect(Math.min(...other) - Math.max(...one)).toBeGreaterThan(200);
+  });
+
+  it("are not given the silence beforehand where ffmpeg lacks the filter for it, which the image's has", async () => {
+    const silentBytes = 3503 * 4;
+    const short = Buffer.concat([Buffer.alloc(silentBytes), tone().subarray(0, 20_000)]);
+    const { setsRate, ...lacking } = ffmpeg;
+    await using usual = new EncoderPool({ ffmpeg, size: 1 });
+    await using pool = new EncoderPool({ ffmpeg: lacking, size: 1 });
+    const [one, other] = [
+      await encode(usual, short, cd, 192, silentBytes),
+      await encode(pool, short, cd, 192, silentBytes),
+    ];
+    const filtersOf = ({ start }: Attempt) =>
+      [...start.args.join(" ").matchAll(/ -af (\w+)=/g)].map(([, name]) => name);
+    expect([setsRate, filtersOf(one), filtersOf(other)]).toEqual([true, ["asetrate"], []]);
+    expect(one.mp3.equals(other.mp3)).toBe(true);
+    const dockerfile = await readFile(join(import.meta.dirname, "../../Dockerfile"), "utf8");
+    expect(/--enable-filter=(\S+)/.exec(dockerfile)?.[1]?.split(",")).toContain("asetrate");
+  });
+
+  it("do not begin a sound with silence that it does not have", async () => {
+    const silentBytes = 3503 * 4;
+    await using pool = new EncoderPool({ ffmpeg, size: 1 });
+    for (let i = 0; i < 2; i++)
+      await encode(pool, Buffer.concat([Buffer.alloc(silentBytes), tone()]), cd, 192, silentBytes);
+    expect(await readyOf(pool)).toBe(2);
+    const before = await childrenOnce(2);
+    const { mp3, pids } = await encode(pool, tone());
+    expect(before).not.toContain(pids[0]);
+    await using fresh = new EncoderPool({ ffmpeg, size: 1 });
+    expect(mp3.equals((await encode(fresh, tone())).mp3)).toBe(true);
+  });
+
   it("never get a second sound, also after an upload that failed", async () => {
     await using pool = new EncoderPool({ ffmpeg, size: 2 });
     const used: (number | undefined)[] = [];
@@ -59,7 +142,11 @@ describe("encoders that are ready before they are needed", () => {
     expect(await readyOf(pool)).toBe(2);
     for (let i = 0; i < 3; i++) used.push(...(await encode(pool, tone())).pids);
     expect(new Set(used).size).toBe(used.length);
-    expect(await runningOf(used)).toEqual([]);
+    const left = await until(
+      async () => await runningOf(used),
+      ({ length }) => length === 0,
+    );
+    expect(left).toEqual([]);
   });
 
   it("are of the kinds that were asked for last and twice, and few", async () => {
@@ -76,12 +163,12 @@ describe("encoders that are ready before they are needed", () => {
     try {
       await using pool = new EncoderPool({ ffmpeg, size: 1 });
       await encode(pool, tone());
-      const { args } = await encode(pool, tone());
+      const { start } = await encode(pool, tone());
       jest.advanceTimersByTime(1000);
       expect(pool.ready).toBe(2);
       const first = await pool.acquire(never);
       const second = pool.acquire(never);
-      await using _child = pool.start(args);
+      await using _child = pool.start(start);
       first[Symbol.dispose]();
       using _second = await second;
       jest.advanceTimersByTime(1000);
@@ -177,8 +264,8 @@ function useFakeTimers(): void {
 
 interface Attempt {
   readonly mp3: Buffer;
-  /** The arguments of the last process. */
-  readonly args: readonly string[];
+  /** How the last process was started. */
+  readonly start: EncoderStart;
   readonly pids: readonly (number | undefined)[];
   /** Why it failed. */
   readonly outcome: unknown;
@@ -191,32 +278,40 @@ async function attempt(
   format: PcmFormat,
   bitrateKbps: number,
   signal: AbortSignal,
+  silentBytes = 0,
 ): Promise<Attempt> {
   const chunks: Buffer[] = [];
   const pids: (number | undefined)[] = [];
-  let lastArgs: readonly string[] = [];
+  let lastStart: EncoderStart | undefined;
   let outcome: unknown;
-  const start = (args: readonly string[]) => EncoderPool.prototype.start.call(pool, args);
-  pool.start = (args) => {
-    const child = start(args);
+  const startAs = (start: EncoderStart) => EncoderPool.prototype.start.call(pool, start);
+  pool.start = (start) => {
+    const child = startAs(start);
     pids.push(child.pid);
-    lastArgs = args;
+    lastStart = start;
     return child;
   };
   try {
     using turns = await pool.acquire(signal);
-    for await (const bytes of encodeMp3(turns, source, format, { bitrateKbps }, signal)) chunks.push(bytes);
+    for await (const bytes of encodeMp3(turns, source, format, { bitrateKbps, silentBytes }, signal))
+      chunks.push(bytes);
   } catch (error) {
     outcome = error;
   }
-  return { mp3: Buffer.concat(chunks), args: lastArgs, pids, outcome };
+  return { mp3: Buffer.concat(chunks), start: lastStart!, pids, outcome };
 }
 
-async function encode(pool: EncoderPool, sound: Buffer, format = cd, bitrateKbps = 192): Promise<Attempt> {
+async function encode(
+  pool: EncoderPool,
+  sound: Buffer,
+  format = cd,
+  bitrateKbps = 192,
+  silentBytes = 0,
+): Promise<Attempt> {
   async function* source(): AsyncGenerator<Buffer> {
     yield sound;
   }
-  const done = await attempt(pool, source(), format, bitrateKbps, never);
+  const done = await attempt(pool, source(), format, bitrateKbps, never, silentBytes);
   expect(done.outcome).toBeUndefined();
   return done;
 }
@@ -230,6 +325,19 @@ function tone(): Buffer {
 async function runningOf(pids: readonly (number | undefined)[]): Promise<(number | undefined)[]> {
   const commands = await Promise.all(pids.map(commandOf));
   return pids.filter((_, i) => commands[i] !== "");
+}
+
+/** The memory of each of two processes that wait, in KiB, when it does not change any more. */
+async function settledMemory(): Promise<number[]> {
+  const pids = await childrenOnce(2);
+  const memoryOf = async (pid: number) =>
+    Number(/^Private_Dirty: +(\d+)/m.exec(await readFile(`/proc/${pid}/smaps_rollup`, "utf8"))![1]);
+  for (let before: number[] = []; ;) {
+    await delay(1000);
+    const now = await Promise.all(pids.map(memoryOf));
+    if (now.join() === before.join()) return now;
+    before = now;
+  }
 }
 
 async function commandOf(pid: number | undefined): Promise<string> {

@@ -5,10 +5,10 @@ import { openConversion } from "../src/audio/wav-to-mp3.ts";
 import { openDatabase, type Database } from "../src/database/database.ts";
 import { MemoryBlocks } from "../src/memory/memory-blocks.ts";
 import { tables } from "../src/orm-options.ts";
-import { writeMp3 } from "../src/record/mp3-chunks.ts";
+import { shortMp3Bytes, writeMp3 } from "../src/record/mp3-chunks.ts";
 import { noCharge } from "../src/limits/write-allowance.ts";
 import { beginRecord } from "../src/upload/begin-record.ts";
-import { finishRecord } from "../src/upload/finish-record.ts";
+import { finishRecord, type FinishedRecord } from "../src/upload/finish-record.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient } from "./support/api-client.ts";
@@ -21,8 +21,8 @@ import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
-it("is a conflict if the recording or its user is deleted before the upload is complete", async () => {
-  await using service = await startService();
+/** The data of a short recording that was converted. */
+async function converted(): Promise<FinishedRecord> {
   await using encoders = new EncoderPool({ ffmpeg });
   const { signal } = new AbortController();
   const conversion = await openConversion(
@@ -31,30 +31,31 @@ it("is a conflict if the recording or its user is deleted before the upload is c
     })(),
     { encoders, quality: "LOW", maxDurationSeconds: 60, signal },
   );
-  let frameBytes = 0;
+  const pieces: Buffer[] = [];
   const frames = conversion.frames();
   let next = await frames.next();
-  for (; !next.done; next = await frames.next()) frameBytes += next.value.length;
+  for (; !next.done; next = await frames.next()) pieces.push(next.value);
   const facts = next.value;
-  const finished = {
-    title: "Take",
-    fileName: "take.wav",
-    head: mp3Head(facts, "Take"),
-    store: "postgres" as const,
-    frameBytes,
-    facts,
-  };
+  const unstored = Buffer.concat(pieces);
+  const head = mp3Head(facts, "Take");
+  return { title: "Take", fileName: "take.wav", head, store: "postgres", frameBytes: unstored.length, unstored, facts };
+}
+
+const owner = {
+  id: 1,
+  name: "Ann",
+  createdAt: new Date(),
+  isVouchedFor: true,
+  tokenId: null,
+  scopes: ["WRITE" as const],
+  expiresAt: null,
+  playKey: null,
+};
+
+it("is a conflict if the recording or its user is deleted before the upload is complete", async () => {
+  await using service = await startService();
+  const finished = await converted();
   const em = service.server.database.em.fork();
-  const owner = {
-    id: 1,
-    name: "Ann",
-    createdAt: new Date(),
-    isVouchedFor: true,
-    tokenId: null,
-    scopes: ["WRITE" as const],
-    expiresAt: null,
-    playKey: null,
-  };
   const conflict = { code: "CONFLICT", message: expect.stringContaining("deleted while it was being uploaded") };
   await new ApiClient(service.url).createUser("Ann");
   for (const ownerId of [1, 2]) {
@@ -185,10 +186,15 @@ describe("leases", () => {
     const [dead] = await receive(database, id, [-1]);
     await database.pool.query("update audio_record set state = 'dead'");
     async function* frames(): AsyncGenerator<Buffer> {
-      yield Buffer.alloc(10);
+      yield Buffer.alloc(shortMp3Bytes + 1);
     }
     const writing = writeMp3(database.em, new MemoryBlocks(16, 2), dead!, frames());
     await expect(writing).rejects.toMatchObject({ code: "CONFLICT" });
+    const quota = { bytes: 0, seconds: 0, records: 0 };
+    const finishing = finishRecord(database.em.fork(), dead!, { ...owner, id: Number(id) }, await converted(), quota);
+    await expect(finishing).rejects.toMatchObject({ code: "CONFLICT" });
+    const { rows } = await database.pool.query("select from mp3_chunk where record_id = $1", [dead]);
+    expect(rows).toEqual([]);
   });
 
   it("leave the uploads of other replicas alone after the database was away for longer than a lease", async () => {

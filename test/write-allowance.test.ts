@@ -1,5 +1,6 @@
 import { expect, it } from "@jest/globals";
 import type { Pool } from "pg";
+import { PrepaidAllowances, takeAllowance } from "../src/limits/write-allowance.ts";
 import { createInvitation } from "../src/user/administer-users.ts";
 import { ApiClient, type Answer, type Credentials } from "./support/api-client.ts";
 import { startService } from "./support/service.ts";
@@ -139,6 +140,17 @@ it("is never exceeded by many uploads at once, on two replicas", async () => {
     "select sum(size_bytes) as bytes, count(*)::int as records from audio_record where state = 'ready'",
   );
   expect(Number(rows[0].bytes) + rows[0].records * 65_536).toBeLessThanOrEqual(400_000);
+});
+
+it("is used to its last byte, although small rows are paid for in advance", async () => {
+  await using service = await startService();
+  const { em } = service.server.database;
+  const prepaid = new PrepaidAllowances(em);
+  // 100 bytes are paid in advance. They come back in 21 seconds.
+  const charge = { keys: ["user:1"], bytesPerDay: [409_600] };
+  await takeAllowance(em, charge, 8 * 409_600 - 95);
+  await prepaid.take(charge, 90);
+  await expect(prepaid.take(charge, 90)).rejects.toMatchObject({ code: "RATE_LIMITED" });
 });
 
 it("never makes more new users than there is room for, however many come at once, and the refused cost nothing", async () => {

@@ -25,13 +25,11 @@ export class Peekable implements AsyncDisposable {
     return bytes;
   }
 
-  /** Yields all bytes, with zero bytes before and after them. */
-  async *between(bytesBefore: number, bytesAfter: number): AsyncGenerator<Buffer, void, undefined> {
-    if (bytesBefore > 0) yield Buffer.alloc(bytesBefore);
+  /** Yields all bytes. */
+  async *bytes(): AsyncGenerator<Buffer, void, undefined> {
     // In one piece, because there may be thousands of two bytes each.
     if (this.#start.length > 0) yield Buffer.concat(this.#start.splice(0));
     yield* this.#source;
-    if (bytesAfter > 0) yield Buffer.alloc(bytesAfter);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

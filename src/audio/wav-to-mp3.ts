@@ -42,10 +42,6 @@ const worthwhileBytes = 64 * 1024;
 /** How to convert. */
 interface ConversionOptions {
   readonly encoders: EncoderPool;
-  /** The owner of the upload. The owners take turns at the pool. */
-  readonly owner?: number;
-  /** Suspended while the conversion waits for its turn. */
-  readonly slot?: Applicant["slot"];
   readonly quality: Quality;
   /** Maximum duration of the sound, in seconds. */
   readonly maxDurationSeconds: number;
@@ -126,20 +122,28 @@ export interface ConversionFacts {
   readonly warnings: readonly ConversionWarning[];
 }
 
-/** A conversion whose WAV header has been read. */
+/** Whose conversion it is. `maxDurationSeconds` lowers the limit with which it was opened. */
+interface Converter extends Applicant {
+  readonly maxDurationSeconds?: number;
+}
+
+/** A conversion whose WAV header and first sound have been read. Nothing is encoded yet. */
 export interface Conversion {
   /** Whether checkpoints are under way: their frames are being made. */
   readonly hasCheckpointsAhead: boolean;
-  /** Yields the MP3's frames while the WAV arrives, and returns the facts. Read it once, to the end. */
-  frames(): AsyncGenerator<Buffer, ConversionFacts, undefined>;
+  /**
+   * Yields the MP3's frames while the WAV arrives, and returns the facts. Read it once, to the end. The owners of conversions
+   * take turns at the encoders; the slot is suspended while this one waits for its turn.
+   */
+  frames(converter?: Converter): AsyncGenerator<Buffer, ConversionFacts, undefined>;
 }
 
 /**
- * Reads a WAV's header and prepares its conversion to MP3, or goes on with one.
+ * Reads a WAV's header and first sound and prepares its conversion to MP3, or goes on with one.
  * @throws {ServiceError} UNSUPPORTED_MEDIA, UPLOAD_INCOMPLETE or UPLOAD_TOO_LONG, as soon as it is certain
  */
 export async function openConversion(source: AsyncIterable<Buffer>, options: ConversionOptions): Promise<Conversion> {
-  const { encoders, owner, slot, quality, maxDurationSeconds, maxSourceBytes, signal, checkpoints } = options;
+  const { encoders, quality, maxSourceBytes, signal, checkpoints } = options;
   const from = checkpoints?.from && decodeState<ConversionState>(checkpoints.from);
   const input = from && decodeState<InputState>(from.input);
   const hash = checkpoints?.hash ?? nodeSourceHash();
@@ -180,13 +184,13 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     });
   }
 
-  const bounds = { maxBytes: maxSourceBytes, maxSeconds: maxDurationSeconds };
+  let maxSeconds = options.maxDurationSeconds;
+  const bounds = { maxBytes: maxSourceBytes, maxSeconds };
   const wav = await openWav(hashed(), bounds, input?.reader);
   const decodedFormat = pcmFormatOf(wav.format);
   const isMixedToMono = decodedFormat.channels > qualities[quality].maxChannels;
   const pcm = isMixedToMono ? monoFormatOf(decodedFormat) : decodedFormat;
-  const maxSamples = maxDurationSeconds * pcm.sampleRateHz;
-  if ((wav.announcedFrames ?? 0) > maxSamples) throw tooLong(maxDurationSeconds);
+  refuseIfLonger(wav.announcedFrames ?? 0);
 
   const mp3 = {
     sampleRateHz: mp3RateFor(pcm.sampleRateHz),
@@ -200,7 +204,6 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   const scale = new FloatScale(wav.format);
   const index = new Mp3Index();
   let samples = input?.samples ?? 0;
-  let silenceBefore = 0;
   if (from && input) {
     meter.restore(input.meter);
     beforeMix.restore(input.beforeMix);
@@ -218,10 +221,8 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     for await (const blocks of scale.settled(wav.blocks())) {
       const decoded = toPcm(blocks);
       samples += decoded.length / frameBytes;
-      if (samples > maxSamples) throw tooLong(maxDurationSeconds);
-      const bytes = isMixedToMono ? mixedToMono(decoded) : decoded;
-      meter.add(bytes);
-      yield bytes;
+      refuseIfLonger(samples);
+      yield isMixedToMono ? mixedToMono(decoded) : decoded;
     }
   }
 
@@ -231,29 +232,50 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     return monoMixOf(samples);
   }
 
-  async function* encode(): AsyncGenerator<Buffer, void, undefined> {
-    const frameBytes = bytesPerPcmFrame(pcm);
-    const ratio = mp3.sampleRateHz / pcm.sampleRateHz;
-    const enoughBytes = Math.round(shortSoundSamples / ratio) * frameBytes;
-    await using wholeSound = new Peekable(sound());
-    const bytesAhead = await wholeSound.peek(from ? 0 : Math.max(enoughBytes, worthwhileBytes));
-    const isShort = bytesAhead > 0 && bytesAhead < enoughBytes;
-    const silence = isShort ? silenceAroundShort((bytesAhead / frameBytes) * ratio, ratio) : { before: 0, after: 0 };
-    silenceBefore = Math.round(silence.before * ratio);
+  function refuseIfLonger(samples: number): void {
+    if (samples <= maxSeconds * pcm.sampleRateHz) return;
+    throw new ServiceError("UPLOAD_TOO_LONG", `The recording may last at most ${counted(maxSeconds, "second")}.`, {
+      maxSeconds,
+    });
+  }
+
+  const frameBytes = bytesPerPcmFrame(pcm);
+  const ratio = mp3.sampleRateHz / pcm.sampleRateHz;
+  const enoughBytes = Math.round(shortSoundSamples / ratio) * frameBytes;
+  const opened = new Peekable(sound());
+  const bytesAhead = await opened.peek(from ? 0 : Math.max(enoughBytes, worthwhileBytes));
+  const isShort = bytesAhead > 0 && bytesAhead < enoughBytes;
+  const silence = isShort ? silenceAroundShort((bytesAhead / frameBytes) * ratio, ratio) : { before: 0, after: 0 };
+
+  /** What the encoders get. The sound is measured after they have got it, so that both work at the same time. */
+  async function* soundBetweenSilence(): AsyncGenerator<Buffer, void, undefined> {
+    if (silence.before > 0) yield Buffer.alloc(silence.before * frameBytes);
+    for await (const bytes of opened.bytes()) {
+      yield bytes;
+      meter.add(bytes);
+    }
+    if (silence.after > 0) yield Buffer.alloc(silence.after * frameBytes);
+  }
+
+  async function* encode(applicant: Applicant): AsyncGenerator<Buffer, void, undefined> {
     const maxFrames = maxSourceBytes === undefined ? Infinity : framesIn(wav.format, maxSourceBytes);
-    using turns = await encoders.acquire(signal, { owner, slot });
-    const padded = wholeSound.between(silence.before * frameBytes, silence.after * frameBytes);
+    using turns = await encoders.acquire(signal, applicant);
     const settings = {
       ...mp3,
       maxPcmBytes: maxFrames * frameBytes,
+      silentBytes: silence.before * frameBytes,
       from: from && { ...from.encoding, kept: keptPcm(from.encoding) },
       onStart: (started: SegmentedEncoding) => (encoding = started),
     };
-    yield* encodeMp3(turns, padded, pcm, settings, signal);
+    yield* encodeMp3(turns, soundBetweenSilence(), pcm, settings, signal);
   }
 
-  async function* frames(): AsyncGenerator<Buffer, ConversionFacts, undefined> {
-    for await (const bytes of encode()) {
+  async function* frames(converter: Converter = {}): AsyncGenerator<Buffer, ConversionFacts, undefined> {
+    await using _source = opened; // however it ends
+    maxSeconds = Math.min(maxSeconds, converter.maxDurationSeconds ?? Infinity);
+    refuseIfLonger(wav.announcedFrames ?? 0);
+    refuseIfLonger(samples);
+    for await (const bytes of encode(converter)) {
       index.add(bytes);
       yield bytes;
     }
@@ -282,7 +304,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
         tags: wav.tags,
         chapters: wav.tags.chapters(wav.format.sampleRateHz, samples),
       },
-      mp3: { ...mp3, index, silenceBefore, gainSteps },
+      mp3: { ...mp3, index, silenceBefore: Math.round(silence.before * ratio), gainSteps },
       sound: measured,
       warnings: conditions.filter(([, applies]) => applies).map(([warning]) => warning),
     };
@@ -298,10 +320,4 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
 
 function keptPcm({ kept }: ConversionState["encoding"]): Buffer {
   return Buffer.isBuffer(kept) ? kept : fromDifferences(kept);
-}
-
-function tooLong(maxSeconds: number): ServiceError {
-  return new ServiceError("UPLOAD_TOO_LONG", `The recording may last at most ${counted(maxSeconds, "second")}.`, {
-    maxSeconds,
-  });
 }

@@ -141,10 +141,15 @@ export class PrepaidAllowances {
     const lacking = keys.flatMap((key, at) => (this.#left.get(key)! < 0 ? [{ key, perDay: bytesPerDay[at]! }] : []));
     if (lacking.length === 0) return;
     const inAdvance = Math.min(rowsInAdvance * bytes, daysInAdvance * Math.min(...bytesPerDay));
-    const paid = Math.max(bytes, inAdvance);
+    let paid = Math.max(bytes, inAdvance);
+    const charge = { keys: lacking.map(({ key }) => key), bytesPerDay: lacking.map(({ perDay }) => perDay) };
     try {
-      const charge = { keys: lacking.map(({ key }) => key), bytesPerDay: lacking.map(({ perDay }) => perDay) };
-      await takeAllowance(this.#em, charge, paid);
+      await takeAllowance(this.#em, charge, paid).catch(async (error: unknown) => {
+        // What is left may be enough for this row.
+        if (!(error instanceof ServiceError) || paid === bytes) throw error;
+        paid = bytes;
+        await takeAllowance(this.#em, charge, paid);
+      });
     } catch (error) {
       for (const key of keys) this.#add(key, bytes);
       throw error;

@@ -18,11 +18,13 @@ export type MakeHead = (minBytes?: number) => Buffer;
 export interface WrittenFrames {
   readonly store: StoreName;
   readonly byteLength: number;
+  /** The frames, if they are still to be stored, as a row with that of the head. */
+  readonly unstored?: Buffer | undefined;
   /** Returns the head as it stands before the frames. */
   readonly complete: (makeHead: MakeHead) => Promise<Buffer>;
 }
 
 /** Frames that are stored in rows. The statement that makes the recording ready also inserts the row of the head. */
-export function framesInRows(byteLength: number): WrittenFrames {
-  return { store: "postgres", byteLength, complete: async (makeHead) => makeHead() };
+export function framesInRows(byteLength: number, unstored?: Buffer): WrittenFrames {
+  return { store: "postgres", byteLength, unstored, complete: async (makeHead) => makeHead() };
 }

@@ -49,10 +49,14 @@ export const chunkBytes = 1024 * 1024;
 
 const headPosition = 0;
 
+/** An MP3 whose frames have at most this size is short: they are stored with its head, by one statement. */
+export const shortMp3Bytes = 32 * 1024;
+
 /**
  * Stores MP3 frames as rows of one block each, from position 1 on. Each row is written by its own statement, while the
  * next frames arrive. It keeps at most two rows in memory, and no connection in between. While the database is away, no
- * more frames are taken. Returns the number of bytes when the last row has been stored.
+ * more frames are taken. Ends when the last row has been stored, and returns the number of bytes. The frames of a short MP3 are
+ * returned, too: they are neither stored nor charged here.
  * @param charge the allowances that the bytes are charged to
  * @param patience how long a row is repeated
  * @throws {ServiceError} CONFLICT if the recording is no longer being received, RATE_LIMITED if an allowance is used up
@@ -64,7 +68,7 @@ export async function writeMp3(
   frames: AsyncIterable<Buffer>,
   charge: Charge = noCharge,
   patience: Patience = noPatience,
-): Promise<number> {
+): Promise<{ byteLength: number; unstored: Buffer | undefined }> {
   // Two blocks are used alternately: when a row is begun, the one before the last has been stored. None is taken before the first
   // frame: hundreds of uploads may wait for an encoder.
   let chunk: Buffer | undefined;
@@ -74,6 +78,7 @@ export async function writeMp3(
   let position = headPosition;
   let insert = Promise.resolve();
   let failure: unknown;
+  let unstored: Buffer | undefined;
 
   async function store(full: Buffer): Promise<void> {
     await insert;
@@ -98,13 +103,14 @@ export async function writeMp3(
       }
       bytes += piece.length;
     }
-    if (chunk && filled > 0) await store(chunk);
+    if (chunk && position === headPosition && bytes <= shortMp3Bytes) unstored = Buffer.from(chunk.subarray(0, bytes));
+    else if (chunk && filled > 0) await store(chunk);
   } finally {
     await Promise.allSettled([insert]);
   }
   await insert;
   for (const block of [chunk, other]) if (block) blocks.giveBack(block);
-  return bytes;
+  return { byteLength: bytes, unstored };
 }
 
 /**

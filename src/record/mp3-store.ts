@@ -5,6 +5,7 @@ import { queryBuilder } from "../database/query-builder.ts";
 import type { Standby } from "../database/standby.ts";
 import { ServiceError, storageUnavailable } from "../errors/errors.ts";
 import type { ByteInterval } from "../http/byte-range.ts";
+import { PrepaidAllowances } from "../limits/write-allowance.ts";
 import type { MemoryBlocks } from "../memory/memory-blocks.ts";
 import type { StoreName } from "../settings/store-name.ts";
 import { framesInRows, type ArrivingMp3, type WrittenFrames } from "./arriving-mp3.ts";
@@ -37,10 +38,13 @@ export class Mp3Store {
   /** The store of new recordings. */
   readonly newIn: StoreName;
   readonly #places: Places;
+  /** Short MP3s are paid for in advance. */
+  readonly #prepaid: PrepaidAllowances;
 
   constructor(places: Places) {
     this.newIn = places.newIn;
     this.#places = places;
+    this.#prepaid = new PrepaidAllowances(places.em);
   }
 
   /**
@@ -52,7 +56,9 @@ export class Mp3Store {
     const patience = this.#patience(mp3.signal);
     if (this.newIn === "s3") return await this.#s3().write(em, mp3, patience);
     const { recordId, frames, charge } = mp3;
-    return framesInRows(await writeMp3(em, this.#places.rowMemory, recordId, frames, charge, patience));
+    const { byteLength, unstored } = await writeMp3(em, this.#places.rowMemory, recordId, frames, charge, patience);
+    if (unstored) await throughFailover(async () => await this.#prepaid.take(charge, unstored.length), patience);
+    return framesInRows(byteLength, unstored);
   }
 
   /** Memory of a download of this MP3 that reads large pieces. */

@@ -37,11 +37,13 @@ export interface BeginningUpload {
 
 /**
  * Inserts the row of the upload, or returns the recording of an earlier upload with the same key when it is ready.
+ * @param meanwhile is called while the row is being inserted
  * @throws {ServiceError} CONFLICT if the key belongs to another file, and what {@link beginRecord} throws
  */
 export async function beginOrFind(
   work: BeginningUpload,
   config: Pick<Config, "quota" | "queueTimeoutSeconds">,
+  meanwhile: () => void = () => {},
 ): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
   const { upload, owner, charge, em, signal, inTurn } = work;
   const isByTicket = work.options.ticket !== undefined;
@@ -51,7 +53,11 @@ export async function beginOrFind(
     isByTicket ? ticketUsed() : keyOfAnotherFile(earlier, isTold(earlier));
   for (;;) {
     const terms = { quota: config.quota, charge };
-    const { begun, earlier, quota } = await inTurn(async () => await beginRecord(em, upload, terms));
+    const { begun, earlier, quota } = await inTurn(async () => {
+      const beginning = beginRecord(em, upload, terms);
+      meanwhile();
+      return await beginning;
+    });
     if (begun) return { record: null, quota };
     if (!earlier) continue;
     if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);

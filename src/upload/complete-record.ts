@@ -54,7 +54,8 @@ export async function completeRecord(
   if (furtherBytes > rowBytes.record) {
     await throughFailover(async () => await takeAllowance(em, charge, furtherBytes), patience);
   }
-  const finished = { title, fileName, head, store: frames.store, frameBytes: frames.byteLength, facts };
+  const { store, byteLength: frameBytes, unstored } = frames;
+  const finished = { title, fileName, head, store, frameBytes, unstored, facts };
   const endsAt = performance.now() + patience.seconds * 1000;
   const finish = async () => {
     // The time in which uploads of the user wait for each other counts.

@@ -27,8 +27,10 @@ export interface FinishedRecord {
   readonly head: Buffer;
   /** Where the frames are. In S3, the head is already there, too. */
   readonly store: StoreName;
-  /** Size of the frames, which are already stored, in bytes. */
+  /** Size of the frames, in bytes. */
   readonly frameBytes: number;
+  /** The frames, if they are not stored yet. Then they are one row. */
+  readonly unstored?: Buffer | undefined;
   readonly facts: ConversionFacts;
 }
 
@@ -120,10 +122,11 @@ interface Finish
       | "titleKey"
       | "searchText"
     > {
-  readonly head: Uint8Array;
-  /** Whether the head is stored as a row. */
-  readonly headIsRow: boolean;
-  /** Number of rows that the frames have. */
+  /** Null if the head is not stored as a row. */
+  readonly head: Uint8Array | null;
+  /** The first row of the frames; null if it is stored already, or there is none. */
+  readonly frames: Uint8Array | null;
+  /** Number of rows of frames that are stored already. */
   readonly frameRows: number;
   readonly tags: string;
   readonly warnings: string;
@@ -178,23 +181,27 @@ function isReady(row: { readonly [Column in keyof Ready]: Ready[Column] | null }
   return row.id !== null;
 }
 
+/** The rows that are stored with the change of the recording's state. */
+function rowsOf({ head, frames }: Finish) {
+  type Row = { readonly position: number; readonly bytes: Uint8Array };
+  return sql<Row>`(values (0, ${head}::bytea), (1, ${frames}::bytea))`.as<"row">(sql`row (position, bytes)`);
+}
+
 const finish = statement((db: Kysely<RecordTables>, record: Finish) =>
   db
     .with("verdict", (db) => db.selectFrom(verdict(record, { locks: true })).select(verdictColumns))
-    .with("head", (db) =>
+    .with("rows", (db) =>
       db
         .insertInto("Mp3Chunk")
         .columns(["recordId", "position", "bytes"])
         .expression((eb) =>
           eb
-            .selectFrom("verdict")
-            .select((eb) => [
-              eb.val(record.id).as("recordId"),
-              sql.lit(0).as("position"),
-              eb.val(record.head).as("bytes"),
-            ])
+            .selectFrom(["verdict", "AudioRecord", rowsOf(record)])
+            .select(["AudioRecord.id as recordId", "row.position", "row.bytes"])
             .where("exceeded", "is", null)
-            .where(sql<boolean>`${record.headIsRow}::boolean`),
+            .where("AudioRecord.id", "=", record.id)
+            .where("AudioRecord.state", "=", "receiving")
+            .where("row.bytes", "is not", null),
         ),
     )
     .with("ready", (db) =>
@@ -275,7 +282,7 @@ export async function finishRecord(
   em: SqlEntityManager,
   id: string,
   owner: Caller,
-  { title, fileName, head, store, frameBytes, facts: { source, mp3, sound, warnings } }: FinishedRecord,
+  { title, fileName, head, store, frameBytes, unstored, facts: { source, mp3, sound, warnings } }: FinishedRecord,
   defaults: Quota,
 ): Promise<AudioRecord> {
   const addition = {
@@ -286,9 +293,9 @@ export async function finishRecord(
   const finishing = finish(em, {
     ...quotaQuestion(owner, defaults, addition),
     id,
-    head: store === "postgres" ? head : Buffer.alloc(0),
-    headIsRow: store === "postgres",
-    frameRows: store === "postgres" ? Math.ceil(frameBytes / chunkBytes) : 0,
+    head: store === "postgres" ? head : null,
+    frames: unstored ?? null,
+    frameRows: store === "postgres" && !unstored ? Math.ceil(frameBytes / chunkBytes) : 0,
     title,
     headBytes: head.length,
     sizeBytes: addition.bytes,

@@ -305,8 +305,6 @@ export class ResumedConversion {
     try {
       this.#conversion = await openConversion(source, {
         encoders,
-        owner: owner.id,
-        slot,
         quality: upload.quality,
         maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
         maxSourceBytes: this.#lengthBytes,
@@ -321,7 +319,7 @@ export class ResumedConversion {
       const conversion = this.#conversion;
       const converted = Promise.withResolvers<ConversionFacts>();
       async function* frames(): AsyncGenerator<Buffer, void, undefined> {
-        converted.resolve(yield* conversion.frames());
+        converted.resolve(yield* conversion.frames({ owner: owner.id, slot }));
       }
       const fitting = upTo(room.bytes - this.#frames.end, frames(), () => quotaExceeded("bytes", quota));
       for await (const piece of whileRoom(storage, fitting)) {

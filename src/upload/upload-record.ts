@@ -1,9 +1,10 @@
 import type { SqlEntityManager } from "@mikro-orm/postgresql";
 import type { FileUpload } from "graphql-upload-minimal";
+import { setImmediate } from "node:timers/promises";
 import { addressKeys } from "../addresses/address-key.ts";
 import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
 import type { Quality } from "../audio/mp3/quality.ts";
-import { openConversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
+import { openConversion, type Conversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
 import type { Caller } from "../caller/caller.ts";
 import type { Config } from "../settings/config.ts";
 import { isDatabaseUnavailable, isStorageFull } from "../errors/database-failures.ts";
@@ -33,11 +34,14 @@ import { suspendWhileSlow } from "./suspend-while-slow.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { StorageRoom } from "./storage-room.ts";
 import type { UploadLeases } from "./upload-leases.ts";
-import type { Uploader, UploadSlots } from "./upload-slots.ts";
+import type { Uploader, UploadSlot, UploadSlots } from "./upload-slots.ts";
 import { consumeTicket, type OpenTicket } from "./upload-tickets.ts";
 import { upTo, whileRoom } from "./while-room.ts";
 import type { Visibility } from "../settings/visibility.ts";
 import { User } from "../user/user.entity.ts";
+
+/** A request with at most so many bytes is small: so much of any file may be in buffers. */
+const smallRequestBytes = 64 * 1024;
 
 /** Options of an upload, from the client. */
 export interface UploadOptions {
@@ -65,6 +69,12 @@ interface Work extends BeginningUpload {
   /** Whose slot it is. */
   readonly uploader: Uploader;
   readonly options: UploadOptions;
+}
+
+/** A file that is being opened for its conversion, and the slot in which that happens. */
+interface OpenFile extends Disposable {
+  readonly slot: UploadSlot;
+  readonly conversion: Promise<Conversion>;
 }
 
 interface UploaderDependencies {
@@ -194,10 +204,13 @@ export class RecordUploader {
     using _lease = leases.hold(upload.id);
     let hasBegun = false;
     try {
-      const { record: earlier, quota } = await beginOrFind(work, config);
+      using opened = new DisposableStack();
+      let early: OpenFile | undefined;
+      const openEarly = () => void (early = opened.use(this.#openEarly(work)));
+      const { record: earlier, quota } = await beginOrFind(work, config, openEarly);
       if (earlier) return { record: earlier, created: false };
       hasBegun = true;
-      const record = await this.#convert(work, quota);
+      const record = await this.#convert(work, quota, early);
       noteStored(this.#dependencies.metrics, record, speed);
       context.logger().info(
         {
@@ -221,29 +234,66 @@ export class RecordUploader {
     }
   }
 
-  async #convert(
-    { upload: { id }, fileName, source, uploader, requestBytes, owner, charge, options, em, signal }: Work,
-    quota: QuotaState,
-  ): Promise<AudioRecord> {
-    const { config, encoders, slots, store, room: storage } = this.#dependencies;
+  /**
+   * Opens a small file while its row is being inserted, if a slot is free. Not if it may have to be compared with that of an
+   * earlier upload.
+   */
+  #openEarly(work: Work): OpenFile | undefined {
+    const { requestBytes = Infinity, upload, uploader } = work;
+    if (requestBytes > smallRequestBytes || upload.idempotencyKey !== undefined) return undefined;
+    const slot = this.#dependencies.slots.tryAcquire(uploader);
+    if (!slot) return undefined;
+    this.#dependencies.metrics?.uploadWaited(0);
+    const conversion = this.#openMeanwhile(work, slot);
+    conversion.catch(() => {}); // nobody awaits it if the row cannot be inserted
+    return { slot, conversion, [Symbol.dispose]: () => slot[Symbol.dispose]() };
+  }
+
+  /** Lets the statement that was just begun go out first. */
+  async #openMeanwhile(work: Work, slot: UploadSlot): Promise<Conversion> {
+    await setImmediate();
+    return await this.#open(work, slot, this.#dependencies.config.maxDurationSeconds);
+  }
+
+  async #openInTurn(work: Work, maxDurationSeconds: number): Promise<OpenFile> {
+    const { slots, metrics } = this.#dependencies;
+    const askedAt = performance.now();
+    const slot = await slots.acquire(work.uploader, work.signal);
+    metrics?.uploadWaited((performance.now() - askedAt) / 1000);
+    return {
+      slot,
+      conversion: this.#open(work, slot, maxDurationSeconds),
+      [Symbol.dispose]: () => slot[Symbol.dispose](),
+    };
+  }
+
+  /** Reads the header of the file and its first sound. */
+  async #open(
+    { source, requestBytes, options, signal }: Work,
+    slot: UploadSlot,
+    maxDurationSeconds: number,
+  ): Promise<Conversion> {
+    const { config, encoders } = this.#dependencies;
+    const quality = options.quality ?? config.quality;
+    const limits = { maxDurationSeconds, maxSourceBytes: requestBytes };
+    return await openConversion(suspendWhileSlow(source, slot), { encoders, quality, ...limits, signal });
+  }
+
+  /** Converts and stores a file whose row was inserted. */
+  async #convert(work: Work, quota: QuotaState, early: OpenFile | undefined): Promise<AudioRecord> {
+    const { id } = work.upload;
+    const { fileName, owner, charge, options, em, signal } = work;
+    const { config, store, room: storage } = this.#dependencies;
     const room = roomLeft(quota);
     const patience = { seconds: config.databaseFailoverSeconds, signal };
-    const askedAt = performance.now();
-    using slot = await slots.acquire(uploader, signal);
-    this.#dependencies.metrics?.uploadWaited((performance.now() - askedAt) / 1000);
+    const maxDurationSeconds = Math.min(config.maxDurationSeconds, room.seconds);
     try {
-      const conversion = await openConversion(suspendWhileSlow(source, slot), {
-        encoders,
-        owner: owner.id,
-        slot,
-        quality: options.quality ?? config.quality,
-        maxDurationSeconds: Math.min(config.maxDurationSeconds, room.seconds),
-        maxSourceBytes: requestBytes,
-        signal,
-      });
+      using file = early ?? (await this.#openInTurn(work, maxDurationSeconds));
+      const { slot } = file;
+      const conversion = await file.conversion;
       const converted = Promise.withResolvers<ConversionFacts>();
       async function* frames(): AsyncGenerator<Buffer, void, undefined> {
-        converted.resolve(yield* conversion.frames());
+        converted.resolve(yield* conversion.frames({ owner: owner.id, slot, maxDurationSeconds }));
       }
       const fitting = upTo(room.bytes, frames(), () => quotaExceeded("bytes", quota));
       const arriving = { recordId: id, frames: whileRoom(storage, fitting), charge, signal };

@@ -78,6 +78,11 @@ export class UploadSlots {
       this.#running.refuseWhenFull(userId);
   }
 
+  /** Takes a slot if one is free; dispose of it when the upload is over. */
+  tryAcquire(uploader: Uploader): UploadSlot | undefined {
+    return this.#running.tryAcquire(this.#requestOf(uploader));
+  }
+
   /**
    * Waits for a slot; dispose of it when the upload is over.
    * @throws {ServiceError} BUSY if the queue is full or does not move
@@ -85,15 +90,14 @@ export class UploadSlots {
    */
   async acquire(uploader: Uploader, signal: AbortSignal): Promise<UploadSlot> {
     signal.throwIfAborted();
-    const request = { owner: uploader.userId, takeBesides: () => this.#begin(uploader) };
-    const slot = this.#running.tryAcquire(request);
+    const slot = this.tryAcquire(uploader);
     if (slot) return slot;
     this.#running.refuseWhenFull(uploader.userId);
     this.#waiting.add(uploader);
     this.#makeRoom();
     this.#search ??= setInterval(() => this.#makeRoom(), searchEveryMs);
     try {
-      return await this.#running.acquire(request, signal);
+      return await this.#running.acquire(this.#requestOf(uploader), signal);
     } finally {
       this.#waiting.delete(uploader);
       if (this.#waiting.size === 0) {
@@ -101,6 +105,10 @@ export class UploadSlots {
         this.#search = undefined;
       }
     }
+  }
+
+  #requestOf(uploader: Uploader) {
+    return { owner: uploader.userId, takeBesides: () => this.#begin(uploader) };
   }
 
   /** Counts an upload as active until the result is disposed of; undefined if too many are active. */

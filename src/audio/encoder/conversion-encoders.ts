@@ -3,12 +3,14 @@ import type { PcmFormat } from "../pcm-format.ts";
 import type { EncoderPool, SpareEncoder } from "./encoder-pool.ts";
 import { conversionFailed, Encoder, type Mp3Format } from "./encoder.ts";
 import type { FfmpegEnd } from "./ffmpeg.ts";
+import type { EncoderStart } from "./ready-encoders.ts";
 import type { FrameGrid } from "./frame-grid.ts";
 
 /** The encoders of one conversion that are still needed, and the spares among them. Disposing of it kills them. */
 export class ConversionEncoders implements AsyncDisposable {
   readonly #pool: EncoderPool;
-  readonly #arguments: readonly string[];
+  readonly #start: EncoderStart;
+  readonly #pcm: PcmFormat;
   readonly #mp3: Mp3Format;
   readonly #grid: FrameGrid;
   /** Whether ffmpeg resamples, so that the number of frames is known only approximately. */
@@ -27,7 +29,8 @@ export class ConversionEncoders implements AsyncDisposable {
     onChange: (encoder: Encoder, end?: FfmpegEnd) => void,
   ) {
     this.#pool = pool;
-    this.#arguments = encoderArguments(format, mp3);
+    this.#start = { args: encoderArguments(format, mp3), silentBytes: 0 };
+    this.#pcm = format;
     this.#mp3 = mp3;
     this.#grid = grid;
     this.#resampled = format.sampleRateHz !== mp3.sampleRateHz;
@@ -44,9 +47,12 @@ export class ConversionEncoders implements AsyncDisposable {
     return this.#every(({ backlogBytes, ending, ended }) => backlogBytes === 0 && (!ending || ended !== undefined));
   }
 
-  /** Whether all have ended. */
-  get haveEnded(): boolean {
-    return this.#every(({ ended }) => ended !== undefined);
+  /**
+   * Drops the frames that are left, and returns whether nothing can come of any of them any more. One that has returned its last
+   * frame needs another millisecond or two to end; nobody has to wait for that.
+   */
+  dropTheRest(): boolean {
+    return this.#every((encoder) => encoder.ended !== undefined || this.#isComplete(encoder));
   }
 
   /** Whether more than one can get PCM. */
@@ -56,13 +62,15 @@ export class ConversionEncoders implements AsyncDisposable {
 
   /** Whether a process waits that one of them could use. */
   get oneIsReady(): boolean {
-    return this.#pool.hasReady(this.#arguments);
+    return this.#pool.hasReady(this.#start);
   }
 
-  /** Starts an encoder in the conversion's turn. */
-  start(): Encoder {
-    const child = this.#pool.start(this.#arguments);
-    const encoder: Encoder = new Encoder(child, this.#mp3, this.#pool.mp3Blocks, (end) => this.#onChange(encoder, end));
+  /** Starts an encoder in the conversion's turn. The PCM that it gets begins with so much silence. */
+  start(silentBytes = 0): Encoder {
+    const start = silentBytes > 0 && this.#pool.givesSilence ? this.#startWith(silentBytes) : this.#start;
+    const child = this.#pool.start(start);
+    const onChange = (end?: FfmpegEnd) => this.#onChange(encoder, end);
+    const encoder: Encoder = new Encoder(child, start.silentBytes, this.#mp3, this.#pool.mp3Blocks, onChange);
     if (this.#readsAll) encoder.readAll();
     this.#encoders.add(encoder);
     return encoder;
@@ -158,6 +166,12 @@ export class ConversionEncoders implements AsyncDisposable {
     }
   }
 
+  /** Kills the processes and forgets them, without waiting for their end. */
+  killSoon(): void {
+    void this.kill();
+    this.#encoders.clear();
+  }
+
   /** Kills the processes. */
   async kill(): Promise<void> {
     await Promise.all(Array.from(this.#encoders, (encoder) => encoder[Symbol.asyncDispose]()));
@@ -174,11 +188,24 @@ export class ConversionEncoders implements AsyncDisposable {
     others.toSorted((a, b) => a.backlogBytes - b.backlogBytes)[0]?.end();
   }
 
+  #startWith(silentBytes: number): EncoderStart {
+    return { args: encoderArguments(this.#pcm, this.#mp3, smallPackets), silentBytes };
+  }
+
   #verify(encoder: Encoder): void {
-    const due = this.#grid.allFramesOf(encoder.fedBytes);
-    if (!encoder.finish() || (!this.#resampled && encoder.frames !== due)) {
-      throw conversionFailed(`${encoder.frames} frames instead of ${due}`);
+    if (!encoder.finish() || (!this.#resampled && encoder.frames !== this.#due(encoder))) {
+      throw conversionFailed(`${encoder.frames} frames instead of ${this.#due(encoder)}`);
     }
+  }
+
+  #isComplete(encoder: Encoder): boolean {
+    if (this.#resampled || !encoder.ending || encoder.backlogBytes > 0 || encoder.hasComplained) return false;
+    return encoder.finish() && encoder.frames === this.#due(encoder);
+  }
+
+  /** Number of frames that it returns in all. */
+  #due({ fedBytes }: Encoder): number {
+    return this.#grid.allFramesOf(fedBytes);
   }
 
   #every(holds: (encoder: Encoder) => boolean): boolean {
@@ -186,12 +213,23 @@ export class ConversionEncoders implements AsyncDisposable {
   }
 }
 
-/** States all of the input and output, so that ffmpeg guesses nothing. */
-function encoderArguments(pcm: PcmFormat, mp3: Mp3Format): string[] {
+/**
+ * ffmpeg reads a tenth of a second of PCM at once, which is more than the silence before a short sound. If it is told a rate that is lower by
+ * this factor, it reads 128 samples at 44.1 kHz, and so nearly all of the silence.
+ */
+const smallPackets = 24;
+
+/**
+ * States all of the input and output, so that ffmpeg guesses nothing.
+ * @param readsSlower the factor by which the rate of its input is lower than that of the PCM, until a filter corrects it
+ */
+function encoderArguments(pcm: PcmFormat, mp3: Mp3Format, readsSlower = 1): string[] {
   const { sampleFormat, sampleRateHz, channels } = pcm;
+  const readRateHz = Math.floor(sampleRateHz / readsSlower);
+  const filter = readsSlower === 1 ? "" : ` -af asetrate=${sampleRateHz}`;
   return [
     "-hide_banner -nostdin -loglevel error -filter_threads 1 -protocol_whitelist pipe",
-    `-probesize 32 -f ${sampleFormat} -ar ${sampleRateHz} -ac ${channels} -i pipe:0 -map 0:a:0 -map_metadata -1`,
+    `-probesize 32 -f ${sampleFormat} -ar ${readRateHz} -ac ${channels} -i pipe:0 -map 0:a:0${filter} -map_metadata -1`,
     `-c:a libmp3lame -b:a ${mp3.bitrateKbps}k -compression_level 5 -ar ${mp3.sampleRateHz} -write_xing 0 -id3v2_version 0`,
     "-flush_packets 0 -f mp3 pipe:1",
   ].flatMap((part) => part.split(" "));

@@ -4,7 +4,7 @@ import { MemoryBlocks } from "../../memory/memory-blocks.ts";
 import { FairSemaphore, type Permit } from "../../queue/fair-semaphore.ts";
 import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
 import { startFfmpeg } from "./ffmpeg.ts";
-import { maxReadyEncoders, ReadyEncoders } from "./ready-encoders.ts";
+import { maxReadyEncoders, ReadyEncoders, type EncoderStart } from "./ready-encoders.ts";
 
 /** Options of an {@link EncoderPool}. */
 export interface EncoderPoolOptions {
@@ -31,7 +31,7 @@ export interface Applicant {
 
 /**
  * The turns of one conversion. During a turn, an encoder process may work for it. Dispose of it when all of the
- * conversion's processes have ended.
+ * conversion's processes have ended, or were killed.
  */
 export interface EncoderTurns extends Disposable {
   readonly pool: EncoderPool;
@@ -66,6 +66,9 @@ interface NextTurn {
   readonly isAlmostDone: () => boolean;
 }
 
+/** What a conversion gets that asks for a turn when it is over. */
+const conversionOver = new Error("The conversion is over.");
+
 /** Factor by which a turn is longer while only conversions wait that have already had a turn and are not almost done. */
 const longTurnFactor = 8;
 
@@ -96,6 +99,8 @@ export class EncoderPool implements AsyncDisposable {
   /** The processes of conversions. */
   readonly #running = new Set<FfmpegProcess>();
   readonly #ready: ReadyEncoders;
+  /** Whether an encoder can be given the silence with which its sound begins before the sound comes. */
+  readonly givesSilence: boolean;
   #closed = false;
 
   constructor({ ffmpeg, size, stallSeconds, queueTimeoutSeconds, turnSeconds, limits }: EncoderPoolOptions) {
@@ -104,6 +109,7 @@ export class EncoderPool implements AsyncDisposable {
     this.#turnSeconds = turnSeconds ?? 1;
     this.stallSeconds = stallSeconds ?? 30;
     const childLimits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
+    this.givesSilence = ffmpeg.setsRate ?? false;
     this.#ready = new ReadyEncoders((args) => startFfmpeg(ffmpeg, childLimits, args));
     this.#permits = new FairSemaphore({
       permits: this.size,
@@ -137,14 +143,14 @@ export class EncoderPool implements AsyncDisposable {
     return this.#ready.count;
   }
 
-  /** Whether a process with these arguments waits for a conversion. */
-  hasReady(args: readonly string[]): boolean {
-    return this.#ready.has(args);
+  /** Whether a process that was started like this waits for a conversion. */
+  hasReady(start: EncoderStart): boolean {
+    return this.#ready.has(start);
   }
 
   /** Number of processes that conversions have, parked ones included. */
   get running(): number {
-    return this.#running.size;
+    return [...this.#running].filter(({ isKilled }) => !isKilled).length;
   }
 
   /**
@@ -177,9 +183,9 @@ export class EncoderPool implements AsyncDisposable {
    * Starts one ffmpeg for a conversion that has its turn, or takes one that is ready. Disposing of the pool kills it.
    * @throws {ServiceError} `SHUTTING_DOWN` if the pool is disposed of
    */
-  start(args: readonly string[]): FfmpegProcess {
+  start(start: EncoderStart): FfmpegProcess {
     if (this.#closed) throw shuttingDown();
-    const child = this.#ready.take(args);
+    const child = this.#ready.take(start);
     this.#running.add(child);
     void this.#forgetAtEnd(child);
     return child;
@@ -242,7 +248,7 @@ export class EncoderPool implements AsyncDisposable {
         this.#parked.delete(turns);
       },
       [Symbol.dispose]: () => {
-        gone.abort();
+        gone.abort(conversionOver); // without a reason, it would make an error each time
         turns.end();
         this.#parked.delete(turns);
       },

@@ -25,6 +25,8 @@ const takenBytes = 64 * 1024;
 export class Encoder implements AsyncDisposable {
   /** PCM bytes given to the child so far. */
   fedBytes = 0;
+  /** Bytes at the beginning of the PCM that the child has already got. */
+  #givenBytes: number;
   /** The bytes of it that the child has not read yet. */
   backlogBytes = 0;
   /** Number of MP3 frames read so far, which is the number of the next one. */
@@ -49,11 +51,18 @@ export class Encoder implements AsyncDisposable {
   #movedAt = performance.now();
 
   /**
-   * MP3 is kept in `memory` until it is taken. `onChange` is called when the child has read PCM, returned MP3, or ended. The
-   * last call has how it ended.
+   * The child has already got the first `givenBytes` of the PCM. MP3 is kept in `memory` until it is taken. `onChange` is
+   * called when the child has read PCM, returned MP3, or ended. The last call has how it ended.
    */
-  constructor(child: FfmpegProcess, format: Mp3Format, memory: MemoryBlocks, onChange: (end?: FfmpegEnd) => void) {
+  constructor(
+    child: FfmpegProcess,
+    givenBytes: number,
+    format: Mp3Format,
+    memory: MemoryBlocks,
+    onChange: (end?: FfmpegEnd) => void,
+  ) {
     this.#child = child;
+    this.#givenBytes = givenBytes;
     this.#format = format;
     this.#received = new KeptBytes(memory, 0);
     this.#mostFrameBytes = mostFrameBytes(format);
@@ -79,6 +88,11 @@ export class Encoder implements AsyncDisposable {
     this.#hurried = true;
   }
 
+  /** Whether the child has reported an error. How it ends tells which. */
+  get hasComplained(): boolean {
+    return this.#child.hasComplained;
+  }
+
   /** Whether the child makes no progress because other processes use every core. */
   get isStarved(): boolean {
     return this.#child.isStarved();
@@ -87,9 +101,13 @@ export class Encoder implements AsyncDisposable {
   /** Queues PCM for the child. The portion is released when the child has read it. */
   feed(portion: PcmPortion): void {
     if (this.backlogBytes === 0) this.#movedAt = performance.now();
-    this.#queue.push(portion);
     this.fedBytes += portion.pcm.length;
-    this.backlogBytes += portion.pcm.length;
+    const givenBytes = Math.min(this.#givenBytes, portion.pcm.length);
+    this.#givenBytes -= givenBytes;
+    const left = givenBytes === 0 ? portion : withoutFirst(givenBytes, portion);
+    if (left.pcm.length === 0) return left.release();
+    this.#queue.push(left);
+    this.backlogBytes += left.pcm.length;
     this.#write();
   }
 
@@ -200,6 +218,10 @@ export class Encoder implements AsyncDisposable {
     });
     stdin.uncork();
   }
+}
+
+function withoutFirst(bytes: number, portion: PcmPortion): PcmPortion {
+  return { pcm: portion.pcm.subarray(bytes), release: () => portion.release() };
 }
 
 function mostFrameBytes({ sampleRateHz, bitrateKbps }: Mp3Format): number {

