@@ -260,7 +260,7 @@ describe("after a fault", () => {
       record: expect.any(String),
       sourceBytes: short.length,
       mp3Bytes: expect.any(Number),
-      soundSeconds: 1,
+      soundSeconds: 3,
       ms: expect.any(Number),
     });
     const codes = lines.filter(({ msg }) => msg === "request refused").map(({ code }) => code);
