@@ -68,7 +68,7 @@ it("nor an upload that ends in a transaction", async () => {
     return (await client.uploadRecord(undefined, sineWav({ seconds: 0.2 }), { args })).status;
   };
   for (let i = 0; i < 3; i++) expect(await upload()).toBe(200);
-  await service.server.database.pool.query("alter table audio_record alter column file_name type varchar(1000)");
+  await service.server.database.pool.query("alter table audio_record alter column title type varchar(1000)");
   for (let i = 0; i < 3; i++) expect(await upload()).toBe(200);
 });
 

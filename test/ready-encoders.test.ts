@@ -112,17 +112,17 @@ describe("encoders that are ready before they are needed", () => {
     expect(/--enable-filter=(\S+)/.exec(dockerfile)?.[1]?.split(",")).toContain("asetrate");
   });
 
-  it("do not begin a sound with silence that it does not have", async () => {
-    const silentBytes = 3503 * 4;
+  it.each([0, 3000])("do not begin a sound with more silence than it has: %i samples", async (silentSamples) => {
+    const most = Buffer.alloc(3503 * 4);
     await using pool = new EncoderPool({ ffmpeg, size: 1 });
-    for (let i = 0; i < 2; i++)
-      await encode(pool, Buffer.concat([Buffer.alloc(silentBytes), tone()]), cd, 192, silentBytes);
+    for (let i = 0; i < 2; i++) await encode(pool, Buffer.concat([most, tone()]), cd, 192, most.length);
     expect(await readyOf(pool)).toBe(2);
     const before = await childrenOnce(2);
-    const { mp3, pids } = await encode(pool, tone());
+    const sound = Buffer.concat([Buffer.alloc(silentSamples * 4), tone()]);
+    const { mp3, pids } = await encode(pool, sound, cd, 192, silentSamples * 4);
     expect(before).not.toContain(pids[0]);
     await using fresh = new EncoderPool({ ffmpeg, size: 1 });
-    expect(mp3.equals((await encode(fresh, tone())).mp3)).toBe(true);
+    expect(mp3.equals((await encode(fresh, sound)).mp3)).toBe(true);
   });
 
   it("never get a second sound, also after an upload that failed", async () => {
