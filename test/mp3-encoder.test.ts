@@ -663,6 +663,11 @@ async function ready(pool: EncoderPool, count: number): Promise<void> {
       (number) => number === count,
     ),
   ).toBe(count);
+  // Those of earlier conversions were killed, and need a moment to end.
+  await until(
+    async () => await encodersOf(process.pid),
+    ({ length }) => length === 0,
+  );
 }
 
 async function untilItReadsNothing(pid: number): Promise<void> {

@@ -87,6 +87,7 @@ describe("encoders that are ready before they are needed", () => {
     const memoryOf = async (silentBytes: number): Promise<number[]> => {
       await using pool = new EncoderPool({ ffmpeg, size: 1 });
       for (let i = 0; i < 2; i++) await encode(pool, short, cd, 192, silentBytes);
+      expect(await readyOf(pool)).toBe(2);
       return await settledMemory();
     };
     const [one, other] = [await memoryOf(0), await memoryOf(3503 * 4)];
@@ -217,7 +218,8 @@ describe("encoders that are ready before they are needed", () => {
     const ann = await client.createUser("Ann");
     for (let i = 0; i < 2; i++) expect((await client.uploadRecord(ann, sineWav({ seconds: 1 }))).status).toBe(200);
     const ready = await childrenOnce(2, service.child.pid);
-    expect(await encodersOf(service.child.pid)).toEqual([]);
+    const atWork = async () => await encodersOf(service.child.pid);
+    expect(await until(atWork, ({ length }) => length === 0)).toEqual([]);
     service.child.kill(signal);
     expect(await service.ended).toBe(signal === "SIGTERM" ? 0 : signal);
     expect(
