@@ -221,11 +221,17 @@ describe("several encoders", () => {
     const bounded = { ...settings, maxPcmBytes: pcm.length };
     for (let i = 0; i < 2; i++) await encode(pool, [pcm], cd, bounded);
     await ready(pool, 2);
+    let encoder: number | undefined;
+    const start = pool.start.bind(pool);
+    pool.start = (how) => {
+      const child = start(how);
+      encoder = child.pid;
+      return child;
+    };
     const slow = async function* () {
       for (const piece of slices(pcm)) {
         yield piece;
-        const [encoder] = await encodersOf(process.pid);
-        if (encoder !== undefined) await untilItReadsNothing(encoder);
+        await untilItReadsNothing(encoder!);
       }
     };
     expect((await encode(pool, slow(), cd, bounded)).processes).toBe(1);
