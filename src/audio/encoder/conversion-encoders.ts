@@ -3,8 +3,8 @@ import type { PcmFormat } from "../pcm-format.ts";
 import type { EncoderPool, SpareEncoder } from "./encoder-pool.ts";
 import { conversionFailed, Encoder, type Mp3Format } from "./encoder.ts";
 import type { FfmpegEnd } from "./ffmpeg.ts";
-import type { EncoderStart } from "./ready-encoders.ts";
 import type { FrameGrid } from "./frame-grid.ts";
+import type { EncoderStart } from "./ready-encoders.ts";
 
 /** The encoders of one conversion that are still needed, and the spares among them. Disposing of it kills them. */
 export class ConversionEncoders implements AsyncDisposable {
@@ -214,8 +214,8 @@ export class ConversionEncoders implements AsyncDisposable {
 }
 
 /**
- * ffmpeg reads a tenth of a second of PCM at once, which is more than the silence before a short sound. If it is told a rate that is lower by
- * this factor, it reads 128 samples at 44.1 kHz, and so nearly all of the silence.
+ * ffmpeg reads a tenth of a second of PCM at once, which is more than the silence before a short sound. If it is told a
+ * rate that is lower by this factor, it reads 128 samples at 44.1 kHz, and so nearly all of the silence.
  */
 const smallPackets = 24;
 

@@ -87,21 +87,14 @@ const backgroundCommand = [...blockSignals, "/usr/bin/chrt", "--idle", "0"];
 export async function askFfmpeg(
   configuredPath?: string,
   searchPath = process.env["PATH"] ?? "",
-): Promise<Pick<Ffmpeg, "path" | "origin" | "version" | "setsRate">> {
+): Promise<Pick<Ffmpeg, "path" | "origin" | "version">> {
   const [path, origin] = configuredPath
     ? [resolve(configuredPath), "FFMPEG_PATH" as const]
     : ((await bundledFfmpeg()) ?? (await ffmpegOnPath(searchPath)));
   const who = `The ffmpeg at ${path} (${comesFrom(origin)})`;
-  const run = promisify(execFile);
-  const ask = async (...args: string[]) =>
-    (await run(path, ["-hide_banner", ...args], { env: {}, timeout: 10_000 })).stdout;
-  let version, encoder, filter;
+  let version, encoder;
   try {
-    [version, encoder, filter] = await Promise.all([
-      ask("-version"),
-      ask("-h", "encoder=libmp3lame"),
-      ask("-h", "filter=asetrate"),
-    ]);
+    [version, encoder] = await Promise.all([answerOf(path, "-version"), answerOf(path, "-h", "encoder=libmp3lame")]);
   } catch (cause) {
     const reason = typeof cause === "object" && cause && "code" in cause ? String(cause.code) : "unknown reason";
     const why =
@@ -114,7 +107,13 @@ export async function askFfmpeg(
   if (!named) throw new Error(`${who} does not print the version of an ffmpeg.`);
   if (!encoder.includes("-reservoir"))
     throw new Error(`${who} cannot encode MP3, because it was built without libmp3lame.`);
-  return { path, origin, version: named, ...(filter.startsWith("Filter asetrate") && { setsRate: true }) };
+  return { path, origin, version: named };
+}
+
+/** What an ffmpeg prints with these arguments. */
+async function answerOf(path: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(path, ["-hide_banner", ...args], { env: {}, timeout: 10_000 });
+  return stdout;
 }
 
 /**
@@ -130,8 +129,10 @@ export async function findFfmpeg(configuredPath?: string, searchPath?: string): 
   // Not in the background: there, a busy machine gives ffmpeg no time to start.
   const confined = confinement && [...confinement, ...within(limitsOfVersion, false)];
   const isConfined = confined !== undefined && (await runs([...confined, path, "-version"]));
+  const filter = await answerOf(path, "-h", "filter=asetrate");
   return {
     ...found,
+    ...(filter.startsWith("Filter asetrate") && { setsRate: true }),
     ...((await isExecutable(prlimit)) && { prlimit }),
     ...(background && { background }),
     ...(isConfined ? { confinement } : { whyUnconfined: await whyUnconfined() }),
