@@ -156,6 +156,67 @@ describe("the library and the player of the page", () => {
       expect(complaints).toEqual([]);
     });
 
+    it("keeps a new link, a new title and a deletion, although an older answer comes after them", async () => {
+      await using opened = await visitorWith(browser, service.url, "a.wav", "b.wav");
+      const { page, complaints } = opened;
+      /** Does something, and holds the answer to a question that it asks back. Resolves with what lets the answer go. */
+      const holdBack = async (operation: string, ask: () => Promise<unknown>): Promise<() => Promise<void>> => {
+        const given = Promise.withResolvers<void>();
+        const released = Promise.withResolvers<void>();
+        const arrived = Promise.withResolvers<void>();
+        let isFirst = true;
+        await page.route("**/graphql", async (route) => {
+          if (!isFirst || !route.request().postData()!.includes(`query ${operation}(`)) return await route.continue();
+          isFirst = false;
+          const response = await route.fetch();
+          given.resolve();
+          await released.promise;
+          await route.fulfill({ response });
+          arrived.resolve();
+        });
+        await ask();
+        await given.promise;
+        return async () => {
+          released.resolve();
+          await arrived.promise;
+          await page.unroute("**/graphql");
+        };
+      };
+      const titles = async () => (await page.locator(".row-title").allTextContents()).toSorted();
+      const user = await userOf(page);
+      const nodes = async () =>
+        (await client.run("{ me { records { nodes { id title } } } }", {}, user)).data.me.records.nodes;
+      const { id } = (await nodes()).find(({ title }: { title: string }) => title === "a");
+      await client.run(`mutation { createLink(recordId: "${id}", note: "for Bob") { link { id } } }`, {}, user);
+
+      const listLinks = await holdBack("Links", async () => await button(page, "Share a").click());
+      await button(page, "Make a link").click();
+      await notice(page, "The new link");
+      await listLinks();
+      await button(page, "Revoke the link for Bob").waitFor();
+      expect(await button(page, "Revoke the link ").count()).toBe(1);
+      await page.keyboard.press("Escape");
+
+      const orderBy = async (field: string) => await page.getByLabel("Order").selectOption(field);
+      const list = await holdBack("Library", async () => await orderBy("DURATION"));
+      await button(page, "Rename a").click();
+      await page.keyboard.type("new");
+      await page.keyboard.press("Enter");
+      await button(page, "Rename new").waitFor();
+      await list();
+      await page.locator(".rows[aria-busy=false]").waitFor();
+      expect(await titles()).toEqual(["b", "new"]);
+
+      const listAgain = await holdBack("Library", async () => await orderBy("SIZE"));
+      await button(page, "Play b").focus();
+      await page.keyboard.press("Delete");
+      await until(nodes, ({ length }) => length === 1);
+      await listAgain();
+      await page.locator(".rows[aria-busy=false]").waitFor();
+      expect(await titles()).toEqual(["new"]);
+      expect(complaints).toEqual([]);
+    });
+
     it("shows no link of a recording that was deleted, until that is undone", async () => {
       await using opened = await openPage(browser, service.url);
       const { page } = opened;

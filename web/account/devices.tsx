@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client.ts";
+import { currentAnswer } from "../api/current-answer.ts";
 import { AddDeviceDocument, DevicesDocument, RevokeDeviceDocument, type DevicesQuery } from "../api/operations.ts";
 import { sentenceOf } from "../library/library.ts";
 import { notify } from "../look/notices.ts";
@@ -19,9 +20,14 @@ export function Devices(): JSX.Element {
   const [link, setLink] = useState("");
   const name = useRef<HTMLInputElement>(null);
   const made = useRef<HTMLDivElement>(null);
+  const changes = useRef(0);
   const load = async (): Promise<void> => {
     try {
-      setDevices((await callAsUser(DevicesDocument, {})).me.tokens ?? []);
+      const { me } = await currentAnswer(
+        async () => await callAsUser(DevicesDocument, {}),
+        () => changes.current,
+      );
+      setDevices(me.tokens ?? []);
       setFailure("");
     } catch (error) {
       const isForbidden = error instanceof ApiError && error.code === "FORBIDDEN";
@@ -38,6 +44,7 @@ export function Devices(): JSX.Element {
       const { createToken } = await callAsUser(AddDeviceDocument, {
         name: name.current?.value.trim() || "Another device",
       });
+      changes.current += 1;
       // The part after # stays in the browser: no server and no log sees it.
       setLink(new URL(`#t=${createToken!.token}`, document.baseURI).href);
       if (name.current) name.current.value = "";
@@ -49,6 +56,7 @@ export function Devices(): JSX.Element {
   const revoke = async (device: Device): Promise<void> => {
     try {
       await callAsUser(RevokeDeviceDocument, { id: device.id });
+      changes.current += 1;
       notify(`“${device.name}” can no longer use this account.`);
       setLink("");
       await load();

@@ -1,6 +1,7 @@
 import { signal } from "@preact/signals";
 import { account, callAsUser } from "../account/account.ts";
 import { ApiError } from "../api/client.ts";
+import { currentAnswer } from "../api/current-answer.ts";
 import {
   ChangeDocument,
   DeleteDocument,
@@ -10,7 +11,7 @@ import {
   type Visibility,
 } from "../api/operations.ts";
 import { noticeMs, notify } from "../look/notices.ts";
-import { noteDeleted, noteRecords } from "../record-now.ts";
+import { isDeleted, noteDeleted, noteRecords } from "../record-now.ts";
 import { count, errorWords, quoted } from "../words.ts";
 
 const pageSize = 30;
@@ -30,6 +31,8 @@ let endCursor: string | null = null;
 /** The search and the order that {@link records} answers. */
 let answered = "";
 let loading = new AbortController();
+/** Number of changes of recordings that this page has made. */
+let changes = 0;
 /** Recordings that are gone from the list, but can still be brought back. */
 const leaving = new Map<string, { readonly timer: ReturnType<typeof setTimeout>; readonly owner: string }>();
 
@@ -58,15 +61,15 @@ export async function loadLibrary({ more = false } = {}): Promise<void> {
   failure.value = "";
   const asked = { text: searchText.value.trim().slice(0, 200) || null, field: order.value };
   try {
-    const { me } = await callAsUser(
-      LibraryDocument,
-      { first: pageSize, after: more ? endCursor : null, ...asked },
-      { signal: mine.signal },
+    const question = { first: pageSize, after: more ? endCursor : null, ...asked };
+    const { me } = await currentAnswer(
+      async () => await callAsUser(LibraryDocument, question, { signal: mine.signal }),
+      () => changes,
     );
     answered = JSON.stringify(asked);
     const list = me.records!;
     noteRecords(list.nodes);
-    const shown = list.nodes.filter(({ id }) => !leaving.has(id));
+    const shown = list.nodes.filter((record) => !isDeleted(record));
     const known = new Set(more ? records.value.map(({ id }) => id) : []);
     records.value = more ? [...records.value, ...shown.filter(({ id }) => !known.has(id))] : shown;
     total.value = (list.totalCount ?? 0) - (list.nodes.length - shown.length);
@@ -118,6 +121,7 @@ function newestFirst(a: RowFragment, b: RowFragment): number {
 export async function changeRecord(id: string, change: { title?: string; visibility?: Visibility }): Promise<boolean> {
   try {
     const { updateRecord } = await callAsUser(ChangeDocument, { id, ...change });
+    changes += 1;
     const { record } = updateRecord!;
     noteRecords([record]);
     records.value = records.value.map((one) => (one.id === id ? record : one));

@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { currentAnswer } from "../api/current-answer.ts";
 import type { LinkFragment, RowFragment } from "../api/operations.ts";
 import { copyText } from "../clipboard.ts";
 import { notify } from "../look/notices.ts";
@@ -22,7 +23,15 @@ export function ShareDialog({ record: given, onClose }: { record: RowFragment; o
     setFailure("");
     await work().catch((error: unknown) => setFailure(sentenceOf(error)));
   };
-  useEffect(() => void attempt(async () => setLinks(await linksOf(id))), [id]);
+  const changes = useRef(0);
+  const list = async (): Promise<void> =>
+    setLinks(
+      await currentAnswer(
+        async () => await linksOf(id),
+        () => changes.current,
+      ),
+    );
+  useEffect(() => void attempt(list), [id]);
   return (
     <Dialog title={`Share “${title}”`} onClose={onClose}>
       {isPrivate ? (
@@ -47,6 +56,7 @@ export function ShareDialog({ record: given, onClose }: { record: RowFragment; o
         onMake={async (note, days) =>
           await attempt(async () => {
             const link = await makeLink(id, note, days);
+            changes.current += 1;
             setLinks((before) => [link, ...(before ?? [])]);
             const address = pageOf(link);
             notify((await copyText(address)) ? "The new link is copied." : "The new link is made.");
@@ -76,6 +86,7 @@ export function ShareDialog({ record: given, onClose }: { record: RowFragment; o
               onClick={() =>
                 void attempt(async () => {
                   await revokeLink(link.id);
+                  changes.current += 1;
                   setLinks((before) => before?.filter((one) => one.id !== link.id));
                   notify("The link is revoked. It opens nothing any more.");
                 })
