@@ -267,10 +267,12 @@ async function* arrivingBytes(raw: IncomingMessage, stallSeconds: number): Async
   const pieces: AsyncIterator<Buffer> = raw.iterator({ destroyOnReturn: false });
   for (;;) {
     const stalled = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => stalled.reject(new ServiceError("UPLOAD_STALLED", "No bytes arrived. Go on with the upload.")),
-      stallSeconds * 1000,
-    );
+    const timer = setTimeout(() => {
+      // After a busy turn of the event loop, bytes may be waiting. They are read before this is called.
+      setImmediate(() =>
+        stalled.reject(new ServiceError("UPLOAD_STALLED", "No bytes arrived. Go on with the upload.")),
+      );
+    }, stallSeconds * 1000);
     const next = await Promise.race([pieces.next(), stalled.promise]).finally(() => clearTimeout(timer));
     if (next.done) return;
     yield next.value;

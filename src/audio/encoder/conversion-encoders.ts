@@ -6,6 +6,9 @@ import type { FfmpegEnd } from "./ffmpeg.ts";
 import type { FrameGrid } from "./frame-grid.ts";
 import type { EncoderStart } from "./ready-encoders.ts";
 
+/** How often the encoders are looked at within the time that one may stand still. */
+export const looksPerStall = 4;
+
 /** The encoders of one conversion that are still needed, and the spares among them. Disposing of it kills them. */
 export class ConversionEncoders implements AsyncDisposable {
   readonly #pool: EncoderPool;
@@ -153,14 +156,17 @@ export class ConversionEncoders implements AsyncDisposable {
 
   /**
    * A stopped process neither ends nor fails. A process that gets no CPU time is first moved out of the background,
-   * because a busy machine may give the background no time at all.
+   * because a busy machine may give the background no time at all. To be called {@link looksPerStall} times in the time that
+   * a process may stand still.
    * @throws {ServiceError} `BUSY` or `CONVERSION_FAILED` if one has done nothing for too long
    */
   requireProgress(): void {
     const { stallSeconds } = this.#pool;
     for (const encoder of this.#encoders) {
-      if (encoder.stalledSeconds > stallSeconds / 4) encoder.hurry();
-      if (encoder.stalledSeconds <= stallSeconds) continue;
+      const looks = encoder.look();
+      // The first look may come at once after the last progress.
+      if (looks >= 2) encoder.hurry();
+      if (looks <= looksPerStall) continue;
       if (encoder.isStarved) throw tryAgainLater("BUSY", "The machine is overloaded", 30);
       throw conversionFailed(`ffmpeg did nothing for ${stallSeconds} seconds`);
     }

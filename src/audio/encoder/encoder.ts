@@ -48,7 +48,8 @@ export class Encoder implements AsyncDisposable {
   /** Whether the child never has to wait for the reader of its MP3. */
   #readsAll = false;
   #hurried = false;
-  #movedAt = performance.now();
+  /** Number of looks in a row at which the child had work and had made no progress. */
+  #quietLooks = 0;
 
   /**
    * The child has already got the first `givenBytes` of the PCM. MP3 is kept in `memory` until it is taken. `onChange` is
@@ -68,7 +69,7 @@ export class Encoder implements AsyncDisposable {
     this.#mostFrameBytes = mostFrameBytes(format);
     this.#onChange = onChange;
     child.stdout.on("data", (bytes: Buffer) => {
-      this.#movedAt = performance.now();
+      this.#quietLooks = 0;
       this.#received.push(bytes);
       if (this.#receivedBytes >= maxReceivedBytes && !this.#readsAll) child.stdout.pause();
       onChange();
@@ -76,10 +77,15 @@ export class Encoder implements AsyncDisposable {
     void this.#awaitEnd();
   }
 
-  /** How long the child has made no progress while it has work, in seconds. */
-  get stalledSeconds(): number {
+  /**
+   * Looks whether the child makes progress. While the service itself stands still, nobody looks, and so that time does not
+   * count.
+   * @returns how many looks in a row have found work and no progress, this one included
+   */
+  look(): number {
     const idle = this.ended || this.#child.stdout.isPaused() || (this.backlogBytes === 0 && !this.ending);
-    return idle ? 0 : (performance.now() - this.#movedAt) / 1000;
+    this.#quietLooks = idle ? 0 : this.#quietLooks + 1;
+    return this.#quietLooks;
   }
 
   /** Moves the child out of the background, once. */
@@ -100,7 +106,7 @@ export class Encoder implements AsyncDisposable {
 
   /** Queues PCM for the child. The portion is released when the child has read it. */
   feed(portion: PcmPortion): void {
-    if (this.backlogBytes === 0) this.#movedAt = performance.now();
+    if (this.backlogBytes === 0) this.#quietLooks = 0;
     this.fedBytes += portion.pcm.length;
     const givenBytes = Math.min(this.#givenBytes, portion.pcm.length);
     this.#givenBytes -= givenBytes;
@@ -113,14 +119,14 @@ export class Encoder implements AsyncDisposable {
 
   /** Reads all of the output from now on, even if it is not taken. To be called when little PCM is left. */
   readAll(): void {
-    if (this.#child.stdout.isPaused()) this.#movedAt = performance.now();
+    if (this.#child.stdout.isPaused()) this.#quietLooks = 0;
     this.#readsAll = true;
     this.#child.stdout.resume();
   }
 
   /** Lets the child finish what it was fed. Its last output is read even if it is not taken. */
   end(): void {
-    if (!this.ending) this.#movedAt = performance.now();
+    if (!this.ending) this.#quietLooks = 0;
     this.ending = true;
     this.readAll();
     this.#write();
@@ -151,7 +157,7 @@ export class Encoder implements AsyncDisposable {
       this.#received.forgetBefore(this.#takenBytes);
     }
     if (this.#receivedBytes < maxReceivedBytes && this.#child.stdout.isPaused()) {
-      this.#movedAt = performance.now();
+      this.#quietLooks = 0;
       this.#child.stdout.resume();
     }
     return taken;
@@ -212,7 +218,7 @@ export class Encoder implements AsyncDisposable {
       for (const portion of batch) portion.release();
       this.#writing = false;
       this.backlogBytes -= batchBytes;
-      this.#movedAt = performance.now();
+      this.#quietLooks = 0;
       this.#write();
       this.#onChange();
     });

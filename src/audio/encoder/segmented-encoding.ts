@@ -1,5 +1,5 @@
 import type { PcmFormat } from "../pcm-format.ts";
-import { ConversionEncoders } from "./conversion-encoders.ts";
+import { ConversionEncoders, looksPerStall } from "./conversion-encoders.ts";
 import type { EncoderTurns } from "./encoder-pool.ts";
 import type { Encoder, Mp3Format } from "./encoder.ts";
 import type { FfmpegEnd } from "./ffmpeg.ts";
@@ -96,7 +96,7 @@ export class SegmentedEncoding implements AsyncDisposable {
     this.#signal = signal;
     signal.addEventListener("abort", this.#onAbort);
     const watch = () => this.#guard(() => this.#encoders.requireProgress());
-    this.#watch = setInterval(watch, (pool.stallSeconds * 1000) / 4);
+    this.#watch = setInterval(watch, (pool.stallSeconds * 1000) / looksPerStall);
   }
 
   /**
