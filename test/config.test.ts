@@ -12,6 +12,8 @@ import { readConfig } from "../src/settings/config.ts";
 import { loadConfig } from "../src/settings/load-config.ts";
 import { printEnvExample, withSettingsTable } from "../src/settings/setting-documents.ts";
 import { settingEntries, variableName } from "../src/settings/settings.ts";
+import { ApiClient } from "./support/api-client.ts";
+import { startService } from "./support/service.ts";
 
 describe("readConfig", () => {
   it("has a default for every setting", () => {
@@ -199,6 +201,18 @@ describe("the settings", () => {
     });
     expect(entries.map(([name]) => name)).toEqual(names);
     expect(readConfig(Object.fromEntries(entries))).toEqual(readConfig({}));
+  });
+
+  it.each(["shortest", "longest"] as const)("let the service run with the %s of all times", async (which) => {
+    const times = settingEntries.flatMap(([field, { values }]) => {
+      const [, shortest, longest] = /^(\d+) to (\d+) seconds$/.exec(values) ?? [];
+      const seconds = which === "shortest" ? shortest : longest;
+      return seconds === undefined ? [] : [[variableName(field), seconds]];
+    });
+    expect(times.length).toBeGreaterThan(8);
+    const env = Object.fromEntries(times) as Record<string, string>;
+    await using service = await startService({ ...env, SHUTDOWN_DELAY_SECONDS: "0" });
+    expect((await new ApiClient(service.url).run("{ __typename }")).status).toBe(200);
   });
 
   it("reach the service in compose, but for those that the image and the composition decide", async () => {

@@ -81,7 +81,8 @@ export async function createApp(
       const traceId = traceIdOf(headers["traceparent"]);
       return parent.child(traceId === undefined ? bindings : { ...bindings, trace_id: traceId }, options);
     },
-    http: { headersTimeout: patienceMs, connectionsCheckingInterval: Math.min(patienceMs, 5000) },
+    // Without the 0, Node.js would refuse more than 300 s for the header.
+    http: { requestTimeout: 0, headersTimeout: patienceMs, connectionsCheckingInterval: Math.min(patienceMs, 5000) },
     // Uploads may take hours. The multipart reader detects stalled uploads; the hook below detects other stalled
     // bodies.
     requestTimeout: 0,
