@@ -55,6 +55,8 @@ export class RequestTurns {
   #isLooking = false;
   /** User ids by the hash of a token. It only chooses the lane: the token is looked up again for each request. */
   readonly #known = new Map<string, number>();
+  /** The hashes of the tokens of requests, which take several turns. */
+  readonly #hashes = new WeakMap<FastifyRequest, string>();
 
   constructor({ poolSize, maxWaitSeconds, prepare, loopTurns }: TurnOptions) {
     this.#maxTurns = 4 * poolSize;
@@ -150,7 +152,7 @@ export class RequestTurns {
   know(request: FastifyRequest, { id }: Pick<Caller, "id">): void {
     const token = tokenOf(request);
     if (token === undefined) return;
-    const hash = hashToken(token).toString("base64");
+    const hash = this.#hashOf(request, token);
     if (this.#known.get(hash) === id) return;
     this.#known.set(hash, id);
     if (this.#known.size <= maxKnown) return;
@@ -160,9 +162,17 @@ export class RequestTurns {
     }
   }
 
+  #hashOf(request: FastifyRequest, token: string): string {
+    const known = this.#hashes.get(request);
+    if (known !== undefined) return known;
+    const hash = hashToken(token).toString("base64");
+    this.#hashes.set(request, hash);
+    return hash;
+  }
+
   #laneOf(request: FastifyRequest): string {
     const token = tokenOf(request);
-    const userId = token === undefined ? undefined : this.#known.get(hashToken(token).toString("base64"));
+    const userId = token === undefined ? undefined : this.#known.get(this.#hashOf(request, token));
     if (userId !== undefined) return `user ${userId}`;
     const purpose = token === undefined ? purposeOf(request) : token.includes(".") ? "JWT" : "token";
     return `${addressKey(clientAddress(request))} ${purpose}`;

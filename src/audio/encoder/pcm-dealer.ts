@@ -46,7 +46,7 @@ export class PcmDealer {
   /** PCM that no encoder has got yet. */
   readonly #pending: PcmQueue;
   /** The PCM that was sent last: the next encoder's lead-in, followed by this encoder's lead-out. */
-  readonly #tail: Buffer;
+  #tail = Buffer.alloc(0);
   #current: Encoder;
   #sentBytes = 0;
   /** Where the segment after the last one begins, if that was ended. */
@@ -68,7 +68,6 @@ export class PcmDealer {
     this.#grid = grid;
     this.#blocks = blocks;
     this.#pending = new PcmQueue(blocks);
-    this.#tail = Buffer.alloc(grid.jointBytes);
     this.#segments = new Segments(reservoirFrames(mp3), from?.end);
     this.#current = first;
     if (!from) {
@@ -76,7 +75,7 @@ export class PcmDealer {
       return;
     }
     this.#sentBytes = from.sentBytes;
-    this.#tail.set(from.kept, this.#tail.length - from.kept.length);
+    this.#lastOf(from.kept.length).set(from.kept);
     this.#joint = from.end.joint;
     this.goOnWith(first);
   }
@@ -137,7 +136,7 @@ export class PcmDealer {
   #keepFor(mark: Mark): void {
     if (mark.sentBytes !== this.#sentBytes) return;
     const keptFrom = this.#leadInOf(mark.joint);
-    mark.kept = Buffer.from(this.#tail.subarray(this.#tail.length - (this.#sentBytes - keptFrom)));
+    mark.kept = Buffer.from(this.#lastOf(this.#sentBytes - keptFrom));
   }
 
   /** Where the lead-in of an encoder begins that makes frames from this joint on, in the PCM. */
@@ -157,14 +156,25 @@ export class PcmDealer {
   }
 
   #sendPart(byteCount: number): void {
-    const tail = this.#tail;
     for (const portion of this.#pending.take(byteCount)) {
       const { pcm } = portion;
+      const tail = this.#lastOf(Math.min(this.#sentBytes + pcm.length, this.#grid.jointBytes));
       tail.copyWithin(0, pcm.length);
       pcm.copy(tail, Math.max(0, tail.length - pcm.length), Math.max(0, pcm.length - tail.length));
       this.#sentBytes += pcm.length;
       this.#current.feed(portion);
     }
+  }
+
+  /** The last bytes that were sent; what came before the sound is silence. The memory for them grows with a short sound. */
+  #lastOf(byteCount: number): Buffer {
+    const { length } = this.#tail;
+    if (length < byteCount) {
+      const tail = Buffer.alloc(Math.max(byteCount, Math.min(4 * length, this.#grid.jointBytes)));
+      this.#tail.copy(tail, tail.length - length);
+      this.#tail = tail;
+    }
+    return this.#tail.subarray(this.#tail.length - byteCount);
   }
 
   /**
@@ -184,7 +194,7 @@ export class PcmDealer {
     const offset = leadIn - leadInOfMp3 - shift;
     this.#segments.endAt(this.#grid.jointIn(this.#sentBytes));
     this.#segments.start(encoder, offset);
-    const kept = this.#tail.subarray(-sharedFrames * frameBytes);
+    const kept = this.#lastOf(sharedFrames * frameBytes);
     feedCopy(encoder, kept, this.#blocks);
     this.#current = encoder;
   }
@@ -206,7 +216,7 @@ export class PcmDealer {
     const leadIn = Math.max(0, this.#joint.first - this.#grid.leadInFrames);
     const beginning = this.#grid.beginningBefore(leadIn);
     const keptFrom = this.#grid.startOf(leadIn);
-    const kept = this.#tail.subarray(this.#tail.length - (this.#sentBytes - keptFrom));
+    const kept = this.#lastOf(this.#sentBytes - keptFrom);
     const fillBytes = keptFrom - this.#grid.startOf(beginning);
     const noise = noiseLike(kept, this.#format, Math.min(fillBytes, this.#grid.startOf(this.#grid.noisyFrames)));
     feedSilence(encoder, fillBytes - noise.length);

@@ -48,8 +48,8 @@ export class LoudnessMeter {
   /** For each channel: two delays for each filter, and the sum of squares of the current step. */
   readonly #states: readonly Float64Array[];
   readonly #steps = new Float64Array(stepsPerBlock);
-  readonly #binPower = new Float64Array(binCount);
-  readonly #binBlocks = new Uint32Array(binCount);
+  /** The histogram; undefined before its first block, because many sounds are shorter than one. */
+  #bins: { readonly power: Float64Array; readonly blocks: Uint32Array } | undefined;
   readonly #range = new LoudnessRangeMeter();
   #framesLeftInStep: number;
   #stepsDone = 0;
@@ -96,14 +96,14 @@ export class LoudnessMeter {
   /** What it takes to go on with another meter. */
   save(): LoudnessState {
     const used: number[] = [];
-    const blocks = this.#binBlocks;
+    const { blocks, power } = this.#histogram();
     for (let bin = 0; bin < binCount; bin++) if (blocks[bin]! > 0) used.push(bin);
     return {
       states: this.#states,
       steps: this.#steps,
       bins: Uint16Array.from(used),
       blocks: Uint32Array.from(used, (bin) => blocks[bin]!),
-      power: Float64Array.from(used, (bin) => this.#binPower[bin]!),
+      power: Float64Array.from(used, (bin) => power[bin]!),
       framesLeftInStep: this.#framesLeftInStep,
       stepsDone: this.#stepsDone,
       range: this.#range.save(),
@@ -114,9 +114,10 @@ export class LoudnessMeter {
   restore({ states, steps, bins, blocks, power, framesLeftInStep, stepsDone, range }: LoudnessState): void {
     for (const [channel, state] of states.entries()) this.#states[channel]!.set(state);
     this.#steps.set(steps);
+    const histogram = this.#histogram();
     for (const [at, bin] of bins.entries()) {
-      this.#binBlocks[bin] = blocks[at]!;
-      this.#binPower[bin] = power[at]!;
+      histogram.blocks[bin] = blocks[at]!;
+      histogram.power[bin] = power[at]!;
     }
     this.#framesLeftInStep = framesLeftInStep;
     this.#stepsDone = stepsDone;
@@ -144,18 +145,24 @@ export class LoudnessMeter {
     const lufs = lufsOfPower(power);
     if (!(lufs > absoluteGateLufs)) return;
     const bin = Math.min(binCount - 1, Math.floor((lufs - absoluteGateLufs) * binsPerLu));
-    this.#binPower[bin]! += power;
-    this.#binBlocks[bin]! += 1;
+    const bins = this.#histogram();
+    bins.power[bin]! += power;
+    bins.blocks[bin]! += 1;
+  }
+
+  #histogram() {
+    return (this.#bins ??= { power: new Float64Array(binCount), blocks: new Uint32Array(binCount) });
   }
 
   /** Mean power of the bins above a gate; 0 if there are none. */
   #meanPowerOfBinsAbove(gate: number): number {
+    if (!this.#bins) return 0;
     let power = 0;
     let blocks = 0;
     for (let bin = 0; bin < binCount; bin++) {
-      if (this.#binPower[bin]! > gate * this.#binBlocks[bin]!) {
-        power += this.#binPower[bin]!;
-        blocks += this.#binBlocks[bin]!;
+      if (this.#bins.power[bin]! > gate * this.#bins.blocks[bin]!) {
+        power += this.#bins.power[bin]!;
+        blocks += this.#bins.blocks[bin]!;
       }
     }
     return blocks === 0 ? 0 : power / blocks;

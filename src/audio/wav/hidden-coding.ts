@@ -14,8 +14,8 @@ export function codingIn(bytes: Buffer, format: WavFormat): string | undefined {
     for (const order of [view, Buffer.from(view).swap16()]) {
       const coding =
         syncedCodingIn(order) ??
-        chainIn(order, 0x0b, (at) => ac3FrameAt(order, at)) ??
-        chainIn(order, 0xff, (at) => mpegFrameAt(order, at) ?? adtsFrameAt(order, at));
+        chainIn(order, 0x0b77, (at) => ac3FrameAt(order, at)) ??
+        chainIn(order, 0xffe0, (at) => mpegFrameAt(order, at) ?? adtsFrameAt(order, at));
       if (coding !== undefined) return coding;
     }
   }
@@ -40,6 +40,10 @@ function isSmooth(bytes: Buffer, format: WavFormat): boolean {
 function wordsOf(bytes: Buffer, { codec, containerBits, bigEndian }: WavFormat): Buffer {
   const sampleBytes = containerBits / 8;
   if (sampleBytes === 1) return bytes.subarray(0, bytes.length & ~1);
+  if (sampleBytes === 2 && codec !== "float") {
+    const pairs = bytes.subarray(0, bytes.length & ~1);
+    return bigEndian ? pairs : Buffer.from(pairs).swap16();
+  }
   const count = Math.floor(bytes.length / sampleBytes);
   const words = Buffer.alloc(2 * count);
   for (let i = 0, at = 0; i < count; i++, at += sampleBytes) {
@@ -171,10 +175,12 @@ const chainStartBytes = 16 * 1024;
 
 /**
  * Finds frames that follow one another at the distances that they state. All must be of one kind, and not all equal.
+ * @param sync their first byte, and bits that are set in their second
  */
 function chainIn(bytes: Buffer, sync: number, frameAt: (at: number) => Frame | undefined): string | undefined {
-  for (let at = bytes.indexOf(sync); at >= 0 && at < chainStartBytes; at = bytes.indexOf(sync, at + 1)) {
-    const coding = chainAt(bytes, at, frameAt);
+  const [first, second] = [sync >> 8, sync & 0xff];
+  for (let at = bytes.indexOf(first); at >= 0 && at < chainStartBytes; at = bytes.indexOf(first, at + 1)) {
+    const coding = (bytes[at + 1]! & second) === second ? chainAt(bytes, at, frameAt) : undefined;
     if (coding !== undefined) return coding;
   }
   return undefined;
