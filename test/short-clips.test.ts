@@ -3,6 +3,7 @@ import { ApiClient, type Credentials } from "./support/api-client.ts";
 import { ffmpegChildrenOf } from "./support/ffmpeg.ts";
 import { SentStatements, startServiceWithoutIntervals } from "./support/sent-statements.ts";
 import type { TestService } from "./support/service.ts";
+import { beginTransaction } from "./support/transaction.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -14,7 +15,11 @@ describe("a short clip", () => {
   const notWav = Buffer.from("This is a text, and no sound at all. ".repeat(100));
 
   beforeAll(async () => {
-    service = await startServiceWithoutIntervals({ MAX_UPLOADS: "1", MAX_UPLOADS_PER_HOUR: "1000" });
+    service = await startServiceWithoutIntervals({
+      MAX_UPLOADS: "1",
+      MAX_UPLOADS_PER_HOUR: "1000",
+      STALL_TIMEOUT_SECONDS: "3600",
+    });
     client = new ApiClient(service.url);
     ann = await client.createUser("Ann");
   });
@@ -75,5 +80,51 @@ describe("a short clip", () => {
     expect(await query("select state from audio_record where owner_id = $1", [bob.id])).toEqual([{ state: "ready" }]);
     // The only place for an upload is free again.
     expect(await upload(ann, clip)).toMatchObject({ status: 200 });
+  });
+
+  it("is not encoded to its end if it has no room, although its encoder stands still", async () => {
+    const bob = await client.createUser("Bob");
+    for (let i = 0; i < 3; i++) await upload(bob, clip);
+    await query("update app_user set quota_records = 1 where id = $1", [bob.id]);
+    const ready = await until(
+      async () => await ffmpegChildrenOf(process.pid),
+      ({ length }) => length === 2,
+    );
+    for (const encoder of ready) process.kill(encoder, "SIGSTOP");
+    expect(await upload(bob, clip)).toMatchObject({ code: "QUOTA_EXCEEDED" });
+    // It would stand still for an hour.
+    const left = async () => (await ffmpegChildrenOf(process.pid)).filter((encoder) => ready.includes(encoder));
+    expect(await until(left, ({ length }) => length < 2)).toHaveLength(1);
+    for (const encoder of await left()) process.kill(encoder, "SIGCONT");
+    expect(await upload(ann, clip)).toMatchObject({ status: 200 });
+  });
+
+  it("whose user is deleted while its row is being inserted is refused, and nothing of it is left", async () => {
+    const bob = await client.createUser("Bob");
+    await upload(bob, clip);
+    await using deletion = await beginTransaction(service.databaseUrl, "delete from app_user where id = $1", [bob.id]);
+    const answer = upload(bob, clip);
+    expect(await deletion.untilWaiting(1)).toBe(1);
+    await deletion.commit();
+    expect(await answer).toMatchObject({ status: 401, code: "UNAUTHENTICATED" });
+    expect(await query("select id from audio_record where owner_id = $1", [bob.id])).toEqual([]);
+    expect(await upload(ann, clip)).toMatchObject({ status: 200 });
+  });
+
+  it("over the limit per hour is refused before its row, and takes no encoder", async () => {
+    const bob = await client.createUser("Bob");
+    for (let i = 0; i < 3; i++) await upload(bob, clip);
+    await query("update rate_limit set points = 1000 where key = $1", [`upload:user:${bob.id}`]);
+    const ready = await until(
+      async () => await ffmpegChildrenOf(process.pid),
+      ({ length }) => length === 2,
+    );
+    expect(await upload(bob, clip)).toMatchObject({ status: 429, code: "RATE_LIMITED" });
+    using sent = new SentStatements(service.server.database.pool);
+    expect(await upload(bob, clip)).toMatchObject({ status: 429, code: "RATE_LIMITED" });
+    expect(sent.take().filter((text) => text.includes("audio_record"))).toEqual([]);
+    const now = await ffmpegChildrenOf(process.pid);
+    // The first one was counted while its sound was encoded. After that, the service knows.
+    expect(now.filter((encoder) => ready.includes(encoder)).length).toBeGreaterThan(0);
   });
 });

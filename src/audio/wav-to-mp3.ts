@@ -129,6 +129,8 @@ interface Converter extends Applicant {
 
 /** A conversion whose WAV header and first sound have been read. Nothing is encoded yet. */
 export interface Conversion {
+  /** Length of the sound, in seconds, if all of it has been read, as of a short one; else undefined. */
+  readonly wholeSeconds: number | undefined;
   /** Whether checkpoints are under way: their frames are being made. */
   readonly hasCheckpointsAhead: boolean;
   /**
@@ -166,7 +168,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     if (!encoding) return;
     const [reader, scaleState] = [wav.save(), scale.save()];
     if (!reader || !scaleState) return;
-    const [meterState, mixState] = [meter.save(), beforeMix.save()];
+    const [meterState, mixState] = [meter().save(), beforeMix.save()];
     const before = { hash: hash.save(), sourceBytes, samples, reader };
     const state: InputState = { ...before, scale: scaleState, meter: meterState, beforeMix: mixState };
     const input = encodeState(state);
@@ -199,16 +201,23 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   };
   const largestSample = largestSampleOf(wav.format);
   const { channels, bitsPerSample } = wav.format;
-  const meter = new SoundMeter(pcm, { largestSample, bitsPerSample });
   const beforeMix = new ClippingCounter(channels, decodedFullScale(wav.format), largestSample);
   const scale = new FloatScale(wav.format);
   const index = new Mp3Index();
   let samples = input?.samples ?? 0;
   if (from && input) {
-    meter.restore(input.meter);
     beforeMix.restore(input.beforeMix);
     scale.restore(input.scale);
     index.restore(from.index);
+  }
+
+  let soundMeter: SoundMeter | undefined;
+  /** It is made when it is first needed, which is after the encoder has got its first sound. */
+  function meter(): SoundMeter {
+    if (soundMeter) return soundMeter;
+    soundMeter = new SoundMeter(pcm, { largestSample, bitsPerSample });
+    if (input) soundMeter.restore(input.meter);
+    return soundMeter;
   }
 
   async function* sound(): AsyncGenerator<Buffer, void, undefined> {
@@ -243,7 +252,8 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   const ratio = mp3.sampleRateHz / pcm.sampleRateHz;
   const enoughBytes = Math.round(shortSoundSamples / ratio) * frameBytes;
   const opened = new Peekable(sound());
-  const bytesAhead = await opened.peek(from ? 0 : Math.max(enoughBytes, worthwhileBytes));
+  const aheadBytes = from ? 0 : Math.max(enoughBytes, worthwhileBytes);
+  const bytesAhead = await opened.peek(aheadBytes);
   const isShort = bytesAhead > 0 && bytesAhead < enoughBytes;
   const silence = isShort ? silenceAroundShort((bytesAhead / frameBytes) * ratio, ratio) : { before: 0, after: 0 };
 
@@ -252,7 +262,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
     if (silence.before > 0) yield Buffer.alloc(silence.before * frameBytes);
     for await (const bytes of opened.bytes()) {
       yield bytes;
-      meter.add(bytes);
+      meter().add(bytes);
     }
     if (silence.after > 0) yield Buffer.alloc(silence.after * frameBytes);
   }
@@ -279,7 +289,7 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
       index.add(bytes);
       yield bytes;
     }
-    const measured = meter.finish();
+    const measured = meter().finish();
     const conditions: [ConversionWarning, boolean][] = [
       ["CUT_SHORT", wav.remarks.has("CUT_SHORT")],
       ["DAMAGED", wav.remarks.has("DAMAGED")],
@@ -311,11 +321,35 @@ export async function openConversion(source: AsyncIterable<Buffer>, options: Con
   }
 
   return {
+    wholeSeconds: bytesAhead < aheadBytes ? bytesAhead / frameBytes / pcm.sampleRateHz : undefined,
     frames,
     get hasCheckpointsAhead() {
       return encoding?.hasMarks ?? false;
     },
   };
+}
+
+/**
+ * Encodes a short sound to its end and keeps its frames: `frames` of the result yields them, whatever its converter.
+ * @throws what `frames` throws
+ */
+export async function encodedAhead(conversion: Conversion, converter: Converter): Promise<Conversion> {
+  const kept: Buffer[] = [];
+  const frames = conversion.frames(converter);
+  for (;;) {
+    const next = await frames.next();
+    if (!next.done) {
+      kept.push(next.value);
+      continue;
+    }
+    return {
+      ...conversion,
+      async *frames() {
+        yield* kept;
+        return next.value;
+      },
+    };
+  }
 }
 
 function keptPcm({ kept }: ConversionState["encoding"]): Buffer {

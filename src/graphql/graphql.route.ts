@@ -9,7 +9,7 @@ import { OperationTypeNode, type DocumentNode, type GraphQLSchema } from "graphq
 import type { IncomingHttpHeaders } from "node:http";
 import type { Config } from "../settings/config.ts";
 import type { Caller } from "../caller/caller.ts";
-import type { RequestContext } from "./request-context.ts";
+import { isSmall, type RequestContext } from "./request-context.ts";
 import { ServiceError, shuttingDown } from "../errors/errors.ts";
 import { keepOfBody } from "../http/arriving-body.ts";
 import { prefersHtml, sendPage } from "../http/html-page.ts";
@@ -224,7 +224,8 @@ function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHead
 /**
  * Reads a multipart request up to its file. It refuses what it can before the file is read: a body that is too large,
  * an invalid token, an upload for which there is no room. Which token counts is known when `operations` has been read:
- * user id and token in the arguments take precedence over a header, which may come from a proxy.
+ * user id and token in the arguments take precedence over a header, which may come from a proxy. A small request would have
+ * arrived before it is refused: with a header, it is executed like one of JSON.
  */
 async function readUpload(
   request: FastifyRequest,
@@ -233,16 +234,19 @@ async function readUpload(
   limits: MultipartLimits,
 ): Promise<GraphQLRequestBody> {
   refuseByLength(request.headers, limits);
-  const body = await readMultipartRequest(request.raw, reply.raw, limits, async (operations) => {
+  const authorize = async (operations: GraphQLRequestBody): Promise<void> => {
     const credentials = uploadCredentials(operations);
     if (!credentials) return;
     await context.takeTurn();
     try {
-      await context.admitUpload(await ownerOf(credentials, context));
+      const owner = await ownerOf(credentials, context);
+      if (!isSmall(context)) await context.admitUpload(owner);
     } finally {
       context.leaveTurn();
     }
-  });
+  };
+  const isExecutedAtOnce = isSmall(context) && request.headers.authorization !== undefined;
+  const body = await readMultipartRequest(request.raw, reply.raw, limits, isExecutedAtOnce ? undefined : authorize);
   return readPartOf(body);
 }
 

@@ -83,3 +83,11 @@ export interface RequestContext {
    */
   roomForAnswer(isDone?: boolean): Promise<void>;
 }
+
+/** The most bytes of a small request. So much of any file may be in buffers. */
+const smallRequestBytes = 64 * 1024;
+
+/** Whether a request states that it is small. */
+export function isSmall({ requestBytes = Infinity }: Pick<RequestContext, "requestBytes">): boolean {
+  return requestBytes <= smallRequestBytes;
+}

@@ -147,9 +147,16 @@ AudioRecordSchema.setClass(AudioRecord);
 export const bulkyProperties = ["tags", "chapters", "production"] as const;
 export type BulkyProperty = (typeof bulkyProperties)[number];
 
+/** Properties that no answer takes from here: they serve searches, uploads that run, and recordings of earlier versions. */
+type InnerProperty =
+  "titleKey" | "searchText" | "durationSeconds" | "leaseUntil" | "idempotencyKey" | "waveform" | "waveformDetail";
+
 /** A recording as a list reads it. A bulky property that was not read is undefined. */
-export type ListedRecord = Pick<AudioRecord, Exclude<keyof AudioRecord, BulkyProperty | symbol>> &
-  Partial<Pick<AudioRecord, BulkyProperty>>;
+export type ListedRecord = Pick<
+  AudioRecord,
+  Exclude<keyof AudioRecord, BulkyProperty | InnerProperty | "owner" | symbol>
+> &
+  Partial<Pick<AudioRecord, BulkyProperty>> & { readonly owner: Pick<User, "id" | "name" | "createdAt"> };
 
 const RecordWaveformSchema = defineEntity({
   name: "RecordWaveform",

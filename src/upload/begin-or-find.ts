@@ -6,7 +6,7 @@ import type { RequestContext } from "../graphql/request-context.ts";
 import { ServiceError, tryAgainLater } from "../errors/errors.ts";
 import type { Charge } from "../limits/write-allowance.ts";
 import { findOwnRecord, mayRead } from "../record/find-record.ts";
-import { AudioRecord } from "../record/record.entity.ts";
+import { AudioRecord, type ListedRecord } from "../record/record.entity.ts";
 import type { Config } from "../settings/config.ts";
 import type { QuotaState } from "./quota.ts";
 import { ticketUsed, type OpenTicket } from "./upload-tickets.ts";
@@ -29,7 +29,7 @@ export interface BeginningUpload {
     readonly sourceSha256: string | undefined;
     readonly ticket?: OpenTicket;
   };
-  readonly em: SqlEntityManager;
+  readonly em: RequestContext["em"];
   readonly signal: AbortSignal;
   /** Runs a statement beside those of others (`request-turns.ts`). */
   readonly inTurn: RequestContext["inTurn"];
@@ -37,36 +37,37 @@ export interface BeginningUpload {
 
 /**
  * Inserts the row of the upload, or returns the recording of an earlier upload with the same key when it is ready.
- * @param meanwhile is called while the row is being inserted
+ * @param admit is called first, in the same turn
  * @throws {ServiceError} CONFLICT if the key belongs to another file, and what {@link beginRecord} throws
  */
 export async function beginOrFind(
   work: BeginningUpload,
   config: Pick<Config, "quota" | "queueTimeoutSeconds">,
-  meanwhile: () => void = () => {},
-): Promise<{ record: AudioRecord | null; quota: QuotaState }> {
+  admit: () => Promise<void> = async () => {},
+): Promise<{ record: ListedRecord | null; quota: QuotaState }> {
   const { upload, owner, charge, em, signal, inTurn } = work;
   const isByTicket = work.options.ticket !== undefined;
   // The key of a ticket's upload is known only with the ticket, whoever has it.
   const isTold = (earlier: EarlierUpload): boolean => isByTicket || mayBeTold(owner, earlier);
   const keyTaken = (earlier: EarlierUpload): ServiceError =>
     isByTicket ? ticketUsed() : keyOfAnotherFile(earlier, isTold(earlier));
+  let isAdmitted = false;
   for (;;) {
     const terms = { quota: config.quota, charge };
     const { begun, earlier, quota } = await inTurn(async () => {
-      const beginning = beginRecord(em, upload, terms);
-      meanwhile();
-      return await beginning;
+      if (!isAdmitted) await admit();
+      isAdmitted = true;
+      return await beginRecord(em(), upload, terms);
     });
     if (begun) return { record: null, quota };
     if (!earlier) continue;
     if (earlier.fileName !== upload.fileName) throw keyTaken(earlier);
     if (earlier.state === "receiving") {
-      await waitForUpload(em, earlier.id, config.queueTimeoutSeconds, signal);
+      await waitForUpload(em(), earlier.id, config.queueTimeoutSeconds, signal);
       continue;
     }
     if (!isTold(earlier)) throw keyTaken(earlier);
-    const record = await findOwnRecord(em, upload.ownerId, earlier.id);
+    const record = await findOwnRecord(em(), upload.ownerId, earlier.id);
     if (!record) continue;
     if (!(await isSameFile(earlier, work))) throw keyTaken(earlier);
     return { record, quota };

@@ -6,7 +6,7 @@ import { throughFailover, type Patience } from "../database/failover.ts";
 import { ServiceError } from "../errors/errors.ts";
 import { rowBytes, takeAllowance, type Charge } from "../limits/write-allowance.ts";
 import type { WrittenFrames } from "../record/arriving-mp3.ts";
-import type { AudioRecord } from "../record/record.entity.ts";
+import type { ListedRecord } from "../record/record.entity.ts";
 import { titleFromFileName } from "../record/record-title.ts";
 import type { Quota } from "../settings/config.ts";
 import { finishUpload } from "./finish-record.ts";
@@ -42,7 +42,7 @@ export async function completeRecord(
   record: CompleteRecord,
   turns: OwnerTurns,
   defaults: Quota,
-): Promise<AudioRecord> {
+): Promise<ListedRecord> {
   const { id, owner, charge, fileName, facts, frames, quota, patience, consume } = record;
   requireSha256(facts.source.sha256, record.sourceSha256);
   const title = record.title || facts.source.tags.get("title") || titleFromFileName(fileName);

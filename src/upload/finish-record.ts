@@ -10,13 +10,13 @@ import { isDatabaseUnavailable, isDuplicate, isParentMissing } from "../errors/d
 import { ServiceError } from "../errors/errors.ts";
 import { findOwnRecord } from "../record/find-record.ts";
 import { chunkBytes } from "../record/mp3-chunks.ts";
-import { AudioRecord, type RecordTables } from "../record/record.entity.ts";
+import { AudioRecord, type ListedRecord, type RecordTables } from "../record/record.entity.ts";
 import { RemovedMeanwhile } from "../record/record-refusals.ts";
 import { searchTextOf, titleKeyOf } from "../record/search-text.ts";
 import type { Quota } from "../settings/config.ts";
 import type { StoreName } from "../settings/store-name.ts";
 import { tokenRevoked } from "../user/authenticate-user.ts";
-import { AccessToken, User } from "../user/user.entity.ts";
+import { AccessToken } from "../user/user.entity.ts";
 import { quotaExceeded, quotaQuestion, verdict, verdictColumns, type QuotaQuestion } from "./quota.ts";
 
 /** The data that complete a recording. */
@@ -49,8 +49,8 @@ export async function finishUpload(
   defaults: Quota,
   patience: Patience,
   consume?: (em: SqlEntityManager) => Promise<void>,
-): Promise<AudioRecord> {
-  const finish = async (): Promise<AudioRecord> =>
+): Promise<ListedRecord> {
+  const finish = async (): Promise<ListedRecord> =>
     consume
       ? await em.transactional(async (em) => {
           const record = await finishRecord(em, id, owner, finished, defaults);
@@ -58,8 +58,8 @@ export async function finishUpload(
           return record;
         })
       : await finishRecord(em, id, owner, finished, defaults);
-  const find = async (): Promise<AudioRecord | null> => await findOwnRecord(em, owner.id, id);
-  const finishOnce = async (): Promise<AudioRecord> => await repeated(finish, find, patience);
+  const find = async (): Promise<ListedRecord | null> => await findOwnRecord(em, owner.id, id);
+  const finishOnce = async (): Promise<ListedRecord> => await repeated(finish, find, patience);
   if (consume) return await finishOnce();
   return await confirmed(
     finishOnce,
@@ -284,7 +284,7 @@ export async function finishRecord(
   owner: Caller,
   { title, fileName, head, store, frameBytes, unstored, facts: { source, mp3, sound, warnings } }: FinishedRecord,
   defaults: Quota,
-): Promise<AudioRecord> {
+): Promise<ListedRecord> {
   const addition = {
     bytes: head.length + frameBytes,
     microseconds: Math.floor((source.samples * 1e6) / source.format.sampleRateHz),
@@ -333,9 +333,8 @@ export async function finishRecord(
     throw quotaExceeded(exceeded, { maxBytes, maxSeconds, maxRecords, usedBytes, usedMicroseconds, usedRecords });
   }
   if (!isReady(ready)) throw new RemovedMeanwhile();
-  em.merge(User, { id: owner.id, name: owner.name, createdAt: owner.createdAt });
-  const { ownerId, ...record } = ready;
-  return em.merge(AudioRecord, { ...record, owner: ownerId });
+  const { ownerId: _same, ...record } = ready;
+  return { ...record, owner };
 }
 
 async function isRevoked(em: SqlEntityManager, { tokenId }: Caller): Promise<boolean> {

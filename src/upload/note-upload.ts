@@ -1,11 +1,11 @@
-import type { AudioRecord } from "../record/record.entity.ts";
+import type { ListedRecord } from "../record/record.entity.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ClientSpeed } from "./client-speed.ts";
 
 /** Notes a recording that an upload has stored, and how long after the last byte of its file that was. */
 export function noteStored(
   metrics: Metrics | undefined,
-  { sourceBytes, sizeBytes, sourceSamples, sourceSampleRateHz }: AudioRecord,
+  { sourceBytes, sizeBytes, sourceSamples, sourceSampleRateHz }: ListedRecord,
   { endedAt }: Pick<ClientSpeed, "endedAt">,
 ): void {
   metrics?.recordStored({

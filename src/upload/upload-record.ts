@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { addressKeys } from "../addresses/address-key.ts";
 import type { EncoderPool } from "../audio/encoder/encoder-pool.ts";
 import type { Quality } from "../audio/mp3/quality.ts";
-import { openConversion, type Conversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
+import { encodedAhead, openConversion, type Conversion, type ConversionFacts } from "../audio/wav-to-mp3.ts";
 import type { Caller } from "../caller/caller.ts";
 import type { Config } from "../settings/config.ts";
 import { isDatabaseUnavailable, isStorageFull } from "../errors/database-failures.ts";
@@ -12,7 +12,7 @@ import { counted, ServiceError, shuttingDown } from "../errors/errors.ts";
 import { cleanText } from "../input/plain-text.ts";
 import type { AddressLimiter, RateLimiter } from "../limits/rate-limiter.ts";
 import { chargeOf, type WriteAllowances } from "../limits/write-allowance.ts";
-import type { RequestContext } from "../graphql/request-context.ts";
+import { isSmall, type RequestContext } from "../graphql/request-context.ts";
 import { beginOrFind, type BeginningUpload } from "./begin-or-find.ts";
 import { ClientSpeed } from "./client-speed.ts";
 import { completeRecord } from "./complete-record.ts";
@@ -25,7 +25,7 @@ import { quotaExceeded, roomLeft, type QuotaState } from "./quota.ts";
 import type { NewUpload } from "./begin-record.ts";
 import { discardRecord } from "./finish-record.ts";
 import { maxTitleLength } from "../record/record-title.ts";
-import type { AudioRecord } from "../record/record.entity.ts";
+import type { ListedRecord } from "../record/record.entity.ts";
 import { noteLostObject } from "../record/object-sweeper.ts";
 import { newRecordId } from "../record/record-id.ts";
 import { RemovedMeanwhile } from "../record/record-refusals.ts";
@@ -40,8 +40,8 @@ import { upTo, whileRoom } from "./while-room.ts";
 import type { Visibility } from "../settings/visibility.ts";
 import { User } from "../user/user.entity.ts";
 
-/** A request with at most so many bytes is small: so much of any file may be in buffers. */
-const smallRequestBytes = 64 * 1024;
+/** The longest sound that is encoded before its row is there, in seconds. It takes a processor about 15 ms. */
+const briefSeconds = 1;
 
 /** Options of an upload, from the client. */
 export interface UploadOptions {
@@ -58,7 +58,7 @@ export interface UploadOptions {
 
 /** The result of an upload. */
 export interface UploadedRecord {
-  readonly record: AudioRecord;
+  readonly record: ListedRecord;
   /** False if an earlier upload with the same idempotency key had stored it. Then this file was at most compared. */
   readonly created: boolean;
 }
@@ -103,7 +103,8 @@ export class RecordUploader {
   }
 
   /**
-   * Checks whether one more upload may begin, before its file is read, and counts the attempt.
+   * Checks whether one more upload may begin, and counts the attempt. To be called before the file is read, unless the request
+   * is small.
    * @throws {ServiceError} SHUTTING_DOWN, BUSY, STORAGE_FULL or RATE_LIMITED
    */
   async admit(owner: Caller, clientAddress: string): Promise<void> {
@@ -116,7 +117,7 @@ export class RecordUploader {
   }
 
   /**
-   * Converts and stores one file. If anything fails, nothing of it remains.
+   * Converts and stores one file. If anything fails, nothing of it remains. A small request is admitted here.
    * @throws {ServiceError} if the file, the client or the load of the service does not allow it
    */
   async upload(
@@ -134,6 +135,7 @@ export class RecordUploader {
       metrics?.uploadEnded(uploaded.created ? "stored" : "again");
       return uploaded;
     } catch (error) {
+      if (error instanceof NotAdmitted) throw error.cause;
       metrics?.uploadEnded(outcomeOf(error));
       throw error;
     }
@@ -187,7 +189,6 @@ export class RecordUploader {
     const { requestBytes } = context;
     const checkedOptions = { ...options, title, sourceSha256 };
     const charge = chargeOf(this.#dependencies.allowances, owner, context.clientAddress);
-    const em = context.em();
     const work: Work = {
       upload,
       fileName: incoming.fileName,
@@ -197,7 +198,7 @@ export class RecordUploader {
       owner,
       charge,
       options: checkedOptions,
-      em,
+      em: context.em,
       signal,
       inTurn: context.inTurn,
     };
@@ -206,30 +207,35 @@ export class RecordUploader {
     try {
       using opened = new DisposableStack();
       let early: OpenFile | undefined;
-      const openEarly = () => void (early = opened.use(this.#openEarly(work)));
-      const { record: earlier, quota } = await beginOrFind(work, config, openEarly);
+      const admit = async () => {
+        const admitted = context.admitUpload(owner); // the statement goes out first
+        early = opened.use(this.#openEarly(work));
+        await admitted.catch(notAdmitted);
+      };
+      const { record: earlier, quota } = await beginOrFind(work, config, isSmall(context) ? admit : undefined);
       if (earlier) return { record: earlier, created: false };
       hasBegun = true;
       const record = await this.#convert(work, quota, early);
       noteStored(this.#dependencies.metrics, record, speed);
-      context.logger().info(
-        {
-          record: record.id,
-          sourceBytes: record.sourceBytes,
-          mp3Bytes: record.sizeBytes,
-          soundSeconds: record.sourceSamples / record.sourceSampleRateHz,
-          ms: Math.round(performance.now() - started),
-        },
-        "upload stored",
-      );
+      const facts = {
+        record: record.id,
+        sourceBytes: record.sourceBytes,
+        mp3Bytes: record.sizeBytes,
+        soundSeconds: record.sourceSamples / record.sourceSampleRateHz,
+        ms: Math.round(performance.now() - started),
+      };
+      const logger = context.logger();
+      void setImmediate().then(() => logger.info(facts, "upload stored")); // after the answer
       return { record, created: true };
     } catch (error) {
+      if (error instanceof NotAdmitted) throw error;
       this.#dependencies.room.noteFailure(error);
       const discarding = this.#discard(upload, hasBegun, context);
       this.#track(discarding);
       // Other errors may be due to the database. The client does not wait for it again.
       if (error instanceof ServiceError && error.code !== "OUTCOME_UNKNOWN") await discarding;
-      if (error instanceof RemovedMeanwhile && (await em.count(User, { id: owner.id })) > 0) throw partIsGone(error);
+      if (error instanceof RemovedMeanwhile && (await context.em().count(User, { id: owner.id })) > 0)
+        throw partIsGone(error);
       throw error;
     }
   }
@@ -239,20 +245,30 @@ export class RecordUploader {
    * earlier upload.
    */
   #openEarly(work: Work): OpenFile | undefined {
-    const { requestBytes = Infinity, upload, uploader } = work;
-    if (requestBytes > smallRequestBytes || upload.idempotencyKey !== undefined) return undefined;
-    const slot = this.#dependencies.slots.tryAcquire(uploader);
+    const slot = work.upload.idempotencyKey === undefined && this.#dependencies.slots.tryAcquire(work.uploader);
     if (!slot) return undefined;
     this.#dependencies.metrics?.uploadWaited(0);
-    const conversion = this.#openMeanwhile(work, slot);
+    const over = new AbortController();
+    const signal = AbortSignal.any([work.signal, over.signal]);
+    let isUnderWay = true;
+    const conversion = this.#encodeEarly({ ...work, signal }, slot).finally(() => (isUnderWay = false));
     conversion.catch(() => {}); // nobody awaits it if the row cannot be inserted
-    return { slot, conversion, [Symbol.dispose]: () => slot[Symbol.dispose]() };
+    return {
+      slot,
+      conversion,
+      [Symbol.dispose]() {
+        if (isUnderWay) over.abort(uploadOver);
+        slot[Symbol.dispose]();
+      },
+    };
   }
 
-  /** Lets the statement that was just begun go out first. */
-  async #openMeanwhile(work: Work, slot: UploadSlot): Promise<Conversion> {
-    await setImmediate();
-    return await this.#open(work, slot, this.#dependencies.config.maxDurationSeconds);
+  /** Opens a file, and encodes it if it is brief. */
+  async #encodeEarly(work: Work, slot: UploadSlot): Promise<Conversion> {
+    await setImmediate(); // the statement that was just begun goes out first
+    const conversion = await this.#open(work, slot, this.#dependencies.config.maxDurationSeconds);
+    const { wholeSeconds = Infinity } = conversion;
+    return wholeSeconds > briefSeconds ? conversion : await encodedAhead(conversion, { owner: work.owner.id, slot });
   }
 
   async #openInTurn(work: Work, maxDurationSeconds: number): Promise<OpenFile> {
@@ -280,9 +296,10 @@ export class RecordUploader {
   }
 
   /** Converts and stores a file whose row was inserted. */
-  async #convert(work: Work, quota: QuotaState, early: OpenFile | undefined): Promise<AudioRecord> {
+  async #convert(work: Work, quota: QuotaState, early: OpenFile | undefined): Promise<ListedRecord> {
     const { id } = work.upload;
-    const { fileName, owner, charge, options, em, signal } = work;
+    const { fileName, owner, charge, options, signal } = work;
+    const em = work.em();
     const { config, store, room: storage } = this.#dependencies;
     const room = roomLeft(quota);
     const patience = { seconds: config.databaseFailoverSeconds, signal };
@@ -327,6 +344,16 @@ export class RecordUploader {
     }
   }
 }
+
+/** Thrown in place of a refusal to admit an upload, which has then not begun. */
+class NotAdmitted extends Error {}
+
+function notAdmitted(cause: unknown): never {
+  throw new NotAdmitted("The upload was not admitted.", { cause });
+}
+
+/** Why an early conversion ends that nobody needs any more. Without a reason, `abort()` would make an error each time. */
+const uploadOver = new Error("The upload is over.");
 
 /**
  * The error for an upload whose recording is gone, although its user is there: a database that stops suddenly loses what it has

@@ -172,10 +172,11 @@ export class ConversionEncoders implements AsyncDisposable {
     }
   }
 
-  /** Kills the processes and forgets them, without waiting for their end. */
+  /** Forgets the processes, and kills them when the frames that they have returned are on their way. */
   killSoon(): void {
-    void this.kill();
+    const left = [...this.#encoders];
     this.#encoders.clear();
+    setImmediate(() => left.forEach((encoder) => void encoder[Symbol.asyncDispose]()));
   }
 
   /** Kills the processes. */
