@@ -18,7 +18,7 @@ describe("a short clip", () => {
     service = await startServiceWithoutIntervals({
       MAX_UPLOADS: "1",
       MAX_UPLOADS_PER_HOUR: "1000",
-      STALL_TIMEOUT_SECONDS: "3600",
+      STALL_TIMEOUT_SECONDS: "300",
     });
     client = new ApiClient(service.url);
     ann = await client.createUser("Ann");
@@ -82,49 +82,81 @@ describe("a short clip", () => {
     expect(await upload(ann, clip)).toMatchObject({ status: 200 });
   });
 
-  it("is not encoded to its end if it has no room, although its encoder stands still", async () => {
-    const bob = await client.createUser("Bob");
-    for (let i = 0; i < 3; i++) await upload(bob, clip);
-    await query("update app_user set quota_records = 1 where id = $1", [bob.id]);
-    const ready = await until(
+  /** Uploads clips of a new user until two encoders are ready for the next ones. */
+  const userWithEncoders = async () => {
+    const user = await client.createUser("Bob");
+    for (let i = 0; i < 3; i++) await upload(user, clip);
+    const encoders = await until(
       async () => await ffmpegChildrenOf(process.pid),
       ({ length }) => length === 2,
     );
-    for (const encoder of ready) process.kill(encoder, "SIGSTOP");
-    expect(await upload(bob, clip)).toMatchObject({ code: "QUOTA_EXCEEDED" });
-    // It would stand still for an hour.
-    const left = async () => (await ffmpegChildrenOf(process.pid)).filter((encoder) => ready.includes(encoder));
-    expect(await until(left, ({ length }) => length < 2)).toHaveLength(1);
-    for (const encoder of await left()) process.kill(encoder, "SIGCONT");
-    expect(await upload(ann, clip)).toMatchObject({ status: 200 });
+    return { user, encoders };
+  };
+  const leftOf = async (encoders: readonly number[]) =>
+    (await ffmpegChildrenOf(process.pid)).filter((encoder) => encoders.includes(encoder));
+
+  it("is encoded while its row is being inserted", async () => {
+    const { user, encoders } = await userWithEncoders();
+    await using lock = await beginTransaction(service.databaseUrl, "select from app_user where id = $1 for update", [
+      user.id,
+    ]);
+    const answer = upload(user, clip);
+    expect(await lock.untilWaiting(1)).toBe(1);
+    const left = await until(
+      async () => await leftOf(encoders),
+      ({ length }) => length < 2,
+    );
+    expect(left).toHaveLength(1);
+    await lock.commit();
+    expect(await answer).toMatchObject({ status: 200 });
   });
 
-  it("whose user is deleted while its row is being inserted is refused, and nothing of it is left", async () => {
-    const bob = await client.createUser("Bob");
-    await upload(bob, clip);
-    await using deletion = await beginTransaction(service.databaseUrl, "delete from app_user where id = $1", [bob.id]);
-    const answer = upload(bob, clip);
+  it("whose user is deleted meanwhile is refused, and nothing of it is left, although its encoder stands still", async () => {
+    const { user, encoders } = await userWithEncoders();
+    for (const encoder of encoders) process.kill(encoder, "SIGSTOP");
+    const remove = "delete from app_user where id = $1";
+    await using deletion = await beginTransaction(service.databaseUrl, remove, [user.id]);
+    const answer = upload(user, clip);
     expect(await deletion.untilWaiting(1)).toBe(1);
     await deletion.commit();
     expect(await answer).toMatchObject({ status: 401, code: "UNAUTHENTICATED" });
-    expect(await query("select id from audio_record where owner_id = $1", [bob.id])).toEqual([]);
+    expect(await query("select id from audio_record where owner_id = $1", [user.id])).toEqual([]);
+    // Otherwise it would stand still for five minutes.
+    const left = await until(
+      async () => await leftOf(encoders),
+      ({ length }) => length < 2,
+    );
+    expect(left).toHaveLength(1);
+    for (const encoder of left) process.kill(encoder, "SIGCONT");
     expect(await upload(ann, clip)).toMatchObject({ status: 200 });
   });
 
-  it("over the limit per hour is refused before its row, and takes no encoder", async () => {
-    const bob = await client.createUser("Bob");
-    for (let i = 0; i < 3; i++) await upload(bob, clip);
-    await query("update rate_limit set points = 1000 where key = $1", [`upload:user:${bob.id}`]);
-    const ready = await until(
-      async () => await ffmpegChildrenOf(process.pid),
-      ({ length }) => length === 2,
-    );
-    expect(await upload(bob, clip)).toMatchObject({ status: 429, code: "RATE_LIMITED" });
+  it("costs no encoder if the one before was refused", async () => {
+    const { user, encoders } = await userWithEncoders();
+    await query("update app_user set quota_records = 1 where id = $1", [user.id]);
+    for (let i = 0; i < 5; i++) expect(await upload(user, clip)).toMatchObject({ code: "QUOTA_EXCEEDED" });
+    expect((await leftOf(encoders)).length).toBeGreaterThan(0);
+    await query("update app_user set quota_records = null where id = $1", [user.id]);
+    expect(await upload(user, clip)).toMatchObject({ status: 200 });
+  });
+
+  it("beside another field is admitted before that runs", async () => {
+    const { user } = await userWithEncoders();
+    await query("update rate_limit set points = 1000 where key = $1", [`upload:user:${user.id}`]);
+    const rename = 'before: updateUser(name: "Rob") { user { name } }';
+    const { status, errors } = await client.uploadRecord(user, clip, { before: rename });
+    expect([status, errors?.[0]?.extensions.code]).toEqual([429, "RATE_LIMITED"]);
+    expect(await query("select name from app_user where id = $1", [user.id])).toEqual([{ name: "Bob" }]);
+  });
+
+  it("over the limit per hour is refused without another statement about recordings", async () => {
+    const { user } = await userWithEncoders();
+    await query("update rate_limit set points = 1000 where key = $1", [`upload:user:${user.id}`]);
     using sent = new SentStatements(service.server.database.pool);
-    expect(await upload(bob, clip)).toMatchObject({ status: 429, code: "RATE_LIMITED" });
-    expect(sent.take().filter((text) => text.includes("audio_record"))).toEqual([]);
-    const now = await ffmpegChildrenOf(process.pid);
-    // The first one was counted while its sound was encoded. After that, the service knows.
-    expect(now.filter((encoder) => ready.includes(encoder)).length).toBeGreaterThan(0);
+    for (let i = 0; i < 2; i++) expect(await upload(user, clip)).toMatchObject({ status: 429, code: "RATE_LIMITED" });
+    const texts = sent.take();
+    expect(texts.filter((text) => text.includes("audio_record"))).toEqual([]);
+    // From the second one on, the service knows by itself.
+    expect(texts.filter((text) => text.includes("rate_limit"))).toHaveLength(1);
   });
 });

@@ -127,7 +127,7 @@ interface Converter extends Applicant {
   readonly maxDurationSeconds?: number;
 }
 
-/** A conversion whose WAV header and first sound have been read. Nothing is encoded yet. */
+/** A conversion whose WAV header and first sound have been read. Nothing is encoded yet, unless it is {@link encodedAhead}. */
 export interface Conversion {
   /** Length of the sound, in seconds, if all of it has been read, as of a short one; else undefined. */
   readonly wholeSeconds: number | undefined;

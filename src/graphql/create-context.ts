@@ -20,7 +20,7 @@ export interface ContextDependencies {
    */
   readonly authenticateTicket: (ticket: string) => Promise<Caller>;
   /**
-   * Called before a file is read, once for each request and user.
+   * Called before a file is read, or stored if the request is small; once for each request and user.
    * @throws {ServiceError} if this user may not upload from this address now
    */
   readonly beforeUpload: (owner: Caller, clientAddress: string) => Promise<void>;

@@ -224,8 +224,9 @@ function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHead
 /**
  * Reads a multipart request up to its file. It refuses what it can before the file is read: a body that is too large,
  * an invalid token, an upload for which there is no room. Which token counts is known when `operations` has been read:
- * user id and token in the arguments take precedence over a header, which may come from a proxy. A small request would have
- * arrived before it is refused: with a header, it is executed like one of JSON.
+ * user id and token in the arguments take precedence over a header, which may come from a proxy. A small request has arrived by
+ * then. It is executed like one of JSON, if it has an `Authorization` header; without one, arguments are checked here, because
+ * a token that is no UUID is answered as a wrong one.
  */
 async function readUpload(
   request: FastifyRequest,
@@ -245,8 +246,8 @@ async function readUpload(
       context.leaveTurn();
     }
   };
-  const isExecutedAtOnce = isSmall(context) && request.headers.authorization !== undefined;
-  const body = await readMultipartRequest(request.raw, reply.raw, limits, isExecutedAtOnce ? undefined : authorize);
+  const isLikeJson = isSmall(context) && request.headers.authorization !== undefined;
+  const body = await readMultipartRequest(request.raw, reply.raw, limits, isLikeJson ? undefined : authorize);
   return readPartOf(body);
 }
 

@@ -61,6 +61,13 @@ export async function refuseBeforeRunning({
   const takesFile = roots.find(({ facts }) => facts.takesFile);
   if (takesFile) extent.refuseTooMuchBefore(takesFile.key);
   await refuseFields(operation, roots, asked, contextValue);
+  // Beside other fields, an upload is admitted before any of them runs. A large one has been.
+  if (takesFile && roots.length > 1) {
+    await refusedAt(takesFile, async () => {
+      const owner = await callerOf(takesFile, contextValue);
+      if (owner) await contextValue.admitUpload(owner);
+    });
+  }
   contextValue.expectAnswer(extent.bytes, places);
   // From here on, it may wait for a client.
   if (takesFile || contextValue.expectsLargeAnswer()) contextValue.leaveTurn();

@@ -30,10 +30,13 @@ export function watchBody(request: FastifyRequest, reply: FastifyReply, { unvouc
   };
   const held = unvouched.hold(refuse);
   heldBodies.set(request, held);
-  const timer = setTimeout(
-    () => refuse(new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time. Send it again.")),
-    patienceMs,
-  );
+  const refuseLate = (): void =>
+    refuse(new ServiceError("REQUEST_TIMEOUT", "The request did not arrive in time. Send it again."));
+  const timer = setTimeout(() => {
+    // After a busy turn of the event loop, the rest may be waiting. It is read before this is called.
+    const refusal = setImmediate(refuseLate);
+    raw.once("end", () => clearImmediate(refusal));
+  }, patienceMs);
   raw.on("data", (piece: Buffer) => held.add(piece.length + pieceBytes));
   raw.once("end", () => {
     clearTimeout(timer);

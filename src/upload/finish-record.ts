@@ -334,7 +334,7 @@ export async function finishRecord(
   }
   if (!isReady(ready)) throw new RemovedMeanwhile();
   const { ownerId: _same, ...record } = ready;
-  return { ...record, owner };
+  return { ...record, owner: { id: owner.id, name: owner.name, createdAt: owner.createdAt } };
 }
 
 async function isRevoked(em: SqlEntityManager, { tokenId }: Caller): Promise<boolean> {

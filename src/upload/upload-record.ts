@@ -43,6 +43,9 @@ import { User } from "../user/user.entity.ts";
 /** The longest sound that is encoded before its row is there, in seconds. It takes a processor about 15 ms. */
 const briefSeconds = 1;
 
+/** Most users who are remembered because their last upload was refused. */
+const maxRefused = 4096;
+
 /** Options of an upload, from the client. */
 export interface UploadOptions {
   readonly title: string | undefined;
@@ -96,6 +99,8 @@ export class RecordUploader {
   readonly #dependencies: UploaderDependencies;
   readonly #running = new Set<Promise<unknown>>();
   readonly #stop = new AbortController();
+  /** Users whose last upload was refused before it had a row, the longest known first. */
+  readonly #refused = new Set<number>();
   #draining = false;
 
   constructor(dependencies: UploaderDependencies) {
@@ -139,6 +144,12 @@ export class RecordUploader {
       metrics?.uploadEnded(outcomeOf(error));
       throw error;
     }
+  }
+
+  #noteRefused(userId: number): void {
+    this.#refused.add(userId);
+    const [oldest] = this.#refused;
+    if (this.#refused.size > maxRefused) this.#refused.delete(oldest!);
   }
 
   /** Number of uploads under way, including those that are being cleaned up. */
@@ -213,8 +224,10 @@ export class RecordUploader {
         await admitted.catch(notAdmitted);
       };
       const { record: earlier, quota } = await beginOrFind(work, config, isSmall(context) ? admit : undefined);
+      this.#refused.delete(owner.id);
       if (earlier) return { record: earlier, created: false };
       hasBegun = true;
+      if (early) this.#dependencies.metrics?.uploadWaited(0);
       const record = await this.#convert(work, quota, early);
       noteStored(this.#dependencies.metrics, record, speed);
       const facts = {
@@ -228,6 +241,7 @@ export class RecordUploader {
       void setImmediate().then(() => logger.info(facts, "upload stored")); // after the answer
       return { record, created: true };
     } catch (error) {
+      if (!hasBegun) this.#noteRefused(owner.id);
       if (error instanceof NotAdmitted) throw error;
       this.#dependencies.room.noteFailure(error);
       const discarding = this.#discard(upload, hasBegun, context);
@@ -242,12 +256,12 @@ export class RecordUploader {
 
   /**
    * Opens a small file while its row is being inserted, if a slot is free. Not if it may have to be compared with that of an
-   * earlier upload.
+   * earlier upload, and not if the user's last one was refused: refusing the next one then costs no encoder.
    */
   #openEarly(work: Work): OpenFile | undefined {
-    const slot = work.upload.idempotencyKey === undefined && this.#dependencies.slots.tryAcquire(work.uploader);
+    if (work.upload.idempotencyKey !== undefined || this.#refused.has(work.owner.id)) return undefined;
+    const slot = this.#dependencies.slots.tryAcquire(work.uploader);
     if (!slot) return undefined;
-    this.#dependencies.metrics?.uploadWaited(0);
     const over = new AbortController();
     const signal = AbortSignal.any([work.signal, over.signal]);
     let isUnderWay = true;
@@ -266,6 +280,7 @@ export class RecordUploader {
   /** Opens a file, and encodes it if it is brief. */
   async #encodeEarly(work: Work, slot: UploadSlot): Promise<Conversion> {
     await setImmediate(); // the statement that was just begun goes out first
+    work.signal.throwIfAborted();
     const conversion = await this.#open(work, slot, this.#dependencies.config.maxDurationSeconds);
     const { wholeSeconds = Infinity } = conversion;
     return wholeSeconds > briefSeconds ? conversion : await encodedAhead(conversion, { owner: work.owner.id, slot });

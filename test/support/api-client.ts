@@ -45,8 +45,15 @@ export class ApiClient {
     wav: Blob | Uint8Array,
     options: UploadRequest = {},
   ): Promise<Answer> {
-    const { fileName = "take.wav", fields = "id url title", variables = {}, declarations = "", args = "" } = options;
-    const query = `mutation ($file: Upload!${declarations}) { uploadRecord(file: $file${args}) { created record { ${fields} } } }`;
+    const {
+      fileName = "take.wav",
+      fields = "id url title",
+      variables = {},
+      declarations = "",
+      args = "",
+      before = "",
+    } = options;
+    const query = `mutation ($file: Upload!${declarations}) { ${before} uploadRecord(file: $file${args}) { created record { ${fields} } } }`;
     const form = new FormData();
     form.set("operations", JSON.stringify({ query, variables: { file: null, ...variables } }));
     form.set("map", JSON.stringify({ 0: ["variables.file"] }));
@@ -72,6 +79,8 @@ export interface UploadRequest {
   readonly declarations?: string;
   /** More arguments of the mutation, such as `, title: $title`. */
   readonly args?: string;
+  /** More fields of the operation, which run first. */
+  readonly before?: string;
   readonly headers?: Record<string, string>;
 }
 

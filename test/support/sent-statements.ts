@@ -37,9 +37,14 @@ export class SentStatements implements Disposable {
     pool.on("acquire", this.#listen);
   }
 
-  /** Statements since the last call, without those of new connections, and of what is noted once a minute. */
+  /**
+   * Statements since the last call, without those of new connections, of what is noted once a minute, and of the deletion of
+   * old counts after the start.
+   */
   take(): string[] {
-    return this.#texts.splice(0).filter((text) => !/^set |^update "access_token" set "last_used_at"/.test(text));
+    const besides =
+      /^set |^update "access_token" set "last_used_at"|^delete from "(rate_limit|write_allowance)" where "key" in/;
+    return this.#texts.splice(0).filter((text) => !besides.test(text));
   }
 
   [Symbol.dispose](): void {

@@ -193,6 +193,11 @@ export function deleteLeaving(): void {
 
 async function deleteNow(ids: string[]): Promise<void> {
   const mine = ids.filter((id) => leaving.get(id)?.owner === account.value?.id);
+  // Those of another account stay: nobody can delete them any more.
+  noteDeleted(
+    ids.filter((id) => !mine.includes(id)),
+    false,
+  );
   for (const id of ids) leaving.delete(id);
   if (mine.length === 0) return;
   try {

@@ -57,7 +57,7 @@ export function ShareDialog({ record: given, onClose }: { record: RowFragment; o
           await attempt(async () => {
             const link = await makeLink(id, note, days);
             changes.current += 1;
-            setLinks((before) => [link, ...(before ?? [])]);
+            setLinks((before = []) => [link, ...before.filter(({ id }) => id !== link.id)]);
             const address = pageOf(link);
             notify((await copyText(address)) ? "The new link is copied." : "The new link is made.");
           })

@@ -172,11 +172,10 @@ export class ConversionEncoders implements AsyncDisposable {
     }
   }
 
-  /** Forgets the processes, and kills them when the frames that they have returned are on their way. */
+  /** Kills the processes and forgets them, without waiting for their end. */
   killSoon(): void {
-    const left = [...this.#encoders];
+    void this.kill();
     this.#encoders.clear();
-    setImmediate(() => left.forEach((encoder) => void encoder[Symbol.asyncDispose]()));
   }
 
   /** Kills the processes. */
