@@ -358,8 +358,11 @@ describe("what no resolver reads", () => {
   });
 });
 
-describe("an upload whose `map` does not come", () => {
-  it("is refused as BUSY when others need its memory", async () => {
+describe("an upload that stops", () => {
+  it.each([
+    ["before its `map`", []],
+    ["before its file", [fieldPart("map", '{"0":["variables.file"]}')]],
+  ])("%s is refused as BUSY when others need its memory", async (_where, parts) => {
     const limits = { maxFileBytes: 1e6, maxOperationsBytes: 65_536, maxMapBytes: 1000, stallSeconds: 60 };
     const unvouched = new UnvouchedBytes(40_000);
     await using server = await listen((request, response) => {
@@ -376,7 +379,7 @@ describe("an upload whose `map` does not come", () => {
       filePart("0", "a", "x"),
     );
     using silent = await connectRaw(server.port);
-    const beginning = multipartBody(operations(30_000)).subarray(0, -8);
+    const beginning = multipartBody(operations(30_000), ...parts).subarray(0, -8);
     await silent.send(rawPost(beginning, { "content-length": String(beginning.length + 1000) }));
     const honest = await Promise.all([1, 2].map(async () => await exchange(server.port, rawPost(whole))));
     expect(honest.map((answer) => answer?.body)).toEqual(["read", "read"]);

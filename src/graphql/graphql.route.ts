@@ -225,8 +225,8 @@ function refuseEncodedBody({ "content-encoding": coding = "" }: IncomingHttpHead
  * Reads a multipart request up to its file. It refuses what it can before the file is read: a body that is too large,
  * an invalid token, an upload for which there is no room. Which token counts is known when `operations` has been read:
  * user id and token in the arguments take precedence over a header, which may come from a proxy. A small request has arrived by
- * then. It is executed like one of JSON, if it has an `Authorization` header; without one, arguments are checked here, because
- * a token that is no UUID is answered as a wrong one.
+ * then, and is executed like one of JSON if it has an `Authorization` header. Without one, its arguments are checked here, because a
+ * token that is no UUID is answered as a wrong one.
  */
 async function readUpload(
   request: FastifyRequest,
@@ -240,8 +240,7 @@ async function readUpload(
     if (!credentials) return;
     await context.takeTurn();
     try {
-      const owner = await ownerOf(credentials, context);
-      if (!isSmall(context)) await context.admitUpload(owner);
+      await context.admitUpload(await ownerOf(credentials, context));
     } finally {
       context.leaveTurn();
     }

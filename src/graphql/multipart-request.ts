@@ -46,7 +46,8 @@ export function refuseByLength(headers: IncomingHttpHeaders, limits: MultipartLi
 
 /**
  * Reads a GraphQL multipart request (jaydenseric/graphql-multipart-request-spec, draft 3; one operation, one file, one
- * path). Resolves when `map` has been read and `authorize` has succeeded. The file continues to arrive while the
+ * path). Resolves when `map` has been read and `authorize` has succeeded, or without that, when the file begins: until then, what
+ * was read counts as nobody's. The file continues to arrive while the
  * resolver runs, as fast as it is read. It ends only after the whole body was found to be well-formed. After the
  * response, nothing more is read here; `closeAfterEarlyAnswer` handles the rest of the body.
  *
@@ -60,7 +61,7 @@ export async function readMultipartRequest(
   request: IncomingMessage,
   response: ServerResponse,
   limits: MultipartLimits,
-  authorize: (operations: GraphQLRequestBody) => Promise<void> = async () => {},
+  authorize?: (operations: GraphQLRequestBody) => Promise<void>,
 ): Promise<GraphQLRequestBody> {
   return await new MultipartReader(request, response, limits, authorize).body;
 }
@@ -70,7 +71,7 @@ class MultipartReader {
   readonly #settle: PromiseWithResolvers<GraphQLRequestBody>;
   readonly #request: IncomingMessage;
   readonly #limits: MultipartLimits;
-  readonly #authorize: (operations: GraphQLRequestBody) => Promise<void>;
+  readonly #authorize: ((operations: GraphQLRequestBody) => Promise<void>) | undefined;
   readonly #scanner: MultipartScanner;
   /** Charset of names that are not UTF-8, if the request states one. */
   readonly #charset: string | undefined;
@@ -84,6 +85,7 @@ class MultipartReader {
   readonly #memory: HeldBytes | undefined;
   #operations: GraphQLRequestBody = {};
   #authorized: Promise<void> = Promise.resolve();
+  readonly #fileBegun = Promise.withResolvers<void>();
   #fileField = "";
   #insideFile = false;
   /** Whether the body is left unread until the reader of the file wants more bytes. */
@@ -95,7 +97,7 @@ class MultipartReader {
     request: IncomingMessage,
     response: ServerResponse,
     limits: MultipartLimits,
-    authorize: (operations: GraphQLRequestBody) => Promise<void>,
+    authorize: ((operations: GraphQLRequestBody) => Promise<void>) | undefined,
   ) {
     this.#request = request;
     this.#limits = limits;
@@ -179,6 +181,7 @@ class MultipartReader {
     if (place !== "file") return;
     this.#insideFile = true;
     this.#file.begin(head, this.#fileField);
+    this.#fileBegun.resolve();
   }
 
   #takeFieldBytes(bytes: Buffer): void {
@@ -194,7 +197,7 @@ class MultipartReader {
     if (this.#parts === 1) {
       this.#operations = parseOperations(text);
       this.#memory?.add(valueBytes * jsonSize(text, maxJsonValues).values);
-      this.#authorized = this.#authorize(this.#operations);
+      this.#authorized = this.#authorize?.(this.#operations) ?? this.#fileBegun.promise;
       this.#authorized.catch((error: unknown) => this.#fail(toError(error)));
     } else {
       const { fileField, path } = parseMap(text);

@@ -99,7 +99,7 @@ export class RecordUploader {
   readonly #dependencies: UploaderDependencies;
   readonly #running = new Set<Promise<unknown>>();
   readonly #stop = new AbortController();
-  /** Users whose last upload was refused before it had a row, the longest known first. */
+  /** Users whose last upload was refused by a limit, the longest known first. */
   readonly #refused = new Set<number>();
   #draining = false;
 
@@ -224,11 +224,11 @@ export class RecordUploader {
         await admitted.catch(notAdmitted);
       };
       const { record: earlier, quota } = await beginOrFind(work, config, isSmall(context) ? admit : undefined);
-      this.#refused.delete(owner.id);
       if (earlier) return { record: earlier, created: false };
       hasBegun = true;
       if (early) this.#dependencies.metrics?.uploadWaited(0);
       const record = await this.#convert(work, quota, early);
+      this.#refused.delete(owner.id);
       noteStored(this.#dependencies.metrics, record, speed);
       const facts = {
         record: record.id,
@@ -241,7 +241,7 @@ export class RecordUploader {
       void setImmediate().then(() => logger.info(facts, "upload stored")); // after the answer
       return { record, created: true };
     } catch (error) {
-      if (!hasBegun) this.#noteRefused(owner.id);
+      if (!hasBegun || isQuotaExceeded(error)) this.#noteRefused(owner.id);
       if (error instanceof NotAdmitted) throw error;
       this.#dependencies.room.noteFailure(error);
       const discarding = this.#discard(upload, hasBegun, context);
@@ -323,6 +323,8 @@ export class RecordUploader {
       using file = early ?? (await this.#openInTurn(work, maxDurationSeconds));
       const { slot } = file;
       const conversion = await file.conversion;
+      const { wholeSeconds = 0 } = conversion;
+      if (wholeSeconds > maxDurationSeconds) throw quotaExceeded("seconds", quota);
       const converted = Promise.withResolvers<ConversionFacts>();
       async function* frames(): AsyncGenerator<Buffer, void, undefined> {
         converted.resolve(yield* conversion.frames({ owner: owner.id, slot, maxDurationSeconds }));
@@ -378,6 +380,10 @@ const uploadOver = new Error("The upload is over.");
 function partIsGone(cause: RemovedMeanwhile): ServiceError {
   const message = "A part of this upload is no longer in the database. Send the file again.";
   return new ServiceError("DATABASE_UNAVAILABLE", message, { retryAfterSeconds: 5 }, { cause });
+}
+
+function isQuotaExceeded(error: unknown): boolean {
+  return error instanceof ServiceError && error.code === "QUOTA_EXCEEDED";
 }
 
 /** The code with which a failed upload is answered, for metrics. */
