@@ -203,7 +203,8 @@ class MultipartReader {
       const { fileField, path } = parseMap(text);
       replaceNull(this.#operations, path, this.#file.upload);
       this.#fileField = fileField;
-      this.#memory?.arrived();
+      // Without an owner, it makes room for others until its file begins.
+      if (this.#authorize) this.#memory?.arrived();
       const operations = this.#operations;
       this.#operations = {}; // The file may take hours; the caller decides what to keep of them.
       this.#authorized.then(() => {
