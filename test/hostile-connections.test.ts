@@ -92,8 +92,7 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
       range,
       uploaded,
       exitCode: service.child.exitCode,
-      // The heap, the bodies that wait, and the rest of the process.
-      isSmall: peakMegabytes(service.child.pid) < 256 + 64 + 180,
+      isSmall: peakMegabytes(service.child.pid) < 400,
     };
   };
   const unharmed = {

@@ -78,8 +78,7 @@ describe("an incoming file", () => {
       limits: { maxFileBytes: 100_000_000, stallSeconds: 4 },
       resolve: async (upload) => {
         await mayRead.promise;
-        // A client that is in the same process may be slow to send the rest.
-        return await halfRead(upload);
+        return await byteLengthOf(upload);
       },
     });
     const content = Buffer.alloc(40_000_000);
@@ -95,7 +94,7 @@ describe("an incoming file", () => {
     expect(socket.writableLength).toBeGreaterThan(content.length / 2);
     await setTimeout(5000);
     mayRead.resolve();
-    expect(JSON.parse((await connection.answer())?.body ?? "")).toEqual({ data: true });
+    expect(JSON.parse((await connection.answer())?.body ?? "")).toEqual({ data: content.length });
   });
 
   it("fails when no byte comes for too long, and the connection is closed", async () => {
