@@ -31,6 +31,7 @@ import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
 const asJson = { "content-type": "application/json" };
+const chunked = { "content-length": undefined, "transfer-encoding": "chunked" };
 
 /** Connections that are closed together. */
 class Connections implements Disposable {
@@ -120,11 +121,15 @@ describe("with a heap of 256 MB the service lives, and answers others, beside 50
     expect(outcome).toEqual(unharmed);
   });
 
-  it("that send a body in pieces of one byte", async () => {
-    const head = rawPost(Buffer.alloc(0), { ...asJson, "content-length": undefined, "transfer-encoding": "chunked" });
-    const request = Buffer.concat([head, ...Array.from({ length: 1500 }, () => httpChunk(Buffer.from(" ")))]);
+  it.each([
+    ["of JSON", 500, 1500, rawPost(Buffer.alloc(0), { ...asJson, ...chunked })],
+    ["of JSON", 100, 60_000, rawPost(Buffer.alloc(0), { ...asJson, ...chunked })],
+    ["with a file", 100, 60_000, rawPost(Buffer.alloc(0), chunked)],
+    ["that nobody reads", 100, 60_000, Buffer.from("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")],
+  ])("that send a body %s in pieces of one byte: %d connections, %d pieces each", async (_, count, pieces, head) => {
+    const request = Buffer.concat([head, ...Array.from({ length: pieces }, () => httpChunk(Buffer.from(" ")))]);
     const outcome = await withService(
-      async ({ service: { port }, connections }) => await connections.open(port, 500, request),
+      async ({ service: { port }, connections }) => await connections.open(port, count, request),
     );
     expect(outcome).toEqual(unharmed);
   });

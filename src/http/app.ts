@@ -20,6 +20,7 @@ import { traceIdOf } from "../telemetry/trace-context.ts";
 import { answerInTurn } from "./answer-in-turn.ts";
 import { answerError, answerErrors, withoutLonePercent } from "./answer-errors.ts";
 import { watchBody } from "./arriving-body.ts";
+import { CoalescedRequest } from "./coalesced-body.ts";
 import { compressAnswers } from "./compression.ts";
 import { allowOtherOrigins } from "./cross-origin.ts";
 import { closeAfterEarlyAnswer, continueWhenRead, LingeringConnections, lingerLimits } from "./early-answer.ts";
@@ -82,7 +83,12 @@ export async function createApp(
       return parent.child(traceId === undefined ? bindings : { ...bindings, trace_id: traceId }, options);
     },
     // Without the 0, Node.js would refuse more than 300 s for the header.
-    http: { requestTimeout: 0, headersTimeout: patienceMs, connectionsCheckingInterval: Math.min(patienceMs, 5000) },
+    http: {
+      requestTimeout: 0,
+      headersTimeout: patienceMs,
+      connectionsCheckingInterval: Math.min(patienceMs, 5000),
+      IncomingMessage: CoalescedRequest,
+    },
     // Uploads may take hours. The multipart reader detects stalled uploads; the hook below detects other stalled
     // bodies.
     requestTimeout: 0,

@@ -1,0 +1,128 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { setImmediate as turn } from "node:timers/promises";
+import { describe, expect, it } from "@jest/globals";
+import { CoalescedRequest } from "../src/http/coalesced-body.ts";
+import { connectRaw, httpChunk, rawPost } from "./support/raw-http.ts";
+import { until } from "./support/until.ts";
+
+/** A server, a connection to it, and the requests that have begun. */
+async function startServer() {
+  await using opening = new AsyncDisposableStack();
+  const requests: IncomingMessage[] = [];
+  const server = createServer({ IncomingMessage: CoalescedRequest }, (request, response) => {
+    requests.push(request);
+    request.on("end", () => response.end("done"));
+  }).listen(0, "127.0.0.1");
+  opening.defer(() => server.close().closeAllConnections());
+  await once(server, "listening");
+  const connection = opening.use(await connectRaw((server.address() as AddressInfo).port));
+  const open = opening.move();
+  return { connection, requests, [Symbol.asyncDispose]: async () => await open.disposeAsync() };
+}
+
+/** The next request, when it has begun. */
+async function begun(requests: IncomingMessage[]): Promise<IncomingMessage> {
+  await until(
+    () => requests.length,
+    (count) => count > 0,
+  );
+  return requests.shift()!;
+}
+
+/** Bytes of which a lost, doubled or swapped piece shows. */
+const body = Buffer.from(Array.from({ length: 40_000 }, (_, i) => (i * 31 + (i >> 8) * 7) & 255));
+
+/** A request with the body in chunks of these lengths, over and over. */
+function chunkedPost(lengths: readonly number[]): Buffer {
+  const pieces = [rawPost(Buffer.alloc(0), { "content-length": undefined, "transfer-encoding": "chunked" })];
+  for (let at = 0, next = 0; at < body.length; next += 1) {
+    const end = at + lengths[next % lengths.length]!;
+    pieces.push(httpChunk(body.subarray(at, end)));
+    at = end;
+  }
+  return Buffer.concat([...pieces, httpChunk(Buffer.alloc(0))]);
+}
+
+describe("a body", () => {
+  it.each([[[1]], [[1023]], [[1024]], [[1, 1024, 1, 1, 5000]], [[3, 700, 900, 1023]], [[40_000]]])(
+    "in chunks of %j is read byte for byte, and the request after it as well",
+    async (lengths) => {
+      await using server = await startServer();
+      const { connection, requests } = server;
+      const both = Buffer.concat([chunkedPost(lengths), rawPost(body.subarray(0, 100))]);
+      const sending = connection.send(both);
+      for (const expected of [body, body.subarray(0, 100)]) {
+        const pieces: Buffer[] = [];
+        const request = await begun(requests);
+        for await (const piece of request) pieces.push(piece);
+        expect(Buffer.concat(pieces).equals(expected)).toBe(true);
+        expect((await connection.answer())!.body).toBe("done");
+      }
+      await sending;
+    },
+  );
+
+  it("in chunks of one byte comes in few pieces", async () => {
+    await using server = await startServer();
+    const { connection, requests } = server;
+    await connection.send(chunkedPost([1]));
+    let pieces = 0;
+    const request = await begun(requests);
+    request.on("data", () => (pieces += 1));
+    await once(request, "end");
+    expect(pieces).toBeLessThan(100);
+  });
+
+  it("is read before its end has come", async () => {
+    await using server = await startServer();
+    const { connection, requests } = server;
+    await connection.send(rawPost(body.subarray(0, 3), { "content-length": "8" }));
+    const request = await begun(requests);
+    const pieces: Buffer[] = [];
+    request.on("data", (piece: Buffer) => pieces.push(piece));
+    for (let at = 3; at < 8; at += 1) {
+      const arrived = await until(
+        () => Buffer.concat(pieces).length,
+        (bytes) => bytes >= at,
+      );
+      expect(arrived).toBe(at);
+      await connection.send(body.subarray(at, at + 1));
+    }
+    expect((await connection.answer())!.body).toBe("done");
+  });
+
+  it("that nobody reads yet stops the connection after some hundred pieces, and is read later", async () => {
+    await using server = await startServer();
+    const { connection, requests } = server;
+    await connection.send(rawPost(Buffer.alloc(0), { "content-length": "5000" }));
+    const request = await begun(requests);
+    const { socket } = request;
+    // Each in a turn of its own.
+    let sent = 0;
+    while (sent < 4999 && !socket.isPaused()) {
+      const { bytesRead } = socket;
+      await connection.send(body.subarray(sent, sent + 1));
+      sent += 1;
+      while (socket.bytesRead === bytesRead && !socket.isPaused()) await turn();
+    }
+    expect(sent).toBeLessThan(600);
+    await connection.send(body.subarray(sent, 5000));
+    const pieces: Buffer[] = [];
+    for await (const piece of request) pieces.push(piece);
+    expect(Buffer.concat(pieces).equals(body.subarray(0, 5000))).toBe(true);
+    expect((await connection.answer())!.body).toBe("done");
+  });
+
+  it("whose client goes away in the middle ends with an error, and no piece comes later", async () => {
+    await using server = await startServer();
+    const { connection, requests } = server;
+    const post = chunkedPost([1]);
+    await connection.send(post.subarray(0, 3000));
+    const request = await begun(requests);
+    connection.reset();
+    const failure = await once(request, "error").then(([error]: unknown[]) => error as Error & { code?: string });
+    expect(failure.code).toBe("ECONNRESET");
+  });
+});
