@@ -1,11 +1,11 @@
 import { expect, it } from "@jest/globals";
 import { forgetOldCounts, OldCounts } from "../src/limits/forget-old-counts.ts";
 import { HeldDeletions } from "./support/held-deletions.ts";
-import { startService } from "./support/service.ts";
+import { openTestDatabase } from "./support/test-database.ts";
 
 it("deletes the counts of hours that are over, in parts, and no others", async () => {
-  await using service = await startService();
-  const { em, pool } = service.server.database;
+  await using database = await openTestDatabase();
+  const { em, pool } = database;
   await pool.query(
     `insert into rate_limit (key, points, expire)
      select 'k' || n, 1, (extract(epoch from now()) * 1000)::bigint + case when n <= 2500 then -1 else 60000 end
@@ -22,8 +22,8 @@ it("deletes the counts of hours that are over, in parts, and no others", async (
 });
 
 it("stops after the part that is being deleted", async () => {
-  await using service = await startService();
-  const { em, pool } = service.server.database;
+  await using database = await openTestDatabase();
+  const { em, pool } = database;
   await pool.query("insert into rate_limit select 'k' || n, 1, n from generate_series(1, 2500) n");
   const deletions = await HeldDeletions.of(pool, "rate_limit");
   const failures: unknown[] = [];
@@ -37,8 +37,8 @@ it("stops after the part that is being deleted", async () => {
 });
 
 it("finds them without reading the whole table", async () => {
-  await using service = await startService();
-  const { pool } = service.server.database;
+  await using database = await openTestDatabase();
+  const { pool } = database;
   await pool.query("insert into rate_limit select 'k' || n, 1, n + 1000 from generate_series(1, 20000) n");
   await pool.query("analyze rate_limit");
   const { rows } = await pool.query("explain select key from rate_limit where expire < 1010 limit 1000");

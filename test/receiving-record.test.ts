@@ -10,6 +10,7 @@ import { noCharge } from "../src/limits/write-allowance.ts";
 import { beginRecord } from "../src/upload/begin-record.ts";
 import { finishRecord, type FinishedRecord } from "../src/upload/finish-record.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
+import { createUser } from "../src/user/create-user.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient } from "./support/api-client.ts";
 import { startDatabaseProxy } from "./support/database-proxy.ts";
@@ -18,6 +19,7 @@ import { SentStatements } from "./support/sent-statements.ts";
 import { ffmpeg } from "./support/ffmpeg.ts";
 import { startService } from "./support/service.ts";
 import { beginTransaction } from "./support/transaction.ts";
+import { openTestDatabase } from "./support/test-database.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -106,6 +108,8 @@ describe("leases", () => {
     return ids;
   }
 
+  const newOwner = async ({ em }: Database): Promise<string> => String((await createUser(em, "Ann")).user.id);
+
   /** More of them than are deleted at once: the seconds until their leases end. */
   const dead = Array.from({ length: 45 }, () => -1);
 
@@ -113,9 +117,8 @@ describe("leases", () => {
     (await pool.query<{ id: string }>("select id from audio_record order by id")).rows.map(({ id }) => id);
 
   it("delete what dead uploads have left, in small parts", async () => {
-    await using service = await startService();
-    const { database } = service.server;
-    const { id } = await new ApiClient(service.url).createUser("Ann");
+    await using database = await openTestDatabase();
+    const id = await newOwner(database);
     await receive(database, id, dead, 9);
     const alive = await receive(database, id, [60, 60], 9);
     using sent = new SentStatements(database.pool);
@@ -146,9 +149,8 @@ describe("leases", () => {
   });
 
   it("delay a stop by no more than the part that is being deleted", async () => {
-    await using service = await startService();
-    const { database } = service.server;
-    const { id } = await new ApiClient(service.url).createUser("Ann");
+    await using database = await openTestDatabase();
+    const id = await newOwner(database);
     await receive(database, id, dead, 9);
     const deletions = await HeldDeletions.of(database.pool, "mp3_chunk");
     const leases = new UploadLeases(database.em, logger, 0);
@@ -161,15 +163,12 @@ describe("leases", () => {
   });
 
   it("wait for nobody who deletes or locks the same recordings", async () => {
-    await using service = await startService();
-    const { database } = service.server;
-    const { id } = await new ApiClient(service.url).createUser("Ann");
+    await using database = await openTestDatabase();
+    const id = await newOwner(database);
     const [locked] = await receive(database, id, [-1]);
-    await using other = await beginTransaction(
-      service.databaseUrl,
-      "select from audio_record where id = $1 for update",
-      [locked],
-    );
+    await using other = await beginTransaction(database.url, "select from audio_record where id = $1 for update", [
+      locked,
+    ]);
     await receive(database, id, [-1, -1], 3);
     await using leases = new UploadLeases(database.em, logger, 0);
     await leases.sweep();
@@ -180,9 +179,8 @@ describe("leases", () => {
   });
 
   it("let no row be added to a dead upload", async () => {
-    await using service = await startService();
-    const { database } = service.server;
-    const { id } = await new ApiClient(service.url).createUser("Ann");
+    await using database = await openTestDatabase();
+    const id = await newOwner(database);
     const [dead] = await receive(database, id, [-1]);
     await database.pool.query("update audio_record set state = 'dead'");
     async function* frames(): AsyncGenerator<Buffer> {

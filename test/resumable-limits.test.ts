@@ -8,6 +8,7 @@ import { serialize, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { startEmbeddedPostgres } from "../src/database/embedded/embedded-postgres.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
+import { createUser } from "../src/user/create-user.ts";
 import { changeHeld, forgetExpiredUploads } from "../src/upload/resumable-uploads.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
@@ -19,6 +20,7 @@ import { HeldDeletions } from "./support/held-deletions.ts";
 import { startService, type TestService } from "./support/service.ts";
 import { createTestDatabase } from "./support/test-database.ts";
 import { beginTransaction } from "./support/transaction.ts";
+import { openTestDatabase } from "./support/test-database.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
 
@@ -344,9 +346,9 @@ describe("a resumable upload, like one in a single request,", () => {
   });
 
   it("is forgotten in small parts, of which a stop waits for one", async () => {
-    await using own = await startService();
-    const { em, pool } = own.server.database;
-    const eve = await new ApiClient(own.url).createUser("Eve");
+    await using database = await openTestDatabase();
+    const { em, pool } = database;
+    const { user: eve } = await createUser(em, "Eve");
     await pool.query(
       `insert into resumable_upload (id, owner_id, secret, title, quality, expires_at)
        select gen_random_uuid(), $1, gen_random_uuid()::text, '', 'LOW', now() - interval '1 s' from generate_series(1, 45)`,

@@ -1,4 +1,7 @@
 import { Client } from "pg";
+import { openDatabase, type Database } from "../../src/database/database.ts";
+import { tables } from "../../src/orm-options.ts";
+import { createLogger } from "../../src/telemetry/logger.ts";
 
 /** A database of a test file's own on the server that the test run has started. */
 export interface TestDatabase extends AsyncDisposable {
@@ -9,6 +12,19 @@ export interface TestDatabase extends AsyncDisposable {
 /** Creates a database with the service's tables, and nothing in them; disposing of it drops it. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   return await createDatabase(`template ${process.env.TEST_TEMPLATE_DATABASE}`);
+}
+
+/**
+ * Opens a database with the service's tables, and nothing in them, for a test of what the service also does by itself:
+ * no service is beside it. Disposing of it drops it.
+ */
+export async function openTestDatabase(): Promise<Database & Pick<TestDatabase, "url">> {
+  await using opening = new AsyncDisposableStack();
+  const { url } = opening.use(await createTestDatabase());
+  const options = { poolSize: 5, timeoutSeconds: 60, tables };
+  const database = opening.use(await openDatabase(url, options, createLogger({ logLevel: "silent" })));
+  const open = opening.move();
+  return { ...database, url, [Symbol.asyncDispose]: async () => await open.disposeAsync() };
 }
 
 /** Creates a database without tables; disposing of it drops it. */
