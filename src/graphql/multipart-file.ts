@@ -1,6 +1,7 @@
 import { Upload, type FileUpload } from "graphql-upload-minimal";
 import { Readable } from "node:stream";
 import { ServiceError } from "../errors/errors.ts";
+import { GatheredBytes, isSmallPiece } from "../memory/gathered-bytes.ts";
 import type { PartHead } from "../multipart/part-head.ts";
 import { refuseText } from "./multipart-refusals.ts";
 
@@ -16,6 +17,34 @@ class PendingUpload extends Upload {
   declare reject: (error: Error) => void;
 }
 
+/** The stream of a file. Small pieces that arrive while others wait to be read become one: each has its overhead. */
+class FileStream extends Readable {
+  readonly #gathered = new GatheredBytes();
+
+  get waitingBytes(): number {
+    return this.readableLength + this.#gathered.length;
+  }
+
+  /** Adds bytes, or the end (`null`). */
+  override push(bytes: Buffer | null): boolean {
+    if (bytes !== null && isSmallPiece(bytes) && this.readableLength > 0) {
+      this.#gathered.add(bytes);
+      return true;
+    }
+    this.#addGathered();
+    return super.push(bytes);
+  }
+
+  override read(size?: number): unknown {
+    if (size !== 0) this.#addGathered();
+    return super.read(size);
+  }
+
+  #addGathered(): void {
+    if (this.#gathered.length > 0) super.push(this.#gathered.take());
+  }
+}
+
 /** The file of a multipart request: the part of the body on one side, the stream that a resolver reads on the other. */
 export class MultipartFile {
   /**
@@ -27,7 +56,7 @@ export class MultipartFile {
   readonly #maxBytes: number;
   readonly #onRead: () => void;
   readonly #onClose: () => void;
-  #stream: Readable | undefined;
+  #stream: FileStream | undefined;
   #head: PartHead | undefined;
   /**
    * The beginning of a file without a name, until it is certain that it is not text that was sent instead of a file.
@@ -51,14 +80,14 @@ export class MultipartFile {
   }
 
   get isFull(): boolean {
-    return (this.#stream?.readableLength ?? 0) >= bufferBytes;
+    return (this.#stream?.waitingBytes ?? 0) >= bufferBytes;
   }
 
   /** Begins the file; from now on a resolver can read it. */
   begin(head: PartHead, fieldName: string): void {
     this.#head = head;
     if (!head.fileName) this.#held = Buffer.alloc(0);
-    const stream = new Readable({ highWaterMark: bufferBytes, read: this.#onRead });
+    const stream = new FileStream({ highWaterMark: bufferBytes, read: this.#onRead });
     this.#stream = stream;
     stream.on("error", () => {}); // it may not be read yet
     stream.once("close", this.#onClose);
