@@ -17,9 +17,10 @@ async function startServer() {
   }).listen(0, "127.0.0.1");
   opening.defer(() => server.close().closeAllConnections());
   await once(server, "listening");
-  const connection = opening.use(await connectRaw((server.address() as AddressInfo).port));
+  const { port } = server.address() as AddressInfo;
+  const connection = opening.use(await connectRaw(port));
   const open = opening.move();
-  return { connection, requests, [Symbol.asyncDispose]: async () => await open.disposeAsync() };
+  return { port, connection, requests, [Symbol.asyncDispose]: async () => await open.disposeAsync() };
 }
 
 /** The next request, when it has begun. */
@@ -141,6 +142,31 @@ describe("a body", () => {
       expect((await connection.answer())!.body).toBe("done");
     },
   );
+
+  it("in chunks of one byte is read from one connection in each turn of the event loop", async () => {
+    await using server = await startServer();
+    const { port, requests } = server;
+    using connections = new DisposableStack();
+    const count = 20;
+    const flood = chunkedPost([1], Buffer.concat(Array.from({ length: 5 }, () => body)));
+    for (let i = 0; i < count; i++) void connections.use(await connectRaw(port)).send(flood);
+    await until(
+      () => requests.length,
+      (begun) => begun === count,
+    );
+    const sockets = requests.map((request) => request.resume().socket);
+    const bytesRead = () => sockets.map((socket) => socket.bytesRead);
+    let most = 0;
+    for (let before = bytesRead(), turns = 0; turns < 50; turns += 1) {
+      await turn();
+      const after = bytesRead();
+      // In the first turns, each is read once.
+      if (turns > 2) most = Math.max(most, after.filter((bytes, i) => bytes !== before[i]).length);
+      before = after;
+    }
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThan(5);
+  });
 
   it("whose client goes away in the middle ends with an error, and no piece comes later", async () => {
     await using server = await startServer();
