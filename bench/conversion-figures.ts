@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ApiClient } from "../test/support/api-client.ts";
 import { median, type Figure } from "./support/figure.ts";
-import { cpuSeconds, forgetPeak, peakResidentBytes, residentBytes } from "./support/process-usage.ts";
+import { cpuSecondsWithChildren, forgetPeak, peakResidentBytes, residentBytes } from "./support/process-usage.ts";
 import { uploadFile } from "./support/upload-client.ts";
 import { secondsFor, type Workbench } from "./support/workbench.ts";
 
@@ -20,10 +20,10 @@ export async function longRecordingFigures(bench: Workbench): Promise<Figure[]> 
     await using service = await bench.startService();
     const user = await new ApiClient(service.url).createUser();
     const idleBytes = await residentBytes(service.pid);
-    const cpuBefore = await cpuSeconds(service.pid);
+    const cpuBefore = await cpuSecondsWithChildren(service.pid);
     await forgetPeak(service.pid);
     const upload = await uploadFile(service.url, user, wav);
-    const cpu = (await cpuSeconds(service.pid)) - cpuBefore;
+    const cpu = (await cpuSecondsWithChildren(service.pid)) - cpuBefore;
     const peakBytes = await peakResidentBytes(service.pid);
 
     const what = `${seconds / 60} min over loopback`;

@@ -14,7 +14,7 @@ import { fillLibrary } from "../test/support/seed-records.ts";
 import { sineWav } from "../test/support/wav-maker.ts";
 import { median } from "./support/figure.ts";
 import { anyUuid, startFlood, type Flood } from "./support/flood.ts";
-import { cpuSeconds, forgetPeak, peakResidentBytes } from "./support/process-usage.ts";
+import { cpuSecondsWithChildren, forgetPeak, peakResidentBytes } from "./support/process-usage.ts";
 import { openWorkbench } from "./support/workbench.ts";
 
 const { values, positionals } = parseArgs({
@@ -138,7 +138,7 @@ for (const { name, ...kind } of kinds) {
   ann = await client.createUser("Ann");
   await client.uploadRecord(ann, second);
   await forgetPeak(service.pid);
-  const cpuBefore = await cpuSeconds(service.pid);
+  const cpuBefore = await cpuSecondsWithChildren(service.pid);
   const started = performance.now();
   const flood = await startFlood({ ...kind, port, connections, total });
   const over = flood.ended.then(() => true);
@@ -153,7 +153,7 @@ for (const { name, ...kind } of kinds) {
   } while (!(await Promise.race([over, setImmediate(false)])));
   const answers = await flood.ended;
   const seconds = (performance.now() - started) / 1000;
-  const cpu = (await cpuSeconds(service.pid)) - cpuBefore;
+  const cpu = (await cpuSecondsWithChildren(service.pid)) - cpuBefore;
   const peak = (await peakResidentBytes(service.pid)) / 1e6;
   const counts = Object.entries(answers).map(([status, count]) => `${count} x ${status}`);
   const ofHonest = Object.values(times).map((all) => `${median(all).toFixed(0)}, ${Math.max(...all).toFixed(0)}`);

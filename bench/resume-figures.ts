@@ -8,7 +8,7 @@ import { Upload } from "tus-js-client";
 import { ApiClient, type Credentials } from "../test/support/api-client.ts";
 import { chunkBytes } from "../src/record/mp3-chunks.ts";
 import { median, type Figure } from "./support/figure.ts";
-import { cpuSeconds } from "./support/process-usage.ts";
+import { cpuSecondsWithChildren } from "./support/process-usage.ts";
 import type { ServiceProcess } from "./support/service-process.ts";
 import { uploadFile } from "./support/upload-client.ts";
 import type { Workbench } from "./support/workbench.ts";
@@ -39,9 +39,9 @@ async function costFigures(bench: Workbench, wav: string, what: string): Promise
   await using service = await bench.startService();
   const user = await new ApiClient(service.url).createUser();
   const cpuOf = async (task: () => Promise<unknown>): Promise<number> => {
-    const before = await cpuSeconds(service.pid);
+    const before = await cpuSecondsWithChildren(service.pid);
     await task();
-    return (await cpuSeconds(service.pid)) - before;
+    return (await cpuSecondsWithChildren(service.pid)) - before;
   };
   const plain: number[] = [];
   const resumable: number[] = [];

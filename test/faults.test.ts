@@ -8,7 +8,7 @@ import { tables } from "../src/orm-options.ts";
 import { createLogger } from "../src/telemetry/logger.ts";
 import { UploadLeases } from "../src/upload/upload-leases.ts";
 import { ApiClient, type Credentials } from "./support/api-client.ts";
-import { encodersOf } from "./support/ffmpeg.ts";
+import { encodersOf, forkServersOf } from "./support/ffmpeg.ts";
 import { startHalfUpload, uploadRequest } from "./support/half-upload.ts";
 import { connectRaw } from "./support/raw-http.ts";
 import { append, begin } from "./support/resumable.ts";
@@ -125,7 +125,8 @@ describe("after a fault", () => {
       async () => await encoders(),
       (found) => found.every(blocksTermination),
     );
-    for (const child of children) process.kill(child, "SIGTERM");
+    const group = [...children, ...(await forkServersOf(service.child.pid))];
+    for (const child of group) process.kill(child, "SIGTERM");
     void upload.finish();
     const answer = await upload.connection.answer();
     expect(answer?.status).toBe(200);

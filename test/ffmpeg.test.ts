@@ -5,8 +5,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { describeFfmpeg, findFfmpeg, startFfmpeg, type FfmpegEnd } from "../src/audio/encoder/ffmpeg.ts";
-import { assertNoFfmpegRuns, ffmpeg } from "./support/ffmpeg.ts";
+import { describeFfmpeg, findFfmpeg } from "../src/audio/encoder/ffmpeg.ts";
+import type { FfmpegEnd } from "../src/audio/encoder/ffmpeg-starter.ts";
+import { assertNoFfmpegRuns, ffmpeg, startFfmpeg } from "./support/ffmpeg.ts";
 import { needs, needsSystem, runs } from "./support/needs.ts";
 import { until } from "./support/until.ts";
 import { sineWav } from "./support/wav-maker.ts";
@@ -86,7 +87,7 @@ it("is described with what it is, where it is from, and why it is not confined w
   expect(ffmpeg.whyUnconfined === undefined).toBe(ffmpeg.confinement !== undefined);
 });
 
-describe("startFfmpeg", () => {
+describe("an ffmpeg process", () => {
   afterEach(assertNoFfmpegRuns);
 
   it("passes bytes through and tells how the child ended", async () => {
@@ -199,7 +200,7 @@ describe("startFfmpeg", () => {
 
 needs("perl", () => {
   needsSystem("a kernel with Landlock and seccomp", ffmpeg.confinement !== undefined, () => {
-    describe("a child of startFfmpeg", () => {
+    describe("a confined ffmpeg process", () => {
       const say = async (...args: string[]): Promise<FfmpegEnd> => {
         await using child = startFfmpeg(ffmpeg, limits, [
           "-hide_banner",
@@ -262,7 +263,7 @@ echo "-reservoir"
     });
   });
 
-  describe("startFfmpeg with util-linux", () => {
+  describe("an ffmpeg process with util-linux", () => {
     it("gives everything else priority, in the service's own session", async () => {
       await using child = startFfmpeg(ffmpeg, limits, [...silence, "-f", "s16le", "-flush_packets", "1", "pipe:1"]);
       child.stdin.write(Buffer.alloc(640_000));

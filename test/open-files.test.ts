@@ -16,21 +16,22 @@ needs("util-linux", () => {
     it("reports that ffmpeg cannot start, and continues, when it has none left", async () => {
       const script = `
         import { openSync, closeSync } from "node:fs";
-        import { startFfmpeg } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/encoder/ffmpeg.js"))};
+        import { FfmpegStarter } from ${JSON.stringify(join(import.meta.dirname, "../src/audio/encoder/ffmpeg-starter.js"))};
         const limits = { addressSpaceBytes: 2 ** 31, cpuSeconds: 60 };
+        const starter = new FfmpegStarter(${JSON.stringify(ffmpeg)}, limits);
         const files = [];
         try { for (;;) files.push(openSync("/dev/null")); } catch {}
         const codes = [];
         for (let free = 0; free < 8; free++) {
           try {
-            const child = startFfmpeg(${JSON.stringify(ffmpeg)}, limits, ["-version"]);
+            const child = starter.start(["-version"]);
             child.stdout.resume();
             codes.push(String((await child.ended).code));
           } catch (error) { codes.push(error.code); }
           closeSync(files.pop());
         }
         for (let more = 0; more < 20; more++) closeSync(files.pop());
-        const last = startFfmpeg(${JSON.stringify(ffmpeg)}, limits, ["-version"]);
+        const last = starter.start(["-version"]);
         last.stdout.resume();
         console.log(JSON.stringify([codes[0], (await last.ended).code]));`;
       const command = ["--nofile=128", process.execPath, "--input-type=module", "--eval", script];

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
+import type { FfmpegProcess } from "../src/audio/encoder/ffmpeg-starter.ts";
 import { encodeMp3 } from "../src/audio/encoder/mp3-encoder.ts";
 import type { EncoderStart } from "../src/audio/encoder/ready-encoders.ts";
 import { mp3BitrateFor } from "../src/audio/mp3/quality.ts";
@@ -283,13 +284,13 @@ async function attempt(
   silentBytes = 0,
 ): Promise<Attempt> {
   const chunks: Buffer[] = [];
-  const pids: (number | undefined)[] = [];
+  const children: FfmpegProcess[] = [];
   let lastStart: EncoderStart | undefined;
   let outcome: unknown;
   const startAs = (start: EncoderStart) => EncoderPool.prototype.start.call(pool, start);
   pool.start = (start) => {
     const child = startAs(start);
-    pids.push(child.pid);
+    children.push(child);
     lastStart = start;
     return child;
   };
@@ -300,7 +301,7 @@ async function attempt(
   } catch (error) {
     outcome = error;
   }
-  return { mp3: Buffer.concat(chunks), start: lastStart!, pids, outcome };
+  return { mp3: Buffer.concat(chunks), start: lastStart!, pids: children.map(({ pid }) => pid), outcome };
 }
 
 async function encode(

@@ -34,10 +34,11 @@ async function statusBytes(pid: number, name: string): Promise<number> {
   return Number(kibibytes) * 1024;
 }
 
-/** CPU time of a process and of its children, also of those that still run, in seconds. */
+/** CPU time of a process, its children and theirs, also of those that still run, in seconds. */
 export async function cpuSecondsWithChildren(pid: number): Promise<number> {
   const children = (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim().split(" ").filter(Boolean);
   // A child that has just ended is among those that are counted with its parent.
-  const each = children.map(async (child) => await cpuSeconds(Number(child)).catch(() => 0));
-  return (await cpuSeconds(pid)) + (await Promise.all(each)).reduce((sum, seconds) => sum + seconds, 0);
+  const each = children.map(async (child) => await cpuSecondsWithChildren(Number(child)).catch(() => 0));
+  const ofChildren = (await Promise.all(each)).reduce((sum, seconds) => sum + seconds, 0);
+  return (await cpuSeconds(pid)) + ofChildren;
 }

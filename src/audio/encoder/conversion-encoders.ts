@@ -2,7 +2,7 @@ import { shuttingDown, tryAgainLater } from "../../errors/errors.ts";
 import type { PcmFormat } from "../pcm-format.ts";
 import type { EncoderPool, SpareEncoder } from "./encoder-pool.ts";
 import { conversionFailed, Encoder, type Mp3Format } from "./encoder.ts";
-import type { FfmpegEnd } from "./ffmpeg.ts";
+import type { FfmpegEnd } from "./ffmpeg-starter.ts";
 import type { FrameGrid } from "./frame-grid.ts";
 import type { EncoderStart } from "./ready-encoders.ts";
 

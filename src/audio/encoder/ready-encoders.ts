@@ -1,4 +1,4 @@
-import type { FfmpegProcess } from "./ffmpeg.ts";
+import type { FfmpegProcess } from "./ffmpeg-starter.ts";
 
 /** Maximum of processes that wait. */
 export const maxReadyEncoders = 2;

@@ -2,7 +2,7 @@ import type { PcmFormat } from "../pcm-format.ts";
 import { ConversionEncoders, looksPerStall } from "./conversion-encoders.ts";
 import type { EncoderTurns } from "./encoder-pool.ts";
 import type { Encoder, Mp3Format } from "./encoder.ts";
-import type { FfmpegEnd } from "./ffmpeg.ts";
+import type { FfmpegEnd } from "./ffmpeg-starter.ts";
 import { FrameGrid } from "./frame-grid.ts";
 import { PcmDealer, type EncodingState } from "./pcm-dealer.ts";
 
