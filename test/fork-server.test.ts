@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { once } from "node:events";
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { mkdir, mkdtempDisposable, readdir, readFile, readlink, rename, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ServiceError } from "../src/errors/errors.ts";
+import { confinementCommand } from "../src/audio/encoder/confinement.ts";
 import { EncoderPool } from "../src/audio/encoder/encoder-pool.ts";
 import type { Ffmpeg } from "../src/audio/encoder/ffmpeg.ts";
 import { FfmpegStarter, type FfmpegProcess } from "../src/audio/encoder/ffmpeg-starter.ts";
@@ -145,6 +147,26 @@ needsSystem("a kernel with Landlock and seccomp", ffmpeg.confinement !== undefin
       first.stdin.end();
       expect((await first.ended).code).toBe(0);
       expect(await forkServersOnce(1)).not.toContain(old);
+    });
+
+    it("starts a program whose folder was replaced", async () => {
+      await using parent = await mkdtempDisposable(join(tmpdir(), "encoder-"));
+      const folder = join(parent.path, "bin");
+      const path = join(folder, "program");
+      const install = async (exitCode: number) => {
+        await mkdir(folder);
+        await writeFile(path, `#!/bin/sh\nexit ${exitCode}\n`, { mode: 0o755 });
+      };
+      await using starter = new FfmpegStarter({ ...ffmpeg, path, confinement: confinementCommand(path)! }, limits);
+      const run = async () => {
+        await using child = starter.start([]);
+        return await child.ended;
+      };
+      await install(41);
+      expect(await run()).toEqual({ code: 41, signal: null, stderr: "" });
+      await rename(folder, join(parent.path, "old"));
+      await install(42);
+      expect(await run()).toEqual({ code: 42, signal: null, stderr: "" });
     });
 
     it("does not end with what a terminal or supervisor sends to the whole session", async () => {

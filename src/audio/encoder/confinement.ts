@@ -21,10 +21,11 @@ const readable = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"];
  * Each process drops all rights that an encoder does not need, and becomes the program of its command. It can write no
  * files and leaves no core file. It allows no new privileges, no files but libraries, which it may read and execute
  * (Landlock, from Linux 5.13 on; newer versions also deny TCP, signals and abstract sockets outside of itself), no new
- * sockets and no io_uring (seccomp). It has no files but its own pipes, and the kernel kills it when the fork server
- * ends. The fork server waits for the end of each process through a pidfd, and sends signals only to processes that it
- * has not waited for. Perl is part of every Debian and can make system calls without a library; see landlock(7),
- * seccomp(2), pidfd_open(2), close_range(2) and PR_SET_PDEATHSIG(2const).
+ * sockets and no io_uring (seccomp). Each process opens the readable paths itself, because an upgrade replaces what is
+ * there. It has no files but its own pipes, and the kernel kills it when the fork server ends. The fork server waits for
+ * the end of each process through a pidfd, and sends signals only to processes that it has not waited for. Perl is part
+ * of every Debian and can make system calls without a library; see landlock(7), seccomp(2), pidfd_open(2),
+ * close_range(2) and PR_SET_PDEATHSIG(2const).
  */
 const program = String.raw`
 $0 = "encoder-fork-server";
@@ -34,12 +35,6 @@ sub call { my $answer = syscall($_[0], @_[1 .. $#_]); die "system call $_[0]: $!
 my $version = call(444, 0, 0, 1);
 my $rights = (1 << ($version < 2 ? 13 : $version < 3 ? 14 : $version < 5 ? 15 : 16)) - 1;
 my $attributes = pack "Q3", $rights, 3, 3;
-my $rules = call(444, $attributes, $version < 4 ? 8 : $version < 6 ? 16 : 24, 0);
-for (@ARGV) {
-  sysopen my $path, $_, 0x200000 or next;
-  my $rule = pack "Qi", -d $_ ? 13 : 5, fileno $path;
-  call(445, $rules, 1, $rule, 0);
-}
 my @filter = (
   [0x20, 0, 0, 4], [0x15, 1, 0, $processor], [0x06, 0, 0, 0x80000000],
   [0x20, 0, 0, 0], [0x35, 3, 0, 0x40000000], [0x15, 2, 0, $socket], [0x15, 1, 0, 425],
@@ -61,6 +56,12 @@ sub become {
     call($prlimit, 0, $_->[0], $both, 0);
   }
   call($prctl, 38, 1, 0, 0, 0);
+  my $rules = call(444, $attributes, $version < 4 ? 8 : $version < 6 ? 16 : 24, 0);
+  for (@ARGV) {
+    sysopen my $path, $_, 0x200000 or next;
+    my $rule = pack "Qi", -d $_ ? 13 : 5, fileno $path;
+    call(445, $rules, 1, $rule, 0);
+  }
   call(446, $rules, 0);
   call($prctl, 22, 2, $pointer);
   call(436, 3, 0xffffffff, 4);
