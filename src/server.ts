@@ -230,7 +230,7 @@ export async function startServer(config: Config, logger: Logger, signal?: Abort
     });
   }
   const maxConnections = await connectionLimit({
-    encoders: encoders.maxProcesses,
+    encoderFiles: encoders.maxFiles,
     databaseConnections: config.databasePoolSize * (standby ? 2 : 1),
   });
   if (maxConnections !== undefined) app.server.maxConnections = maxConnections;

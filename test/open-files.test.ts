@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "@jest/globals";
@@ -39,17 +40,24 @@ needs("util-linux", () => {
       expect(JSON.parse(stdout)).toEqual(["BUSY", 0]);
     });
 
-    it("can still convert beside many idle connections", async () => {
+    it.each([
+      { files: 64, idleConnections: 80 },
+      { files: 256, idleConnections: 240 },
+    ])("can still convert beside many idle connections: %j", async ({ files, idleConnections }) => {
       await using database = await createTestDatabase();
       await using service = await startServiceProcess({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: "2" }, [
         ffmpeg.prlimit!,
-        "--nofile=64",
+        `--nofile=${files}`,
       ]);
       const client = new ApiClient(service.url);
       const ann = await client.createUser("Ann");
       const wav = sineWav({ seconds: 1 });
+      expect((await client.uploadRecord(ann, wav)).status).toBe(200);
       using early = await connectRaw(service.port);
-      const idle = await Promise.all(Array.from({ length: 80 }, async () => await connectRaw(service.port)));
+      const idle = await Promise.all(
+        Array.from({ length: idleConnections }, async () => await connectRaw(service.port)),
+      );
+      expect((await readdir(`/proc/${service.child.pid}/fd`)).length).toBeLessThan(files);
       await early.send(uploadRequest(ann, wav).bytes);
       expect((await early.answer())?.status).toBe(200);
       for (const connection of idle) connection.reset();

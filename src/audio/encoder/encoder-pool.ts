@@ -137,8 +137,13 @@ export class EncoderPool implements AsyncDisposable {
   }
 
   /** Maximum of processes, including those that are parked or ready. */
-  get maxProcesses(): number {
+  get #maxProcesses(): number {
     return this.size + this.maxParkedProcesses + maxReadyEncoders;
+  }
+
+  /** Maximum of files that are open for processes. */
+  get maxFiles(): number {
+    return this.#starter.maxFiles(this.#maxProcesses);
   }
 
   /** Number of processes that wait for a conversion. */

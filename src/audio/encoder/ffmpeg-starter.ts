@@ -4,7 +4,7 @@ import type { Readable, Writable } from "node:stream";
 import { counted, ServiceError } from "../../errors/errors.ts";
 import { blockSignals, startDirectly } from "./direct-start.ts";
 import type { Ffmpeg } from "./ffmpeg.ts";
-import { ForkServer } from "./fork-server.ts";
+import { ForkServer, pipesEach, pipesOfServer } from "./fork-server.ts";
 import type { ChildLimits, StartedProcess } from "./started-process.ts";
 
 /** How a child ended: its exit code or the signal that killed it, and the last 2 KiB of its stderr. */
@@ -59,6 +59,13 @@ export class FfmpegStarter implements AsyncDisposable {
       const sentence = `The service is overloaded; try again in ${counted(retryAfterSeconds, "second")}.`;
       throw new ServiceError("BUSY", sentence, { retryAfterSeconds }, { cause });
     }
+  }
+
+  /** Maximum of files that are open for so many processes, and while a fork server starts. */
+  maxFiles(processes: number): number {
+    const direct = processes * pipesEach;
+    if (!this.#ffmpeg.confinement) return direct;
+    return direct + processes * pipesOfServer + 2 * (pipesOfServer + startsEach * pipesEach + 1);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

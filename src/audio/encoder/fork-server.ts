@@ -5,7 +5,10 @@ import { constants } from "node:os";
 import type { ChildLimits, ProcessEnd, StartedProcess } from "./started-process.ts";
 
 /** Pipes of each process: its standard input, output and error output. */
-const pipesEach = 3;
+export const pipesEach = 3;
+
+/** Pipes of a fork server, besides those of the processes. */
+export const pipesOfServer = 2;
 
 interface RunningFork {
   pid?: number;
